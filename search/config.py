@@ -1,0 +1,159 @@
+"""The YAML file of a search: `data`, `model` and `train` say how one run is trained, `space` what varies, `search` how."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, Field, WithJsonSchema
+
+from search.paths import with_values
+from spaces.space import FunctionSpace, Space, SpaceError
+from spaces.space import Problem as SpaceProblem
+from trainables.problems import Config
+from trainables.recipe import Recipe, parse_recipe
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
+
+class Sampler(Config):
+    """Where proposals come from."""
+
+    kind: Literal["tpe", "random"] = "tpe"
+    startup_trials: int = Field(10, ge=1)
+    """Random proposals before TPE has seen enough to guess."""
+
+
+class Asha(Config):
+    """Asynchronous successive halving (Li et al. 2020): at each rung the worse trials stop."""
+
+    kind: Literal["asha"] = "asha"
+    grace_epochs: int = Field(4, ge=1)
+    """Epochs before the first rung."""
+    reduction: float = Field(3, gt=1)
+    """One in `reduction` trials passes a rung; rungs are this factor apart."""
+
+
+class NoPruning(Config):
+    kind: Literal["none"]
+
+
+class Resources(Config):
+    """What one trial takes."""
+
+    cpus: float = Field(1, gt=0)
+    """CPU cores; below 1 several trials share one. `train.cpu_threads` follows it where it is not given."""
+    gpus: float | None = Field(None, ge=0)
+    """GPUs, fractions allowed; null: one where the machine or cluster has any, else none."""
+
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
+
+
+def checked_name(name: str) -> str:
+    if not re.fullmatch(_NAME, name):
+        raise ValueError(
+            f"{name!r} cannot name a run's folder: take letters, digits, '.', '_' and '-', a letter or digit first"
+        )
+    return name
+
+
+class SearchSettings(Config):
+    """How the space is searched."""
+
+    name: Annotated[str, AfterValidator(checked_name), WithJsonSchema({"type": "string", "pattern": _NAME})] | None = (
+        None
+    )
+    """Of the run's folder; by default the file's."""
+    trials: int = Field(32, ge=1)
+    seed: int = Field(0, ge=0)
+    """Seed of the proposals."""
+    sampler: Sampler = Sampler()
+    scheduler: Annotated[Asha | NoPruning, Field(discriminator="kind")] = Asha()
+    resources: Resources = Resources()
+    max_concurrent: int | None = Field(None, ge=1)
+    """Trials at once; null: as many as the resources allow."""
+    max_retries: int = Field(2, ge=0)
+    """Times a trial that failed is taken up again from its last epoch."""
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """A search without mistakes."""
+
+    name: str
+    recipe: Recipe
+    """What all trials share; each replaces the values that its point in the space names."""
+    space: Space
+    settings: SearchSettings
+
+    def recipe_of(self, values: Mapping[str, Any]) -> Recipe:
+        """The recipe of one trial."""
+        return parse_recipe(with_values(self.recipe.model_dump(mode="json"), values))
+
+    def values_of(self, trial: BaseTrial) -> dict[str, Any]:
+        """A trial's point in the space.
+
+        Raises:
+            SpaceError: if the space is a function, and it fails.
+        """
+        try:
+            return self.space.suggest(trial)
+        except SpaceError:
+            raise
+        except Exception as error:  # of the user's function: it may raise anything
+            if not isinstance(self.space, FunctionSpace):
+                raise
+            message = f"{self.space.python} raised {type(error).__name__}: {error}"
+            raise SpaceError([SpaceProblem(("python",), message)]) from error
+
+    def corner_points(self) -> list[dict[str, Any]]:
+        """Points that together show what trials can ask for: corners of the space, draws where it is a function."""
+        return list(self.space.corner_points()) or list(self.draws())
+
+    def draws(self, count: int = 20) -> Iterator[dict[str, Any]]:
+        """Points of the space at random, the same each time."""
+        import optuna
+
+        verbosity = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        optuna.logging.set_verbosity(verbosity)
+        for _ in range(count):
+            yield self.values_of(study.ask())
+
+    def corner_recipes(self) -> list[Recipe]:
+        """Recipes that together show what trials can ask for."""
+        return [self.recipe_of(values) for values in self.corner_points()]
+
+    def renamed(self, name: str) -> SearchConfig:
+        return replace(self, name=name)
+
+    def to_yaml(self) -> str:
+        """The resolved search, runnable again."""
+        settings = self.settings.model_copy(update={"name": self.name})
+        parts = {
+            **self.recipe.model_dump(mode="json"),
+            "space": self.space.to_data(),
+            "search": settings.model_dump(mode="json"),
+        }
+        return yaml.safe_dump(parts, sort_keys=False, allow_unicode=True)
+
+
+def longest_run(config: SearchConfig) -> int:
+    """Epochs of the longest run that the space allows, as far as its corners tell."""
+    return max(recipe.train.max_epochs for recipe in config.corner_recipes())
+
+
+def json_schema() -> dict[str, Any]:
+    """Of a search file, as editors read it."""
+
+    class SearchFile(Recipe):
+        space: dict[str, Any] | list[str] | str
+        search: SearchSettings = SearchSettings()
+
+    return SearchFile.model_json_schema()

@@ -1,0 +1,62 @@
+"""The TensorBoard event file of a run: curves, and a trial's hyperparameters from its first epoch on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from trainables.layout import Flag, Metric
+
+_GROUPS = {
+    "train_loss": "loss/train",
+    "val_loss": "loss/validation",
+    "head_lr": "learning_rate/head",
+    "backbone_lr": "learning_rate/backbone",
+    "stage_index": "progress/stage",
+    "reweighted": "progress/reweighted",
+    "images_per_s": "progress/images_per_s",
+    "classes_predicted": "validation/classes_predicted",
+    "score": "validation/score",
+    "best_score": "validation/best_score",
+    **{metric.value: f"validation/{metric.value}" for metric in Metric if metric is not Metric.VAL_LOSS},
+}
+"""Names in an epoch report -> tags, grouped as TensorBoard shows them."""
+
+
+class TrialEvents:
+    """The event file of one run."""
+
+    def __init__(self, folder: Path, *, params: Mapping[str, Any]):
+        """
+        Args:
+            params: searched values by dotted path; empty for a run that belongs to no search.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = EventFileWriter(str(folder))
+        if params:
+            known = {
+                key: value if isinstance(value, int | float | str) else str(value) for key, value in params.items()
+            }
+            self._add(hparams_pb(known, trial_id=folder.name), step=0)
+
+    def epoch(self, report: Mapping[str, Any]) -> None:
+        """Adds a point to each curve, and 0 or 1 for each flag; what has no value is left out."""
+        for name, tag in _GROUPS.items():
+            if report.get(name) is not None:
+                self._add(scalar_pb(tag, float(report[name])), step=report["epoch"])
+        for flag in Flag:
+            self._add(scalar_pb(f"health/{flag}", float(flag in report["flags"])), step=report["epoch"])
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _add(self, summary: Any, *, step: int) -> None:
+        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))

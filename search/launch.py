@@ -1,0 +1,148 @@
+"""Runs a search: a config and a run folder become a Ray Tune run, which goes on from wherever the folder stands."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+# Before Ray and torch are imported, here or in a worker: idle threads shall sleep; Ray shall neither phone home nor print
+# and write what we show and write ourselves.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+
+import optuna
+import ray
+from ray import tune
+from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
+
+from search.config import Resources, SearchConfig, longest_run
+from search.progress import ProgressCallback, Tally
+from search.schedulers import build_scheduler
+from search.searcher import StudySearcher, open_study, settle
+from search.source import InputError
+from search.tensorboard import TensorBoardCallback
+from trainables.layout import RunLayout, TrialStatus, replacing
+from trainables.record import read_record
+from trainables.report import read_epochs
+from trainables.tune_trainable import StagedUnfreezing
+
+
+def run_search(config: SearchConfig, layout: RunLayout) -> bool:
+    """Runs all trials that are still to be run. The folder must be `owned`.
+
+    Returns:
+        Whether the search is complete; False after Ctrl+C or SIGTERM, when calling this again later goes on with it.
+    Raises:
+        InputError: if no trial fits this machine.
+    """
+    if layout.study.exists():
+        study = open_study(layout, config)
+        settle(study, layout)
+        if _remaining(config, study) == 0:
+            return True
+    with _local_ray(), _sigterm_as_ctrl_c():
+        resources = _trial_resources(config.settings.resources)
+        attempt = _begin_attempt(config, layout)
+        study = open_study(layout, config)
+        tuner = tune.Tuner(
+            tune.with_resources(StagedUnfreezing, resources),
+            tune_config=TuneConfig(
+                num_samples=_remaining(config, study),
+                search_alg=StudySearcher(config, layout, study, attempt=attempt),
+                scheduler=_scheduler(config, layout, study),
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=RunConfig(
+                name=f"attempt-{attempt}",
+                storage_path=str(layout.ray),
+                callbacks=[TensorBoardCallback(), ProgressCallback(config.name, _tally(config, layout))],
+                # The run's folder holds our checkpoints: without any of its own, Ray starts a failed trial anew, and it goes on.
+                checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
+                failure_config=FailureConfig(max_failures=config.settings.max_retries),
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+    return _remaining(config, study) == 0
+
+
+def _begin_attempt(config: SearchConfig, layout: RunLayout) -> int:
+    """Number of this start or resume. Workers that an earlier one left behind stop writing when they see it."""
+    if not layout.config.exists():
+        with replacing(layout.config) as file:
+            file.write(config.to_yaml())
+    attempt = layout.read_attempt() + 1
+    with replacing(layout.attempt) as file:
+        file.write(str(attempt))
+    return attempt
+
+
+def _remaining(config: SearchConfig, study: optuna.Study) -> int:
+    ended = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+    return max(0, config.settings.trials - ended)
+
+
+@contextmanager
+def _local_ray() -> Iterator[None]:
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Ray stops cleanly on SIGINT only; a scheduler that preempts a machine sends SIGTERM."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _trial_resources(wanted: Resources) -> dict[str, float]:
+    there = ray.cluster_resources()
+    gpus = wanted.gpus if wanted.gpus is not None else min(1.0, there.get("GPU", 0.0))
+    for name, key, count in (("cpus", "CPU", wanted.cpus), ("gpus", "GPU", gpus)):
+        if count > there.get(key, 0.0):
+            raise InputError(f"search.resources.{name}: {count:g} for a trial, but there are {there.get(key, 0.0):g}")
+    return {"cpu": wanted.cpus, "gpu": gpus}
+
+
+def _scheduler(config: SearchConfig, layout: RunLayout, study: optuna.Study) -> Any:
+    states = {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}
+    records = {number: read_epochs(layout.trial(number).epochs) for number in states}
+    return build_scheduler(
+        config,
+        max_epochs=longest_run(config),
+        ended={number: records[number] for number, state in states.items() if state.is_finished()},
+        interrupted={number: records[number] for number, state in states.items() if not state.is_finished()},
+    )
+
+
+def _tally(config: SearchConfig, layout: RunLayout) -> Tally:
+    tally = Tally(config.settings.trials, config.recipe.train.metric)
+    for folder in layout.all_trials():
+        status = read_record(folder).status
+        if status is not TrialStatus.RUNNING:
+            tally.counts[status] = tally.counts.get(status, 0) + 1
+        for report in read_epochs(folder.epochs):
+            tally.judge(folder.number, report["best_score"])
+    return tally
+
+
+def _trial_name(trial: Any) -> str:
+    return f"{trial.config['number']:04d}"

@@ -1,0 +1,107 @@
+"""A YAML file -> a recipe or a search, or all that is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from search.config import SearchConfig, SearchSettings, checked_name
+from search.source import InputError, Source
+from search.space_check import space_problems
+from spaces.parse import parse_space
+from spaces.space import SpaceError
+from trainables.problems import ConfigError, Problem, nearest, problems_of
+from trainables.recipe import Recipe, parse_recipe
+
+RECIPE_KEYS = ("data", "model", "train")
+
+
+def load_recipe(source: Source) -> Recipe:
+    """The recipe in a file for `thaw train`. An exported config's `provenance` is left aside.
+
+    Raises:
+        InputError: with all mistakes.
+    """
+    data = {key: value for key, value in source.data.items() if key != "provenance"}
+    if extra := [key for key in ("space", "search") if key in data]:
+        raise InputError(f"{source.file} is a search (it has `{extra[0]}`): run it with thaw search {source.file}")
+    problems: list[Problem] = []
+    if not isinstance(source.data.get("provenance", {}), dict):
+        problems.append(Problem(("provenance",), "is not what `thaw export` wrote; remove it"))
+    try:
+        recipe = parse_recipe(data)
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise InputError(source.describe(problems))
+    return _with_absolute_paths(recipe)
+
+
+def _with_absolute_paths(recipe: Recipe) -> Recipe:
+    """Workers, and whoever trains an exported config, run in other folders."""
+    data, model = recipe.data, recipe.model
+    for field, path in (("path", data.path), ("images", data.images)):
+        if path is not None:
+            data = data.model_copy(update={field: str(Path(path).expanduser().absolute())})
+    if model.names_a_file:
+        model = model.model_copy(update={"weights": str(Path(model.weights).expanduser().absolute())})
+    return recipe.model_copy(update={"data": data, "model": model})
+
+
+def load_search(source: Source) -> SearchConfig:
+    """The search in a file.
+
+    Raises:
+        InputError: with all mistakes.
+    """
+    data = source.data
+    known = (*RECIPE_KEYS, "space", "search")
+    problems = [Problem((key,), f"unknown key; {nearest(str(key), known)}") for key in data if key not in known]
+    recipe = space = settings = None
+    try:
+        settings = SearchSettings.model_validate({} if data.get("search") is None else data["search"])
+    except ValidationError as error:
+        found = problems_of(error, SearchSettings, data["search"])
+        problems += [Problem(("search", *problem.path), _hint(problem)) for problem in found]
+    try:
+        given = {key: data[key] for key in RECIPE_KEYS if key in data}
+        recipe = _with_absolute_paths(parse_recipe(_with_threads(given, settings)))
+    except ConfigError as error:
+        problems += error.problems
+    try:
+        if "space" not in data:
+            raise SpaceError([])
+        space = parse_space(data["space"])
+    except SpaceError as error:
+        problems += [Problem(("space", *p.path), p.message) for p in error.problems]
+        if "space" not in data:
+            problems.append(
+                Problem(("space",), "is required: what the search varies, or a preset's name such as unfreezing")
+            )
+    name = (settings and settings.name) or source.file.stem
+    try:
+        checked_name(name)
+    except ValueError as error:
+        problems.append(Problem(("search", "name"), f"{error}; the file's name is taken where none is given"))
+    if recipe and space:
+        config = SearchConfig(name, recipe, space, settings or SearchSettings())
+        problems += space_problems(config)
+        if not problems:
+            return config
+    raise InputError(source.describe(problems))
+
+
+def _hint(problem: Problem) -> str:
+    if problem.path[-1:] in {("metric",), ("mode",)}:
+        return "belongs to `train`: set train.metric, which also says whether more or less is better"
+    return problem.message
+
+
+def _with_threads(data: dict[str, Any], settings: SearchSettings | None) -> dict[str, Any]:
+    """A trial computes with as many threads as it has cores, unless the recipe says otherwise."""
+    train = data.get("train")
+    if settings is None or not isinstance(train, dict) or "cpu_threads" in train:
+        return data
+    return {**data, "train": {**train, "cpu_threads": max(1, int(settings.resources.cpus))}}

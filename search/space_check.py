@@ -1,0 +1,94 @@
+"""Whether a space fits the recipe it is applied to: found by trying its points before any trial does."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from search.config import Asha, SearchConfig, longest_run
+from search.paths import PathError, resolve, with_values
+from spaces.space import SpaceError
+from trainables.problems import ConfigError, Problem, dotted
+
+_NOT_SEARCHABLE = {
+    "train.metric": "trials would be compared by different metrics",
+    "data.source": "trials would be compared on different data",
+    "data.path": "trials would be compared on different data",
+    "data.columns": "trials would be compared on different data",
+    "data.images": "trials would be compared on different data",
+    "data.labels": "trials would be compared on different classes",
+    "data.folds": "trials would be compared on different validation images",
+    "data.fold": "trials would be compared on different validation images",
+    "data.validation": "trials would be compared on different validation images",
+    "data.seed": "trials would be compared on different validation images",
+}
+"""Paths that no space may vary, with all that lies under them."""
+
+
+def space_problems(config: SearchConfig) -> list[Problem]:
+    """What only shows when the space is applied to the recipe."""
+    try:
+        corners, draws = list(config.space.corner_points()), list(config.draws())
+    except SpaceError as error:
+        return [Problem(("space", *problem.path), problem.message) for problem in error.problems]
+    unfit = {path: why for path in chain(*corners, *draws) if (why := _why_unfit(path, config))}
+    problems = [Problem(("space", path), why) for path, why in unfit.items()]
+    problems += _wrong_points(corners, config, unfit) or next(
+        (wrong for draw in draws if (wrong := _wrong_points([draw], config, unfit))),
+        [],  # draws show what corners cannot: values that do not go together
+    )
+    scheduler = config.settings.scheduler
+    if not problems and isinstance(scheduler, Asha) and scheduler.grace_epochs > (longest := longest_run(config)):
+        message = f"{scheduler.grace_epochs}: no trial has more than {longest} epochs, so none would be pruned; "
+        message += "lower it, or set search.scheduler to {kind: none}"
+        problems.append(Problem(("search", "scheduler", "grace_epochs"), message))
+    return problems
+
+
+def _why_unfit(path: str, config: SearchConfig) -> str | None:
+    """Why a path cannot be searched at all, if so."""
+    try:
+        with_values(config.recipe.model_dump(mode="json"), {path: None})
+    except PathError as error:
+        return str(error)
+    for fixed, why in _NOT_SEARCHABLE.items():
+        if path == fixed or path.startswith(f"{fixed}."):
+            return f"cannot be searched: {why}"
+    return None
+
+
+def _wrong_points(points: Iterable[Mapping[str, Any]], config: SearchConfig, unfit: Collection[str]) -> list[Problem]:
+    """What is wrong with some points, but for their unfit paths; each mistake once, however many points have it."""
+    found: dict[tuple[str, str], Problem] = {}
+    for point in points:
+        values = {path: value for path, value in point.items() if path not in unfit}
+        for problem in _problems_at(values, config):
+            blamed = _in_space(problem, values, config)
+            found.setdefault((dotted(blamed.path), problem.message), blamed)
+    return list(found.values())
+
+
+def _problems_at(values: Mapping[str, Any], config: SearchConfig) -> Sequence[Problem]:
+    try:
+        config.recipe_of(values)
+    except ConfigError as error:
+        return error.problems
+    except PathError as error:
+        return [Problem((), str(error))]
+    return []
+
+
+def _in_space(problem: Problem, values: Mapping[str, Any], config: SearchConfig) -> Problem:
+    """A recipe's problem, laid at the door of the searched value that stands there, or without which it is gone."""
+    data = config.recipe.model_dump(mode="json")
+    for path in values:
+        if any(problem.path[: len(place)] == place for place in resolve(path, data)):
+            return Problem(("space", path), problem.message)
+    what = ": ".join(filter(None, (dotted(problem.path), problem.message)))
+    for path, value in values.items():
+        others = {other: values[other] for other in values if other != path}
+        if problem not in _problems_at(others, config):
+            return Problem(("space", path), f"with {value!r}, {what}")
+    drawn = ", ".join(f"{path}={value!r}" for path, value in values.items())
+    return Problem(("space",), f"{what} (drawn: {drawn})")

@@ -1,0 +1,121 @@
+"""`thaw train`: one run without Ray, in a folder named after its config and the time."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Mapping
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from search.events import TrialEvents
+from search.source import InputError
+from trainables.data.dataset import Dataset
+from trainables.layout import TrialLayout
+from trainables.problems import ConfigError
+from trainables.recipe import Recipe, parse_recipe
+from trainables.report import EpochReport
+from trainables.run import TrainingRun
+
+
+def choose_folder(recipe: Recipe, runs: Path, name: str, *, new: bool, resume: str | None) -> TrialLayout:
+    """Where a run trains: the newest folder of this name with the same recipe, or a new one.
+
+    Args:
+        new: a new folder in any case.
+        resume: the name of a folder to go on with.
+    Raises:
+        InputError: if there is no folder called `resume`, or it holds another recipe.
+    """
+    if resume is not None:
+        folder = TrialLayout(runs / resume)
+        if not folder.recipe.is_file():
+            there = ", ".join(path.name for path in _folders(runs, name)) or "none"
+            raise InputError(f"{folder.root} is no training run; runs of {name!r}: {there}")
+        if _recipe_in(folder) != recipe:
+            raise InputError(
+                f"{folder.root} trained another recipe than {name!r} is now; --new starts a run of its own"
+            )
+        return folder
+    if not new:
+        for path in reversed(_folders(runs, name)):
+            if _recipe_in(TrialLayout(path)) == recipe:
+                return TrialLayout(path)
+    now = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    names = (now if n == 1 else f"{now}-{n}" for n in count(1))  # several may start within a second
+    return TrialLayout(next(runs / free for free in names if not (runs / free).exists()))
+
+
+def _folders(runs: Path, name: str) -> list[Path]:
+    """Oldest first."""
+    paths = runs.glob(f"{glob.escape(name)}-[0-9]*-[0-9]*")
+    return sorted(path for path in paths if TrialLayout(path).recipe.is_file())
+
+
+def _recipe_in(folder: TrialLayout) -> Recipe | None:
+    try:
+        return parse_recipe(yaml.safe_load(folder.recipe.read_text(encoding="utf-8")))
+    except (OSError, ValueError, yaml.YAMLError, ConfigError):
+        return None
+
+
+def train(recipe: Recipe, folder: TrialLayout, dataset: Dataset, console: Console) -> dict[str, Any]:
+    """Trains, or goes on training, with a line for each epoch.
+
+    Returns:
+        The last epoch's report.
+    """
+    run = TrainingRun(recipe, folder, dataset=dataset)
+    if run.reports:
+        console.out(f"{folder.root}: {len(run.reports)} epochs were done before", highlight=False)
+    events = TrialEvents(folder.root, params={})
+    try:
+        for report in run:
+            events.epoch(run.reports[-1])
+            console.out(epoch_line(report, recipe), highlight=False)
+    finally:
+        events.close()
+    return run.reports[-1]
+
+
+def epoch_line(report: EpochReport, recipe: Recipe) -> str:
+    """`epoch  7/24  head  train 0.3121  val 0.4102  kappa 0.8123 (best 0.8301 in epoch 5)  1.3 s`"""
+    most = recipe.train.max_epochs
+    notes = [note for note, holds in (("head rests", report.head_frozen), ("re-weighted", report.reweighted)) if holds]
+    notes += [flag.upper() for flag in report.flags]
+    if report.stopped_for:
+        notes.append(f"stopped for {report.stopped_for}")
+    return (
+        f"epoch {report.epoch:>{len(str(most))}}/{most}  {report.stage} (from {report.open_from})"
+        f"  train {report.train_loss:.4f}  val {report.metrics['val_loss']:.4f}"
+        f"  {recipe.train.metric} {report.score:.4f} (best {report.best_score:.4f} in epoch {report.best_epoch})"
+        f"  {report.train_s + report.val_s:.1f} s" + (f"  [{', '.join(notes)}]" if notes else "")
+    )
+
+
+def best_line(report: Mapping[str, Any], recipe: Recipe) -> str:
+    """`Best kappa: 0.8301 in epoch 5`"""
+    if report["best_score"] is None:
+        return f"No epoch had a {recipe.train.metric}: training diverged"
+    return f"Best {recipe.train.metric}: {report['best_score']:.4f} in epoch {report['best_epoch']}"
+
+
+def compared_with(provenance: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+    """How a run of an exported config came out beside the trial it was exported from."""
+    expected, got = provenance.get("score"), report["best_score"]
+    trial = f"trial {provenance.get('trial')} of {provenance.get('search')}"
+    if got is not None and got == expected:
+        return f"best score {got:.6f}: the same as {trial}, to the last bit"
+    return f"best score {got}; {trial} had {expected}"  # all digits: they may differ in the last
+
+
+def fingerprint_warning(provenance: Mapping[str, Any], dataset: Dataset) -> str | None:
+    """What to say if an exported config meets other data than its trial had."""
+    expected = provenance.get("environment", {}).get("data_fingerprint")
+    if expected is None or expected == dataset.fingerprint:
+        return None
+    return f"warning: this is other data than the exported trial had ({dataset.fingerprint[:12]}, not {expected[:12]})"

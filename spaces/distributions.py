@@ -1,0 +1,223 @@
+"""Distributions a searched value can have, one class a kind: `{log: [1e-4, 1e-1]}` is a `LogUniform`."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
+Scalar: TypeAlias = bool | int | float | str | None
+Number = TypeVar("Number", int, float)
+
+# --- rules of single fields -----------------------------------------------------------------------------------------
+
+
+def _two_numbers(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or len(value) != 2 or any(isinstance(v, bool) for v in value):
+        raise ValueError(f"{value!r}: needs two numbers, [low, high]")
+    return value
+
+
+def _low_below_high(bounds: tuple[Number, Number]) -> tuple[Number, Number]:
+    if bounds[0] >= bounds[1]:
+        raise ValueError(f"{list(bounds)}: the first number must be below the second")
+    return bounds
+
+
+def _divides_the_range(step: Number, info: ValidationInfo) -> Number:
+    # Optuna would silently lower `high` to the last multiple. Decimal, because 0.4 % 0.1 is not 0 in binary.
+    if "bounds" in info.data:
+        low, high = (Decimal(str(bound)) for bound in info.data["bounds"])
+        if (high - low) % Decimal(str(step)):
+            raise ValueError(f"{step}: the range from {low} to {high} is no multiple of this step")
+    return step
+
+
+def _distinct_scalars(value: Any) -> tuple[Scalar, ...]:
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError(f"{value!r}: needs a list of at least one value")
+    for i, item in enumerate(value):
+        if not isinstance(item, Scalar) or (isinstance(item, float) and not math.isfinite(item)):
+            raise ValueError(f"{item!r} is neither a finite number, nor text, true, false or null")
+        if item in value[:i]:
+            raise ValueError(f"{item!r} is listed twice")
+    return tuple(value)
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+Bounds = Annotated[tuple[Number, Number], BeforeValidator(_two_numbers), AfterValidator(_low_below_high)]
+Scalars = Annotated[tuple[Scalar, ...], BeforeValidator(_distinct_scalars, json_schema_input_type=list[Scalar])]
+ScalarOrScalars = Annotated[Scalars, BeforeValidator(_listed, json_schema_input_type=Scalar | list[Scalar])]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+# --- kinds ----------------------------------------------------------------------------------------------------------
+
+
+class Distribution(BaseModel, ABC):
+    """How one value of the recipe is drawn, and when."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    kind: ClassVar[str]
+    """The key that chooses this class in a search file."""
+    when: dict[str, ScalarOrScalars] = {}
+    """Drawn only where each of these searched paths has the value, or one of the values, given here."""
+
+    @abstractmethod
+    def suggest(self, trial: BaseTrial, path: str) -> Scalar:
+        """A value for `path`; the study's parameter has the path's name unless the kind says otherwise."""
+
+    @abstractmethod
+    def extremes(self) -> tuple[Scalar, ...]:
+        """Lowest and highest value, or all choices."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """For tables and messages: `log 0.0001 … 0.1`. Conditions are left out."""
+
+    def takes(self, value: Scalar) -> bool:  # noqa: ARG002 - a continuous distribution takes no value twice
+        """Whether a condition on `value` can ever hold."""
+        return False
+
+    def is_active(self, values: Mapping[str, Scalar]) -> bool:
+        """Whether the conditions hold, given the values of all parameters before this one."""
+        return all(parent in values and values[parent] in allowed for parent, allowed in self.when.items())
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain data that parses to this distribution again."""
+        data = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        if when := data.pop("when", None):
+            data["when"] = when  # last, as people write it
+        return data
+
+
+class Range(Distribution):
+    """A distribution between two bounds."""
+
+    bounds: tuple[float, float]
+    """Lowest and highest value, both included."""
+
+    def extremes(self) -> tuple[Scalar, ...]:
+        return self.bounds
+
+    def describe(self) -> str:
+        return f"{self.kind} {self.bounds[0]:.12g} … {self.bounds[1]:.12g}"
+
+
+class Stepped(Range):
+    """A range that may be a grid."""
+
+    step: float | None = None
+    """Distance between neighbouring values, counted from the lowest."""
+
+    def describe(self) -> str:
+        return super().describe() + (f" in steps of {self.step:.12g}" if self.step else "")
+
+
+class Uniform(Stepped):
+    """`{float: [0.1, 0.5]}`, optionally with `step: 0.1`."""
+
+    kind = "float"
+    bounds: Bounds[Finite] = Field(alias="float")
+    """Lowest and highest value, both included."""
+    step: Annotated[Finite, Field(gt=0), AfterValidator(_divides_the_range)] | None = None
+    """Distance between neighbouring values, counted from the lowest; any value if not given."""
+
+    def suggest(self, trial: BaseTrial, path: str) -> float:
+        return trial.suggest_float(path, *self.bounds, step=self.step)
+
+
+class LogUniform(Range):
+    """`{log: [1e-4, 1e-1]}`: each factor of ten is as likely as any other."""
+
+    kind = "log"
+    bounds: Bounds[Annotated[Finite, Field(gt=0)]] = Field(alias="log")
+    """Lowest and highest value, both included; above 0."""
+
+    def suggest(self, trial: BaseTrial, path: str) -> float:
+        return trial.suggest_float(path, *self.bounds, log=True)
+
+
+class OneMinusLogUniform(Range):
+    """`{one_minus_log: [0.9, 0.9999]}`: 1 − value is log-uniform, for decays, whose distance from 1 is what counts.
+
+    The study holds that distance, as the parameter `1 - <path>`: a plain log axis in every Optuna plot.
+    """
+
+    kind = "one_minus_log"
+    bounds: Bounds[Annotated[Finite, Field(gt=0, lt=1)]] = Field(alias="one_minus_log")
+    """Lowest and highest value, both included; between 0 and 1."""
+
+    def suggest(self, trial: BaseTrial, path: str) -> float:
+        low, high = self.bounds
+        # Through Decimal, so that the study shows 0.0001 and not 0.00009999999999998899.
+        nearest, farthest = (float(1 - Decimal(str(value))) for value in (high, low))
+        distance = trial.suggest_float(f"1 - {path}", nearest, farthest, log=True)
+        return min(max(1 - distance, low), high)
+
+
+class Integer(Stepped):
+    """`{int: [2, 8]}`, optionally with `step: 2`."""
+
+    kind = "int"
+    bounds: Bounds[int] = Field(alias="int")
+    """Lowest and highest value, both included."""
+    step: Annotated[int, Field(ge=1), AfterValidator(_divides_the_range)] | None = None
+    """Distance between neighbouring values, counted from the lowest; 1 if not given."""
+
+    def suggest(self, trial: BaseTrial, path: str) -> int:
+        return trial.suggest_int(path, *self.bounds, step=self.step or 1)
+
+    def takes(self, value: Scalar) -> bool:
+        low, high = self.bounds
+        return type(value) is int and low <= value <= high and (value - low) % (self.step or 1) == 0
+
+
+class LogInteger(Range):
+    """`{int_log: [16, 128]}`: each doubling is as likely as any other."""
+
+    kind = "int_log"
+    bounds: Bounds[Annotated[int, Field(ge=1)]] = Field(alias="int_log")
+    """Lowest and highest value, both included; at least 1."""
+
+    def suggest(self, trial: BaseTrial, path: str) -> int:
+        return trial.suggest_int(path, *self.bounds, log=True)
+
+    def takes(self, value: Scalar) -> bool:
+        return type(value) is int and self.bounds[0] <= value <= self.bounds[1]
+
+
+class Choice(Distribution):
+    """`{choice: [cross_entropy, ldam]}`: one of a few, without order."""
+
+    kind = "choice"
+    choices: Scalars = Field(alias="choice")
+    """Numbers, texts, true, false or null."""
+
+    def suggest(self, trial: BaseTrial, path: str) -> Scalar:
+        return trial.suggest_categorical(path, self.choices)
+
+    def extremes(self) -> tuple[Scalar, ...]:
+        return self.choices
+
+    def describe(self) -> str:
+        return f"choice of {', '.join(map(str, self.choices))}"
+
+    def takes(self, value: Scalar) -> bool:
+        return value in self.choices
+
+
+KINDS: dict[str, type[Distribution]] = {
+    kind.kind: kind for kind in (Uniform, LogUniform, OneMinusLogUniform, Integer, LogInteger, Choice)
+}
+"""Key in a search file -> class."""

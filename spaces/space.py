@@ -1,0 +1,114 @@
+"""`Space`: what a search varies, as ordered parameters that give values to the recipe's paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from spaces.distributions import Distribution, Scalar
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
+
+class Problem(NamedTuple):
+    """One mistake in a space."""
+
+    path: tuple[str | int, ...]
+    """Keys and list positions below `space`; a dotted recipe path is one key."""
+    message: str
+
+
+class SpaceError(ValueError):
+    """A space that cannot be searched, with all its mistakes."""
+
+    def __init__(self, problems: Sequence[Problem]):
+        self.problems = tuple(problems)
+        super().__init__("\n".join(f"{'.'.join(map(str, ('space', *p.path)))}: {p.message}" for p in self.problems))
+
+    def __reduce__(self) -> tuple[type[SpaceError], tuple[tuple[Problem, ...]]]:
+        return type(self), (self.problems,)  # crosses process borders
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a search varies. Build it with `parse_space`, which checks what is taken for granted here."""
+
+    parameters: Mapping[str, Distribution]
+    """Recipe path -> distribution; a parameter comes after those that its conditions name."""
+
+    def suggest(self, trial: BaseTrial) -> dict[str, Any]:
+        """Recipe path -> value for one trial; without the parameters whose conditions do not hold."""
+        return self._point(lambda path, parameter: parameter.suggest(trial, path))
+
+    def corner_points(self) -> Iterator[dict[str, Any]]:
+        """Points that a trial could draw and that together show each parameter's extremes, conditions included.
+
+        Where a parameter is not the one shown, it has its lowest value or first choice. If a recipe takes all these
+        points, no parameter alone makes a trial fail.
+        """
+        seen: list[dict[str, Any]] = []
+        for path, parameter in self.parameters.items():
+            pinned = {parent: values[0] for parent, values in requirements(path, self.parameters).items()}
+            for extreme in parameter.extremes():
+                point = self._corner({**pinned, path: extreme})
+                if point not in seen:
+                    seen.append(point)
+                    yield point
+
+    def _corner(self, pinned: Mapping[str, Scalar]) -> dict[str, Any]:
+        return self._point(lambda path, parameter: pinned.get(path, parameter.extremes()[0]))
+
+    def _point(self, value_of: Callable[[str, Distribution], Scalar]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for path, parameter in self.parameters.items():
+            if parameter.is_active(values):
+                values[path] = value_of(path, parameter)
+        return values
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain data, presets resolved, that parses to this space again."""
+        return {path: parameter.to_data() for path, parameter in self.parameters.items()}
+
+
+def requirements(path: str, parameters: Mapping[str, Distribution]) -> dict[str, tuple[Scalar, ...]]:
+    """What must hold for a parameter to be drawn: each of its ancestors -> the values that leave it active.
+
+    Only values that the ancestor can take are listed; where none is, the parameter is never drawn. Conditions must name
+    searched parameters and must not go in circles.
+    """
+    required: dict[str, tuple[Scalar, ...]] = {}
+    to_visit = [path]
+    while to_visit:
+        for parent, allowed in parameters[to_visit.pop()].when.items():
+            possible = required.get(parent, tuple(v for v in allowed if parameters[parent].takes(v)))
+            required[parent] = tuple(v for v in possible if v in allowed)
+            to_visit.append(parent)
+    return required
+
+
+@dataclass(frozen=True)
+class FunctionSpace(Space):
+    """A space that is a Python function: `suggest(trial) -> {path: value}`. It has no corner points, only draws."""
+
+    parameters: Mapping[str, Distribution] = field(init=False, default_factory=dict)
+    """Empty: only the function knows them."""
+    python: str
+    """Where the function is: `module:function`."""
+    function: Callable[[BaseTrial], Mapping[str, Any]]
+
+    def suggest(self, trial: BaseTrial) -> dict[str, Any]:
+        """What the function returns.
+
+        Raises:
+            SpaceError: if that is not a mapping from recipe paths to values.
+        """
+        values = self.function(trial)
+        if not isinstance(values, Mapping) or not values or not all(isinstance(path, str) for path in values):
+            message = f"{self.python} returned {values!r}; it must return recipe paths and their values, as a dict"
+            raise SpaceError([Problem(("python",), message)])
+        return dict(values)
+
+    def to_data(self) -> dict[str, Any]:
+        return {"python": self.python}

@@ -1,0 +1,108 @@
+"""Order, batches and what the network sees: seeded, complete, balanced where asked, and the right numbers."""
+
+import numpy as np
+import pytest
+import torch
+
+from trainables.data.batches import derived_seed, epoch_order, gather, generator, normalise, split_batches
+from trainables.data.dataset import Dataset
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    """Three classes of 80, 15 and 5 training images, colours at random."""
+    labels = np.repeat([0, 1, 2], [90, 20, 10])
+    train = np.concatenate([np.arange(80), np.arange(90, 105), np.arange(110, 115)])
+    images = np.random.RandomState(0).randint(0, 256, (120, 6, 5, 3), np.uint8)
+    validation = np.setdiff1d(np.arange(120), train)
+    return Dataset(images, labels, ("a", "b", "c"), train, validation, "fingerprint")
+
+
+def test_an_epoch_shows_every_training_image_once_in_a_new_order(dataset):
+    orders = [epoch_order(dataset, balanced=False, seed=0, epoch=epoch) for epoch in range(3)]
+    assert all((np.sort(order) == dataset.train).all() for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_an_order_needs_no_history(dataset, balanced):
+    first, again, other = (epoch_order(dataset, balanced=balanced, seed=seed, epoch=5) for seed in (0, 0, 1))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_a_balanced_epoch_draws_classes_and_their_images_equally(dataset):
+    drawn = np.concatenate([epoch_order(dataset, balanced=True, seed=0, epoch=epoch) for epoch in range(300)])
+    assert len(drawn) == 300 * len(dataset.train)
+    assert set(drawn) == set(dataset.train)
+    shares = np.bincount(dataset.labels[drawn]) / len(drawn)
+    assert shares == pytest.approx([1 / 3] * 3, abs=0.01)
+    rare = np.bincount(drawn, minlength=120)[110:115] / len(drawn)
+    assert rare == pytest.approx([1 / 15] * 5, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "sizes"),
+    [
+        (64, 32, [32, 32]),
+        (65, 32, [22, 22, 21]),  # not 32, 32, 1
+        (10, 32, [10]),
+        (3, 1, [1, 1, 1]),
+        (0, 32, []),
+    ],
+)
+def test_batches_are_near_equal_and_drop_nothing(images, batch_size, sizes):
+    batches = split_batches(np.arange(images), batch_size)
+    assert [len(batch) for batch in batches] == sizes
+    assert [i for batch in batches for i in batch] == list(range(images))
+
+
+def test_a_batch_holds_its_images_and_labels(dataset):
+    images, labels = gather(dataset, np.array([111, 0, 95]), "cpu")
+    assert (images.dtype, labels.dtype) == (torch.uint8, torch.int64)
+    assert labels.tolist() == [2, 0, 1]
+    assert (images.numpy() == dataset.images[[111, 0, 95]]).all()
+    images.zero_()
+    assert dataset.images[0].any()  # a copy: a trainer may write to it
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_are_normalised_in_channels_last_format(channels):
+    images = torch.randint(0, 256, (4, 6, 5, channels), dtype=torch.uint8)
+    before = images.clone()
+    seen = normalise(images, *IMAGENET)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in IMAGENET)
+    expected = (images.permute(0, 3, 1, 2).expand(4, 3, 6, 5) / 255 - mean) / std
+    torch.testing.assert_close(seen, expected, atol=1e-6, rtol=1e-6)
+    assert (seen.shape, seen.dtype) == ((4, 3, 6, 5), torch.float32)
+    assert seen.is_contiguous(memory_format=torch.channels_last)
+    assert (images == before).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_that_were_augmented_are_normalised_like_others_and_stay(channels):
+    images = torch.randint(0, 256, (4, 6, 5, channels), dtype=torch.uint8)
+    augmented = images.float()
+    assert torch.equal(normalise(augmented, *IMAGENET), normalise(images, *IMAGENET))
+    assert torch.equal(augmented, images.float())
+
+
+def test_an_image_looks_the_same_in_every_batch():
+    images = torch.randint(0, 256, (9, 7, 5, 3), dtype=torch.uint8)
+    alone = torch.cat([normalise(image[None], *IMAGENET) for image in images])
+    assert (normalise(images, *IMAGENET) == alone).all()
+
+
+def test_normalising_leaves_the_next_call_alone():
+    images = torch.full((1, 8, 8, 3), 255, dtype=torch.uint8)
+    first = normalise(images, (0.5,) * 3, (0.5,) * 3).add_(7)
+    torch.testing.assert_close(normalise(images, (0.5,) * 3, (0.5,) * 3), first - 7)
+
+
+def test_generators_are_seeded_by_purpose():
+    first, again, other = (torch.rand(3, generator=generator(0, purpose, 4)) for purpose in ("head", "head", "dropout"))
+    assert (first == again).all()
+    assert (first != other).all()
+    assert generator(0, "head", 4).initial_seed() == derived_seed(0, "head", 4)

@@ -1,0 +1,192 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from trainables.data.dataset import open_dataset
+from trainables.ema import averaged
+from trainables.trainer import Trainer
+
+
+def ramped(decay, n):
+    return min(decay, (1 + n) / (10 + n))
+
+
+@pytest.mark.parametrize("decay", [0.05, 0.15, 0.9, 0.999])
+def test_an_average_ramps_up_to_its_decay(decay):
+    module = nn.BatchNorm1d(3)
+    average = averaged(module, decay)
+    by_hand = {}
+    for n in range(40):
+        with torch.no_grad():
+            for position, tensor in enumerate(module.state_dict().values()):
+                tensor.fill_(position + n * n)
+        average.update_parameters(module)
+        for name, tensor in module.state_dict().items():
+            if n == 0 or not tensor.is_floating_point():
+                by_hand[name] = tensor.double().clone()
+            else:
+                by_hand[name] += (1 - ramped(decay, n)) * (tensor.double() - by_hand[name])
+    assert set(by_hand) == {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
+    for name, tensor in average.module.state_dict().items():
+        assert torch.allclose(tensor.double(), by_hand[name], rtol=1e-5), name
+
+
+def test_an_average_leaves_the_module_alone():
+    module = nn.Linear(2, 2)
+    before = module.weight.detach().clone()
+    average = averaged(module, 0.9)
+    average.update_parameters(module)
+    with torch.no_grad():
+        average.module.weight.zero_()
+    assert torch.equal(module.weight, before)
+
+
+# --- in a run -------------------------------------------------------------------------------------------------------
+
+DECAY = 0.25
+FEW = {"validation": 0.02}
+
+
+def stages(*epochs):
+    return [
+        {
+            "name": f"s{i}",
+            "unfreeze_from": f"last:{i + 1}",
+            "epochs": count,
+            "plateau": None,
+            "head_frozen_epochs": 0,
+            "backbone_warmup_epochs": 0,
+            "head_lr": 0.05,
+            "backbone_lr_ratio": 1.0,
+        }
+        for i, count in enumerate(epochs)
+    ]
+
+
+@pytest.fixture
+def run(make_recipe):
+    """`run(epochs of stage 0, …)`: the trainer of a run with EMA."""
+
+    def make(*epochs, **train):
+        recipe = make_recipe(data=FEW, **({"stages": stages(*epochs), "ema": {"decay": DECAY}} | train))
+        return Trainer(recipe, open_dataset(recipe.data))
+
+    return make
+
+
+class Averaging:
+    """Averages what trains after every optimizer step, in double precision and by the definition."""
+
+    def __init__(self, trainer, first_open):
+        self.trainer, self.parts = trainer, (f"blocks.{first_open}.", "blocks.8.", "head.")
+        self.steps, self.average = 0, {}
+
+    def __call__(self, *args):
+        for name, tensor in self.trainer.model.state_dict().items():
+            if not name.startswith(self.parts):
+                continue
+            if self.steps == 0 or not tensor.is_floating_point():
+                self.average[name] = tensor.double().clone()
+            else:
+                share = 1 - ramped(DECAY, self.steps)
+                self.average[name] += share * (tensor.double() - self.average[name])
+        self.steps += 1
+
+
+def by_model_name(state, first_open):
+    """A stage's own names -> those of the model: its first block is the model's block `first_open`."""
+    found = {}
+    for name, tensor in state.items():
+        kind, _, rest = name.removeprefix("module.").partition(".")
+        if kind == "blocks":
+            position, _, rest = rest.partition(".")
+            rest = f"{int(position) + first_open}.{rest}"
+        found[f"{kind}.{rest}"] = tensor
+    return found
+
+
+def average_of(trainer, first_open):
+    state = {
+        name: tensor for name, tensor in trainer.state_dict()["stage"]["ema"].items() if name.startswith("module.")
+    }
+    return by_model_name(state, first_open)
+
+
+def test_a_runs_average_is_that_of_its_steps_statistics_included(run):
+    trainer = run(2)
+    by_hand = Averaging(trainer, first_open=8)
+    handle = register_optimizer_step_post_hook(by_hand)
+    for _ in trainer:
+        average = average_of(trainer, 8)
+        assert set(average) == set(by_hand.average)
+        for name, tensor in average.items():
+            assert torch.allclose(tensor.double(), by_hand.average[name], rtol=1e-5, atol=1e-7), name
+    handle.remove()
+    assert by_hand.steps == 6
+    assert any(name.endswith("running_var") for name in by_hand.average)
+    assert not torch.equal(average["head.last.weight"], trainer.model.head.last.weight)
+
+
+def validation_loss(trainer, weights):
+    """Of the network with these weights in place of its own."""
+    model = trainer.model
+    own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.load_state_dict(weights, strict=False)
+    images, labels = trainer._batch(trainer.dataset.validation)
+    with torch.inference_mode():
+        loss = F.cross_entropy(model.eval()(images).double(), labels).item()
+    model.load_state_dict(own)
+    return loss
+
+
+def test_the_average_is_what_is_judged(run):
+    trainer = run(2)
+    for report in trainer:
+        assert report.metrics["val_loss"] == pytest.approx(validation_loss(trainer, average_of(trainer, 8)), rel=1e-5)
+        assert report.metrics["val_loss"] != pytest.approx(validation_loss(trainer, {}), rel=1e-3)
+
+
+def test_the_average_is_what_is_kept_as_the_stages_best(run):
+    trainer = run(3)
+    averages = [{name: tensor.clone() for name, tensor in average_of(trainer, 8).items()} for _ in trainer]
+    best = by_model_name(trainer.state_dict()["stage"]["best"]["weights"], 8)
+    assert all(torch.equal(tensor, averages[trainer.best_epoch - 1][name]) for name, tensor in best.items())
+
+
+def test_the_next_stage_starts_from_the_best_average_and_with_an_average_of_its_own(run):
+    trainer = run(2, 1)
+    next(trainer)
+    next(trainer)
+    best = by_model_name(trainer.state_dict()["stage"]["best"]["weights"], 8)
+    start, by_hand = {}, Averaging(trainer, first_open=7)
+
+    def look(*args):
+        if not start:
+            start.update({name: tensor.clone() for name, tensor in trainer.model.state_dict().items()})
+
+    handles = [
+        trainer.model.blocks[7].register_forward_pre_hook(look),
+        register_optimizer_step_post_hook(by_hand),
+    ]
+    next(trainer)
+    for handle in handles:
+        handle.remove()
+    assert all(torch.equal(start[name], tensor) for name, tensor in best.items())
+    assert by_hand.steps == 3
+    for name, tensor in average_of(trainer, 7).items():
+        assert torch.allclose(tensor.double(), by_hand.average[name], rtol=1e-5, atol=1e-7), name
+
+
+def test_without_an_average_the_current_weights_are_judged(run):
+    trainer = run(1, ema=None)
+    report = next(trainer)
+    assert trainer.state_dict()["stage"]["ema"] is None
+    assert report.metrics["val_loss"] == pytest.approx(validation_loss(trainer, {}), rel=1e-5)
+
+
+def test_a_step_of_several_batches_is_one_step_of_the_average(run):
+    trainer = run(1, accumulate=3)
+    next(trainer)
+    assert trainer.state_dict()["stage"]["ema"]["n_averaged"] == 1

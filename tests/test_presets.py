@@ -1,0 +1,118 @@
+"""Contract of the presets: whatever one of them draws is a valid recipe."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+import spaces
+from search.paths import with_values
+from spaces import parse_space, preset_names
+from trainables.models.catalog import BACKBONES
+from trainables.recipe import Recipe, parse_recipe
+
+PRESETS = Path(spaces.__file__).parent / "presets"
+
+BASE = {
+    "data": {"source": "digits", "image_size": 64},
+    "model": {"backbone": "efficientnet_lite0"},
+    "train": {
+        "stages": [
+            {"name": "head", "unfreeze_from": "head"},
+            {"name": "top", "unfreeze_from": "last:1"},
+            {"name": "deep", "unfreeze_from": "last:3"},
+        ]
+    },
+}
+
+
+def recipe_at(values: dict[str, Any]) -> Recipe:
+    return parse_recipe(with_values(BASE, values))
+
+
+def test_five_presets_come_with_thaw() -> None:
+    assert preset_names() == ["augment", "ema", "full", "imbalance", "unfreezing"]
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_every_draw_is_a_valid_recipe(preset: str) -> None:
+    space = parse_space(preset)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    recipes = [recipe_at(space.suggest(study.ask())) for _ in range(50)]
+    assert len({recipe.model_dump_json() for recipe in recipes}) > 25
+
+
+@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_corner_is_a_valid_recipe_of_every_backbone(preset: str, backbone: str) -> None:
+    for values in parse_space(preset).corner_points():
+        recipe = recipe_at(values | {"model.backbone": backbone})
+        assert 0 <= recipe.cut(-1) < len(recipe.blocks)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_depths_differ_in_every_backbone(backbone: str) -> None:
+    depths = parse_space("unfreezing").parameters["train.stages[-1].unfreeze_from"].extremes()
+    cuts = {recipe_at({"model.backbone": backbone, "train.stages[-1].unfreeze_from": d}).cut(-1) for d in depths}
+    assert len(cuts) == len(depths)
+
+
+@pytest.mark.parametrize(
+    ("loss", "beside"),
+    [
+        ("cross_entropy", {"balance"}),
+        ("focal", {"balance", "loss.gamma"}),
+        ("balanced_softmax", {"loss.tau"}),
+        ("ldam", {"loss.max_margin", "loss.scale", "drw.start_fraction"}),
+    ],
+)
+def test_imbalance_is_corrected_once(loss: str, beside: set[str]) -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    space = parse_space("imbalance")
+    drawn = [values for values in (space.suggest(study.ask()) for _ in range(50)) if values["train.loss.kind"] == loss]
+    assert drawn
+    assert all(set(values) == {"train.loss.kind", *(f"train.{path}" for path in beside)} for values in drawn)
+
+
+def test_full_holds_the_three_others_unchanged() -> None:
+    full = parse_space("full").parameters
+    for preset in ("unfreezing", "imbalance", "ema"):
+        parameters = parse_space(preset).parameters
+        assert {path: full[path] for path in parameters} == parameters
+    assert len(full) == 16
+
+
+def test_augmentation_joins_full() -> None:
+    together = parse_space(["full", "augment"]).parameters
+    assert set(together) == {*parse_space("full").parameters, *parse_space("augment").parameters}
+
+
+def test_augment_searches_without_a_word_about_it_in_the_recipe() -> None:
+    assert recipe_at({}).train.augment is None
+    for values in parse_space("augment").corner_points():
+        augment = recipe_at(values).train.augment
+        assert augment is not None
+        assert augment.moves_pixels
+
+
+@pytest.mark.parametrize(
+    ("named_by_the_user", "path"),
+    [
+        ("plateau patience", "train.stages[*].plateau.patience"),
+        ("backbone/head LR ratio", "train.stages[*].backbone_lr_ratio"),
+        ("LDAM margin", "train.loss.max_margin"),
+        ("DRW start", "train.drw.start_fraction"),
+        ("EMA decay", "train.ema.decay"),
+    ],
+)
+def test_full_searches_what_the_product_is_for(named_by_the_user: str, path: str) -> None:
+    assert path in parse_space("full").parameters
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_each_line_says_why(preset: str) -> None:
+    lines = (PRESETS / f"{preset}.yaml").read_text("utf-8").splitlines()
+    assert lines[0].startswith("# ")
+    assert all(before.startswith("# ") for before, line in itertools.pairwise(lines) if line[:5] == "train")

@@ -1,0 +1,46 @@
+"""What the README shows works as it stands there."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+import yaml
+
+from search.cli import app
+from search.load import load_search
+from search.source import read_source
+from trainables.data_config import DataConfig
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_search_file_it_shows_is_valid(tmp_path):
+    (shown,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    file = tmp_path / "photos.yaml"
+    file.write_text(shown)
+    config = load_search(read_source(file, ["train.batch_size=64", "search.trials=8"]))
+    assert (config.recipe.train.batch_size, config.settings.trials) == (64, 8)
+
+
+def test_the_data_section_it_shows_is_valid():
+    (shown,) = re.findall(r"```yml\n(.*?)```", README, re.DOTALL)
+    data = DataConfig.model_validate(yaml.safe_load(shown)["data"])
+    assert data.columns.named() == {"path": "file", "label": "density", "group": "patient"}
+    assert data.labels == {"1": "AB", "2": "AB", "3": "CD", "4": "CD", "5": None}
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda file: file.stem)
+def test_an_example_is_valid(example):
+    load_search(read_source(example))
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"`?thaw ([a-z]+)", README)) - {"will", "and"}))
+def test_a_command_it_names_exists(command):
+    assert command in typer.main.get_command(app).commands
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([\w./]+)\)", README))))
+def test_what_it_links_to_is_there(target):
+    assert (ROOT / target).exists()

@@ -1,0 +1,640 @@
+"""A run that is stopped and taken up again equals one that was not, bit for bit."""
+
+import csv
+import dataclasses
+import functools
+import io
+import json
+import shutil
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from trainables.checkpoints import epochs_to_keep, load_checkpoint
+from trainables.data.dataset import open_dataset
+from trainables.layout import TrialLayout, checkpoint_name
+from trainables.recipe import parse_recipe
+from trainables.report import read_epochs
+from trainables.run import SupersededError, TrainingRun
+from trainables.train_config import CheckpointPolicy
+from trainables.trainer import Trainer
+
+FEW = {"validation": 0.02}
+AT_ONCE = {"patience": 1, "threshold": 100.0}
+"""No drop is large enough: a plateau after the stage's second epoch."""
+TIMED = ("train_s", "val_s", "images_per_s", "time")
+
+
+def stage(name, unfreeze_from, epochs, **fields):
+    return {"name": name, "unfreeze_from": unfreeze_from, "epochs": epochs, "plateau": None, "head_lr": 0.05} | fields
+
+
+EVERYTHING = {
+    "stages": [
+        stage("head", "head", 4, plateau=AT_ONCE, dropout=0.1),
+        stage("top", "last:2", 3, head_frozen_epochs=2, head_warmup_epochs=2, weight_decay=2e-4),
+        stage("more", "last:3", 3, head_frozen_epochs=1, backbone_warmup_epochs=2, schedule="cosine", dropout=0.3),
+    ],
+    "loss": {"kind": "ldam", "scale": 15},
+    "drw": {"start_epoch": 9},
+    "ema": {"decay": 0.9},
+    "accumulate": 2,
+    "clip_norm": 0.5,
+    "bn_affine": "train",
+    "early_stop": {"patience": 2, "threshold": 0.001},
+}
+AUGMENT = {
+    "horizontal_flip": 0.5,
+    "crop": {"min_scale": 0.5},
+    "rotate_degrees": 15,
+    "translate": 0.1,
+    "zoom": 0.1,
+    "brightness": 0.2,
+    "contrast": 0.2,
+    "saturation": 0.2,
+    "erase": {"probability": 0.5},
+}
+RECIPES: dict[str, tuple[int, dict[str, Any]]] = {
+    "stages, plateau, rest, warm-up, DRW, EMA, accumulation, clip": (8, EVERYTHING),
+    "AdamW, balanced sampler, early stop": (
+        5,
+        {
+            "stages": [
+                stage("head", "head", 3, head_lr=0.01),
+                stage(
+                    "top",
+                    "last:1",
+                    5,
+                    head_lr=0.01,
+                    head_frozen_epochs=1,
+                    schedule={"kind": "reduce_on_plateau", "patience": 0, "threshold": 0.05},
+                ),
+            ],
+            "optimizer": {"kind": "adamw", "layer_decay": 0.7},
+            "balance": "sampler",
+            "metric": "val_loss",
+            "early_stop": AT_ONCE,
+        },
+    ),
+    "blocks that freeze again": (
+        5,
+        {
+            "stages": [
+                stage("head", "head", 1),
+                stage("wide", "last:4", 1, backbone_lr_ratio=0.02, head_frozen_epochs=0),
+                stage("again", "last:4", 1, backbone_lr_ratio=0.02, schedule="cosine"),
+                stage("less", "last:2", 2, head_lr=0.5),
+            ],
+            "loss": {"kind": "focal"},
+            "balance": "class_weights",
+        },
+    ),
+    "a random network in bf16 whose head has a hidden layer": (
+        4,
+        {
+            "model": {"backbone": "mobilenet_v3_small", "weights": "none"},
+            "stages": [stage("head", "head", 2, head_lr=0.01), stage("top", "last:1", 2, head_frozen_epochs=1)],
+            "loss": {"kind": "balanced_softmax"},
+            "ema": {"decay": 0.5},
+            "precision": "bf16",
+            "seed": 7,
+        },
+    ),
+    "augmented images, new ones each epoch": (
+        4,
+        {
+            "stages": [stage("head", "head", 2), stage("top", "last:1", 2, head_frozen_epochs=1)],
+            "augment": AUGMENT,
+            "balance": "sampler",
+        },
+    ),
+    "augmented images, three views": (
+        5,
+        {"stages": [stage("head", "head", 3), stage("top", "last:1", 2)], "augment": AUGMENT | {"views": 3}},
+    ),
+    "stopped for collapse in its second stage": (
+        6,
+        {
+            "model": {"backbone": "mobilenet_v3_small", "weights": "none"},
+            "stages": [stage("head", "head", 2, head_lr=1e-4), stage("again", "head", 6, head_lr=1e-4)],
+            "stop_on": ["nan", "collapse"],
+        },
+    ),
+    "flagged for what its first epochs were": (
+        10,
+        {
+            "model": {"backbone": "mobilenet_v3_small", "weights": "none"},
+            "stages": [stage("head", "head", 4, head_lr=1e-4), stage("again", "head", 9, head_lr=1e-4)],
+            "stop_on": ["stuck_auc"],
+        },
+    ),
+}
+"""Name -> (epochs that are run, what differs from the small recipe)."""
+
+
+def small_recipe(*, model=None, **train):
+    """Of 46 images to train on and 39 to judge by."""
+    return parse_recipe(
+        {
+            "data": {"source": "digits", "image_size": 32, "long_tail": {"imbalance": 10, "largest": 12}, **FEW},
+            "model": model or {"backbone": "efficientnet_lite0"},
+            "train": {"batch_size": 16, "optimizer": {"kind": "sgd"}, "metric": "balanced_accuracy"} | train,
+        }
+    )
+
+
+def recipe_of(name):
+    return small_recipe(**RECIPES[name][1])
+
+
+def new_trainer(recipe):
+    return Trainer(recipe, open_dataset(recipe.data))
+
+
+def timeless(report):
+    fields = dataclasses.asdict(report) if dataclasses.is_dataclass(report) else dict(report)
+    return json.dumps({name: value for name, value in fields.items() if name not in TIMED})
+
+
+def to_bytes(state):
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def from_bytes(saved):
+    return torch.load(io.BytesIO(saved), weights_only=True)
+
+
+def differences(a, b, place="state"):
+    """Where two nested states differ in a bit, a type or a key."""
+    if type(a) is not type(b):
+        return [f"{place}: {type(a).__name__} and {type(b).__name__}"]
+    if isinstance(a, torch.Tensor):
+        same = a.dtype == b.dtype and torch.equal(a, b)
+        return [] if same else [place]
+    if isinstance(a, dict):
+        keys = [f"{place}.{key}" for key in a.keys() ^ b.keys()]
+        return keys + [d for key in a.keys() & b.keys() for d in differences(a[key], b[key], f"{place}.{key}")]
+    if isinstance(a, list | tuple):
+        lengths = [f"{place}: length"] if len(a) != len(b) else []
+        return lengths + [
+            d for i, (x, y) in enumerate(zip(a, b, strict=False)) for d in differences(x, y, f"{place}[{i}]")
+        ]
+    return [] if a == b or (a != a and b != b) else [f"{place}: {a} and {b}"]
+
+
+class Uninterrupted(NamedTuple):
+    states: list[bytes]
+    """After each epoch."""
+    reports: list[str]
+    weights: dict[str, torch.Tensor]
+    """Of the whole model at the end."""
+
+
+@functools.cache
+def uninterrupted(name):
+    trainer = new_trainer(recipe_of(name))
+    reports, states = [], []
+    for report in trainer:
+        reports.append(timeless(report))
+        states.append(to_bytes(trainer.state_dict()))
+    return Uninterrupted(states, reports, trainer.model.state_dict())
+
+
+# --- the trainer ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_recipes_exercise_what_they_are_meant_to(name):
+    reports = [json.loads(report) for report in uninterrupted(name).reports]
+    assert len(reports) == RECIPES[name][0]
+    assert reports[-1]["finished"]
+    if name.startswith("stages"):
+        assert [(r["stage"], r["head_frozen"], r["reweighted"]) for r in reports] == [
+            ("head", False, False),
+            ("head", False, False),
+            ("top", True, False),
+            ("top", True, False),
+            ("top", False, False),
+            ("more", True, False),
+            ("more", False, True),
+            ("more", False, True),
+        ]
+    flags = {
+        "stopped for collapse in its second stage": "collapse",
+        "flagged for what its first epochs were": "stuck_auc",
+    }
+    assert reports[-1]["stopped_for"] == flags.get(name)
+
+
+# The other two are stopped after every epoch below, which costs each of their epochs once.
+STOPS = [(name, epoch) for name, (epochs, _) in list(RECIPES.items())[:2] for epoch in range(1, epochs)]
+
+
+@pytest.mark.parametrize(("name", "epoch"), STOPS)
+def test_a_run_stopped_after_any_epoch_goes_on_as_if_it_had_not_been(name, epoch):
+    whole = uninterrupted(name)
+    trainer = new_trainer(recipe_of(name))
+    trainer.load_state_dict(from_bytes(whole.states[epoch - 1]))
+    assert [timeless(report) for report in trainer] == whole.reports[epoch:]
+    assert differences(trainer.model.state_dict(), whole.weights) == []
+    assert differences(from_bytes(to_bytes(trainer.state_dict())), from_bytes(whole.states[-1])) == []
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_run_stopped_after_every_epoch_goes_on_as_if_it_had_not_been(name):
+    whole = uninterrupted(name)
+    saved, reports = None, []
+    for state in whole.states:
+        trainer = new_trainer(recipe_of(name))
+        if saved is not None:
+            trainer.load_state_dict(from_bytes(saved))
+        reports.append(timeless(next(trainer)))
+        saved = to_bytes(trainer.state_dict())
+        assert differences(from_bytes(saved), from_bytes(state)) == []
+    assert reports == whole.reports
+
+
+def test_runs_in_one_process_do_not_touch_each_other():
+    """All recipes at once, an epoch of each in turn, while someone else draws random numbers and changes threads."""
+    whole = {name: uninterrupted(name) for name in RECIPES}
+    trainers = {name: new_trainer(recipe_of(name)) for name in RECIPES}
+    reports = {name: [] for name in RECIPES}
+    for turn in range(max(epochs for epochs, _ in RECIPES.values())):
+        for name, trainer in trainers.items():
+            np.random.seed(turn)
+            torch.manual_seed(turn)
+            reports[name] += [timeless(report) for report in [next(trainer, None)] if report]
+    for name, trainer in trainers.items():
+        assert reports[name] == whole[name].reports
+        assert differences(trainer.model.state_dict(), whole[name].weights) == []
+
+
+def test_a_fresh_process_gives_the_same_bits(tmp_path):
+    name = next(iter(RECIPES))
+    (tmp_path / "recipe.json").write_text(recipe_of(name).model_dump_json())
+    program = """
+import json, sys
+from pathlib import Path
+import torch
+from trainables.data.dataset import open_dataset
+from trainables.recipe import parse_recipe
+from trainables.trainer import Trainer
+recipe = parse_recipe(json.loads(Path("recipe.json").read_text()))
+trainer = Trainer(recipe, open_dataset(recipe.data))
+for _ in trainer: pass
+torch.save(trainer.state_dict(), "state.pt")
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=120)
+    theirs = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert differences(theirs, from_bytes(uninterrupted(name).states[-1])) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("data", r"the checkpoint was made from other data \(000000000000\) than these \([0-9a-f]{12}\)"),
+        ("pretrained", r"the checkpoint was made from other pretrained weights \(000000000000\) than these"),
+    ],
+)
+def test_the_state_of_something_else_is_refused(key, message):
+    name = next(iter(RECIPES))
+    state = from_bytes(uninterrupted(name).states[0])
+    with pytest.raises(ValueError, match=message):
+        new_trainer(recipe_of(name)).load_state_dict({**state, key: "0" * 64})
+
+
+@pytest.mark.parametrize(
+    ("other", "what"), [({"data": {"image_size": 64}}, "data"), ({"model": {"weights": "none"}}, "pretrained weights")]
+)
+def test_the_state_of_a_run_on_something_else_is_refused(make_recipe, other, what):
+    stages = [stage("head", "head", 1)]
+    theirs = new_trainer(make_recipe(data=FEW | other.get("data", {}), model=other.get("model"), stages=stages))
+    next(theirs)
+    with pytest.raises(ValueError, match=f"the checkpoint was made from other {what}"):
+        new_trainer(make_recipe(data=FEW, stages=stages)).load_state_dict(from_bytes(to_bytes(theirs.state_dict())))
+
+
+# --- the run in its folder ------------------------------------------------------------------------------------------
+
+EPOCHS = 4
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return small_recipe(
+        stages=[stage("head", "head", 2), stage("top", "last:1", 2, head_frozen_epochs=1)],
+        checkpoints={"keep_best": 2},
+        ema={"decay": 0.5},
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(recipe, tmp_path_factory):
+    """A run that nobody interrupted."""
+    folder = TrialLayout(tmp_path_factory.mktemp("finished") / "run")
+    list(TrainingRun(recipe, folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stopped(recipe, tmp_path_factory):
+    """A run that stopped after its third epoch; to be copied."""
+    folder = TrialLayout(tmp_path_factory.mktemp("stopped") / "run")
+    run = TrainingRun(recipe, folder)
+    for _ in range(3):
+        next(run)
+    return folder
+
+
+@pytest.fixture
+def copied(stopped, tmp_path):
+    shutil.copytree(stopped.root, tmp_path / "run")
+    return TrialLayout(tmp_path / "run")
+
+
+def newest(folder):
+    return max(folder.checkpoints.glob("*.pt"))
+
+
+def logged(folder):
+    with folder.log.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same_result(folder, finished):
+    ours, theirs = read_epochs(folder.epochs), read_epochs(finished.epochs)
+    assert [timeless(report) for report in ours] == [timeless(report) for report in theirs]
+    assert sorted(p.name for p in folder.checkpoints.iterdir()) == sorted(
+        p.name for p in finished.checkpoints.iterdir()
+    )
+    for file in finished.checkpoints.iterdir():
+        ours, theirs = (load_checkpoint(f)["trainer"] for f in (folder.checkpoints / file.name, file))
+        assert differences(ours, theirs) == []
+
+
+def assert_log_and_records_agree(folder):
+    columns = ("epoch", "stage", "stage_index", "val_loss", "score", "checkpoint", "time")
+    reports = read_epochs(folder.epochs)
+    assert logged(folder) == [{name: str(report[name]) for name in columns} for report in reports]
+    assert [report["epoch"] for report in reports] == list(range(1, len(reports) + 1))
+
+
+def test_a_run_leaves_its_records(recipe, finished):
+    assert_log_and_records_agree(finished)
+    assert len(read_epochs(finished.epochs)) == EPOCHS
+    assert parse_recipe(yaml.safe_load(finished.recipe.read_text())) == recipe
+    assert json.loads(finished.environment.read_text())["device"] == "cpu"
+    assert not finished.error.exists()
+    assert {path.name for path in finished.root.iterdir()} == {
+        "recipe.yaml",
+        "environment.json",
+        "epochs.jsonl",
+        "log.csv",
+        "checkpoints",
+    }
+
+
+def test_a_report_is_on_disk_before_it_is_handed_on(recipe, tmp_path):
+    folder = TrialLayout(tmp_path / "run")
+    scores = {}
+    for report in TrainingRun(recipe, folder):
+        assert timeless(read_epochs(folder.epochs)[-1]) == timeless(json.loads(report.to_json()))
+        assert_log_and_records_agree(folder)
+        file = folder.checkpoints / report.checkpoint
+        assert file.is_file()
+        assert report.checkpoint == checkpoint_name(report.epoch, report.stage, "balanced_accuracy", report.score)
+        assert load_checkpoint(file)["report"] == read_epochs(folder.epochs)[-1]
+        scores[report.epoch] = report.score
+        kept = {int(path.name[:4]) for path in folder.checkpoints.iterdir()}
+        assert kept == epochs_to_keep(scores, recipe.train.checkpoints, recipe.train.metric)
+
+
+def test_every_nth_checkpoint_stays(make_recipe, tmp_path):
+    folder = TrialLayout(tmp_path / "run")
+    policy = CheckpointPolicy(every_epochs=2).model_dump()
+    recipe = make_recipe(data=FEW, stages=[stage("head", "head", 5)], checkpoints=policy)
+    reports = list(TrainingRun(recipe, folder))
+    kept = {int(path.name[:4]) for path in folder.checkpoints.iterdir()}
+    assert kept == {2, 4, 5, reports[-1].best_epoch}
+
+
+def test_a_run_that_stopped_goes_on(recipe, copied, finished):
+    run = TrainingRun(recipe, copied)
+    assert [report["epoch"] for report in run.reports] == [1, 2, 3]
+    assert [report.epoch for report in run] == [4]
+    assert_same_result(copied, finished)
+    assert_log_and_records_agree(copied)
+
+
+def test_a_finished_run_has_nothing_to_do(recipe, finished, tmp_path):
+    shutil.copytree(finished.root, tmp_path / "run")
+    copy = TrialLayout(tmp_path / "run")
+    run = TrainingRun(recipe, copy)
+    assert list(run) == []
+    assert run.reports == read_epochs(finished.epochs)
+    assert_same_result(copy, finished)
+
+
+def _cut_records(folder, keep):
+    lines = folder.epochs.read_text().splitlines(keepends=True)
+    folder.epochs.write_text("".join(lines[:keep]))
+
+
+def _torn(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def _extra_record(folder):
+    """As after a kill of a run whose newest checkpoint was lost."""
+    line = json.loads(folder.epochs.read_text().splitlines()[-1]) | {"epoch": 4}
+    with folder.epochs.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _flip(path, position):
+    damaged = bytearray(path.read_bytes())
+    damaged[position if position >= 0 else len(damaged) + position] ^= 0x10
+    path.write_bytes(damaged)
+
+
+def _flip_a_weight(path):
+    content = path.read_bytes()
+    weight = load_checkpoint(path)["trainer"]["weights"]["head.last.weight"]
+    _flip(path, content.index(weight.numpy().tobytes()) + 1000)
+
+
+class _RunsCode:
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return type(self.trace).touch, (self.trace,)
+
+
+def _hostile(folder):
+    torch.save({"schema": 1, "trainer": {}, "report": _RunsCode(folder.root / "trace")}, newest(folder))
+
+
+def _all_damaged(folder):
+    for path in folder.checkpoints.iterdir():
+        path.write_bytes(path.read_bytes()[:1000])
+
+
+def _half_written(folder):
+    content = newest(folder).read_bytes()
+    (folder.checkpoints / ".0004_top_balanced_accuracy=0.9000.pt.x1y2z3").write_bytes(content[:500])
+
+
+ACCIDENTS = {
+    "a record is missing": lambda folder: _cut_records(folder, 2),
+    "the last record is torn": lambda folder: _torn(folder.epochs),
+    "a record too many": _extra_record,
+    "the log is missing": lambda folder: folder.log.unlink(),
+    "the log's last line is torn": lambda folder: _torn(folder.log),
+    "a checkpoint was being written": _half_written,
+    "the newest checkpoint is truncated": lambda folder: _torn(newest(folder)),
+    "the newest checkpoint is empty": lambda folder: newest(folder).write_bytes(b""),
+    "the newest checkpoint's first byte is wrong": lambda folder: _flip(newest(folder), 0),
+    "the newest checkpoint's directory is wrong": lambda folder: _flip(newest(folder), -10),
+    "a bit of a weight in the newest checkpoint is wrong": lambda folder: _flip_a_weight(newest(folder)),
+    "the newest checkpoint is text": lambda folder: newest(folder).write_text("hello\n"),
+    "the newest checkpoint is hostile": _hostile,
+    "the newest checkpoint is of another program": lambda folder: torch.save({"a": 1}, newest(folder)),
+    "the newest checkpoint is lost": lambda folder: newest(folder).unlink(),
+    "all checkpoints are damaged": _all_damaged,
+    "all checkpoints are lost": lambda folder: shutil.rmtree(folder.checkpoints),
+}
+
+
+@pytest.mark.parametrize("accident", ACCIDENTS.values(), ids=ACCIDENTS)
+def test_after_any_accident_a_run_comes_to_the_same_result(recipe, copied, finished, accident):
+    accident(copied)
+    run = TrainingRun(recipe, copied)
+    assert_log_and_records_agree(copied)
+    list(run)
+    assert_same_result(copied, finished)
+    assert_log_and_records_agree(copied)
+    assert not (copied.root / "trace").exists()
+
+
+def test_a_damaged_checkpoint_is_named_in_a_warning(recipe, copied, caplog):
+    damaged = newest(copied)
+    _torn(damaged)
+    TrainingRun(recipe, copied)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"{damaged} is damaged or no checkpoint" in record.getMessage()
+    assert "using the one before it" in record.getMessage()
+
+
+def test_a_checkpoint_of_a_newer_version_is_not_used(recipe, copied, caplog):
+    path = newest(copied)
+    torch.save({**load_checkpoint(path), "schema": 99}, path)
+    assert len(TrainingRun(recipe, copied).reports) < 3
+    assert "was written by a newer version (schema 99, known: 1)" in caplog.text
+
+
+def test_a_folder_of_another_data_set_is_refused_and_left_alone(make_recipe, copied):
+    before = content_of(copied)
+    recipe = make_recipe(data=FEW | {"image_size": 64}, stages=[stage("head", "head", 1)])
+    with pytest.raises(ValueError, match="the checkpoint was made from other data"):
+        TrainingRun(recipe, copied)
+    assert content_of(copied) == before
+
+
+# --- owners and failures --------------------------------------------------------------------------------------------
+
+
+def content_of(folder):
+    return {str(p.relative_to(folder.root)): p.read_bytes() for p in folder.root.rglob("*") if p.is_file()}
+
+
+class Ownership:
+    """Lost after some more checks."""
+
+    def __init__(self):
+        self.checks_left = 1000
+        self.error: BaseException = SupersededError("attempt 2 has taken over")
+
+    def __call__(self):
+        self.checks_left -= 1
+        if self.checks_left < 0:
+            raise self.error
+
+
+def test_a_run_that_lost_its_folder_writes_nothing_more(recipe, copied):
+    ownership = Ownership()
+    run = TrainingRun(recipe, copied, check_ownership=ownership)
+    before = content_of(copied)
+    ownership.checks_left = 0
+    with pytest.raises(SupersededError, match="attempt 2 has taken over"):
+        next(run)
+    assert content_of(copied) == before
+
+
+def test_a_run_that_never_owned_its_folder_writes_nothing(recipe, copied, tmp_path):
+    ownership = Ownership()
+    ownership.checks_left = 0
+    before = content_of(copied)
+    for folder in (copied, TrialLayout(tmp_path / "new")):
+        with pytest.raises(SupersededError, match="attempt 2 has taken over"):
+            TrainingRun(recipe, folder, check_ownership=ownership)
+    assert content_of(copied) == before
+    assert not (tmp_path / "new").exists()
+
+
+def failing_dataset(recipe):
+    """Its images end before its labels do, as where a file was cut: training fails in the middle of an epoch."""
+    dataset = open_dataset(recipe.data)
+    return dataclasses.replace(dataset, images=dataset.images[: len(dataset.images) // 2])
+
+
+def test_a_failing_epoch_leaves_its_traceback_and_costs_no_other_epoch(recipe, copied, finished):
+    run = TrainingRun(recipe, copied, dataset=failing_dataset(recipe))
+    before = content_of(copied)
+    with pytest.raises(IndexError, match="out of bounds"):
+        next(run)
+    after = content_of(copied)
+    error = after.pop("error.txt").decode()
+    assert after == before
+    assert "IndexError" in error
+    assert "trainer.py" in error
+    list(TrainingRun(recipe, copied))
+    assert not copied.error.exists()
+    assert_same_result(copied, finished)
+
+
+def test_a_failing_run_that_lost_its_folder_leaves_no_traceback_there(recipe, copied):
+    ownership = Ownership()
+    run = TrainingRun(recipe, copied, dataset=failing_dataset(recipe), check_ownership=ownership)
+    ownership.checks_left = 0
+    with pytest.raises(SupersededError, match="attempt 2 has taken over"):
+        next(run)
+    assert not copied.error.exists()
+
+
+def test_ctrl_c_is_no_failure(recipe, copied):
+    ownership = Ownership()
+    run = TrainingRun(recipe, copied, check_ownership=ownership)
+    ownership.checks_left, ownership.error = 0, KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        next(run)
+    assert not copied.error.exists()
+
+
+def test_a_run_that_diverges_ends_and_stays_ended(make_recipe, tmp_path):
+    folder = TrialLayout(tmp_path / "run")
+    recipe = make_recipe(data=FEW, stages=[stage("all", "all", 4, head_lr=1e30, backbone_lr=1e30)])
+    reports = list(TrainingRun(recipe, folder))
+    assert (reports[-1].flags[0], reports[-1].stopped_for) == ("nan", "nan")
+    again = TrainingRun(recipe, folder)
+    assert list(again) == []
+    assert again.reports[-1]["train_loss"] is None
+    assert [report["epoch"] for report in again.reports] == [report.epoch for report in reports]

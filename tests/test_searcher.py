@@ -1,0 +1,425 @@
+"""The searcher as Ray calls it, on a real study: what the study and the trials' records say afterwards."""
+
+import copy
+import json
+import math
+import pickle
+
+import optuna
+import pytest
+import yaml
+from conftest import RECIPE
+from optuna.trial import TrialState
+
+from search.config import SearchConfig
+from search.load import load_search
+from search.searcher import StudySearcher, open_study, settle
+from search.source import read_source
+from spaces import FunctionSpace, parse_space
+from trainables.layout import RunLayout, TrialStatus
+from trainables.recipe import parse_recipe
+from trainables.record import TrialRecord, read_record
+
+SPACE = {
+    "train.stages[*].head_lr": {"log": [1e-3, 0.3]},
+    "train.batch_size": {"int": [8, 64]},
+    "train.loss.kind": {"choice": ["cross_entropy", "ldam"]},
+    "train.loss.max_margin": {"float": [0.2, 0.8], "when": {"train.loss.kind": "ldam"}},
+}
+STARTUP = 4
+
+
+@pytest.fixture
+def make_config(tmp_path):
+    """`make_config(metric=..., **search)`: a search of `SPACE`, TPE after four random trials."""
+
+    def make(metric="balanced_accuracy", **search):
+        data = copy.deepcopy(RECIPE)
+        data["train"]["metric"] = metric
+        data |= {"space": SPACE, "search": {"trials": 4, "sampler": {"startup_trials": STARTUP}, **search}}
+        file = tmp_path / "small.yaml"
+        file.write_text(yaml.safe_dump(data))
+        return load_search(read_source(file))
+
+    return make
+
+
+class Search:
+    """A run's folder, and the drivers that own it one after another."""
+
+    def __init__(self, folder, config):
+        self.config, self.layout, self.attempt = config, RunLayout(folder), 0
+        folder.mkdir(exist_ok=True)
+        self.take_up()
+
+    def take_up(self):
+        """A new driver, as after a kill: nothing is left but the folder."""
+        self.attempt += 1
+        self.study = open_study(self.layout, self.config)
+        settle(self.study, self.layout)
+        self.searcher = StudySearcher(self.config, self.layout, self.study, attempt=self.attempt)
+
+    def suggest(self, trial_id):
+        return self.searcher.suggest(trial_id)
+
+    def run(self, trial_id, scores, *, finished=True, stopped_for=None):
+        """The results of a trial; Ray hands its last one to `on_trial_complete` alone."""
+        results = [result(epoch, score) for epoch, score in enumerate(scores, start=1)]
+        for each in results[:-1]:
+            self.searcher.on_trial_result(trial_id, each)
+        self.searcher.on_trial_complete(trial_id, {**results[-1], "finished": finished, "stopped_for": stopped_for})
+
+    def record(self, number):
+        return read_record(self.layout.trial(number))
+
+    @property
+    def trials(self):
+        return open_study(self.layout, self.config).get_trials()
+
+    @property
+    def states(self):
+        return [trial.state.name for trial in self.trials]
+
+
+def result(epoch, score, *, finished=False):
+    return {"epoch": epoch, "best_score": score, "finished": finished, "stopped_for": None}
+
+
+def write_epochs(folder, scores):
+    fields = {"stage": "top", "stage_index": 1, "best_epoch": 1, "flags": [], "train_s": 1.0, "time": "2025"}
+    lines = [{"epoch": n, "score": s, "best_score": s, **fields} for n, s in enumerate(scores, start=1)]
+    folder.epochs.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.fixture
+def search(tmp_path, make_config):
+    return Search(tmp_path / "run", make_config())
+
+
+# --- how a trial ends -----------------------------------------------------------------------------------------------
+
+
+def test_a_trial_is_told_where_to_run_and_with_what(search):
+    assignment = search.suggest("a")
+    params = search.record(0).params
+    assert assignment == {
+        "run": str(search.layout.root),
+        "number": 0,
+        "attempt": 1,
+        "recipe": search.config.recipe_of(params).model_dump(mode="json"),
+    }
+    assert parse_recipe(json.loads(json.dumps(assignment["recipe"]))) == search.config.recipe_of(params)
+    assert set(params) <= set(SPACE)
+    assert search.record(0).status is TrialStatus.RUNNING
+
+
+def test_a_trial_that_came_to_its_own_end_is_complete_with_its_best_score(search):
+    search.suggest("a")
+    search.run("a", [0.5, 0.7, 0.7])
+    (trial,) = search.trials
+    assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.7)
+    assert trial.intermediate_values == {1: 0.5, 2: 0.7, 3: 0.7}
+    record = search.record(0)
+    assert (record.status, record.reason) == (TrialStatus.FINISHED, None)
+    assert record.started <= record.ended
+
+
+def test_a_trial_that_was_stopped_is_pruned_with_its_curve(search):
+    search.suggest("a")
+    search.run("a", [0.5, 0.625], finished=False)
+    (trial,) = search.trials
+    assert trial.state is TrialState.PRUNED
+    assert trial.intermediate_values == {1: 0.5, 2: 0.625}
+    record = search.record(0)
+    assert (record.status, record.reason) == (TrialStatus.PRUNED, "0.625 at epoch 2 was not among the best there")
+
+
+@pytest.mark.parametrize("flag", ["nan", "collapse"])
+def test_a_trial_that_ended_itself_for_a_flag_is_no_success(search, flag):
+    search.suggest("a")
+    search.run("a", [0.5, 0.625], stopped_for=flag)
+    (trial,) = search.trials
+    assert (trial.state, trial.intermediate_values) == (TrialState.PRUNED, {1: 0.5, 2: 0.625})
+    assert (search.record(0).status, search.record(0).reason) == (TrialStatus.PRUNED, f"stopped for {flag} in epoch 2")
+    with pytest.raises(ValueError, match="No trials are completed yet"):
+        _ = search.study.best_trial
+
+
+def test_an_end_for_a_flag_that_was_recorded_but_not_told_is_told_later(search):
+    search.suggest("a")
+    write_epochs(search.layout.trial(0), [0.5, 0.625])
+    record = search.record(0)
+    record.model_copy(update={"status": TrialStatus.PRUNED, "reason": "stopped for gap in epoch 2"}).write(
+        search.layout.trial(0)
+    )
+    settle(search.study, search.layout)
+    assert (search.trials[0].state, search.trials[0].intermediate_values) == (TrialState.PRUNED, {1: 0.5, 2: 0.625})
+
+
+@pytest.mark.parametrize(
+    ("traceback", "reason"),
+    [
+        (
+            "Traceback (most recent call last):\n  ...\nRuntimeError: CUDA out of memory\n",
+            "RuntimeError: CUDA out of memory",
+        ),
+        ("", "its worker died"),
+        (None, "its worker died"),
+    ],
+)
+def test_a_trial_that_failed_says_why(search, traceback, reason):
+    search.suggest("a")
+    search.searcher.on_trial_result("a", result(1, 0.5))
+    if traceback is not None:
+        search.layout.trial(0).error.write_text(traceback)
+    search.searcher.on_trial_complete("a", error=True)
+    assert search.trials[0].state is TrialState.FAIL
+    assert (search.record(0).status, search.record(0).reason) == (TrialStatus.FAILED, reason)
+
+
+@pytest.mark.parametrize(("metric", "worst"), [("balanced_accuracy", -math.inf), ("val_loss", math.inf)])
+def test_a_trial_without_a_score_failed(tmp_path, make_config, metric, worst):
+    search = Search(tmp_path / "run", make_config(metric))
+    search.suggest("a")
+    search.run("a", [worst, worst], stopped_for="nan")
+    assert search.states == ["FAIL"]
+    assert search.record(0).reason == "no epoch had a score: training diverged"
+
+
+def test_a_trial_may_have_no_score_at_first(search):
+    search.suggest("a")
+    search.run("a", [-math.inf, 0.5])
+    assert (search.trials[0].state, search.trials[0].value) == (TrialState.COMPLETE, 0.5)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_an_epoch_done_again_after_a_crash_is_told_once(search, finished, recwarn):
+    search.suggest("a")
+    for epoch, score in [(1, 0.5), (2, 0.6), (2, 0.61), (1, 0.4)]:
+        search.searcher.on_trial_result("a", result(epoch, score))
+    search.run("a", [0.5, 0.6, 0.65], finished=finished)
+    assert search.trials[0].intermediate_values == {1: 0.5, 2: 0.6, 3: 0.65}
+    assert [str(warning.message) for warning in recwarn if "already reported" in str(warning.message)] == []
+
+
+def test_an_end_is_told_once(search):
+    search.suggest("a")
+    search.run("a", [0.5])
+    search.searcher.on_trial_complete("a", result(1, 0.9, finished=True))
+    search.searcher.on_trial_complete("never seen", error=True)
+    assert [trial.value for trial in search.trials] == [0.5]
+
+
+def test_a_loss_is_minimised(tmp_path, make_config):
+    search = Search(tmp_path / "run", make_config("val_loss"))
+    assert search.study.direction is optuna.study.StudyDirection.MINIMIZE
+    assert (search.searcher.metric, search.searcher.mode) == ("best_score", "min")
+    for trial_id, scores in (("a", [2.0, 1.5]), ("b", [0.9, 0.8]), ("c", [1.0])):
+        search.suggest(trial_id)
+        search.run(trial_id, scores)
+    assert search.study.best_value == 0.8
+
+
+# --- how many -------------------------------------------------------------------------------------------------------
+
+
+def test_as_many_trials_are_handed_out_as_were_asked_for(search):
+    assert [search.suggest(str(i))["number"] for i in range(4)] == [0, 1, 2, 3]
+    assert search.suggest("e") == "FINISHED"
+    search.run("0", [0.5])
+    assert search.suggest("e") == "FINISHED"
+    assert len(search.trials) == 4
+
+
+def test_no_more_run_at_once_than_is_allowed(tmp_path, make_config):
+    search = Search(tmp_path / "run", make_config(max_concurrent=2))
+    search.suggest("a")
+    search.suggest("b")
+    assert search.suggest("c") is None
+    search.run("a", [0.5])
+    assert search.suggest("c")["number"] == 2
+    search.searcher.on_trial_complete("b", error=True)
+    assert search.suggest("d")["number"] == 3
+    assert search.suggest("e") is None  # not FINISHED yet: two are running
+
+
+# --- after a kill ---------------------------------------------------------------------------------------------------
+
+
+def test_interrupted_trials_are_handed_out_first_with_the_values_they_had(search):
+    before = [search.suggest(trial_id) for trial_id in "abc"]
+    started = search.record(0).started
+    search.run("b", [0.5])
+    search.searcher.on_trial_result("c", result(1, 0.25))
+    search.take_up()
+    again = [search.suggest(trial_id) for trial_id in "xyz"]
+    assert [assignment["number"] for assignment in again] == [0, 2, 3]
+    assert [assignment["recipe"] for assignment in again[:2]] == [before[0]["recipe"], before[2]["recipe"]]
+    assert {assignment["attempt"] for assignment in again} == {2}
+    assert search.record(0).started == started
+    assert search.suggest("w") == "FINISHED"
+    for trial_id in "xyz":
+        search.run(trial_id, [0.25, 0.75])
+    assert search.states == ["COMPLETE"] * 4
+    assert search.trials[2].intermediate_values == {1: 0.25, 2: 0.75}
+
+
+def test_trials_that_ran_when_the_last_was_handed_out_come_back(search):
+    for trial_id in "abcd":
+        search.suggest(trial_id)
+    search.run("a", [0.5])
+    search.take_up()
+    assert [search.suggest(trial_id)["number"] for trial_id in "xyz"] == [1, 2, 3]
+    assert search.suggest("w") == "FINISHED"
+
+
+def test_a_kill_does_not_change_the_limit_of_trials_at_once(tmp_path, make_config):
+    search = Search(tmp_path / "run", make_config(max_concurrent=1))
+    search.suggest("a")
+    search.take_up()
+    assert search.suggest("x")["number"] == 0
+    assert search.suggest("y") is None
+
+
+def test_a_trial_cut_off_before_its_values_were_drawn_gets_those_it_would_have_had(tmp_path, make_config):
+    whole, cut = Search(tmp_path / "whole", make_config()), Search(tmp_path / "cut", make_config())
+    cut.study.ask()  # killed here
+    cut.take_up()
+    assert cut.suggest("a")["recipe"] == whole.suggest("a")["recipe"]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "state", "value"),
+    [
+        (TrialStatus.FINISHED, None, "COMPLETE", 0.75),
+        (TrialStatus.PRUNED, "not among the best", "PRUNED", 0.75),  # Optuna's: the last intermediate value
+        (TrialStatus.FAILED, "RuntimeError: x", "FAIL", None),
+        (TrialStatus.RUNNING, None, "RUNNING", None),
+    ],
+)
+def test_an_end_that_was_recorded_but_not_told_is_told_later(search, status, reason, state, value):
+    search.suggest("a")
+    search.searcher.on_trial_result("a", result(1, 0.75))
+    folder = search.layout.trial(0)
+    write_epochs(folder, [0.75, 0.75])
+    search.record(0).model_copy(update={"status": status, "reason": reason}).write(folder)
+    search.take_up()
+    (trial,) = search.trials
+    assert (trial.state.name, trial.value) == (state, value)
+    if state != "RUNNING":
+        assert trial.intermediate_values == {1: 0.75, 2: 0.75}  # the second was on disk only
+    assert search.suggest("x")["number"] == (0 if state == "RUNNING" else 1)
+
+
+def test_epochs_whose_results_died_with_the_driver_are_told_from_disk(search):
+    search.suggest("a")
+    search.searcher.on_trial_result("a", result(1, 0.25))
+    write_epochs(search.layout.trial(0), [0.25, None, 0.5])
+    search.take_up()
+    search.suggest("x")
+    search.searcher.on_trial_result("x", result(4, 0.75))
+    assert search.trials[0].intermediate_values == {1: 0.25, 3: 0.5, 4: 0.75}
+
+
+def test_a_trial_that_was_asked_for_but_never_recorded_goes_on(search):
+    search.study.ask()
+    search.take_up()
+    assert search.states == ["RUNNING"]
+    assert search.suggest("a")["number"] == 0
+    assert isinstance(search.record(0), TrialRecord)
+
+
+@pytest.mark.parametrize("kind", ["tpe", "random"])
+def test_a_resumed_search_proposes_what_an_uninterrupted_one_would_have(tmp_path, make_config, kind):
+    config = make_config(trials=10, sampler={"kind": kind, "startup_trials": STARTUP})
+
+    def proposals(folder, *, killed_every):
+        search, seen = Search(folder, config), []
+        for number in range(10):
+            if number % killed_every == 0:
+                search.suggest("cut off")
+                search.take_up()
+            search.suggest("it")
+            params = search.record(number).params
+            seen.append(params)
+            search.run("it", [params["train.batch_size"] / 100])
+        return seen
+
+    whole = proposals(tmp_path / "whole", killed_every=100)
+    assert proposals(tmp_path / "cut", killed_every=3) == whole
+    assert len({json.dumps(params) for params in whole}) == 10
+
+
+def test_another_seed_proposes_other_points(tmp_path, make_config):
+    searches = [Search(tmp_path / str(seed), make_config(seed=seed)) for seed in (0, 1)]
+    assert len({json.dumps(search.suggest("a")["recipe"]) for search in searches}) == 2
+
+
+# --- points that cannot be trained ----------------------------------------------------------------------------------
+
+
+def run_to_the_end(search, *, most=50):
+    """Asks as Ray does, again and again."""
+    for i in range(most):
+        assignment = search.suggest(str(i))
+        if assignment == "FINISHED":
+            return
+        if assignment is not None:
+            search.run(str(i), [0.5])
+    raise AssertionError("the search does not end")
+
+
+def test_a_point_that_is_no_valid_recipe_is_a_failed_trial_and_the_search_goes_on(tmp_path, make_config):
+    config = make_config(trials=12)
+    space = parse_space({"train.batch_size": {"choice": [16, -1]}})
+    search = Search(tmp_path / "run", SearchConfig("small", config.recipe, space, config.settings))
+    run_to_the_end(search)
+    assert len(search.trials) == 12
+    assert set(search.states) == {"COMPLETE", "FAIL"}
+    for number, state in enumerate(search.states):
+        record = search.record(number)
+        assert (record.params["train.batch_size"] == -1) == (state == "FAIL")
+        if state == "FAIL":
+            assert record.status is TrialStatus.FAILED
+            assert record.reason == "not trained: train.batch_size: -1: input should be greater than or equal to 1"
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda trial: {}["x"], "not trained: space.python: mine:f raised KeyError: 'x'"),
+        (lambda trial: None, "not trained: space.python: mine:f returned None"),
+        (lambda trial: {"train.stages[9].epochs": 1}, "not trained: train.stages has no item [9]"),
+    ],
+    ids=["raises", "returns nothing", "leads nowhere"],
+)
+def test_a_function_that_fails_late_costs_its_trial_only(tmp_path, make_config, function, reason):
+    config = make_config(trials=3)
+
+    def fails_once(trial):
+        return function(trial) if trial.number == 1 else {"train.batch_size": trial.suggest_int("batch", 8, 64)}
+
+    space = FunctionSpace(python="mine:f", function=fails_once)
+    search = Search(tmp_path / "run", SearchConfig("small", config.recipe, space, config.settings))
+    run_to_the_end(search)
+    assert search.states == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert search.record(1).reason.startswith(reason)
+
+
+# --- towards Ray ----------------------------------------------------------------------------------------------------
+
+
+def test_ray_may_pickle_a_searcher_but_not_restore_one(search):
+    assert vars(pickle.loads(pickle.dumps(search.searcher))) == {}
+    search.searcher.save("nowhere")
+    with pytest.raises(NotImplementedError, match="taken up by `thaw resume`, not by Ray"):
+        search.searcher.restore("nowhere")
+
+
+def test_the_study_is_named_and_opened_again(tmp_path, make_config):
+    layout, config = RunLayout(tmp_path), make_config()
+    first = open_study(layout, config)
+    first.ask()
+    assert first.study_name == config.name
+    assert len(open_study(layout, config).get_trials()) == 1
+    assert first.direction is optuna.study.StudyDirection.MAXIMIZE

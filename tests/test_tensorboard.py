@@ -1,0 +1,156 @@
+"""TensorBoard events, read back as TensorBoard reads them."""
+
+from types import SimpleNamespace
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata as hparams
+from tensorboard.util import tensor_util
+
+from search.events import TrialEvents
+from search.tensorboard import TensorBoardCallback
+from trainables.layout import Flag, Metric, RunLayout, TrialStatus
+from trainables.record import TrialRecord
+
+
+def report(epoch, **changes):
+    return {
+        "epoch": epoch,
+        "stage": "head",
+        "stage_index": 0,
+        "head_lr": 0.1,
+        "backbone_lr": 0.0,
+        "reweighted": epoch > 1,
+        "flags": ["gap"] if epoch > 2 else [],
+        "train_loss": 2.0 / epoch,
+        "val_loss": 3.0 / epoch,
+        "kappa": 0.25 * epoch,
+        "accuracy": None,
+        "score": 0.25 * epoch,
+        "best_score": 0.25 * epoch,
+        "images_per_s": 100.0,
+        "per_class": {"recall": [1.0]},
+        **changes,
+    }
+
+
+def read(folder):
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return events
+
+
+def scalars(events, tag):
+    return [(event.step, tensor_util.make_ndarray(event.tensor_proto).item()) for event in events.Tensors(tag)]
+
+
+def hyperparameters(folder):
+    """Name -> value, as the plugin finds them; None where there are none."""
+    content = read(folder).summary_metadata.get(hparams.SESSION_START_INFO_TAG)
+    if content is None:
+        return None
+    start = hparams.parse_session_start_info_plugin_data(content.plugin_data.content)
+    kinds = {name: value.WhichOneof("kind") for name, value in start.hparams.items()}
+    return start.group_name, {name: getattr(start.hparams[name], kind) for name, kind in kinds.items()}
+
+
+def test_curves_have_a_point_for_each_epoch(tmp_path):
+    events = TrialEvents(tmp_path / "0000", params={})
+    for epoch in (1, 2, 3):
+        events.epoch(report(epoch))
+    events.close()
+    read_back = read(tmp_path / "0000")
+    assert scalars(read_back, "loss/train") == [(1, 2.0), (2, 1.0), (3, pytest.approx(2 / 3))]
+    assert scalars(read_back, "loss/validation") == [(1, 3.0), (2, 1.5), (3, 1.0)]
+    assert scalars(read_back, "validation/kappa") == [(1, 0.25), (2, 0.5), (3, 0.75)]
+    assert scalars(read_back, "progress/reweighted") == [(1, 0.0), (2, 1.0), (3, 1.0)]
+    assert scalars(read_back, "learning_rate/head")[0] == (1, pytest.approx(0.1))
+
+
+def test_what_has_no_value_has_no_point(tmp_path):
+    events = TrialEvents(tmp_path, params={})
+    events.epoch(report(1))
+    events.epoch(report(2, kappa=None, accuracy=0.5))
+    events.close()
+    read_back = read(tmp_path)
+    assert [step for step, _ in scalars(read_back, "validation/kappa")] == [1]
+    assert [step for step, _ in scalars(read_back, "validation/accuracy")] == [2]
+    assert "validation/auc" not in read_back.Tags()["tensors"]
+
+
+@pytest.mark.parametrize("metric", Metric)
+def test_every_metric_has_its_curve(tmp_path, metric):
+    events = TrialEvents(tmp_path, params={})
+    events.epoch(report(1, **{metric.value: 0.125}))
+    events.close()
+    tag = "loss/validation" if metric is Metric.VAL_LOSS else f"validation/{metric.value}"
+    assert scalars(read(tmp_path), tag) == [(1, 0.125)]
+
+
+def test_every_flag_is_a_curve_of_0_and_1(tmp_path):
+    events = TrialEvents(tmp_path, params={})
+    for epoch in (1, 2, 3):
+        events.epoch(report(epoch))
+    events.close()
+    curves = {flag.value: scalars(read(tmp_path), f"health/{flag}") for flag in Flag}
+    assert curves.pop("gap") == [(1, 0.0), (2, 0.0), (3, 1.0)]
+    assert all(curve == [(1, 0.0), (2, 0.0), (3, 0.0)] for curve in curves.values())
+
+
+PARAMS = {
+    "train.batch_size": 16,
+    "train.stages[*].head_lr": 0.25,
+    "train.loss.kind": "ldam",
+    "train.nesterov": True,
+    "train.ema": None,
+}
+
+
+def test_hyperparameters_are_there_from_the_first_epoch_on(tmp_path):
+    events = TrialEvents(tmp_path / "0007", params=PARAMS)
+    events.epoch(report(1))  # not closed: the trial is running
+    assert hyperparameters(tmp_path / "0007") == ("0007", {**PARAMS, "train.ema": "None"})
+
+
+def test_a_run_of_no_search_has_no_hyperparameters(tmp_path):
+    events = TrialEvents(tmp_path, params={})
+    events.epoch(report(1))
+    assert hyperparameters(tmp_path) is None
+
+
+def test_a_run_that_goes_on_adds_to_its_curves(tmp_path):
+    for epoch in (1, 2):
+        events = TrialEvents(tmp_path, params={})
+        events.epoch(report(epoch))
+        events.close()
+    assert [step for step, _ in scalars(read(tmp_path), "loss/train")] == [1, 2]
+
+
+def ray_trial(layout, number):
+    record = TrialRecord(number=number, params=PARAMS, status=TrialStatus.RUNNING, started="2025-01-01T00:00:00+00:00")
+    record.write(layout.trial(number))
+    return SimpleNamespace(trial_id=f"id{number}", config={"run": str(layout.root), "number": number})
+
+
+@pytest.mark.parametrize("end", ["on_trial_complete", "on_trial_error", "on_experiment_end"])
+def test_each_trial_of_a_search_has_its_events_in_its_folder(tmp_path, end):
+    layout = RunLayout(tmp_path)
+    callback = TensorBoardCallback()
+    callback.setup()
+    trials = [ray_trial(layout, number) for number in (0, 1)]
+    for epoch in (1, 2):
+        for trial in trials:
+            callback.on_trial_result(trial=trial, result={"report": report(epoch)})
+    for trial in trials:
+        getattr(callback, end)(trial=trial)
+    assert callback._open == {}
+    for number in (0, 1):
+        assert scalars(read(layout.trial(number).root), "loss/train") == [(1, 2.0), (2, 1.0)]
+        assert hyperparameters(layout.trial(number).root)[0] == f"000{number}"
+
+
+def test_a_trial_without_a_result_ends_quietly(tmp_path):
+    callback = TensorBoardCallback()
+    callback.setup()
+    callback.on_trial_error(trial=ray_trial(RunLayout(tmp_path), 0))
+    assert list(RunLayout(tmp_path).trial(0).root.glob("events*")) == []

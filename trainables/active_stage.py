@@ -1,0 +1,123 @@
+"""`ActiveStage`: what trains during one stage — the tail, its optimizer, its average — and the best weights it reached."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainables.ema import averaged
+from trainables.freezing import apply_opening, set_training_mode
+from trainables.models.staged import StagedModel
+from trainables.optimizers import build_optimizer, carry_state, parameter_groups
+from trainables.recipe import Recipe
+from trainables.stages import EpochPlan, Opening
+
+
+class ActiveStage:
+    """One stage at work on a model."""
+
+    def __init__(
+        self,
+        model: StagedModel,
+        recipe: Recipe,
+        index: int,
+        *,
+        device: torch.device,
+        moments_of: torch.optim.Optimizer | None = None,
+    ):
+        """Starts a stage on the model as it is.
+
+        Args:
+            index: of the stage in the recipe.
+            device: where the model is.
+            moments_of: optimizer of the stage before, whose moments go on; None: they start afresh.
+        """
+        self._model, self._train = model, recipe.train
+        self.stage = recipe.train.stages[index]
+        self.cut = recipe.cut(index)
+        self.tail = model.tail(self.cut)
+        self.tail.head.dropout.p = self.stage.dropout
+        ema = recipe.train.ema
+        self._ema = averaged(self.tail, ema.decay) if ema else None
+        self._opening: Opening | None = None
+        self._scaler = torch.amp.GradScaler(device.type, enabled=recipe.train.precision == "fp16")
+        self.optimizer = moments_of
+        self._best_score = recipe.train.metric.worst
+        self._best_weights: dict[str, Tensor] | None = None
+
+    @property
+    def judged(self) -> nn.Module:
+        """The tail whose predictions count: the averaged one, where there is an average."""
+        return self.tail if self._ema is None else self._ema.module
+
+    def begin_epoch(self, plan: EpochPlan) -> None:
+        """Opens what the plan opens, with an optimizer that holds exactly that, at the plan's learning rates."""
+        if plan.opening != self._opening:
+            self._open(plan.opening)
+        assert self.optimizer is not None
+        rates = {"backbone": plan.backbone_lr, "head": plan.head_lr}
+        for group in self.optimizer.param_groups:
+            group["lr"] = rates[group["name"]] * group["lr_scale"]
+        set_training_mode(self._model, self.cut)
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds a loss's gradients to those of the next step."""
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def step(self) -> None:
+        """Moves what is open along the gradients that have been added up; not where fp16 made them overflow."""
+        assert self.optimizer is not None
+        if self._train.clip_norm is not None:
+            self._scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.tail.parameters(), self._train.clip_norm)
+        scale = self._scaler.get_scale()
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        self.optimizer.zero_grad()
+        skipped = self._scaler.get_scale() < scale
+        if self._ema is not None and not skipped:
+            self._ema.update_parameters(self.tail)
+
+    def keep_if_best(self, score: float) -> None:
+        """Remembers the judged weights if none of this stage scored better."""
+        if self._train.metric.better(score, self._best_score):
+            self._best_score = score
+            self._best_weights = {name: tensor.clone() for name, tensor in self.judged.state_dict().items()}
+
+    def restore_best(self) -> None:
+        """Puts the stage's best weights back into the model; leaves it alone where no epoch had a score."""
+        if self._best_weights is not None:
+            self.tail.load_state_dict(self._best_weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """After an epoch: all but the model's own weights."""
+        assert self.optimizer is not None
+        assert self._opening is not None
+        return {
+            "head_trains": self._opening.head,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "ema": self._ema.state_dict() if self._ema else None,
+            "best": {"score": self._best_score, "weights": self._best_weights},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Of the same stage, into a model that has its weights back."""
+        self._open(Opening(self.cut, head=state["head_trains"]))
+        assert self.optimizer is not None
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+        if self._ema is not None:
+            self._ema.load_state_dict(state["ema"])
+        self._best_score, self._best_weights = state["best"]["score"], state["best"]["weights"]
+
+    def _open(self, opening: Opening) -> None:
+        apply_opening(self._model, opening, bn_affine=self._train.bn_affine)
+        config = self._train.optimizer
+        decays = {"layer_decay": config.layer_decay, "weight_decay": self.stage.weight_decay}
+        optimizer = build_optimizer(config, parameter_groups(self._model, **decays))
+        if self.optimizer is not None:
+            carry_state(self.optimizer, optimizer)
+        self._opening, self.optimizer = opening, optimizer

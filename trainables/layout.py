@@ -1,0 +1,175 @@
+"""Every file and folder name of a run, and every name of a metric or flag. Plain data: neither torch nor Ray is imported here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Any
+
+SCHEMA_VERSION = 1
+"""Of the files below; a reader refuses newer ones."""
+
+
+class Metric(StrEnum):
+    """What an epoch can be judged by, on the validation split."""
+
+    ADJUSTED_BALANCED_ACCURACY = "adjusted_balanced_accuracy"
+    """Mean recall over classes, rescaled so that chance is 0."""
+    KAPPA = "kappa"
+    AUC = "auc"
+    """One against the rest, macro average."""
+    MACRO_F1 = "macro_f1"
+    ACCURACY = "accuracy"
+    BALANCED_ACCURACY = "balanced_accuracy"
+    """Mean recall over classes."""
+    CORRECTED_BALANCED_ACCURACY = "corrected_balanced_accuracy"
+    """The same after the class shares that training taught are divided out (`trainables/prior.py`)."""
+    CORRECTED_MACRO_F1 = "corrected_macro_f1"
+    VAL_LOSS = "val_loss"
+    """Plain cross-entropy: it does not move when re-weighting starts."""
+
+    @property
+    def mode(self) -> str:
+        """`max` or `min`."""
+        return "min" if self is Metric.VAL_LOSS else "max"
+
+    @property
+    def worst(self) -> float:
+        """What any score is better than."""
+        return float("inf") if self is Metric.VAL_LOSS else float("-inf")
+
+    def better(self, value: float, than: float) -> bool:
+        """Whether `value` is strictly better than `than`."""
+        return value < than if self is Metric.VAL_LOSS else value > than
+
+
+FALLBACK_ORDER = (
+    Metric.ADJUSTED_BALANCED_ACCURACY,
+    Metric.KAPPA,
+    Metric.AUC,
+    Metric.MACRO_F1,
+    Metric.ACCURACY,
+)
+"""Where the chosen metric is not finite, the first of these that is judges the epoch."""
+
+
+class Flag(StrEnum):
+    """What an epoch can be warned of; `trainables/health.py` has the rules."""
+
+    NAN = "nan"
+    """The training or the validation loss is no finite number."""
+    SPIKE = "spike"
+    """The training or the validation loss is far above its recent level."""
+    COLLAPSE = "collapse"
+    """Classes are left out and the rest are told apart no better than by chance."""
+    DRW_DROP = "drw_drop"
+    """The score fell when re-weighting began and has not come back."""
+    STUCK_AUC = "stuck_auc"
+    """No epoch's AUC has come up to 0.70."""
+    GAP = "gap"
+    """The validation loss rises while the training loss still falls."""
+
+
+class TrialStatus(StrEnum):
+    RUNNING = "running"
+    """Started and neither ended nor given up: it is running now or waits for `thaw resume`."""
+    FINISHED = "finished"
+    PRUNED = "pruned"
+    """Ended early: by the scheduler, or by itself for a flag of `train.stop_on`."""
+    FAILED = "failed"
+
+
+class RunFileError(ValueError):
+    """A file of a run that cannot be used. Its text names the file."""
+
+
+class RunLayout:
+    """A search's folder."""
+
+    def __init__(self, root: str | os.PathLike[str]):
+        self.root = Path(root)
+        self.config = self.root / "search.yaml"
+        """The resolved search; runnable again."""
+        self.study = self.root / "study.journal"
+        """Optuna's storage."""
+        self.lock = self.root / ".lock"
+        """Held by the driver that owns the run."""
+        self.attempt = self.root / "attempt"
+        """Number of the newest start or resume; workers of older ones stop writing when they see it."""
+        self.trials = self.root / "trials"
+        self.ray = self.root / "ray"
+        """Ray's own files; nothing of ours depends on them."""
+        self.best = self.root / "best.yaml"
+
+    def read_attempt(self) -> int:
+        """Number of the newest attempt; 0 before the first."""
+        try:
+            return int(self.attempt.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return 0
+
+    def trial(self, number: int) -> TrialLayout:
+        return TrialLayout(self.trials / f"{number:04d}")
+
+    def all_trials(self) -> list[TrialLayout]:
+        """Folders of the trials that exist, by number."""
+        folders = self.trials.iterdir() if self.trials.is_dir() else iter(())
+        return [
+            TrialLayout(folder)
+            for folder in sorted(folders, key=lambda f: (len(f.name), f.name))
+            if folder.name.isdecimal()
+        ]
+
+
+class TrialLayout:
+    """One training run's folder, of a search or on its own."""
+
+    def __init__(self, root: str | os.PathLike[str]):
+        self.root = Path(root)
+        self.recipe = self.root / "recipe.yaml"
+        self.trial = self.root / "trial.json"
+        """Of a search's trial: number, searched values, status, reason."""
+        self.environment = self.root / "environment.json"
+        """What its numbers depend on beside the recipe: data, weights, device, versions."""
+        self.epochs = self.root / "epochs.jsonl"
+        """One report a line, the truth about what happened."""
+        self.log = self.root / "log.csv"
+        """The same for a spreadsheet: epoch, stage, stage_index, val_loss, score, checkpoint, time."""
+        self.checkpoints = self.root / "checkpoints"
+        self.error = self.root / "error.txt"
+        """Traceback of the last failure."""
+        self.lock = self.root / ".lock"
+        """Held by the process that trains, where no search does."""
+
+    @property
+    def number(self) -> int:
+        """Number of the trial in its search."""
+        return int(self.root.name)
+
+
+def checkpoint_name(epoch: int, stage: str, metric: str, score: float) -> str:
+    """`0007_head_kappa=0.8123.pt`"""
+    return f"{epoch:04d}_{stage}_{metric}={score:.4f}.pt"
+
+
+@contextlib.contextmanager
+def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """A file that takes the place of `path` when the block ends well, and leaves no trace when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    encoding = None if "b" in mode else "utf-8"
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, mode, encoding=encoding) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

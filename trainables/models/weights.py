@@ -1,0 +1,128 @@
+"""Pretrained weights: torchvision's by name, a file's, or the packaged ones. Loaded once per process."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from http.client import HTTPException
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from trainables.models.lite0 import EfficientNetLite0, packaged_state_dict
+from trainables.models.vision import models
+from trainables.problems import ConfigError, Problem
+from trainables.recipe import ModelConfig
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Pretrained(NamedTuple):
+    """Weights of a whole published network, its own last layer included."""
+
+    state: dict[str, Tensor] | None
+    """By torchvision's names; None: the network starts at random."""
+    mean: tuple[float, float, float]
+    """Of the images it was trained on, for values in 0 … 1."""
+    std: tuple[float, float, float]
+    fingerprint: str
+    """SHA-256 of the weights; `random` without any."""
+
+
+def new_network(backbone: str) -> nn.Module:
+    """The published architecture, with the weights its constructor draws."""
+    network: nn.Module = EfficientNetLite0() if backbone == "efficientnet_lite0" else models.get_model(backbone)
+    return network
+
+
+@lru_cache(maxsize=4)
+def pretrained(config: ModelConfig) -> Pretrained:
+    """The weights that a model config names.
+
+    Raises:
+        ConfigError: if they cannot be had or belong to another network.
+    """
+    if config.weights == "none":
+        return Pretrained(None, IMAGENET_MEAN, IMAGENET_STD, "random")
+    if config.names_a_file:
+        return _described(_from_file(config), IMAGENET_MEAN, IMAGENET_STD)
+    if config.backbone == "efficientnet_lite0":
+        if config.weights != "default":
+            raise _problem(f"{config.weights!r}: efficientnet_lite0 knows `default`, `none` and weight files")
+        return _described(packaged_state_dict(), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    return _from_torchvision(config)
+
+
+def _described(state: dict[str, Tensor], mean: tuple[float, ...], std: tuple[float, ...]) -> Pretrained:
+    return Pretrained(state, mean, std, fingerprint(state))  # type: ignore[arg-type]
+
+
+def _from_torchvision(config: ModelConfig) -> Pretrained:
+    choices = models.get_model_weights(config.backbone)
+    names = [name for name in choices.__members__ if name != "DEFAULT"]
+    name = "DEFAULT" if config.weights == "default" else config.weights
+    if name not in choices.__members__:
+        raise _problem(
+            f"{name!r} is no weight of {config.backbone} ({', '.join(['default', 'none', *names])}, or a file)"
+        )
+    weights = choices[name]
+    try:
+        state = weights.get_state_dict(progress=False, check_hash=True)
+    except (OSError, HTTPException, RuntimeError) as error:  # RuntimeError: the checksum of what arrived is wrong
+        message = f"{weights} cannot be downloaded ({error}); give a weight file, or efficientnet_lite0, which needs no download"
+        raise _problem(message) from None
+    transforms = weights.transforms()
+    return _described(dict(state), tuple(transforms.mean), tuple(transforms.std))
+
+
+def _from_file(config: ModelConfig) -> dict[str, Tensor]:
+    path = Path(config.weights)
+    if not path.is_file():
+        raise _problem(f"{path} does not exist")
+    try:
+        loaded = torch.load(path, weights_only=True, map_location="cpu")
+    except UnpicklingError:  # torch's own words for it invite to load the file without protection
+        raise _problem(f"{path} is no file of tensors that torch can load safely") from None
+    except Exception as error:  # foreign bytes make the unpickler raise nearly anything, also without a message
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise _problem(f"{path} is no file of tensors that torch can load safely: {reason}") from None
+    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, dict) or not all(isinstance(tensor, Tensor) for tensor in loaded.values()):
+        raise _problem(f"{path} holds no state dict")
+    state = {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
+    with torch.device("meta"):
+        network = new_network(config.backbone)
+    last = last_layer(network)
+    wanted = network.state_dict()
+    # The published last layer is replaced anyway: a file may hold another number of classes, or none.
+    # Files of old torch versions lack BatchNorm's batch counters, which loading sets to 0.
+    body = {n: t for n, t in wanted.items() if not n.startswith(f"{last}.") and not n.endswith("num_batches_tracked")}
+    wrong = [name for name, tensor in body.items() if name not in state or state[name].shape != tensor.shape]
+    wrong += [name for name in state if name not in wanted]
+    if wrong:
+        raise _problem(f"{path} belongs to another network than {config.backbone}: {', '.join(wrong[:3])} do not fit")
+    return {name: tensor for name, tensor in state.items() if not name.startswith(f"{last}.")}
+
+
+def last_layer(network: nn.Module) -> str:
+    """Name of the layer that gives the class scores."""
+    names: list[str] = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    return names[-1]
+
+
+def fingerprint(state: dict[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _problem(message: str) -> ConfigError:
+    return ConfigError([Problem(("model", "weights"), message)])

@@ -1,0 +1,66 @@
+"""`TrialRecord`: what a search's driver writes about a trial in `trial.json`. Plain data."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from trainables.layout import SCHEMA_VERSION, RunFileError, TrialLayout, TrialStatus, replacing
+from trainables.problems import Config, dotted, problems_of
+
+
+class TrialRecord(Config):
+    """One trial of a search, beside its epochs."""
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    version: int = Field(SCHEMA_VERSION, alias="schema", ge=1, le=SCHEMA_VERSION)
+    number: int = Field(ge=0)
+    params: dict[str, Any]
+    """Searched values by dotted recipe path."""
+    status: TrialStatus
+    reason: str | None = None
+    """Why it was pruned or failed."""
+    started: str
+    """UTC, ISO 8601."""
+    ended: str | None = None
+
+    def write(self, folder: TrialLayout) -> None:
+        with replacing(folder.trial) as file:
+            file.write(self.model_dump_json(indent=2))
+
+
+def now() -> str:
+    """UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def read_record(folder: TrialLayout) -> TrialRecord:
+    """
+    Raises:
+        FileNotFoundError: if the trial has none (yet).
+        RunFileError: if it is damaged, of a newer version or of another trial; names the file.
+    """
+    file = folder.trial
+    try:
+        data = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise RunFileError(f"{file}: not valid JSON ({error})") from None
+    if not isinstance(data, dict):
+        raise RunFileError(f"{file}: not a JSON object")
+    version = data.get("schema")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise RunFileError(
+            f"{file}: schema {version} is newer than {SCHEMA_VERSION}, the newest known here; update thaw"
+        )
+    try:
+        record = TrialRecord.model_validate(data)
+    except ValidationError as error:
+        problems = problems_of(error, TrialRecord, data)
+        raise RunFileError("\n".join(f"{file}: {dotted(p.path)}: {p.message}" for p in problems)) from None
+    if record.number != folder.number:
+        raise RunFileError(f"{file}: number: {record.number} in the folder of trial {folder.number}")
+    return record

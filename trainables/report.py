@@ -1,0 +1,122 @@
+"""`EpochReport`: what is known after an epoch. One line of `epochs.jsonl`. Plain data."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from trainables.layout import Flag, RunFileError
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochReport:
+    """One epoch of a run: training, then validation."""
+
+    epoch: int
+    """Counted from 1 over all stages."""
+    stage: str
+    stage_index: int
+    epoch_in_stage: int
+    """Counted from 1."""
+    open_from: str
+    """First block that trained; `head` where only the head did."""
+    head_lr: float
+    backbone_lr: float
+    """0 where no block was open."""
+    head_frozen: bool
+    reweighted: bool
+    """Whether DRW's class weights were in force."""
+    train_loss: float
+    metrics: Mapping[str, float]
+    """Validation scalars by `Metric` name, and `classes_predicted`."""
+    per_class: Mapping[str, list[float]]
+    """`precision`, `recall`, `f1`, `true_count`, `predicted_count`, each [c]."""
+    confusion: list[list[int]]
+    """[c][c]: images of true class (row) by predicted class (column)."""
+    flags: tuple[Flag, ...]
+    """Warning signs, in the order of `Flag`."""
+    score: float
+    """Of this epoch, by the recipe's metric (or its fallback)."""
+    best_score: float
+    """Of the best epoch so far."""
+    best_epoch: int
+    train_s: float
+    """Wall time of training, in seconds."""
+    val_s: float
+    """Wall time of validation, in seconds."""
+    images_per_s: float
+    """Training images over `train_s`."""
+    time: str
+    """UTC, ISO 8601."""
+    stage_over: bool
+    """The next epoch belongs to the next stage, or there is none."""
+    finished: bool
+    """The run is over."""
+    stopped_for: Flag | None = None
+    """The flag of `train.stop_on` that ended the run."""
+    checkpoint: str | None = None
+    """Name of the checkpoint file written after this epoch, where one was."""
+
+    @property
+    def scalars(self) -> dict[str, float]:
+        """All numbers that make a curve over epochs, by name."""
+        return {
+            "train_loss": self.train_loss,
+            **self.metrics,
+            "score": self.score,
+            "best_score": self.best_score,
+            "head_lr": self.head_lr,
+            "backbone_lr": self.backbone_lr,
+            "stage_index": self.stage_index,
+            "reweighted": float(self.reweighted),
+            "images_per_s": self.images_per_s,
+            **{flag.value: float(flag in self.flags) for flag in Flag},
+        }
+
+    def to_json(self) -> str:
+        """One line; metrics stand beside the other fields; what is not finite becomes null."""
+        fields = asdict(self)
+        metrics = fields.pop("metrics")
+        return json.dumps(_finite({**fields, **metrics}), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+_NEEDED = ("epoch", "stage", "stage_index", "score", "best_score", "best_epoch", "flags", "train_s", "time")
+"""What readers rely on."""
+
+
+def read_epochs(file: Path) -> list[dict[str, Any]]:
+    """The reports in an `epochs.jsonl`, oldest first; none if there is no such file.
+
+    A last line that is torn is left out: its writer was killed.
+
+    Raises:
+        RunFileError: if a line cannot be read, with file and line.
+    """
+    lines = file.read_bytes().splitlines() if file.exists() else []
+    reports: list[dict[str, Any]] = []
+    for position, line in enumerate(lines, start=1):
+        try:
+            report = json.loads(line)
+        except ValueError as error:
+            if position == len(lines):
+                break
+            raise RunFileError(f"{file}:{position}: not a line of JSON ({error})") from None
+        if not isinstance(report, dict) or (missing := [key for key in _NEEDED if key not in report]):
+            what = f"without {', '.join(missing)}" if isinstance(report, dict) else "that is no JSON object"
+            raise RunFileError(f"{file}:{position}: an epoch report {what}")
+        reports.append(report)
+    return reports

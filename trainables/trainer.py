@@ -1,0 +1,300 @@
+"""`Trainer`: staged unfreezing as an iterator of epoch reports. It knows neither files nor Ray."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from trainables.active_stage import ActiveStage
+from trainables.balance import chosen_balance
+from trainables.data.augment import augment, version_numbers
+from trainables.data.batches import derived_seed, epoch_order, gather, generator, normalise, split_batches
+from trainables.data.dataset import Dataset
+from trainables.health import Vitals, flag_that_stops, flags_of
+from trainables.layout import Flag
+from trainables.losses import build_loss
+from trainables.metrics import Evaluation, evaluate, score_of
+from trainables.models.backbones import build_model
+from trainables.models.catalog import HEAD
+from trainables.prior import learned_prior
+from trainables.problems import ConfigError, Problem
+from trainables.recipe import Recipe
+from trainables.report import EpochReport
+from trainables.stages import EpochPlan, Position, has_settled, plan_epoch, stage_is_over
+from trainables.train_config import Ldam
+
+State = dict[str, Any]
+
+_WATCHED = ("val_loss", "auc", "classes_predicted", "adjusted_balanced_accuracy", "kappa")
+"""Metrics of an epoch that are kept for the rules of `health`."""
+
+
+def device_of(recipe: Recipe) -> torch.device:
+    """Where a recipe trains on this machine.
+
+    Raises:
+        ConfigError: if it needs a GPU and there is none.
+    """
+    train = recipe.train
+    gpu = torch.cuda.is_available()
+    if not gpu and (train.device == "cuda" or train.precision == "fp16"):
+        key = "device" if train.device == "cuda" else "precision"
+        raise ConfigError([Problem(("train", key), f"{getattr(train, key)} needs a GPU, and there is none here")])
+    return torch.device("cuda" if gpu and train.device != "cpu" else "cpu")
+
+
+class Trainer:
+    """One training run.
+
+    Iterating trains epoch by epoch until the run is over. `state_dict` after an epoch and `load_state_dict` into a new
+    trainer of the same recipe and data continue as if nothing had happened: bit for bit on CPU.
+    """
+
+    def __init__(self, recipe: Recipe, dataset: Dataset):
+        torch.set_num_threads(recipe.train.cpu_threads)
+        self.recipe = recipe
+        self.dataset = dataset
+        self.device = device_of(recipe)
+        train = recipe.train
+        balance = chosen_balance(train, dataset.train_counts)
+        self._balanced = balance == "sampler"
+        self._loss = build_loss(
+            train.loss,
+            torch.from_numpy(dataset.train_counts),
+            drw=train.drw,
+            class_weights=balance == "class_weights",
+            device=self.device,
+        )
+        built = build_model(
+            recipe.model,
+            classes=len(dataset.classes),
+            cosine_scale=train.loss.scale if isinstance(train.loss, Ldam) else None,
+            generator=generator(train.seed, "head", 0),
+        )
+        self.model = built.model.to(self.device)
+        self._mean, self._std, self.pretrained_fingerprint = built.mean, built.std, built.fingerprint
+
+        self.position = Position()
+        self.best_score, self.best_epoch = train.metric.worst, 0
+        self._history: list[Vitals] = []
+        self._stopped_for: Flag | None = None
+        self._deepest_cut = recipe.cut(0)
+        self._active = ActiveStage(self.model, recipe, 0, device=self.device)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is over."""
+        last = self.position.stage == len(self.recipe.train.stages) - 1
+        return self._stopped_for is not None or (last and stage_is_over(self.recipe, self.position))
+
+    def __iter__(self) -> Iterator[EpochReport]:
+        return self
+
+    def __next__(self) -> EpochReport:
+        if self.finished:
+            raise StopIteration
+        if stage_is_over(self.recipe, self.position):
+            self._enter_next_stage()
+        plan = plan_epoch(self.recipe, self.position)
+        self._active.begin_epoch(plan)
+        started = time.perf_counter()
+        train_loss = self._train_epoch(reweighted=plan.reweighted)
+        trained = time.perf_counter()
+        val_loss, evaluation = self._validate(reweighted=plan.reweighted)
+        validated = time.perf_counter()
+        return self._report(plan, train_loss, val_loss, evaluation, trained - started, validated - trained)
+
+    def _enter_next_stage(self) -> None:
+        """Starts the next stage from the best weights of the one that ended."""
+        self._active.restore_best()
+        self.position = self.position.next_stage()
+        cut = self.recipe.cut(self.position.stage)
+        # Moments would meet gradients of a network that now moves below them: new blocks start all afresh.
+        moments = self._active.optimizer if cut >= self._deepest_cut else None
+        self._deepest_cut = min(cut, self._deepest_cut)
+        self._active = ActiveStage(self.model, self.recipe, self.position.stage, device=self.device, moments_of=moments)
+
+    # --- an epoch ---------------------------------------------------------------------------------------------------
+
+    def _train_epoch(self, *, reweighted: bool) -> float:
+        """Trains on every image of the training split once (or as often as balanced sampling draws it).
+
+        Returns:
+            Mean training loss.
+        """
+        train, epoch, active = self.recipe.train, self.position.epoch + 1, self._active
+        torch.manual_seed(derived_seed(train.seed, "dropout", epoch))
+        order = epoch_order(self.dataset, balanced=self._balanced, seed=train.seed, epoch=epoch)
+        total = torch.zeros((), device=self.device)
+        versions = version_numbers(order, epoch=epoch, views=train.augment.views if train.augment else None)
+        batches = list(zip(*(split_batches(each, train.batch_size) for each in (order, versions)), strict=True))
+        for start in range(0, len(batches), train.accumulate):
+            step = batches[start : start + train.accumulate]
+            images_in_step = sum(len(batch) for batch, _ in step)
+            for batch, version in step:
+                images, labels = self._batch(batch, version)
+                with self._autocast():
+                    with torch.no_grad():
+                        features = self.model.prefix(images, active.cut)
+                    logits = active.tail(features)
+                loss = self._loss(logits, labels, reweighted=reweighted)
+                active.backward(loss * (len(batch) / images_in_step))
+                total += loss.detach() * len(batch)
+            active.step()
+        return float(total) / len(order)
+
+    @torch.inference_mode()
+    def _validate(self, *, reweighted: bool) -> tuple[float, Evaluation]:
+        """Judges the averaged weights where there is an average, else the current ones.
+
+        Args:
+            reweighted: whether the epoch trained with DRW's weights, which decide what the corrected metrics correct.
+        Returns:
+            Plain cross-entropy, which no loss, margin or weight moves; and all other metrics.
+        """
+        self.model.eval()
+        judged = self._active.judged.eval()
+        logits, labels = [], []
+        for batch in split_batches(self.dataset.validation, self.recipe.train.batch_size):
+            images, targets = self._batch(batch)
+            with self._autocast():
+                logits.append(judged(self.model.prefix(images, self._active.cut)))
+            labels.append(targets)
+        all_logits, all_labels = torch.cat(logits).double(), torch.cat(labels)
+        probabilities = all_logits.softmax(dim=1).cpu().numpy()
+        evaluation = evaluate(
+            probabilities, all_labels.cpu().numpy(), learned_prior=self._learned_prior(reweighted=reweighted)
+        )
+        return float(F.cross_entropy(all_logits, all_labels)), evaluation
+
+    def _learned_prior(self, *, reweighted: bool) -> np.ndarray:
+        weights = self._loss.weights(reweighted=reweighted)
+        return learned_prior(
+            self.recipe.train.loss,
+            self.dataset.train_counts,
+            weights=None if weights is None else weights.cpu().numpy(),
+            evenly_drawn=self._balanced,
+        )
+
+    def _autocast(self) -> torch.autocast:
+        precision = self.recipe.train.precision
+        dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype, enabled=precision != "fp32")
+
+    def _batch(self, indices: np.ndarray, versions: np.ndarray | None = None) -> tuple[Tensor, Tensor]:
+        """Images as the network sees them, and their labels; augmented to some versions of theirs where these are given."""
+        images, labels = gather(self.dataset, indices, self.device)
+        train = self.recipe.train
+        if train.augment and versions is not None:
+            images = augment(images, train.augment, seed=train.seed, positions=indices, versions=versions)
+        return normalise(images, self._mean, self._std), labels
+
+    def _report(
+        self, plan: EpochPlan, train_loss: float, val_loss: float, evaluation: Evaluation, train_s: float, val_s: float
+    ) -> EpochReport:
+        self.position = self.position.after_epoch(val_loss)
+        metrics = {**evaluation.metrics, "val_loss": val_loss}
+        score = score_of(metrics, self.recipe.train.metric)
+        self._active.keep_if_best(score)
+        if self.recipe.train.metric.better(score, self.best_score):
+            self.best_score, self.best_epoch = score, self.position.epoch
+        flags = self._watch(plan, train_loss, metrics, score)
+        cut = plan.opening.cut
+        return EpochReport(
+            epoch=self.position.epoch,
+            stage=self._active.stage.name,
+            stage_index=self.position.stage,
+            epoch_in_stage=self.position.epoch_in_stage,
+            open_from=(*self.recipe.blocks, HEAD)[cut],
+            head_lr=plan.head_lr,
+            backbone_lr=plan.backbone_lr,
+            head_frozen=not plan.opening.head,
+            reweighted=plan.reweighted,
+            train_loss=train_loss,
+            metrics=metrics,
+            per_class=evaluation.per_class,
+            confusion=evaluation.confusion,
+            flags=flags,
+            score=score,
+            best_score=self.best_score,
+            best_epoch=self.best_epoch,
+            train_s=train_s,
+            val_s=val_s,
+            images_per_s=len(self.dataset.train) / train_s,
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            stage_over=self.finished or stage_is_over(self.recipe, self.position),
+            finished=self.finished,
+            stopped_for=self._stopped_for,
+        )
+
+    def _watch(
+        self, plan: EpochPlan, train_loss: float, metrics: Mapping[str, float], score: float
+    ) -> tuple[Flag, ...]:
+        """The epoch's flags; one of `stop_on` ends the run."""
+        self._history.append(
+            Vitals(
+                stage=self.position.stage,
+                reweighted=plan.reweighted,
+                train_loss=train_loss,
+                score=score,
+                **{name: metrics[name] for name in _WATCHED},
+            )
+        )
+        train = self.recipe.train
+        flags = flags_of(self._history, classes=len(self.dataset.classes), metric=train.metric)
+        settled = has_settled(self.recipe, self.position)
+        self._stopped_for = flag_that_stops(flags, train.stop_on, settled=settled)
+        return flags
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> State:
+        """All that the rest of the run depends on, as tensors and plain values; of the weights only what training changed.
+
+        Random numbers need no state: each epoch derives its own from the seed.
+        """
+        changed = (*(f"blocks.{i}." for i in range(self._deepest_cut, len(self.model.blocks))), "head.")
+        return {
+            "pretrained": self.pretrained_fingerprint,
+            "data": self.dataset.fingerprint,
+            "position": {**asdict(self.position), "losses": list(self.position.losses)},
+            "best": {"score": self.best_score, "epoch": self.best_epoch},
+            "history": [asdict(epoch) for epoch in self._history],
+            "stopped_for": None if self._stopped_for is None else self._stopped_for.value,
+            "deepest_cut": self._deepest_cut,
+            "weights": {name: t for name, t in self.model.state_dict().items() if name.startswith(changed)},
+            "stage": self._active.state_dict(),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Continues where `state` was taken.
+
+        Raises:
+            ValueError: if it belongs to other pretrained weights or other data.
+        """
+        for key, own in (("pretrained", self.pretrained_fingerprint), ("data", self.dataset.fingerprint)):
+            if state[key] != own:
+                what = "pretrained weights" if key == "pretrained" else "data"
+                raise ValueError(
+                    f"the checkpoint was made from other {what} ({state[key][:12]}) than these ({own[:12]})"
+                )
+        position = state["position"]
+        self.position = Position(**{**position, "losses": tuple(position["losses"])})
+        self.best_score, self.best_epoch = state["best"]["score"], state["best"]["epoch"]
+        self._history = [Vitals(**epoch) for epoch in state["history"]]
+        self._stopped_for = None if state["stopped_for"] is None else Flag(state["stopped_for"])
+        self._deepest_cut = state["deepest_cut"]
+        missing, unexpected = self.model.load_state_dict(state["weights"], strict=False)
+        frozen = tuple(f"blocks.{i}." for i in range(self._deepest_cut))
+        assert not unexpected
+        assert all(name.startswith(frozen) for name in missing)
+        self._active = ActiveStage(self.model, self.recipe, self.position.stage, device=self.device)
+        self._active.load_state_dict(state["stage"])

@@ -1,0 +1,77 @@
+"""`StagedUnfreezing`: a training run as Ray Tune's trainable. The only file of this room that imports Ray."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray import tune
+
+from trainables.layout import RunLayout
+from trainables.recipe import parse_recipe
+from trainables.run import SupersededError, TrainingRun
+
+
+class StagedUnfreezing(tune.Trainable):
+    """One `step` is one epoch. Actors are reused: data and pretrained weights stay in the process from trial to trial.
+
+    Ray keeps no checkpoints of it: the run's folder is the truth, and a trial goes on from there whoever starts it again.
+
+    Config:
+        run: the search's folder.
+        number: the trial's number in it.
+        attempt: which start or resume of the search this belongs to.
+        recipe: the trial's recipe, as plain data.
+
+    Results:
+        epoch: epochs done, over all stages.
+        best_score: of the best epoch so far, so that the dip after a stage change speaks against nobody.
+        finished: the run came to its own end; a result without it that stays the last one was pruned.
+        stopped_for: the flag that made it end itself early, or None.
+        report: the line in `epochs.jsonl`.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        # Nothing is opened before the first step: Ray may set up an actor and tear it down without one.
+        self._run: TrainingRun | None = None
+        self._assignment = config
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        if self._run is None:
+            self._run = _open(self._assignment)
+        next(self._run, None)  # None: the last epoch was done by a process that could not tell Ray any more
+        report = self._run.reports[-1]
+        score = report["best_score"]
+        if score is None:
+            score = self._run.recipe.train.metric.worst
+        finished = report["finished"]
+        return {
+            "epoch": report["epoch"],
+            "best_score": score,
+            "finished": finished,
+            "stopped_for": report["stopped_for"],
+            "done": finished,
+            "report": report,
+        }
+
+    def cleanup(self) -> None:
+        self._run = None
+
+
+def _open(assignment: dict[str, Any]) -> TrainingRun:
+    layout = RunLayout(assignment["run"])
+    attempt = assignment["attempt"]
+
+    def check_ownership() -> None:
+        newest = layout.read_attempt()
+        if newest != attempt:
+            raise SupersededError(
+                f"{layout.root}: attempt {newest} of this search has taken over from attempt {attempt}"
+            )
+
+    return TrainingRun(
+        parse_recipe(assignment["recipe"]), layout.trial(assignment["number"]), check_ownership=check_ownership
+    )
