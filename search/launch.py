@@ -27,8 +27,7 @@ from search.schedulers import build_scheduler
 from search.searcher import StudySearcher, open_study, settle
 from search.source import InputError
 from search.tensorboard import TensorBoardCallback
-from trainables.layout import RunLayout, TrialStatus, replacing
-from trainables.record import read_record
+from trainables.layout import RunLayout, replacing
 from trainables.report import read_epochs
 from trainables.tune_trainable import StagedUnfreezing
 
@@ -50,6 +49,7 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
         resources = _trial_resources(config.settings.resources)
         attempt = _begin_attempt(config, layout)
         study = open_study(layout, config)
+        tally = Tally.of_run(layout, config.settings.trials, config.recipe.train.metric)
         tuner = tune.Tuner(
             tune.with_resources(StagedUnfreezing, resources),
             tune_config=TuneConfig(
@@ -63,7 +63,7 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
             run_config=RunConfig(
                 name=f"attempt-{attempt}",
                 storage_path=str(layout.ray),
-                callbacks=[TensorBoardCallback(), ProgressCallback(config.name, _tally(config, layout))],
+                callbacks=[TensorBoardCallback(), ProgressCallback(config.name, tally)],
                 # The run's folder holds our checkpoints: without any of its own, Ray starts a failed trial anew, and it goes on.
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
                 failure_config=FailureConfig(max_failures=config.settings.max_retries),
@@ -131,17 +131,6 @@ def _scheduler(config: SearchConfig, layout: RunLayout, study: optuna.Study) -> 
         ended={number: records[number] for number, state in states.items() if state.is_finished()},
         interrupted={number: records[number] for number, state in states.items() if not state.is_finished()},
     )
-
-
-def _tally(config: SearchConfig, layout: RunLayout) -> Tally:
-    tally = Tally(config.settings.trials, config.recipe.train.metric)
-    for folder in layout.all_trials():
-        status = read_record(folder).status
-        if status is not TrialStatus.RUNNING:
-            tally.counts[status] = tally.counts.get(status, 0) + 1
-        for report in read_epochs(folder.epochs):
-            tally.judge(folder.number, report["best_score"])
-    return tally
 
 
 def _trial_name(trial: Any) -> str:

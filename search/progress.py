@@ -16,6 +16,7 @@ from rich.text import Text
 
 from trainables.layout import Metric, RunLayout, TrialStatus
 from trainables.record import read_record
+from trainables.report import read_epochs
 
 _ROWS = 10
 """Running trials shown at most."""
@@ -36,6 +37,20 @@ class Tally:
     started: float = field(default_factory=time.monotonic)
     ended_here: int = 0
     """Trials that ended in this attempt."""
+
+    @classmethod
+    def of_run(cls, layout: RunLayout, total: int, metric: Metric) -> Tally:
+        """What earlier attempts have done."""
+        tally = cls(total, metric)
+        for folder in layout.all_trials():
+            if not folder.trial.exists():
+                continue  # the driver was killed before the trial's first record
+            status = read_record(folder).status
+            if status is not TrialStatus.RUNNING:
+                tally.counts[status] = tally.counts.get(status, 0) + 1
+            for report in read_epochs(folder.epochs):
+                tally.judge(folder.number, report["best_score"])
+        return tally
 
     @property
     def ended(self) -> int:

@@ -1,6 +1,7 @@
 """What a search shows while it runs: its tally, and how it is drawn in a terminal and elsewhere."""
 
 import io
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -49,6 +50,20 @@ def test_a_trial_that_ended_runs_no_more_but_stays_the_best():
     tally = tally_of(running=[(0, 0.5), (1, 0.7)])
     tally.end(1, PRUNED)
     assert (set(tally.running), tally.counts, tally.ended, tally.best) == ({0}, {PRUNED: 1}, 1, (0.7, 1))
+
+
+def test_a_resumed_search_counts_what_earlier_attempts_ended_and_passes_over_a_trial_cut_off_at_its_birth(tmp_path):
+    layout = RunLayout(tmp_path)
+    for number, status in enumerate((FINISHED, PRUNED, PRUNED, TrialStatus.RUNNING)):
+        TrialRecord(number=number, params={}, status=status, started="2026-01-01T00:00:00+00:00").write(
+            layout.trial(number)
+        )
+    needed = {"stage_index": 0, "best_epoch": 1, "train_s": 1.0, "time": "2026-01-01T00:00:00+00:00"}
+    layout.trial(1).epochs.write_text(json.dumps(report(epoch=1, best=0.625) | needed) + "\n")
+    layout.trial(4).root.mkdir()  # killed between making the folder and its trial.json
+    tally = Tally.of_run(layout, 16, Metric.KAPPA)
+    assert (tally.counts, tally.ended, tally.best) == ({FINISHED: 1, PRUNED: 2}, 3, (0.625, 1))
+    assert tally.ended_here == 0
 
 
 @pytest.mark.parametrize(
