@@ -43,21 +43,11 @@ def test_the_balance_that_is_chosen(train, counts, balance):
 # --- in a run -------------------------------------------------------------------------------------------------------
 
 
-def labels_of_an_epoch(recipe, monkeypatch):
+def labels_of_an_epoch(recipe):
     """The labels of all images that a run's first epoch trains on."""
     dataset = open_dataset(recipe.data)
     trainer = Trainer(recipe, dataset)
-    drawn = []
-    batch_of = trainer._batch
-
-    def look(indices, *versions):
-        images, labels = batch_of(indices, *versions)
-        if trainer.model.training:
-            drawn.extend(labels.tolist())
-        return images, labels
-
-    monkeypatch.setattr(trainer, "_batch", look)
-    next(trainer)
+    drawn = [label for step in trainer.feed.steps(1, cut=0) for _, labels in step for label in labels.tolist()]
     return dataset, np.bincount(drawn, minlength=len(dataset.classes))
 
 
@@ -65,9 +55,9 @@ LONG = {"validation": 0.02, "long_tail": {"imbalance": 40, "largest": 160}}
 ONE_EPOCH = [{"name": "s", "unfreeze_from": "head", "epochs": 1}]
 
 
-def test_a_balanced_run_draws_every_class_alike(make_recipe, monkeypatch):
+def test_a_balanced_run_draws_every_class_alike(make_recipe):
     recipe = make_recipe(data=LONG, stages=ONE_EPOCH, balance="sampler")
-    dataset, drawn = labels_of_an_epoch(recipe, monkeypatch)
+    dataset, drawn = labels_of_an_epoch(recipe)
     assert dataset.train_counts.max() == 160
     assert drawn.sum() == len(dataset.train)
     expected = len(dataset.train) / len(dataset.classes)
@@ -76,9 +66,9 @@ def test_a_balanced_run_draws_every_class_alike(make_recipe, monkeypatch):
 
 
 @pytest.mark.parametrize("balance", ["none", "class_weights"])
-def test_any_other_run_trains_on_each_image_once(make_recipe, monkeypatch, balance):
+def test_any_other_run_trains_on_each_image_once(make_recipe, balance):
     recipe = make_recipe(data=LONG, stages=ONE_EPOCH, balance=balance)
-    dataset, drawn = labels_of_an_epoch(recipe, monkeypatch)
+    dataset, drawn = labels_of_an_epoch(recipe)
     assert drawn.tolist() == dataset.train_counts.tolist()
 
 
@@ -93,7 +83,7 @@ def test_class_weights_enter_the_training_loss_and_not_the_validation_loss(make_
         losses[balance] = (report.train_loss, report.metrics["val_loss"])
     assert losses["none"][1] == losses["class_weights"][1]
     dataset = trainer.dataset
-    images, labels = trainer._batch(dataset.train)
+    images, labels = trainer.feed.images(dataset.train, None), torch.from_numpy(dataset.labels[dataset.train])
     with torch.inference_mode():
         each = torch.nn.functional.cross_entropy(trainer.model.eval()(images), labels, reduction="none")
     weights = torch.from_numpy(1 / dataset.train_counts)[labels]

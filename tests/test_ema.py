@@ -134,7 +134,8 @@ def validation_loss(trainer, weights):
     model = trainer.model
     own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.load_state_dict(weights, strict=False)
-    images, labels = trainer._batch(trainer.dataset.validation)
+    validation = trainer.dataset.validation
+    images, labels = trainer.feed.images(validation, None), torch.from_numpy(trainer.dataset.labels[validation])
     with torch.inference_mode():
         loss = F.cross_entropy(model.eval()(images).double(), labels).item()
     model.load_state_dict(own)

@@ -8,28 +8,23 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from trainables.active_stage import ActiveStage
-from trainables.balance import chosen_balance
-from trainables.data.augment import augment, version_numbers
-from trainables.data.batches import derived_seed, epoch_order, gather, generator, normalise, split_batches
+from trainables.data.batches import derived_seed, generator
 from trainables.data.dataset import Dataset
+from trainables.feed import Feed
 from trainables.health import Vitals, flag_that_stops, flags_of
 from trainables.layout import Flag
-from trainables.losses import build_loss
-from trainables.metrics import Evaluation, evaluate, score_of
+from trainables.metrics import Evaluation, score_of
 from trainables.models.backbones import build_model
 from trainables.models.catalog import HEAD
-from trainables.prior import learned_prior
+from trainables.precision import autocast
 from trainables.problems import ConfigError, Problem
 from trainables.recipe import Recipe
 from trainables.report import EpochReport
 from trainables.stages import EpochPlan, Position, has_settled, plan_epoch, stage_is_over
-from trainables.train_config import Ldam
+from trainables.task import Classification
 
 State = dict[str, Any]
 
@@ -64,23 +59,16 @@ class Trainer:
         self.dataset = dataset
         self.device = device_of(recipe)
         train = recipe.train
-        balance = chosen_balance(train, dataset.train_counts)
-        self._balanced = balance == "sampler"
-        self._loss = build_loss(
-            train.loss,
-            torch.from_numpy(dataset.train_counts),
-            drw=train.drw,
-            class_weights=balance == "class_weights",
-            device=self.device,
-        )
+        self._task = Classification(recipe, dataset, device=self.device)
         built = build_model(
             recipe.model,
-            classes=len(dataset.classes),
-            cosine_scale=train.loss.scale if isinstance(train.loss, Ldam) else None,
+            classes=self._task.outputs,
+            cosine_scale=self._task.cosine_scale,
             generator=generator(train.seed, "head", 0),
         )
         self.model = built.model.to(self.device)
-        self._mean, self._std, self.pretrained_fingerprint = built.mean, built.std, built.fingerprint
+        self.pretrained_fingerprint = built.fingerprint
+        self.feed = Feed(recipe, dataset, built, balanced=self._task.balanced, device=self.device)
 
         self.position = Position()
         self.best_score, self.best_epoch = train.metric.worst, 0
@@ -130,72 +118,32 @@ class Trainer:
         Returns:
             Mean training loss.
         """
-        train, epoch, active = self.recipe.train, self.position.epoch + 1, self._active
-        torch.manual_seed(derived_seed(train.seed, "dropout", epoch))
-        order = epoch_order(self.dataset, balanced=self._balanced, seed=train.seed, epoch=epoch)
-        total = torch.zeros((), device=self.device)
-        versions = version_numbers(order, epoch=epoch, views=train.augment.views if train.augment else None)
-        batches = list(zip(*(split_batches(each, train.batch_size) for each in (order, versions)), strict=True))
-        for start in range(0, len(batches), train.accumulate):
-            step = batches[start : start + train.accumulate]
-            images_in_step = sum(len(batch) for batch, _ in step)
-            for batch, version in step:
-                images, labels = self._batch(batch, version)
-                with self._autocast():
-                    with torch.no_grad():
-                        features = self.model.prefix(images, active.cut)
+        epoch, active = self.position.epoch + 1, self._active
+        torch.manual_seed(derived_seed(self.recipe.train.seed, "dropout", epoch))
+        total, images = torch.zeros((), device=self.device), 0
+        for step in self.feed.steps(epoch, cut=active.cut):
+            images_in_step = sum(len(labels) for _, labels in step)
+            for features, labels in step:
+                with autocast(self.device, self.recipe.train):
                     logits = active.tail(features)
-                loss = self._loss(logits, labels, reweighted=reweighted)
-                active.backward(loss * (len(batch) / images_in_step))
-                total += loss.detach() * len(batch)
+                loss = self._task.loss(logits, labels, reweighted=reweighted)
+                active.backward(loss * (len(labels) / images_in_step))
+                total += loss.detach() * len(labels)
             active.step()
-        return float(total) / len(order)
+            images += images_in_step
+        return float(total) / images
 
     @torch.inference_mode()
     def _validate(self, *, reweighted: bool) -> tuple[float, Evaluation]:
-        """Judges the averaged weights where there is an average, else the current ones.
-
-        Args:
-            reweighted: whether the epoch trained with DRW's weights, which decide what the corrected metrics correct.
-        Returns:
-            Plain cross-entropy, which no loss, margin or weight moves; and all other metrics.
-        """
+        """Judges the averaged weights where there is an average, else the current ones; see the task's `judge`."""
         self.model.eval()
         judged = self._active.judged.eval()
-        logits, labels = [], []
-        for batch in split_batches(self.dataset.validation, self.recipe.train.batch_size):
-            images, targets = self._batch(batch)
-            with self._autocast():
-                logits.append(judged(self.model.prefix(images, self._active.cut)))
-            labels.append(targets)
-        all_logits, all_labels = torch.cat(logits).double(), torch.cat(labels)
-        probabilities = all_logits.softmax(dim=1).cpu().numpy()
-        evaluation = evaluate(
-            probabilities, all_labels.cpu().numpy(), learned_prior=self._learned_prior(reweighted=reweighted)
-        )
-        return float(F.cross_entropy(all_logits, all_labels)), evaluation
-
-    def _learned_prior(self, *, reweighted: bool) -> np.ndarray:
-        weights = self._loss.weights(reweighted=reweighted)
-        return learned_prior(
-            self.recipe.train.loss,
-            self.dataset.train_counts,
-            weights=None if weights is None else weights.cpu().numpy(),
-            evenly_drawn=self._balanced,
-        )
-
-    def _autocast(self) -> torch.autocast:
-        precision = self.recipe.train.precision
-        dtype = torch.float16 if precision == "fp16" else torch.bfloat16
-        return torch.autocast(self.device.type, dtype, enabled=precision != "fp32")
-
-    def _batch(self, indices: np.ndarray, versions: np.ndarray | None = None) -> tuple[Tensor, Tensor]:
-        """Images as the network sees them, and their labels; augmented to some versions of theirs where these are given."""
-        images, labels = gather(self.dataset, indices, self.device)
-        train = self.recipe.train
-        if train.augment and versions is not None:
-            images = augment(images, train.augment, seed=train.seed, positions=indices, versions=versions)
-        return normalise(images, self._mean, self._std), labels
+        outputs, targets = [], []
+        for features, labels in self.feed.validation(cut=self._active.cut):
+            with autocast(self.device, self.recipe.train):
+                outputs.append(judged(features))
+            targets.append(labels)
+        return self._task.judge(torch.cat(outputs), torch.cat(targets), reweighted=reweighted)
 
     def _report(
         self, plan: EpochPlan, train_loss: float, val_loss: float, evaluation: Evaluation, train_s: float, val_s: float

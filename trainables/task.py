@@ -1,0 +1,71 @@
+"""What a run learns, and how its outputs are judged."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainables.balance import chosen_balance
+from trainables.data.dataset import Dataset
+from trainables.losses import build_loss
+from trainables.metrics import Evaluation, evaluate
+from trainables.prior import learned_prior
+from trainables.recipe import Recipe
+from trainables.train_config import Ldam
+
+
+class Classification:
+    """One class of several for each image."""
+
+    def __init__(self, recipe: Recipe, dataset: Dataset, *, device: torch.device):
+        train = recipe.train
+        self._config, self._counts = train.loss, dataset.train_counts
+        balance = chosen_balance(train, self._counts)
+        self.balanced = balance == "sampler"
+        """Whether each class is to be drawn equally often."""
+        self.outputs = len(dataset.classes)
+        self.cosine_scale = train.loss.scale if isinstance(train.loss, Ldam) else None
+        """Of the last layer; None: it is linear."""
+        self._loss = build_loss(
+            train.loss,
+            torch.from_numpy(self._counts),
+            drw=train.drw,
+            class_weights=balance == "class_weights",
+            device=device,
+        )
+
+    def loss(self, logits: Tensor, labels: Tensor, *, reweighted: bool) -> Tensor:
+        """[] what training minimises.
+
+        Args:
+            logits: [b, c].
+            labels: [b].
+            reweighted: whether DRW's class weights are in force.
+        """
+        return self._loss(logits, labels, reweighted=reweighted)
+
+    def judge(self, logits: Tensor, labels: Tensor, *, reweighted: bool) -> tuple[float, Evaluation]:
+        """Plain cross-entropy, which no loss, margin or weight moves; and all other metrics.
+
+        Args:
+            logits: [n, c].
+            labels: [n].
+            reweighted: whether the epoch trained with DRW's weights, which decide what the corrected metrics correct.
+        """
+        logits = logits.double()
+        probabilities = logits.softmax(dim=1).cpu().numpy()
+        prior = self._learned_prior(reweighted=reweighted)
+        return float(F.cross_entropy(logits, labels)), evaluate(
+            probabilities, labels.cpu().numpy(), learned_prior=prior
+        )
+
+    def _learned_prior(self, *, reweighted: bool) -> np.ndarray:
+        weights = self._loss.weights(reweighted=reweighted)
+        return learned_prior(
+            self._config,
+            self._counts,
+            weights=None if weights is None else weights.cpu().numpy(),
+            evenly_drawn=self.balanced,
+        )
