@@ -12,8 +12,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from trainables.data import store as store_module
+from trainables.data.cache import cache_folder
 from trainables.data.sources import Source, open_source
-from trainables.data.store import cache_folder, open_store
+from trainables.data.store import open_store
 from trainables.data_config import DataConfig
 from trainables.problems import ConfigError
 

@@ -15,6 +15,7 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image, ImageOps
 
+from trainables.data.cache import cache_folder
 from trainables.data.images import BadImageError
 from trainables.data.messages import listed, path_error
 from trainables.data.sources import Source
@@ -32,11 +33,6 @@ class Store(NamedTuple):
     """[n, size, size, c] uint8, memory-mapped and read-only."""
     fingerprint: str
     """SHA-256 (hex) of images, labels and class names."""
-
-
-def cache_folder() -> Path:
-    """Where stores lie: `THAW_CACHE`, else `~/.cache/thaw`."""
-    return Path(os.environ.get("THAW_CACHE") or "~/.cache/thaw").expanduser()
 
 
 def open_store(source: Source, image_size: int, *, progress: Progress | None = None) -> Store:
