@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from search.bars import bar
 from search.source import InputError, Source
 from trainables.data.dataset import Dataset, open_dataset
 from trainables.data_config import DataConfig
@@ -47,11 +47,5 @@ def summary(dataset: Dataset) -> str:
 
 
 def _open_showing_progress(data: DataConfig, console: Console) -> Dataset:
-    columns = (TextColumn("decoding images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", visible=False)  # seen only where there is something to decode
-
-        def show(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total, visible=True)
-
+    with bar(console, "decoding images") as show:
         return open_dataset(data, progress=show)

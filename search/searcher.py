@@ -99,6 +99,7 @@ class StudySearcher(Searcher):
             "number": trial.number,
             "attempt": self._attempt,
             "recipe": recipe.model_dump(mode="json"),
+            "trials": self._config.settings.trials,
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

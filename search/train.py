@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from search.bars import bar
 from search.events import TrialEvents
 from search.source import InputError
 from trainables.data.dataset import Dataset
@@ -69,16 +71,20 @@ def train(recipe: Recipe, folder: TrialLayout, dataset: Dataset, console: Consol
     Returns:
         The last epoch's report.
     """
-    run = TrainingRun(recipe, folder, dataset=dataset)
-    if run.reports:
-        console.out(f"{folder.root}: {len(run.reports)} epochs were done before", highlight=False)
     events = TrialEvents(folder.root, params={})
-    try:
+    with bar(console, "computing features of frozen blocks") as show, closing(events):
+        run = TrainingRun(recipe, folder, dataset=dataset, progress=show)
+        if run.reports:
+            console.out(f"{folder.root}: {len(run.reports)} epochs were done before", highlight=False)
+        said = None
         for report in run:
+            if report.uncached not in {None, said} and report.open_from != recipe.blocks[0]:
+                console.out(
+                    f"stage {report.stage}: frozen blocks run in each epoch: {report.uncached}", highlight=False
+                )
+            said = report.uncached
             events.epoch(run.reports[-1])
             console.out(epoch_line(report, recipe), highlight=False)
-    finally:
-        events.close()
     return run.reports[-1]
 
 

@@ -27,7 +27,7 @@ from trainables.trainer import Trainer
 FEW = {"validation": 0.02}
 AT_ONCE = {"patience": 1, "threshold": 100.0}
 """No drop is large enough: a plateau after the stage's second epoch."""
-TIMED = ("train_s", "val_s", "images_per_s", "time")
+TIMED = ("train_s", "val_s", "cache_s", "uncached", "images_per_s", "time")
 
 
 def stage(name, unfreeze_from, epochs, **fields):

@@ -68,6 +68,7 @@ def test_a_run_is_a_line_an_epoch_and_what_came_of_it(thaw, recipe_file, tmp_pat
     score = rf"balanced_accuracy {number} \(best {number} in epoch \d\)"
     expected = [
         r"46 training images of 10 classes \(12 … 1 each\), 179 to validate, 32 px",
+        r"stage head: frozen blocks run in each epoch: they would cost more than they save",
         rf"epoch 1/2  head \(from head\)  train {number}  val {number}  {score}  \d+\.\d s",
         rf"epoch 2/2  top \(from features\.7\)  train {number}  val {number}  {score}  \d+\.\d s  \[head rests\]",
         "",
@@ -222,6 +223,8 @@ REPORT = EpochReport(
     best_score=0.83014,
     best_epoch=5,
     train_s=1.0,
+    cache_s=0.0,
+    uncached=None,
     val_s=0.3,
     images_per_s=100.0,
     time="",

@@ -16,7 +16,7 @@ from trainables.trainer import Trainer
 FEW = {"validation": 0.02}
 AT_ONCE = {"patience": 1, "threshold": 100.0}
 """No drop is large enough: a plateau after the stage's second epoch."""
-NO_TIME = {"train_s": 0.0, "val_s": 0.0, "images_per_s": 0.0, "time": ""}
+NO_TIME = {"train_s": 0.0, "val_s": 0.0, "cache_s": 0.0, "uncached": None, "images_per_s": 0.0, "time": ""}
 
 
 def stage(name="only", unfreeze_from="head", epochs=1, **fields):

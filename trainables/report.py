@@ -48,6 +48,10 @@ class EpochReport:
     """Wall time of training, in seconds."""
     val_s: float
     """Wall time of validation, in seconds."""
+    cache_s: float
+    """Of these two, the time in which features of frozen blocks were computed to be kept, in seconds."""
+    uncached: str | None
+    """Why training images went through frozen blocks in this epoch; None: their features had been kept."""
     images_per_s: float
     """Training images over `train_s`."""
     time: str

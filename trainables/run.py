@@ -14,6 +14,7 @@ import yaml
 from trainables.checkpoints import CheckpointFolder, epochs_to_keep
 from trainables.data.dataset import Dataset, open_dataset
 from trainables.layout import RunFileError, TrialLayout, checkpoint_name, replacing
+from trainables.prefix_cache import Progress
 from trainables.provenance import environment
 from trainables.recipe import Recipe
 from trainables.report import EpochReport, read_epochs
@@ -38,19 +39,23 @@ class TrainingRun:
         folder: TrialLayout,
         *,
         dataset: Dataset | None = None,
+        sharing_runs: int = 1,
+        progress: Progress | None = None,
         check_ownership: Callable[[], None] = lambda: None,
     ):
         """Opens the folder and takes up what is in it.
 
         Args:
             dataset: the recipe's, where it is open already.
+            sharing_runs, progress: see `Trainer`.
             check_ownership: called before anything is written; raises `SupersededError` where the folder has a new owner.
         """
         self.recipe = recipe
         self.folder = folder
         self._check_ownership = check_ownership
         self._checkpoints = CheckpointFolder(folder.checkpoints)
-        self.trainer = Trainer(recipe, dataset or open_dataset(recipe.data))
+        dataset = dataset or open_dataset(recipe.data)
+        self.trainer = Trainer(recipe, dataset, sharing_runs=sharing_runs, progress=progress)
         self.reports: list[dict[str, Any]] = []
         """Of all epochs done so far, as on disk."""
         check_ownership()

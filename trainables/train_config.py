@@ -255,6 +255,12 @@ class TrainConfig(Config):
     """`auto`: the GPU where there is one."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of convolutions and matrix products, by autocast. fp16 scales gradients and needs a GPU; on CPU bf16 is slower than fp32."""
+    prefix_cache: bool = True
+    """Whether features of frozen blocks are kept and shared with other runs of the same data, weights and cut, where that saves
+    time. On CPU the results are the same to the last bit."""
+    prefix_dtype: Literal["fp32", "bf16"] = "fp32"
+    """What features of frozen blocks are rounded to, cached or not. bf16 halves their size, and moves results. With mixed
+    precision they are of its precision anyway."""
     cpu_threads: int = Field(1, ge=1)
     """Threads of one run on CPU. Part of the recipe because sums change in their last bit with it."""
     checkpoints: CheckpointPolicy = CheckpointPolicy()

@@ -20,6 +20,7 @@ from trainables.metrics import Evaluation, score_of
 from trainables.models.backbones import build_model
 from trainables.models.catalog import HEAD
 from trainables.precision import autocast
+from trainables.prefix_cache import Progress
 from trainables.problems import ConfigError, Problem
 from trainables.recipe import Recipe
 from trainables.report import EpochReport
@@ -53,7 +54,12 @@ class Trainer:
     trainer of the same recipe and data continue as if nothing had happened: bit for bit on CPU.
     """
 
-    def __init__(self, recipe: Recipe, dataset: Dataset):
+    def __init__(self, recipe: Recipe, dataset: Dataset, *, sharing_runs: int = 1, progress: Progress | None = None):
+        """
+        Args:
+            sharing_runs: runs that are expected to need the same features of frozen blocks, this one included.
+            progress: told how far the computing of features to keep is, in images.
+        """
         torch.set_num_threads(recipe.train.cpu_threads)
         self.recipe = recipe
         self.dataset = dataset
@@ -68,7 +74,15 @@ class Trainer:
         )
         self.model = built.model.to(self.device)
         self.pretrained_fingerprint = built.fingerprint
-        self.feed = Feed(recipe, dataset, built, balanced=self._task.balanced, device=self.device)
+        self.feed = Feed(
+            recipe,
+            dataset,
+            built,
+            balanced=self._task.balanced,
+            device=self.device,
+            sharing_runs=sharing_runs,
+            progress=progress,
+        )
 
         self.position = Position()
         self.best_score, self.best_epoch = train.metric.worst, 0
@@ -93,12 +107,13 @@ class Trainer:
             self._enter_next_stage()
         plan = plan_epoch(self.recipe, self.position)
         self._active.begin_epoch(plan)
-        started = time.perf_counter()
+        cached_s, started = self.feed.cache_s, time.perf_counter()
         train_loss = self._train_epoch(reweighted=plan.reweighted)
         trained = time.perf_counter()
         val_loss, evaluation = self._validate(reweighted=plan.reweighted)
         validated = time.perf_counter()
-        return self._report(plan, train_loss, val_loss, evaluation, trained - started, validated - trained)
+        times = {"train_s": trained - started, "val_s": validated - trained, "cache_s": self.feed.cache_s - cached_s}
+        return self._report(plan, train_loss, val_loss, evaluation, times)
 
     def _enter_next_stage(self) -> None:
         """Starts the next stage from the best weights of the one that ended."""
@@ -121,7 +136,7 @@ class Trainer:
         epoch, active = self.position.epoch + 1, self._active
         torch.manual_seed(derived_seed(self.recipe.train.seed, "dropout", epoch))
         total, images = torch.zeros((), device=self.device), 0
-        for step in self.feed.steps(epoch, cut=active.cut):
+        for step in self.feed.steps(epoch, stage=self.position.stage):
             images_in_step = sum(len(labels) for _, labels in step)
             for features, labels in step:
                 with autocast(self.device, self.recipe.train):
@@ -139,14 +154,14 @@ class Trainer:
         self.model.eval()
         judged = self._active.judged.eval()
         outputs, targets = [], []
-        for features, labels in self.feed.validation(cut=self._active.cut):
+        for features, labels in self.feed.validation(stage=self.position.stage):
             with autocast(self.device, self.recipe.train):
                 outputs.append(judged(features))
             targets.append(labels)
         return self._task.judge(torch.cat(outputs), torch.cat(targets), reweighted=reweighted)
 
     def _report(
-        self, plan: EpochPlan, train_loss: float, val_loss: float, evaluation: Evaluation, train_s: float, val_s: float
+        self, plan: EpochPlan, train_loss: float, val_loss: float, evaluation: Evaluation, times: Mapping[str, float]
     ) -> EpochReport:
         self.position = self.position.after_epoch(val_loss)
         metrics = {**evaluation.metrics, "val_loss": val_loss}
@@ -174,9 +189,11 @@ class Trainer:
             score=score,
             best_score=self.best_score,
             best_epoch=self.best_epoch,
-            train_s=train_s,
-            val_s=val_s,
-            images_per_s=len(self.dataset.train) / train_s,
+            train_s=times["train_s"],
+            val_s=times["val_s"],
+            cache_s=times["cache_s"],
+            uncached=self.feed.uncached,
+            images_per_s=len(self.dataset.train) / times["train_s"],
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             stage_over=self.finished or stage_is_over(self.recipe, self.position),
             finished=self.finished,

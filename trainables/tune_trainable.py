@@ -21,6 +21,7 @@ class StagedUnfreezing(tune.Trainable):
         number: the trial's number in it.
         attempt: which start or resume of the search this belongs to.
         recipe: the trial's recipe, as plain data.
+        trials: how many the search has; they share what frozen blocks make of the images.
 
     Results:
         epoch: epochs done, over all stages.
@@ -73,5 +74,8 @@ def _open(assignment: dict[str, Any]) -> TrainingRun:
             )
 
     return TrainingRun(
-        parse_recipe(assignment["recipe"]), layout.trial(assignment["number"]), check_ownership=check_ownership
+        parse_recipe(assignment["recipe"]),
+        layout.trial(assignment["number"]),
+        sharing_runs=assignment["trials"],
+        check_ownership=check_ownership,
     )

@@ -91,15 +91,20 @@ def find(array: Path) -> Entry | None:
 
 
 @contextlib.contextmanager
-def building(*arrays: Path) -> Iterator[None]:
+def building(*arrays: Path, wait: bool = True) -> Iterator[None]:
     """Only one process at a time is inside for the same array; there it may find that another was faster.
 
     What a killed build left is gone. To be done inside: `find`, else `make_room`, write the array with `replacing`, `add`.
+
+    Args:
+        wait: for another that is inside.
+    Raises:
+        Timeout: if another is inside, and this one shall not wait.
     """
     cache_folder().mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as locks:
         for array in sorted(arrays):  # always in this order, or two builds could wait for each other
-            locks.enter_context(FileLock(_lock_file(array)))
+            locks.enter_context(FileLock(_lock_file(array), timeout=-1 if wait else 0))
         for array in arrays:
             _tidy(array)
         yield

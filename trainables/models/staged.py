@@ -67,10 +67,10 @@ class StagedModel(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.head = head
 
-    def prefix(self, images: Tensor, cut: int) -> Tensor:
-        """[b, 3, h, w] -> what the tail at this cut takes: a feature map, or pooled features [b, f] for the head alone."""
-        x = images
-        for block in self.blocks[:cut]:
+    def prefix(self, x: Tensor, cut: int, *, start: int = 0) -> Tensor:
+        """Images [b, 3, h, w], or what leaves the prefix of another cut, `start` -> what the tail at this cut takes: a feature
+        map [b, c, h, w], or pooled features [b, f] for the head alone."""
+        for block in self.blocks[start:cut]:
             x = block(x)
         return pool(x) if cut == len(self.blocks) else x
 
