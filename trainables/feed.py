@@ -64,7 +64,11 @@ class Feed:
         rounded = recipe.train.prefix_dtype == "bf16" and recipe.train.precision == "fp32"
         self._rounded_to = torch.bfloat16 if rounded else None
         self._cache = PrefixCache(
-            self._through, lambda cut: epochs.get(cut, 0.0), rounded_to=self._rounded_to, progress=progress
+            self._through,
+            lambda cut: epochs.get(cut, 0.0),
+            blocks=recipe.blocks,
+            rounded_to=self._rounded_to,
+            progress=progress,
         )
         self.uncached: str | None = None
         """Why training images go through the frozen blocks in this epoch; None: their features have been kept."""

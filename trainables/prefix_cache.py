@@ -102,6 +102,7 @@ class PrefixCache:
         prefix: Callable[[Tensor, int, int], Tensor],
         epochs_of: Callable[[int], float],
         *,
+        blocks: Sequence[str],
         rounded_to: torch.dtype | None,
         progress: Progress | None,
     ):
@@ -109,11 +110,12 @@ class PrefixCache:
         Args:
             prefix: `prefix(x, start, cut)` takes what enters block `start`, [b, …], to what enters block `cut`.
             epochs_of: cut -> epochs, over all runs, that will read its features.
+            blocks: their names.
             rounded_to: type in which features are kept; None: their own.
             progress: told how far a build is.
         """
         self._prefix, self._epochs_of, self._progress = prefix, epochs_of, progress
-        self._rounded_to = rounded_to
+        self._blocks, self._rounded_to = blocks, rounded_to
         self._refused: dict[tuple[str, int], str] = {}
         self.spent_s = 0.0
         """Time in which features were computed to be kept."""
@@ -177,7 +179,7 @@ class PrefixCache:
                 if self._progress:
                     self._progress(min(first + PREFIX_BATCH, count), count)
         for c, array in arrays.items():
-            what = f"{images.name}, before block {c + 1}"
+            what = f"{images.name} after {self._blocks[c - 1]}"
             cache.add(array, kind="features", source=images.source, what=what, images=count, own=writers[c].own)
 
     def _along(self, x: Tensor, start: int, cuts: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
