@@ -23,7 +23,7 @@ from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
 
 from search.config import Resources, SearchConfig, longest_run
 from search.progress import ProgressCallback, Tally
-from search.schedulers import build_scheduler
+from search.schedulers import build_scheduler, rungs
 from search.searcher import StudySearcher, open_study, settle
 from search.source import InputError
 from search.tensorboard import TensorBoardCallback
@@ -49,13 +49,16 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
         resources = _trial_resources(config.settings.resources)
         attempt = _begin_attempt(config, layout)
         study = open_study(layout, config)
+        scheduler, longest = config.settings.scheduler, longest_run(config)
         tally = Tally.of_run(layout, config.settings.trials, config.recipe.train.metric)
         tuner = tune.Tuner(
             tune.with_resources(StagedUnfreezing, resources),
             tune_config=TuneConfig(
                 num_samples=_remaining(config, study),
-                search_alg=StudySearcher(config, layout, study, attempt=attempt),
-                scheduler=_scheduler(config, layout, study),
+                search_alg=StudySearcher(
+                    config, layout, study, attempt=attempt, rungs=rungs(scheduler, max_epochs=longest)
+                ),
+                scheduler=_scheduler(config, layout, study, max_epochs=longest),
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
@@ -122,12 +125,12 @@ def _trial_resources(wanted: Resources) -> dict[str, float]:
     return {"cpu": wanted.cpus, "gpu": gpus}
 
 
-def _scheduler(config: SearchConfig, layout: RunLayout, study: optuna.Study) -> Any:
+def _scheduler(config: SearchConfig, layout: RunLayout, study: optuna.Study, *, max_epochs: int) -> Any:
     states = {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}
     records = {number: read_epochs(layout.trial(number).epochs) for number in states}
     return build_scheduler(
         config,
-        max_epochs=longest_run(config),
+        max_epochs=max_epochs,
         ended={number: records[number] for number, state in states.items() if state.is_finished()},
         interrupted={number: records[number] for number, state in states.items() if not state.is_finished()},
     )

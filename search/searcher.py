@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 import optuna
@@ -68,12 +68,19 @@ def _report_recorded(trial: Trial, reports: Iterable[dict[str, Any]], *, known: 
 class StudySearcher(Searcher):
     """Hands out points of the space and tells the study what came of them."""
 
-    def __init__(self, config: SearchConfig, layout: RunLayout, study: optuna.Study, *, attempt: int):
+    def __init__(
+        self, config: SearchConfig, layout: RunLayout, study: optuna.Study, *, attempt: int, rungs: Sequence[int] = ()
+    ):
+        """
+        Args:
+            rungs: epochs at which the scheduler judges.
+        """
         metric = config.recipe.train.metric
         super().__init__(metric="best_score", mode=metric.mode)
         self._config, self._layout, self._study, self._attempt = config, layout, study, attempt
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self._interrupted = deque(running)
+        self._rungs = list(rungs)
         self._live: dict[str, Trial] = {}
         self._reported: dict[int, set[int]] = {trial.number: set(trial.intermediate_values) for trial in running}
 
@@ -100,6 +107,7 @@ class StudySearcher(Searcher):
             "attempt": self._attempt,
             "recipe": recipe.model_dump(mode="json"),
             "trials": self._config.settings.trials,
+            "rungs": self._rungs,
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

@@ -22,7 +22,8 @@ class TensorBoardCallback(Callback):
         if trial.trial_id not in self._open:
             folder = RunLayout(trial.config["run"]).trial(trial.config["number"])
             self._open[trial.trial_id] = TrialEvents(folder.root, params=read_record(folder).params)
-        self._open[trial.trial_id].epoch(result["report"])
+        for report in result["reports"]:
+            self._open[trial.trial_id].epoch(report)
 
     def on_trial_complete(self, *, trial: Trial, **_: Any) -> None:
         self._close(trial)

@@ -156,7 +156,7 @@ def trial(tmp_path):
 
 def test_elsewhere_each_ended_trial_is_a_line_and_the_headline_another(show, trial):
     callback, screen = show(80, terminal=False)
-    callback.on_trial_result(trial=trial(0), result={"report": report(epoch=4, best=0.75)})
+    callback.on_trial_result(trial=trial(0), result={"reports": [report(epoch=4, best=0.75)]})
     callback.on_trial_complete(trial=trial(0, FINISHED))
     callback.on_trial_error(trial=trial(1, FAILED, "RuntimeError: out of memory"))
     callback.on_experiment_end()
@@ -180,7 +180,7 @@ def test_a_terminal_shows_the_running_trials_and_forgets_those_that_ended(show, 
     callback, _ = show(80, terminal=True)
     try:
         for number in (0, 1):
-            callback.on_trial_result(trial=trial(number), result={"report": report(best=0.5 + number / 10)})
+            callback.on_trial_result(trial=trial(number), result={"reports": [report(best=0.5 + number / 10)]})
         callback.on_trial_complete(trial=trial(0, PRUNED, "not among the best"))
         lines = drawn(callback, 80)
     finally:

@@ -8,6 +8,7 @@ import pytest
 from conftest import RECIPE
 from ray.tune.schedulers import FIFOScheduler
 
+from search import schedulers
 from search.config import Asha, NoPruning, SearchConfig, SearchSettings
 from search.schedulers import ReplayedAsha, build_scheduler
 from spaces import parse_space
@@ -179,6 +180,19 @@ def test_rungs_are_a_factor_apart(asha, milestones):
     scheduler = build_scheduler(config(scheduler=asha), max_epochs=20, ended={}, interrupted={})
     assert isinstance(scheduler, ReplayedAsha)
     assert sorted(rungs(scheduler)) == milestones
+    assert schedulers.rungs(asha, max_epochs=20) == milestones
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "max_epochs", "epochs"),
+    [
+        (Asha(grace_epochs=2, reduction=2.5), 40, [2, 5, 13, 32]),  # Ray judges at the first epoch from 12.5 on
+        (Asha(grace_epochs=8, reduction=2), 7, []),
+        (NoPruning(kind="none"), 40, []),
+    ],
+)
+def test_workers_know_the_epochs_at_which_they_are_judged(scheduler, max_epochs, epochs):
+    assert schedulers.rungs(scheduler, max_epochs=max_epochs) == epochs
 
 
 def test_without_pruning_trials_run_to_their_end():

@@ -107,6 +107,7 @@ def test_a_trial_is_told_where_to_run_and_with_what(search):
         "number": 0,
         "attempt": 1,
         "trials": search.config.settings.trials,
+        "rungs": [],
         "recipe": search.config.recipe_of(params).model_dump(mode="json"),
     }
     assert parse_recipe(json.loads(json.dumps(assignment["recipe"]))) == search.config.recipe_of(params)

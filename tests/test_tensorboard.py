@@ -140,7 +140,7 @@ def test_each_trial_of_a_search_has_its_events_in_its_folder(tmp_path, end):
     trials = [ray_trial(layout, number) for number in (0, 1)]
     for epoch in (1, 2):
         for trial in trials:
-            callback.on_trial_result(trial=trial, result={"report": report(epoch)})
+            callback.on_trial_result(trial=trial, result={"reports": [report(epoch)]})
     for trial in trials:
         getattr(callback, end)(trial=trial)
     assert callback._open == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from ray import tune
@@ -10,9 +11,14 @@ from trainables.layout import RunLayout
 from trainables.recipe import parse_recipe
 from trainables.run import SupersededError, TrainingRun
 
+REPORT_EVERY_S = 0.2
+"""Epochs that take less share a report: telling Ray costs more than an epoch of a head on kept features."""
+
 
 class StagedUnfreezing(tune.Trainable):
-    """One `step` is one epoch. Actors are reused: data and pretrained weights stay in the process from trial to trial.
+    """One `step` is an epoch, or several that are done in a moment.
+
+    Actors are reused: data and pretrained weights stay in the process from trial to trial.
 
     Ray keeps no checkpoints of it: the run's folder is the truth, and a trial goes on from there whoever starts it again.
 
@@ -22,13 +28,14 @@ class StagedUnfreezing(tune.Trainable):
         attempt: which start or resume of the search this belongs to.
         recipe: the trial's recipe, as plain data.
         trials: how many the search has; they share what frozen blocks make of the images.
+        rungs: epochs at which the scheduler judges: a step ends with them.
 
     Results:
         epoch: epochs done, over all stages.
         best_score: of the best epoch so far, so that the dip after a stage change speaks against nobody.
         finished: the run came to its own end; a result without it that stays the last one was pruned.
         stopped_for: the flag that made it end itself early, or None.
-        report: the line in `epochs.jsonl`.
+        reports: the step's lines in `epochs.jsonl`.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -43,8 +50,12 @@ class StagedUnfreezing(tune.Trainable):
     def step(self) -> dict[str, Any]:
         if self._run is None:
             self._run = _open(self._assignment)
-        next(self._run, None)  # None: the last epoch was done by a process that could not tell Ray any more
-        report = self._run.reports[-1]
+        began = time.monotonic()
+        reports: list[dict[str, Any]] = []
+        while not reports or not self._is_due(reports[-1], since=began):
+            next(self._run, None)  # None: the last epoch was done by a process that could not tell Ray any more
+            reports.append(self._run.reports[-1])
+        report = reports[-1]
         score = report["best_score"]
         if score is None:
             score = self._run.recipe.train.metric.worst
@@ -55,8 +66,16 @@ class StagedUnfreezing(tune.Trainable):
             "finished": finished,
             "stopped_for": report["stopped_for"],
             "done": finished,
-            "report": report,
+            "reports": reports,
         }
+
+    def _is_due(self, report: dict[str, Any], *, since: float) -> bool:
+        """Whether Ray is to be told now."""
+        return (
+            report["finished"]
+            or report["epoch"] in self._assignment["rungs"]
+            or time.monotonic() - since >= REPORT_EVERY_S
+        )
 
     def cleanup(self) -> None:
         self._run = None

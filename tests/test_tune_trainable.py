@@ -1,0 +1,96 @@
+"""The trainable as Ray drives it, in this process: what it reports and when, and that a worker forgets the trial before."""
+
+import pytest
+import yaml
+
+from trainables import tune_trainable
+from trainables.layout import RunLayout
+from trainables.report import read_epochs
+from trainables.tune_trainable import StagedUnfreezing
+
+HEAD = {"name": "head", "unfreeze_from": "head", "epochs": 6, "head_lr": 0.05, "plateau": None}
+TIMED = ("train_s", "val_s", "cache_s", "uncached", "images_per_s", "time")
+
+
+@pytest.fixture
+def assign(tmp_path):
+    """`assign(number, recipe)`: what the searcher hands to a worker."""
+    layout = RunLayout(tmp_path / "run")
+    layout.root.mkdir()
+    layout.attempt.write_text("1")
+
+    def make(number, recipe, *, rungs=()):
+        shared = {"run": str(layout.root), "attempt": 1, "trials": 1000, "rungs": list(rungs)}
+        return {**shared, "number": number, "recipe": recipe.model_dump(mode="json")}
+
+    return make
+
+
+def results_of(worker):
+    results = [worker.step()]
+    while not results[-1]["done"]:
+        results.append(worker.step())
+    return results
+
+
+def numbers(results):
+    lines = [report for result in results for report in result["reports"]]
+    return [{key: value for key, value in line.items() if key not in TIMED} for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("every_s", "rungs", "told"),
+    [
+        pytest.param(0.0, [], [1, 2, 3, 4, 5, 6], id="slow epochs"),
+        pytest.param(60.0, [], [6], id="fast epochs"),
+        pytest.param(60.0, [2, 5], [2, 5, 6], id="fast epochs, judged in between"),
+        pytest.param(60.0, [6], [6], id="judged at the end"),
+    ],
+)
+def test_fast_epochs_share_a_report_that_ends_with_a_rung(make_recipe, assign, monkeypatch, every_s, rungs, told):
+    monkeypatch.setattr(tune_trainable, "REPORT_EVERY_S", every_s)
+    assignment = assign(0, make_recipe(stages=[HEAD]), rungs=rungs)
+    results = results_of(StagedUnfreezing(assignment))
+    assert [result["epoch"] for result in results] == told
+    reports = [report for result in results for report in result["reports"]]
+    assert [report["epoch"] for report in reports] == [1, 2, 3, 4, 5, 6]
+    assert reports == read_epochs(RunLayout(assignment["run"]).trial(0).epochs)
+    for result in results:
+        assert result["best_score"] == max(r["score"] for r in reports[: result["epoch"]])
+    assert [result["finished"] for result in results] == [False] * (len(told) - 1) + [True]
+
+
+def test_a_worker_forgets_the_trials_before(make_recipe, assign):
+    """The same recipe as the first and the last of a dozen different ones on one worker: the same bits."""
+    others = [
+        {"loss": {"kind": "ldam"}, "drw": {"start_epoch": 2}},
+        {"loss": {"kind": "balanced_softmax"}, "ema": {"decay": 0.9}},
+        {"loss": {"kind": "focal"}, "balance": "sampler"},
+        {"optimizer": {"kind": "adamw"}, "clip_norm": 0.1, "accumulate": 2},
+        {"optimizer": {"kind": "adam", "layer_decay": 0.5}, "bn_affine": "train"},
+        {"augment": {"views": 2, "crop": {}}, "seed": 3},
+        {"augment": {"horizontal_flip": 0.5}, "balance": "class_weights"},
+        {"precision": "bf16"},
+        {"cpu_threads": 2},
+        {"one_cycle": {}, "batch_size": 7},
+        {"stages": [HEAD | {"unfreeze_from": "all", "epochs": 1}]},
+    ]
+    recipe = make_recipe(ema={"decay": 0.9})
+    worker = StagedUnfreezing(assign(0, recipe))
+    first = numbers(results_of(worker))
+    for number, other in enumerate(others, start=1):
+        assert worker.reset_config(assign(number, make_recipe(**other)))
+        worker.step()  # and is stopped, as by a scheduler
+    assert worker.reset_config(assign(99, recipe))
+    assert numbers(results_of(worker)) == first
+
+
+def test_a_trial_goes_on_from_its_folder_on_whatever_worker(make_recipe, assign, monkeypatch):
+    monkeypatch.setattr(tune_trainable, "REPORT_EVERY_S", 0.0)
+    recipe = make_recipe()
+    whole = numbers(results_of(StagedUnfreezing(assign(0, recipe))))
+    cut_off = StagedUnfreezing(assign(1, recipe))
+    done = [cut_off.step(), cut_off.step()]
+    cut_off.cleanup()
+    assert numbers(done) + numbers(results_of(StagedUnfreezing(assign(1, recipe)))) == whole
+    assert yaml.safe_load(RunLayout(assign(1, recipe)["run"]).trial(1).recipe.read_text())["train"]["seed"] == 0
