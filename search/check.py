@@ -53,7 +53,9 @@ class Check:
     cache_bytes: dict[str, int]
     """Size of what is kept on disk for all trials, by what it is."""
     tried: DryRun
-    """The stages as the file has them, then others that the space may ask for and that lie beyond."""
+    """The file's own stages, then others: the space may ask for ones that open more, or less, than any of them."""
+    own_stages: int
+    """How many are the file's own."""
     machine: Machine
     memory: Memory
     forecast: Forecast
@@ -66,13 +68,24 @@ class Check:
         if self.data.groups and self.data.groups.shared:
             said.append(f"{self.data.groups.shared} groups are on both sides of the split")
         if few := sum(count < _FEW_TO_JUDGE for count in self.data.validation):
-            said.append(f"{few} classes have fewer than {_FEW_TO_JUDGE} validation images: their recall moves in large steps")
+            said.append(
+                f"classes with fewer than {_FEW_TO_JUDGE} validation images: {few}; their recall moves in large steps"
+            )
         if wild := [cost.stage for cost in self.tried.stages if not cost.finite]:
             said.append(f"the loss is no finite number after a few steps in {', '.join(wild)}")
         if self.memory.fit_in_ram < self.forecast.at_once:
             said.append(
                 f"{self.forecast.at_once} trials run at once, but free memory has room for {self.memory.fit_in_ram}: "
                 "set search.max_concurrent"
+            )
+        room = self.memory.fit_on_a_gpu
+        if room is not None and self.forecast.at_once > room * self.machine.gpus:
+            said.append(
+                f"{self.forecast.at_once} trials run at once, but a GPU has room for {room}: raise search.resources.gpus"
+            )
+        if self.machine.load > self.machine.cpus / 2:
+            said.append(
+                f"other programs kept {self.machine.load:.1f} of {self.machine.cpus} cores busy: times are too long"
             )
         return said
 
@@ -95,7 +108,8 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
     draws = [config.recipe_of(values) for values in config.draws()]
     try:
         with console.status("trying each stage on a few batches"):
-            tried = dry_run(stages_to_try(config.recipe, [*draws, *config.corner_recipes()]), dataset)
+            stages = stages_to_try(config.recipe, [*draws, *config.corner_recipes()])
+            tried = dry_run([(_on_device(recipe, config), i) for recipe, i in stages], dataset)
     except ConfigError as error:
         raise InputError(source.describe(error.problems)) from None
     found = Check(
@@ -104,6 +118,7 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
         data=overview(dataset, open_source(config.recipe.data).groups),
         cache_bytes={"decoded images": dataset.images.nbytes},
         tried=tried,
+        own_stages=len(config.recipe.train.stages),
         machine=machine,
         memory=memory(tried, machine),
         forecast=forecast(
@@ -117,6 +132,13 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
         varied=varied(config.recipe, draws),
     )
     return found, dataset
+
+
+def _on_device(recipe: Recipe, config: SearchConfig) -> Recipe:
+    """As trials compute: Ray hides GPUs from those that ask for none."""
+    if config.settings.resources.gpus != 0 or recipe.train.device == "cuda":
+        return recipe
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"device": "cpu"})})
 
 
 def stages_to_try(recipe: Recipe, others: Sequence[Recipe]) -> list[tuple[Recipe, int]]:

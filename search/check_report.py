@@ -24,7 +24,7 @@ _MOST_CLASSES = 30
 def render(found: Check) -> Group:
     """The whole report."""
     parts: list[RenderableType] = [_heading("Data"), *_indented(_classes(found.data), *_about_data(found))]
-    parts += [_heading("Stages, tried on a few batches"), *_indented(_stages(found.tried.stages))]
+    parts += [_heading("Stages, tried on a few batches"), *_indented(_stages(found.tried.stages, found.own_stages))]
     parts += [_heading("Memory"), *_indented(*_memory(found))]
     parts += [_heading("Search"), *_indented(*_search(found))]
     parts += [Text(f"warning: {said}", style="yellow") for said in found.warnings()]
@@ -93,7 +93,9 @@ def shown_rows(data: Overview) -> list[int | None]:
 def _about_data(found: Check) -> Iterator[RenderableType]:
     height, width, channels = found.image_shape
     colour = "grey" if channels == 1 else "colour"
-    yield Text(f"{width} × {height} px, {colour}; the largest class has {found.data.imbalance:.3g} times the smallest one's images")
+    yield Text(
+        f"{width} × {height} px, {colour}; the largest class has {found.data.imbalance:.3g} times the smallest one's images"
+    )
     if found.data.groups is None:
         yield Text("no groups: each image stands for itself")
     else:
@@ -109,17 +111,18 @@ def _about_data(found: Check) -> Iterator[RenderableType]:
 # --- stages -----------------------------------------------------------------------------------------------------------
 
 
-def _stages(costs: tuple[StageCost, ...]) -> Table:
+def _stages(costs: tuple[StageCost, ...], own: int) -> Table:
     table = _table(
         ("stage", False), ("opens", False), ("numbers\nit moves", True), ("batch → open blocks → classes", False),
         ("first\nloss", True), ("epochs", True), ("epoch:\ntraining", True), ("valida-\ntion", True),
     )  # fmt: skip
-    for cost in costs:
+    for i, cost in enumerate(costs):
         flow = " → ".join("×".join(map(str, shape)) for shape in (cost.batch, cost.features, cost.logits))
         loss = Text(f"{cost.train_loss:.3f}", style="" if cost.finite else "red")
         moved = f"{cost.trained_parameters:,}"
         times = (duration(cost.train_s), duration(cost.val_s))
-        table.add_row(cost.stage, cost.unfreeze_from, moved, flow, loss, f"≤ {cost.epochs}", *times)
+        name = Text(cost.stage) if i < own else Text.assemble(cost.stage, (" (searched)", "dim"))
+        table.add_row(name, cost.unfreeze_from, moved, flow, loss, f"≤ {cost.epochs}", *times)
     return table
 
 
@@ -156,18 +159,18 @@ def _search(found: Check) -> Iterator[Text]:
         style="dim",
     )
     if found.varied:
-        yield Text(f"The space varies {', '.join(found.varied)}: times and memory are those of the file's own.", style="yellow")
+        yield Text(
+            f"The space varies {', '.join(found.varied)}: times and memory are those of the file's own.", style="yellow"
+        )
 
 
 def size_of(size: int) -> str:
     """`512 B`, `23 kB`, `1.4 GB`"""
-    value = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
+    unit, value = "B", float(size)
+    for larger in ("kB", "MB", "GB", "TB"):
         if value < 999.5:
             break
-        value /= 1000
-    else:
-        unit = "TB"
+        unit, value = larger, value / 1000
     return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
 
 

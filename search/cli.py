@@ -29,6 +29,26 @@ Name = Annotated[str, typer.Argument(help="The run's name, or its folder.")]
 
 
 @app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="Class folders, a table of images, or IDX files.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")] = Path("search.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+) -> None:
+    """Write a commented search file for your data."""
+    from search.source import InputError
+
+    if output.exists() and not force:
+        raise InputError(f"{output} exists: --force writes over it, -o FILE writes another")
+    from search.starter import starter
+    from trainables.layout import replacing
+
+    text = starter(path, output)
+    with replacing(output) as file:
+        file.write(text)
+    typer.echo(f"{output} is written. Go on with: thaw check {output}")
+
+
+@app.command()
 def search(
     file: Annotated[Path, typer.Argument(help="The search, a YAML file.")],
     overrides: Overrides = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -78,7 +79,7 @@ def elapsed(recipe: Recipe, costs: Sequence[StageCost]) -> list[float]:
         for i, stage in enumerate(recipe.train.stages)
         for _ in range(stage.epochs)
     ]
-    return np.cumsum(seconds).tolist()
+    return list(accumulate(seconds))
 
 
 def rungs(scheduler: Asha, longest_epochs: int) -> list[int]:

@@ -14,6 +14,8 @@ class Machine:
     """What there is to compute with."""
 
     cpus: int
+    load: float
+    """Cores that other programs kept busy over the last minute."""
     ram_bytes: int
     """That can be taken now; all there is where the system does not tell."""
     gpus: int
@@ -27,6 +29,7 @@ def this_machine() -> Machine:
     gpus = torch.cuda.device_count()
     return Machine(
         cpus=os.cpu_count() or 1,
+        load=os.getloadavg()[0],
         ram_bytes=_free_ram(),
         gpus=gpus,
         gpu_bytes=torch.cuda.get_device_properties(0).total_memory if gpus else None,

@@ -147,9 +147,7 @@ def _drawn(dataset: Dataset, side: np.ndarray, count: int, seed: int) -> np.ndar
 
 
 @torch.inference_mode()
-def _shapes(
-    model: StagedModel, cut: int, size: int, batch: int, device: torch.device
-) -> dict[str, tuple[int, ...]]:
+def _shapes(model: StagedModel, cut: int, size: int, batch: int, device: torch.device) -> dict[str, tuple[int, ...]]:
     """What flows through the network, as `StageCost` names it."""
     model.eval()
     image = torch.zeros(1, 3, size, size, device=device)

@@ -57,7 +57,8 @@ def grid_for(classes: int, *, augmented: bool) -> Grid:
 
 def shown_classes(classes: int) -> list[int]:
     """Positions of the classes on the sheet: all of them, or `_MOST_CLASSES` from the first to the last."""
-    return np.unique(np.linspace(0, classes - 1, min(classes, _MOST_CLASSES)).round().astype(int)).tolist()
+    places: list[int] = np.linspace(0, classes - 1, min(classes, _MOST_CLASSES)).round().astype(int).tolist()
+    return places
 
 
 def draw_contact_sheet(dataset: Dataset, config: Augment | None, *, seed: int, title: str) -> Image.Image:
@@ -95,10 +96,10 @@ def _versions_of(dataset: Dataset, j: int, grid: Grid, config: Augment | None, s
         return [original[None] for original in originals]
     versions = np.tile(np.arange(grid.versions), len(positions))
     each = np.repeat(np.arange(len(positions)), grid.versions)
-    varied = augment(
-        torch.from_numpy(originals[each]), config, seed=seed, positions=positions[each], versions=versions
+    varied = augment(torch.from_numpy(originals[each]), config, seed=seed, positions=positions[each], versions=versions)
+    made = (
+        varied.round().clamp(0, 255).to(torch.uint8).numpy().reshape(len(positions), grid.versions, *originals[0].shape)
     )
-    made = varied.round().clamp(0, 255).to(torch.uint8).numpy().reshape(len(positions), grid.versions, *originals[0].shape)
     return [np.concatenate([original[None], of_it]) for original, of_it in zip(originals, made, strict=True)]
 
 
@@ -131,9 +132,7 @@ def _draw_counts(draw: ImageDraw.ImageDraw, x: int, y: int, name: str, counts: l
         draw.text((end + 5, top - 3), f"{count:,}", _FAINT, _font(12))
 
 
-def _paste(
-    sheet: Image.Image, draw: ImageDraw.ImageDraw, versions: np.ndarray, x: int, y: int, tile: int
-) -> None:
+def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, versions: np.ndarray, x: int, y: int, tile: int) -> None:
     for place, pixels in enumerate(versions):
         left = x + place * (tile + _GAP)
         sheet.paste(_tile(pixels, tile), (left, y))
