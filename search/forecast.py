@@ -14,8 +14,8 @@ from search.machine import Machine
 from trainables.dry_run import DryRun, StageCost
 from trainables.recipe import Recipe
 
-_REPEATS = 50
-"""Searches that are played through to find what pruning leaves."""
+_PLAYED_TRIALS = 2000
+"""Trials that are played through, in one search after the other, to find what pruning leaves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +103,9 @@ def share_left(
         return 1.0
     milestones, random = rungs(scheduler, longest_epochs), np.random.default_rng(0)
     taken = [curves[i % len(curves)] for i in range(trials)]
-    run = sum(_seconds_run(taken, random.permutation(trials).tolist(), milestones, scheduler) for _ in range(_REPEATS))
-    return run / (_REPEATS * sum(curve[-1] for curve in taken))
+    orders = [random.permutation(trials).tolist() for _ in range(math.ceil(_PLAYED_TRIALS / trials))]
+    run = sum(_seconds_run(taken, order, milestones, scheduler) for order in orders)
+    return run / (len(orders) * sum(curve[-1] for curve in taken))
 
 
 def _seconds_run(

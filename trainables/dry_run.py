@@ -43,6 +43,7 @@ class StageCost:
     train_loss: float
     """Of the first epoch over a single batch: before anything is learned."""
     val_loss: float
+    """After an epoch or two of that."""
     train_s: float
     """Seconds an epoch of the whole data set trains for, extrapolated."""
     val_s: float
@@ -108,7 +109,7 @@ def measure_stage(recipe: Recipe, index: int, dataset: Dataset) -> StageCost:
         **_shapes(model, cut, dataset.images.shape[1], min(batch_size, len(dataset.train)), trainer.device),
         trained_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         train_loss=first.train_loss,
-        val_loss=first.metrics["val_loss"],
+        val_loss=second.metrics["val_loss"],
         train_s=measured.train_s * len(dataset.train) / len(data.train),
         val_s=measured.val_s * len(dataset.validation) / len(data.validation),
         images=len(data.train) + len(data.validation),

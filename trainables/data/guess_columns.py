@@ -13,13 +13,22 @@ from trainables.data_config import Columns
 if TYPE_CHECKING:
     import pandas as pd
 
-_PATHS = tuple("path imagepath filepath file filename image img imagefile imagename photo picture".split())
-_LABELS = tuple("label class classname labelname target diagnosis category species grade density dx y".split())
-_GROUPS = tuple(
-    "patient subject participant person donor animal individual family video clip sequence case study exam session slide "
-    "specimen plot".split()
-)
-_NO_LABELS = frozenset("sex gender age side laterality view site hospital scanner device fold year".split())
+_PATHS = (
+    "path", "imagepath", "filepath", "file", "filename", "image", "img", "imagefile", "imagename", "photo",
+    "picture",
+)  # fmt: skip
+_LABELS = (
+    "label", "class", "classname", "labelname", "target", "diagnosis", "category", "species", "grade", "density",
+    "dx", "y",
+)  # fmt: skip
+_GROUPS = (
+    "patient", "subject", "participant", "person", "donor", "animal", "individual", "family", "video", "clip",
+    "sequence", "case", "study", "exam", "session", "slide", "specimen", "plot",
+)  # fmt: skip
+_NO_LABELS = {
+    "sex", "gender", "age", "side", "laterality", "view", "site", "hospital", "scanner", "device", "fold",
+    "year",
+}  # fmt: skip
 """Columns with few values that are seldom what is asked for."""
 _SPLITS = ("split", "set", "subset", "partition")
 _SIDES = {"train", "val", "validation", "test"}
