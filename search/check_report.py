@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -24,7 +24,7 @@ _MOST_CLASSES = 30
 def render(found: Check) -> Group:
     """The whole report."""
     parts: list[RenderableType] = [_heading("Data"), *_indented(_classes(found.data), *_about_data(found))]
-    parts += [_heading("Stages, tried on a few batches"), *_indented(_stages(found.tried.stages, found.own_stages))]
+    parts += [_heading("Stages, tried on a few batches"), *_indented(*_stages(found.tried.stages, found.own_stages))]
     parts += [_heading("Memory"), *_indented(*_memory(found))]
     parts += [_heading("Search"), *_indented(*_search(found))]
     parts += [Text(f"warning: {said}", style="yellow") for said in found.warnings()]
@@ -111,19 +111,21 @@ def _about_data(found: Check) -> Iterator[RenderableType]:
 # --- stages -----------------------------------------------------------------------------------------------------------
 
 
-def _stages(costs: tuple[StageCost, ...], own: int) -> Table:
+def _stages(costs: Sequence[StageCost], own: int) -> Iterator[RenderableType]:
     table = _table(
-        ("stage", False), ("opens", False), ("numbers\nit moves", True), ("batch → open blocks → classes", False),
-        ("first\nloss", True), ("epochs", True), ("epoch:\ntraining", True), ("valida-\ntion", True),
+        ("stage", False), ("opens", False), ("numbers\nit moves", True), ("first\nloss", True), ("epochs", True),
+        ("epoch:\ntraining", True), ("valida-\ntion", True),
     )  # fmt: skip
-    for i, cost in enumerate(costs):
-        flow = " → ".join("×".join(map(str, shape)) for shape in (cost.batch, cost.features, cost.logits))
+    names = [cost.stage if i < own else f"{cost.stage} (searched)" for i, cost in enumerate(costs)]
+    for name, cost in zip(names, costs, strict=True):
         loss = Text(f"{cost.train_loss:.3f}", style="" if cost.finite else "red")
-        moved = f"{cost.trained_parameters:,}"
         times = (duration(cost.train_s), duration(cost.val_s))
-        name = Text(cost.stage) if i < own else Text.assemble(cost.stage, (" (searched)", "dim"))
-        table.add_row(name, cost.unfreeze_from, moved, flow, loss, f"≤ {cost.epochs}", *times)
-    return table
+        table.add_row(name, cost.unfreeze_from, f"{cost.trained_parameters:,}", loss, f"≤ {cost.epochs}", *times)
+    yield table
+    yield Text("a batch, what open blocks take, and class scores:")
+    for name, cost in zip(names, costs, strict=True):
+        flow = " → ".join("×".join(map(str, shape)) for shape in (cost.batch, cost.features, cost.logits))
+        yield Text(f"  {name:<{max(map(len, names))}}  {flow}", style="dim")
 
 
 # --- memory and length ------------------------------------------------------------------------------------------------
@@ -148,14 +150,14 @@ def _search(found: Check) -> Iterator[Text]:
     yield Text(f"{f.trials} trials, {f.at_once} at once on {cores}")
     yield Text(f"a trial: {f.mean_epochs:.3g} epochs and {duration(f.mean_trial_s)} on average if it runs to its end")
     yield Text.assemble(
-        ("about ", ""), (duration(f.expected_s), "bold"), (f" with pruning, which leaves {f.share:.0%} of that; ", ""),
-        (f"at most {duration(f.most_s)}", ""),
-    )  # fmt: skip
+        ("about ", ""),
+        (duration(f.expected_s), "bold"),
+        f" if pruning leaves {f.share:.0%} of the work; {duration(f.most_s)} if every trial is the longest and none pruned",
+    )
     yield Text(
-        "Reckoned from the times above, which were measured with nothing else running: trials at once slow each other "
-        "down, and stages that end on their plateaus make trials shorter. 'At most' has every trial the longest that the "
-        "space drew, and none pruned. Pruning is played through with trials whose order stays the same at all rungs. "
-        "Starting Ray comes on top: some ten seconds.",
+        "Reckoned from the times above, of one trial by itself: trials at once slow each other down, and stages that end "
+        "on their plateaus make trials shorter. What pruning leaves is found by playing it through with trials whose order "
+        "is the same at all rungs. Starting Ray takes some ten seconds more.",
         style="dim",
     )
     if found.varied:

@@ -15,7 +15,7 @@ from conftest import RECIPE
 from PIL import Image
 from rich.console import Console
 
-from search.check import CheckLayout, check_search, stages_to_try, varied, write_check
+from search.check import CheckLayout, _on_device, check_search, stages_to_try, varied, write_check
 from search.check_report import duration, page, render, shown_rows, size_of
 from search.load import load_search
 from search.source import InputError, read_source
@@ -54,8 +54,8 @@ def checked(tmp_path_factory):
     return found, layout, config
 
 
-def said(found):
-    console = Console(file=io.StringIO(), width=120)
+def said(found, width=120):
+    console = Console(file=io.StringIO(), width=width)
     console.print(render(found))
     return console.file.getvalue()
 
@@ -83,11 +83,22 @@ def test_the_report_says_it(checked):
     text = said(found)
     assert re.search(r"^ +0 +12 +26\.1% +18 *$", text, re.M)
     assert re.search(r"^ +together +46 +\d+ *$", text, re.M)
-    assert re.search(r"^ +top +last:2 +[\d,]+ +16×3×32×32 → 16×192×1×1 → 16×10 +2\.\d+ +≤ 2 ", text, re.M)
+    assert re.search(r"^ +top +last:2 +[\d,]+ +2\.\d+ +≤ 2 ", text, re.M)
+    assert re.search(r"^ +top +16×3×32×32 → 16×192×1×1 → 16×10", text, re.M)
     assert "top (searched)" in text
     assert "no groups: each image stands for itself" in text
     assert "decoded images: 1.8 MB on disk" in text
     assert re.search(r"6 trials, \d+ at once on \d+ core", text)
+    assert duration(found.forecast.expected_s) in text
+    assert duration(found.forecast.most_s) in text
+
+
+def test_the_report_fits_a_narrow_terminal(checked):
+    found, _, _ = checked
+    text = said(found, width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert "top (searched)" in text
 
 
 def test_files_are_written(checked):
@@ -170,6 +181,14 @@ def test_another_backbone_is_no_measure_of_the_files_own(make_recipe):
 )
 def test_what_the_space_varies_and_times_depend_on_is_said(make_recipe, change, names):
     assert varied(make_recipe(), [make_recipe(), make_recipe(**change)]) == names
+
+
+@pytest.mark.parametrize(
+    ("override", "device"), [("search.seed=1", "auto"), ("search.resources.gpus=0", "cpu"), ("train.device=cpu", "cpu")]
+)
+def test_stages_are_tried_where_trials_compute(load, override, device):
+    config, _ = load(override)
+    assert _on_device(config.recipe, config).train.device == device
 
 
 # --- warnings ---------------------------------------------------------------------------------------------------------
