@@ -29,6 +29,26 @@ Name = Annotated[str, typer.Argument(help="The run's name, or its folder.")]
 
 
 @app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="Class folders, a table of images, or IDX files.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")] = Path("search.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+) -> None:
+    """Write a commented search file for your data."""
+    from search.source import InputError
+
+    if output.exists() and not force:
+        raise InputError(f"{output} exists: --force writes over it, -o FILE writes another")
+    from search.starter import starter
+    from trainables.layout import replacing
+
+    text = starter(path, output)
+    with replacing(output) as file:
+        file.write(text)
+    typer.echo(f"{output} is written. Go on with: thaw check {output}")
+
+
+@app.command()
 def search(
     file: Annotated[Path, typer.Argument(help="The search, a YAML file.")],
     overrides: Overrides = None,
@@ -63,6 +83,34 @@ def search(
             "(--new), or choose another name (search.name=...)"
         )
     _run(config, layout, source)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="The search, a YAML file.")],
+    overrides: Overrides = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder for pictures and numbers; by default checks/NAME.")
+    ] = None,
+) -> None:
+    """Show what a search would take: its data, each stage on real batches, memory, time. Nothing is trained."""
+    from rich.console import Console
+
+    from search.load import load_search
+    from search.source import read_source
+
+    console = Console()
+    source = read_source(file, overrides or ())
+    config = load_search(source)
+    from search.check import CheckLayout, check_search, write_check  # imports torch
+    from search.check_report import render
+
+    found, dataset = check_search(config, source, console)
+    layout = CheckLayout(output or Path("checks") / config.name)
+    write_check(found, dataset, config, layout)
+    console.print(render(found))
+    console.out(f"\nPicture:  {layout.picture}\nPage:     {layout.page}\nNumbers:  {layout.numbers}", highlight=False)
+    console.out(f"Resolved: {layout.config}", highlight=False)
 
 
 @app.command()

@@ -109,7 +109,7 @@ except SystemExit as end:
         commands = [
             line.split()[0] for line in done.stdout.partition("Commands:")[2].splitlines() if line.startswith("  ")
         ]
-        assert set(commands) >= {"search", "resume", "train", "results", "export", "schema"}
+        assert set(commands) >= {"init", "check", "search", "resume", "train", "results", "export", "schema"}
 
 
 def test_a_mistake_in_a_search_is_said_before_torch_and_ray_are_imported(folder):
@@ -159,7 +159,9 @@ def test_without_a_command_help_is_shown():
 )
 @pytest.mark.parametrize("more", [[], ["--new"], ["--resume"]], ids=["plain", "new", "resume"])
 def test_a_mistaken_search_leaves_no_run(refused, words, message, more):
-    assert refused("search", "small.yaml", *words, *more).startswith(message)
+    said = refused("search", "small.yaml", *words, *more)
+    assert said.startswith(message)
+    assert refused("check", "small.yaml", *words) == said
 
 
 @pytest.mark.parametrize("command", ["search", "train"])

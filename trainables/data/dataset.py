@@ -62,15 +62,19 @@ class _Request:
 def _open(request: _Request) -> Dataset:
     config, source = request.config, request.source
     # Split first: it may find a mistake, and decoding may take minutes.
-    train, validation = _split(config, source)
+    train, validation = sides_of(config, source)
     if config.long_tail:
         train = long_tailed(train, source.labels, config.long_tail, config.seed, classes=source.classes)
     store = open_store(source, config.image_size, progress=request.progress)
     return Dataset(store.images, source.labels, source.classes, train, validation, store.fingerprint)
 
 
-def _split(config: DataConfig, source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """Positions that train and that judge: as the source says, by fold or by share, groups whole."""
+def sides_of(config: DataConfig, source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """Positions that train and that judge: as the source says, by fold or by share, groups whole.
+
+    Raises:
+        ConfigError: if a class would miss on a side.
+    """
     labels, classes = source.labels, source.classes
     if source.judges is not None:
         return given_split(source.judges, labels, classes=classes)

@@ -1,0 +1,44 @@
+"""What this machine offers to a search, without starting Ray."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_MEMINFO = Path("/proc/meminfo")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What there is to compute with."""
+
+    cpus: int
+    load: float
+    """Cores that other programs kept busy over the last minute."""
+    ram_bytes: int
+    """That can be taken now; all there is where the system does not tell."""
+    gpus: int
+    gpu_bytes: int | None
+    """Of the first GPU; None where there is none."""
+
+
+def this_machine() -> Machine:
+    import torch
+
+    gpus = torch.cuda.device_count()
+    return Machine(
+        cpus=os.cpu_count() or 1,
+        load=os.getloadavg()[0],
+        ram_bytes=_free_ram(),
+        gpus=gpus,
+        gpu_bytes=torch.cuda.get_device_properties(0).total_memory if gpus else None,
+    )
+
+
+def _free_ram() -> int:
+    if _MEMINFO.exists():
+        for line in _MEMINFO.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,35 @@
+"""A data set in numbers."""
+
+import numpy as np
+import pytest
+
+from trainables.data.dataset import Dataset
+from trainables.data.overview import GroupSides, overview
+
+LABELS = np.array([0, 0, 0, 1, 1, 2, 0, 1, 2])
+
+
+@pytest.fixture
+def dataset():
+    """Six images train and three judge."""
+    return Dataset(np.zeros((9, 8, 8, 1), np.uint8), LABELS, ("a", "b", "c"), np.arange(6), np.arange(6, 9), "x")
+
+
+def test_classes_are_counted_on_each_side(dataset):
+    counted = overview(dataset, None)
+    assert (counted.train, counted.validation) == ((3, 2, 1), (1, 1, 1))
+    assert counted.classes == ("a", "b", "c")
+    assert counted.imbalance == 3
+    assert counted.groups is None
+
+
+@pytest.mark.parametrize(
+    ("groups", "sides"),
+    [
+        ([1, 1, 2, 2, 3, 3, 7, 7, 8], GroupSides(3, 2, 0)),
+        ([1, 1, 2, 2, 3, 3, 3, 7, 1], GroupSides(3, 3, 2)),
+        ([5] * 9, GroupSides(1, 1, 1)),
+    ],
+)
+def test_groups_are_counted_on_each_side_and_on_both(dataset, groups, sides):
+    assert overview(dataset, np.array(groups)).groups == sides

@@ -1,0 +1,160 @@
+"""A picture of a data set: for each class its name, how many images train and judge, and some of them, augmented too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from trainables.data.augment import augment
+from trainables.data.dataset import Dataset
+from trainables.data.seeding import random_state
+from trainables.data_config import Augment
+
+_MOST_CLASSES = 120
+"""Of more, as many as this are shown, evenly over the order of classes."""
+_VERSIONS = 3
+"""Augmented versions beside each original."""
+
+_MARGIN, _GAP, _NAME_WIDTH, _HEADER = 16, 3, 190, 66
+_PAPER, _INK, _FAINT = (255, 255, 255), (30, 30, 34), (112, 112, 122)
+_TRAIN, _VALIDATION, _ORIGINAL = (49, 104, 168), (226, 142, 48), (0, 158, 115)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How a sheet is laid out."""
+
+    columns: int
+    """Of classes, side by side."""
+    tile: int
+    """Side of an image on the sheet, in pixels."""
+    samples: int
+    """Images shown of each class."""
+    versions: int
+    """Augmented versions shown beside each."""
+
+    @property
+    def row_height(self) -> int:
+        return max(self.tile, 46) + 10
+
+    @property
+    def sample_width(self) -> int:
+        return (1 + self.versions) * (self.tile + _GAP) + 2 * _GAP
+
+    @property
+    def column_width(self) -> int:
+        return _NAME_WIDTH + self.samples * self.sample_width + _MARGIN
+
+
+def grid_for(classes: int, *, augmented: bool) -> Grid:
+    """Few classes get large images and several of them, many classes stand in columns."""
+    columns, tile, samples = (1, 80, 2) if classes <= 16 else (2, 64, 1) if classes <= 40 else (3, 48, 1)
+    return Grid(columns, tile, samples, _VERSIONS) if augmented else Grid(columns, tile, samples * (1 + _VERSIONS), 0)
+
+
+def shown_classes(classes: int) -> list[int]:
+    """Positions of the classes on the sheet: all of them, or `_MOST_CLASSES` from the first to the last."""
+    places: list[int] = np.linspace(0, classes - 1, min(classes, _MOST_CLASSES)).round().astype(int).tolist()
+    return places
+
+
+def draw_contact_sheet(dataset: Dataset, config: Augment | None, *, seed: int, title: str) -> Image.Image:
+    """The sheet, as an RGB picture.
+
+    Args:
+        config: how training images are varied; the versions shown are those of the first epochs.
+        seed: of the recipe's training.
+    """
+    shown = shown_classes(len(dataset.classes))
+    grid = grid_for(len(shown), augmented=config is not None)
+    rows = -(-len(shown) // grid.columns)
+    width = _MARGIN + grid.columns * grid.column_width
+    sheet = Image.new("RGB", (width, _HEADER + rows * grid.row_height + _MARGIN), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    left_out = len(dataset.classes) - len(shown)
+    _draw_header(draw, f"{title} · {len(shown)} of {len(dataset.classes)} classes" if left_out else title, grid)
+    sides = dataset.train_counts, np.bincount(dataset.labels[dataset.validation], minlength=len(dataset.classes))
+    most = int(max(side.max() for side in sides))
+    for place, j in enumerate(shown):
+        column, row = divmod(place, rows)
+        x, y = _MARGIN + column * grid.column_width, _HEADER + row * grid.row_height
+        _draw_counts(draw, x, y, dataset.classes[j], [int(side[j]) for side in sides], most)
+        for sample, versions in enumerate(_versions_of(dataset, j, grid, config, seed)):
+            _paste(sheet, draw, versions, x + _NAME_WIDTH + sample * grid.sample_width, y, grid.tile)
+    return sheet
+
+
+def _versions_of(dataset: Dataset, j: int, grid: Grid, config: Augment | None, seed: int) -> list[np.ndarray]:
+    """For each image shown of class j, [1 + versions, h, w, c] uint8: the original, and what training makes of it."""
+    of_class = dataset.train[dataset.labels[dataset.train] == j]
+    positions = random_state(seed, f"contact_sheet/{j}").permutation(of_class)[: grid.samples]
+    originals = dataset.images[positions]
+    if config is None:
+        return [original[None] for original in originals]
+    versions = np.tile(np.arange(grid.versions), len(positions))
+    each = np.repeat(np.arange(len(positions)), grid.versions)
+    varied = augment(torch.from_numpy(originals[each]), config, seed=seed, positions=positions[each], versions=versions)
+    made = (
+        varied.round().clamp(0, 255).to(torch.uint8).numpy().reshape(len(positions), grid.versions, *originals[0].shape)
+    )
+    return [np.concatenate([original[None], of_it]) for original, of_it in zip(originals, made, strict=True)]
+
+
+# --- drawing ----------------------------------------------------------------------------------------------------------
+
+
+def _draw_header(draw: ImageDraw.ImageDraw, title: str, grid: Grid) -> None:
+    room = grid.columns * grid.column_width - _MARGIN
+    draw.text((_MARGIN, 12), _cut(title, 18, room), _INK, _font(18))
+    x = _MARGIN
+    for colour, text in ((_TRAIN, "training images"), (_VALIDATION, "validation images")):
+        draw.rectangle((x, 43, x + 9, 52), colour)
+        draw.text((x + 15, 40), text, _FAINT, _font(13))
+        x += 15 + int(_font(13).getlength(text)) + 18
+    if grid.versions:
+        draw.rectangle((x, 43, x + 9, 52), outline=_ORIGINAL, width=2)
+        draw.text((x + 15, 40), f"original, then {grid.versions} versions that training sees", _FAINT, _font(13))
+    else:
+        draw.text((x, 40), "not augmented", _FAINT, _font(13))
+
+
+def _draw_counts(draw: ImageDraw.ImageDraw, x: int, y: int, name: str, counts: list[int], most: int) -> None:
+    """A class's name, and a bar with its number for each side."""
+    longest = _NAME_WIDTH - 66
+    draw.text((x, y - 2), _cut(name, 15, _NAME_WIDTH - 14), _INK, _font(15))
+    for line, (count, colour) in enumerate(zip(counts, (_TRAIN, _VALIDATION), strict=True)):
+        top = y + 22 + 14 * line
+        end = x + max(1, round(longest * count / most))
+        draw.rectangle((x, top, end, top + 9), colour)
+        draw.text((end + 5, top - 3), f"{count:,}", _FAINT, _font(12))
+
+
+def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, versions: np.ndarray, x: int, y: int, tile: int) -> None:
+    for place, pixels in enumerate(versions):
+        left = x + place * (tile + _GAP)
+        sheet.paste(_tile(pixels, tile), (left, y))
+        if place == 0 and len(versions) > 1:
+            draw.rectangle((left - 1, y - 1, left + tile, y + tile), outline=_ORIGINAL, width=3)
+
+
+def _tile(pixels: np.ndarray, side: int) -> Image.Image:
+    """An image at the size of the sheet; the pixels of tiny ones stay visible."""
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    enlarged = 2 * image.width <= side
+    return image.resize((side, side), Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS).convert("RGB")
+
+
+def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)
+
+
+def _cut(text: str, size: int, room: int) -> str:
+    """The text, or as much of it as fits, and an ellipsis."""
+    text = "".join(c if c.isprintable() else "·" for c in text)
+    if _font(size).getlength(text) <= room:
+        return text
+    fits = next(n for n in range(len(text), -1, -1) if _font(size).getlength(text[:n] + "…") <= room)
+    return text[:fits].rstrip() + "…"
