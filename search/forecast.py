@@ -11,6 +11,7 @@ import numpy as np
 
 from search.config import Asha, NoPruning, Resources
 from search.machine import Machine
+from search.rungs import rungs
 from trainables.dry_run import DryRun, StageCost
 from trainables.recipe import Recipe
 
@@ -82,12 +83,6 @@ def elapsed(recipe: Recipe, costs: Sequence[StageCost]) -> list[float]:
     return list(accumulate(seconds))
 
 
-def rungs(scheduler: Asha, longest_epochs: int) -> list[int]:
-    """Epochs after which trials are compared: the grace, and each `reduction` times the one before."""
-    count = int(math.log((longest_epochs + 1) / scheduler.grace_epochs) / math.log(scheduler.reduction) + 1)
-    return [int(scheduler.grace_epochs * scheduler.reduction**k) for k in range(count)]
-
-
 def share_left(
     curves: Sequence[Sequence[float]], *, trials: int, scheduler: Asha | NoPruning, longest_epochs: int
 ) -> float:
@@ -101,7 +96,7 @@ def share_left(
     """
     if not isinstance(scheduler, Asha):
         return 1.0
-    milestones, random = rungs(scheduler, longest_epochs), np.random.default_rng(0)
+    milestones, random = rungs(scheduler, max_epochs=longest_epochs), np.random.default_rng(0)
     taken = [curves[i % len(curves)] for i in range(trials)]
     orders = [random.permutation(trials).tolist() for _ in range(math.ceil(_PLAYED_TRIALS / trials))]
     run = sum(_seconds_run(taken, order, milestones, scheduler) for order in orders)

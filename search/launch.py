@@ -23,7 +23,8 @@ from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
 
 from search.config import Resources, SearchConfig, longest_run
 from search.progress import ProgressCallback, Tally
-from search.schedulers import build_scheduler, rungs
+from search.rungs import rungs
+from search.schedulers import build_scheduler
 from search.searcher import StudySearcher, open_study, settle
 from search.source import InputError
 from search.tensorboard import TensorBoardCallback

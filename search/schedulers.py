@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
@@ -11,7 +10,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
-from search.config import Asha, NoPruning, SearchConfig
+from search.config import Asha, SearchConfig
 
 Records = Mapping[int, Sequence[Mapping[str, Any]]]
 """Number of a trial -> its results so far (`epoch`, `best_score`, `time`), oldest first."""
@@ -43,14 +42,6 @@ class ReplayedAsha(AsyncHyperBandScheduler):
     def _as_told(self, result: Mapping[str, Any]) -> dict[str, Any]:
         score = result["best_score"]  # null on disk until an epoch has a score
         return {**result, "best_score": -math.inf * self._metric_op if score is None else score}
-
-
-def rungs(settings: Asha | NoPruning, *, max_epochs: int) -> list[int]:
-    """Epochs at which trials are judged, in a run of at most `max_epochs`."""
-    if not isinstance(settings, Asha):
-        return []
-    milestones = (settings.grace_epochs * settings.reduction**k for k in itertools.count())
-    return [math.ceil(milestone) for milestone in itertools.takewhile(lambda m: m <= max_epochs, milestones)]
 
 
 def build_scheduler(config: SearchConfig, *, max_epochs: int, ended: Records, interrupted: Records) -> TrialScheduler:

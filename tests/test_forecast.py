@@ -8,8 +8,9 @@ import pytest
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from search.config import Asha, NoPruning, Resources
-from search.forecast import _seconds_run, elapsed, forecast, memory, rungs, share_left, trials_at_once
+from search.forecast import _seconds_run, elapsed, forecast, memory, share_left, trials_at_once
 from search.machine import Machine, this_machine
+from search.rungs import rungs
 from trainables.dry_run import DryRun, StageCost
 
 GIB = 2**30
@@ -69,7 +70,7 @@ def of_ray(scheduler, longest):
 @pytest.mark.parametrize(("scheduler", "longest"), SCHEDULERS)
 def test_rungs_are_those_of_ray(scheduler, longest):
     (bracket,) = of_ray(scheduler, longest)._brackets
-    assert rungs(scheduler, longest) == sorted(milestone for milestone, _ in bracket._rungs)
+    assert rungs(scheduler, max_epochs=longest) == sorted(milestone for milestone, _ in bracket._rungs)
 
 
 @pytest.mark.parametrize(("scheduler", "longest"), SCHEDULERS)
@@ -84,7 +85,7 @@ def test_a_search_that_is_played_through_runs_as_long_as_with_ray(scheduler, lon
             if real.on_trial_result(None, trial, {"epoch": epoch, "score": quality}) == TrialScheduler.STOP:
                 break
     curve = list(range(1, longest + 1))
-    assert _seconds_run([curve] * 40, qualities, rungs(scheduler, longest), scheduler) == epochs
+    assert _seconds_run([curve] * 40, qualities, rungs(scheduler, max_epochs=longest), scheduler) == epochs
 
 
 def test_without_pruning_everything_runs():

@@ -180,7 +180,7 @@ def test_rungs_are_a_factor_apart(asha, milestones):
     scheduler = build_scheduler(config(scheduler=asha), max_epochs=20, ended={}, interrupted={})
     assert isinstance(scheduler, ReplayedAsha)
     assert sorted(rungs(scheduler)) == milestones
-    assert schedulers.rungs(asha, max_epochs=20) == milestones
+    assert epochs_of_rungs(asha, max_epochs=20) == milestones
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_rungs_are_a_factor_apart(asha, milestones):
     ],
 )
 def test_workers_know_the_epochs_at_which_they_are_judged(scheduler, max_epochs, epochs):
-    assert schedulers.rungs(scheduler, max_epochs=max_epochs) == epochs
+    assert epochs_of_rungs(scheduler, max_epochs=max_epochs) == epochs
 
 
 def test_without_pruning_trials_run_to_their_end():

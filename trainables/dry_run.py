@@ -10,16 +10,20 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from trainables.data import cache
 from trainables.data.dataset import Dataset
 from trainables.data.seeding import random_state
 from trainables.models.staged import StagedModel
 from trainables.peak_memory import PeakMemory
+from trainables.prefix_cache import why_uncached
 from trainables.recipe import Recipe
 from trainables.trainer import Trainer, device_of
 
 _MEASURE_FOR_S = 2.0
 """Batches are taken until a measured epoch should take about this long."""
 _MOST_BATCHES = 12
+_MANY = 1_000_000
+"""Runs that a search may have: what can be kept for them is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +49,14 @@ class StageCost:
     val_loss: float
     """After an epoch or two of that."""
     train_s: float
-    """Seconds an epoch of the whole data set trains for, extrapolated."""
+    """Seconds an epoch of the whole data set trains for, extrapolated; with the features of frozen blocks at hand where these
+    can be kept."""
     val_s: float
     """Seconds its validation takes."""
+    cache_s: float
+    """Seconds in which those features are computed, once for all trials."""
+    cache_bytes: int
+    """What they take on disk."""
     images: int
     """Images that were measured, both sides together."""
 
@@ -93,13 +102,14 @@ def measure_stage(recipe: Recipe, index: int, dataset: Dataset) -> StageCost:
     stage, batch_size, seed = recipe.train.stages[index], recipe.train.batch_size, recipe.train.seed
     alone = _alone(recipe, index)
     one_batch = sample(dataset, batch_size, seed=seed)
-    trainer = Trainer(alone, one_batch)
+    trainer = Trainer(_computing(alone), one_batch)
     first, second = next(trainer), next(trainer)  # the first epoch also pays for memory and kernels
     batches = int(min(_MOST_BATCHES, max(1, _MEASURE_FOR_S / (second.train_s + second.val_s))))
-    measured, data = second, one_batch
-    if batches > 1:
-        data = sample(dataset, batch_size * batches, seed=seed)
-        measured = next(Trainer(alone, data))
+    data = sample(dataset, batch_size * batches, seed=seed)
+    with cache.temporary():
+        building, measured = Trainer(alone, data, sharing_runs=_MANY)
+        cache_bytes = sum(entry.bytes for entry in cache.entries())
+    share = len(data.train) / len(dataset.train)
     model, cut = trainer.model, recipe.cut(index)
     return StageCost(
         stage=stage.name,
@@ -110,8 +120,10 @@ def measure_stage(recipe: Recipe, index: int, dataset: Dataset) -> StageCost:
         trained_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         train_loss=first.train_loss,
         val_loss=second.metrics["val_loss"],
-        train_s=measured.train_s * len(dataset.train) / len(data.train),
+        train_s=measured.train_s / share,
         val_s=measured.val_s * len(dataset.validation) / len(data.validation),
+        cache_s=building.cache_s / share,
+        cache_bytes=int(cache_bytes / share),
         images=len(data.train) + len(data.validation),
     )
 
@@ -120,8 +132,13 @@ def _alone(recipe: Recipe, index: int) -> Recipe:
     """The stage by itself, for as many epochs as are asked of it; the head trains in all of them."""
     stage = recipe.train.stages[index].model_copy(update={"epochs": 2, "plateau": None, "head_frozen_epochs": 0})
     # No flag stops it: a loss that is no number is something to report.
-    changes = {"stages": (stage,), "early_stop": None, "stop_on": ()}
+    changes = {"stages": (stage,), "early_stop": None, "stop_on": (), "prefix_cache": not why_uncached(recipe, index)}
     return recipe.model_copy(update={"train": recipe.train.model_copy(update=changes)})
+
+
+def _computing(recipe: Recipe) -> Recipe:
+    """The same, with nothing kept."""
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"prefix_cache": False})})
 
 
 def sample(dataset: Dataset, count: int, *, seed: int) -> Dataset:
