@@ -68,7 +68,7 @@ def whole_files(cache: Path) -> list[str]:
 
 
 def test_images_are_fitted_in_order_into_one_read_only_map(photos):
-    images, _ = open_store(source_of(photos), 16)
+    images, *_ = open_store(source_of(photos), 16)
     assert isinstance(images, np.memmap)
     assert (images.shape, images.dtype, images.flags.writeable) == ((16, 16, 16, 3), np.uint8, False)
     for stored, path in zip(images, sorted(photos.rglob("*.png")), strict=True):
@@ -77,7 +77,7 @@ def test_images_are_fitted_in_order_into_one_read_only_map(photos):
 
 
 def test_grey_images_keep_one_channel():
-    images, _ = open_store(open_source(DataConfig(source="digits")), 8)
+    images, *_ = open_store(open_source(DataConfig(source="digits")), 8)
     assert images.shape == (1797, 8, 8, 1)
     assert images[0, 0, :, 0].tolist() == [0, 0, 80, 207, 143, 16, 0, 0]
 
