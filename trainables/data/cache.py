@@ -15,7 +15,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -123,7 +123,7 @@ def add(array: Path, *, kind: str, source: str, what: str, images: int, own: dic
     with _room_lock():
         held = entries()
         others = [entry for entry in held if entry.array != array]
-        _shrink(others, _limit(held) - array.stat().st_size)
+        _shrink(others, limit(held) - array.stat().st_size)
 
 
 def _read(array: Path) -> Entry | None:
@@ -159,18 +159,20 @@ def make_room(size: int, *, beside: Collection[Path] = ()) -> None:
     with _room_lock():
         _sweep()
         held = entries()
-        limit = _limit(held)
+        most = limit(held)
         others = [entry for entry in held if entry.array not in beside]
         needed = size + sum(entry.bytes for entry in held) - sum(entry.bytes for entry in others)
-        if needed > limit:
+        if needed > most:
             given = os.environ.get("THAW_CACHE_GIB")
-            most = (
+            allowed = (
                 f"THAW_CACHE_GIB={given} allows"
                 if given
-                else f"{limit / _GIB:.3g} GiB, half of what its disk has free; THAW_CACHE_GIB sets another limit"
+                else f"{most / _GIB:.3g} GiB, half of what its disk has free; THAW_CACHE_GIB sets another limit"
             )
-            raise CacheFullError(f"{needed / _GIB:.3g} GiB would have to be kept in {cache_folder()}: more than {most}")
-        _shrink(others, limit - needed)
+            raise CacheFullError(
+                f"{needed / _GIB:.3g} GiB would have to be kept in {cache_folder()}: more than {allowed}"
+            )
+        _shrink(others, most - needed)
 
 
 def remove(entry: Entry) -> bool:
@@ -202,8 +204,12 @@ def _shrink(held: list[Entry], most: int) -> None:
         total -= entry.bytes if remove(entry) else 0
 
 
-def _limit(held: list[Entry]) -> int:
-    """Bytes that all entries may take."""
+def limit(held: Sequence[Entry]) -> int:
+    """Bytes that all entries may take, given those that there are.
+
+    Raises:
+        ConfigError: at `THAW_CACHE_GIB`, if that is no size.
+    """
     if given := os.environ.get("THAW_CACHE_GIB"):
         try:
             gib = float(given)

@@ -22,8 +22,8 @@ class LeftOut(NamedTuple):
     """File that names them with their reasons."""
 
     def __str__(self) -> str:
-        what = "image cannot be read and is" if self.images == 1 else "images cannot be read and are"
-        return f"{self.images} of {self.of} {what} left out, listed in {self.listing}"
+        are = "is" if self.images == 1 else "are"
+        return f"{self.images} of {self.of} images cannot be read and {are} left out, listed in {self.listing}"
 
 
 def without(source: Source, left_out: np.ndarray, listing: Path) -> Source:

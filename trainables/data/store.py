@@ -218,7 +218,8 @@ def _fitted(image: np.ndarray, size: int) -> np.ndarray:
         return _resized(image[:, :, 0] if channels == 1 else image, size).reshape(size, size, channels)
     # Each channel as floats: Pillow knows no colours of 16 bits, and its grey ones wrap around where bicubic overshoots.
     planes = np.stack([_resized(image[:, :, c].astype(np.float32), size) for c in range(channels)], axis=2)
-    return np.rint(planes, out=planes).clip(0, np.iinfo(image.dtype).max).astype(image.dtype)
+    fitted: np.ndarray = np.rint(planes).clip(0, np.iinfo(image.dtype).max).astype(image.dtype)
+    return fitted
 
 
 def _resized(pixels: np.ndarray, size: int) -> np.ndarray:
