@@ -82,7 +82,14 @@ def _open(request: _Request) -> Dataset:
         train, validation = _split(config, source)  # shares and counts are those of the images that are left
     images_at = {size: stores[size].images for size in sorted(stores)}
     return Dataset(
-        store.images, source.labels, source.classes, train, validation, store.fingerprint, images_at, left_out
+        store.images,
+        source.labels,
+        source.classes,
+        train,
+        validation,
+        store.fingerprint,
+        images_at=images_at,
+        left_out=left_out,
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,8 +32,8 @@ class Reader(NamedTuple):
     """1 where every image is grey, else 3."""
     decode: Callable[[int], np.ndarray]
     """Position -> [h, w, channels] of `dtype`. Safe to call from many threads; raises BadImageError."""
-    dtype: np.dtype = np.dtype(np.uint8)
-    """uint8, or uint16 where 8 bits would lose what is there."""
+    dtype: np.dtype[Any] = np.dtype(np.uint8)
+    """uint8, or uint16 where grey images keep their 16 bits."""
 
 
 @dataclass(frozen=True)
