@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from trainables.data.augment import Variation, augment, draw_variation, vary, version_numbers
+from trainables.data.augment import Variation, _mean_colours, augment, draw_variation, vary, version_numbers
 from trainables.data.batches import normalise
 from trainables.data.seeding import splitmix64, uniform_numbers
 from trainables.data_config import Augment, Crop, Erase
@@ -440,6 +440,13 @@ def test_an_image_of_16_bits_is_varied_the_same_in_every_batch(size):
     assert torch.equal(together, alone)
     assert together.min() >= 0
     assert together.max() <= 255
+
+
+@pytest.mark.parametrize("width", [20, 700])
+def test_the_mean_colour_of_16_bits_is_exact(width):
+    images = np.random.RandomState(0).randint(0, 2**16, (2, 3, 5, width))
+    means = _mean_colours(torch.from_numpy(images).float())
+    assert (means.numpy() == images.sum(axis=(2, 3)) / (5 * width)).all()
 
 
 def test_a_bright_image_of_16_bits_is_clamped_at_white():
