@@ -32,6 +32,8 @@ def check_by_looking(recipes: Sequence[Recipe], source: Source, console: Console
             pretrained(model)
     except ConfigError as error:
         raise InputError(source.describe(error.problems)) from None
+    for left_out in dict.fromkeys(dataset.left_out for dataset in datasets if dataset.left_out):
+        console.out(f"warning: {left_out}", highlight=False)
     console.out(summary(datasets[0]), highlight=False)
     return datasets[0]
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from trainables.data.augment import Variation, augment, draw_variation, vary, version_numbers
+from trainables.data.augment import Variation, _mean_colours, augment, draw_variation, vary, version_numbers
 from trainables.data.batches import normalise
 from trainables.data.seeding import splitmix64, uniform_numbers
 from trainables.data_config import Augment, Crop, Erase
@@ -406,3 +406,51 @@ def test_what_lies_around_a_crop_comes_into_sight_when_it_is_turned():
     assert turned[:, :, 2] == pytest.approx(cropped[:, :, 2])
     areas = [np.linalg.det(sources[:, :, :2]) for sources in (cropped, turned)]
     assert areas[1] == pytest.approx(areas[0])
+
+
+# --- 16 bits --------------------------------------------------------------------------------------------------------
+
+
+def widened(images: torch.Tensor) -> torch.Tensor:
+    """The same pictures in 16 bits: 255 becomes 65535."""
+    return torch.from_numpy(images.numpy().astype(np.uint16) * 257)
+
+
+@pytest.mark.parametrize("config", ONE_BY_ONE)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bits_are_varied_as_8_bits_are(config, channels):
+    narrow = augmented(batch(channels), config)
+    wide = augmented(widened(batch(channels)), config)
+    assert wide.dtype == torch.float32
+    torch.testing.assert_close(wide, narrow.float(), atol=2e-4, rtol=2e-5)
+
+
+def test_what_8_bits_would_lose_stays():
+    fine = torch.from_numpy(np.arange(65_136, 65_536, dtype=np.uint16).reshape(1, 20, 20, 1))
+    flipped = augmented(fine, Augment(horizontal_flip=1.0))
+    assert len(flipped.unique()) == 400
+    assert flipped[0, 0, -1, 0].item() == pytest.approx(65_136 / 257)
+
+
+@pytest.mark.parametrize("size", [(20, 20), (3, 700)])
+def test_an_image_of_16_bits_is_varied_the_same_in_every_batch(size):
+    images = torch.from_numpy(np.random.RandomState(0).randint(0, 2**16, (6, *size, 3)).astype(np.uint16))
+    together = augmented(images, EVERYTHING)
+    alone = torch.cat([augmented(images[i : i + 1], EVERYTHING, positions=[i]) for i in range(6)])
+    assert torch.equal(together, alone)
+    assert together.min() >= 0
+    assert together.max() <= 255
+
+
+@pytest.mark.parametrize("width", [20, 700])
+def test_the_mean_colour_of_16_bits_is_exact(width):
+    images = np.random.RandomState(0).randint(0, 2**16, (2, 3, 5, width))
+    means = _mean_colours(torch.from_numpy(images).float())
+    assert (means.numpy() == images.sum(axis=(2, 3)) / (5 * width)).all()
+
+
+def test_a_bright_image_of_16_bits_is_clamped_at_white():
+    images = torch.from_numpy(np.full((1, 8, 8, 3), 60_000, np.uint16))
+    brighter = vary(images, Variation(colours=np.array([[2.0, 1.0, 1.0]])))
+    darker = vary(images, Variation(colours=np.array([[0.5, 1.0, 1.0]])))
+    assert (brighter.unique().tolist(), darker.unique().tolist()) == ([255.0], pytest.approx([30_000 / 257]))

@@ -1,9 +1,12 @@
 """Order, batches and what the network sees: seeded, complete, balanced where asked, and the right numbers."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
+from trainables.data import resident
 from trainables.data.batches import derived_seed, epoch_order, gather, generator, normalise, split_batches
 from trainables.data.dataset import Dataset
 
@@ -66,6 +69,54 @@ def test_a_batch_holds_its_images_and_labels(dataset):
     assert (images.numpy() == dataset.images[[111, 0, 95]]).all()
     images.zero_()
     assert dataset.images[0].any()  # a copy: a trainer may write to it
+
+
+def test_a_batch_can_be_of_another_size(dataset):
+    small = dataset.images[:, :3, :3]
+    both = dataclasses.replace(dataset, images_at={3: small})
+    images, _ = gather(both, np.array([5, 4]), image_size=3)
+    assert (images.numpy() == small[[5, 4]]).all()
+    assert (gather(both, np.array([5, 4]))[0].numpy() == dataset.images[[5, 4]]).all()
+
+
+def test_nothing_is_resident_on_a_cpu(dataset):
+    assert resident.resident(dataset, None, torch.device("cpu")) is None
+
+
+@pytest.mark.parametrize(("free", "fits"), [(4 * 120 * 90, True), (4 * 120 * 90 - 1, False)])
+def test_images_are_resident_where_they_take_at_most_a_quarter_of_what_is_free(dataset, monkeypatch, free, fits):
+    monkeypatch.setattr(resident, "_free_bytes", lambda device: free)
+    assert (resident.resident(dataset, None, torch.device("cpu")) is not None) == fits
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_resident_images_come_like_others(dataset, monkeypatch, dtype):
+    images = np.random.RandomState(0).randint(0, np.iinfo(dtype).max + 1, (120, 6, 5, 3)).astype(dtype)
+    dataset = dataclasses.replace(dataset, images=images, images_at={6: images, 3: images[:, :3]})
+    order = np.array([111, 0, 95, 0])
+    expected = [gather(dataset, order, image_size=size) for size in (None, 3)]
+    monkeypatch.setattr(resident, "_CHUNK", 50)
+    monkeypatch.setattr(resident, "_free_bytes", lambda device: 10**9)
+    resident.resident.cache_clear()
+    for size, (images_then, labels_then) in zip((None, 3), expected, strict=True):
+        now, labels = gather(dataset, order, image_size=size)
+        assert now.dtype == images_then.dtype
+        assert (now.numpy() == images_then.numpy()).all()
+        assert torch.equal(labels, labels_then)
+    assert resident.resident.cache_info().currsize == 2
+    gather(dataset, order)
+    assert resident.resident.cache_info().hits >= 1  # not sent to the device again
+    resident.resident.cache_clear()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bits_are_normalised_by_their_own_maximum(channels):
+    narrow = torch.randint(0, 256, (4, 6, 5, channels), dtype=torch.uint8)
+    wide = torch.from_numpy(narrow.numpy().astype(np.uint16) * 257)
+    assert torch.equal(normalise(wide, *IMAGENET), normalise(narrow, *IMAGENET))
+    finer = torch.from_numpy(wide.numpy() // 2)
+    torch.testing.assert_close(normalise(finer, (0,) * 3, (1,) * 3).amax(), finer.float().amax() / 65535)
+    assert not torch.equal(normalise(finer, *IMAGENET), normalise(narrow // 2, *IMAGENET))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

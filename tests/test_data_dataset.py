@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from trainables.data.cache import entries
 from trainables.data.dataset import open_dataset
+from trainables.data.left_out import without
+from trainables.data.sources import open_source
 from trainables.data.splits import long_tailed
 from trainables.data_config import DataConfig, LongTail
 from trainables.problems import ConfigError
@@ -87,6 +90,79 @@ def test_a_changed_folder_is_not_served_stale(squares):
     after = open_dataset(squares)
     assert np.flatnonzero(after.images.mean(axis=(1, 2, 3)) == 250).tolist() == [3]
     assert after.fingerprint != before.fingerprint
+
+
+def test_images_are_at_hand_at_every_size_that_was_asked_for(squares):
+    dataset = open_dataset(squares, image_sizes=(12, 8))
+    assert {size: images.shape for size, images in dataset.images_at.items()} == {8: (20, 8, 8, 1), 12: (20, 12, 12, 1)}
+    assert dataset.images_at[8] is dataset.images
+    assert open_dataset(squares, image_sizes=[12]) is dataset
+    alone = open_dataset(squares)
+    assert list(alone.images_at) == [8]
+    assert alone.fingerprint == dataset.fingerprint
+
+
+def test_the_cache_says_where_images_come_from(squares):
+    open_dataset(squares)
+    open_dataset(DIGITS)
+    assert {entry.source for entry in entries()} == {f"folder {squares.path}", "digits"}
+
+
+def spoil(config: DataConfig, *numbers: int) -> None:
+    for i in numbers:
+        os.truncate(next(Path(config.path).rglob(f"{i:02}.png")), 20)
+
+
+def test_bad_images_are_left_out_before_the_split(squares):
+    spoil(squares, 0, 1, 2, 3, 4)
+    with pytest.raises(ConfigError, match="5 of 20 images cannot be read"):
+        open_dataset(squares)
+    dataset = open_dataset(squares.model_copy(update={"on_bad": "skip"}))
+    assert dataset.images[:, 0, 0, 0].tolist() == [10 * i for i in range(5, 20)]
+    assert [dataset.classes[label] for label in dataset.labels] == ["dark"] * 5 + ["light"] * 10
+    assert dataset.train_counts.tolist() == [4, 8]  # 0.8 of the good ones
+    assert sorted([*dataset.train, *dataset.validation]) == list(range(15))
+    assert (
+        str(dataset.left_out) == f"5 of 20 images cannot be read and are left out, listed in {dataset.left_out.listing}"
+    )
+    assert len(dataset.left_out.listing.read_text().splitlines()) == 5
+
+
+def test_good_images_alone_are_split_as_if_the_bad_ones_had_never_been(squares):
+    spoil(squares, 3, 14)
+    skipped = open_dataset(squares.model_copy(update={"on_bad": "skip"}))
+    for i in (3, 14):
+        next(Path(squares.path).rglob(f"{i:02}.png")).unlink()
+    clean = open_dataset(squares)
+    assert (skipped.train == clean.train).all()
+    assert (skipped.validation == clean.validation).all()
+    assert skipped.fingerprint == clean.fingerprint
+
+
+def test_a_class_without_a_good_image_is_an_error(squares):
+    spoil(squares, *range(10))
+    with pytest.raises(
+        ConfigError, match=r"^data\.path: no image .* is left of 'dark' \(all 10\); .* listed in .*skipped\.txt"
+    ):
+        open_dataset(squares.model_copy(update={"on_bad": "skip"}))
+
+
+def test_groups_and_given_sides_lose_the_same_images(squares, tmp_path):
+    files = sorted(Path(squares.path).rglob("*.png"))
+    rows = [f"{file},{file.parent.name},p{i // 2},{'val' if i % 10 < 4 else 'train'}" for i, file in enumerate(files)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,label,patient,split", *rows]))
+    config = DataConfig.model_validate(
+        {"source": "table", "path": str(tmp_path / "t.csv"), "image_size": 8, "on_bad": "skip"}
+        | {"columns": {"group": "patient", "split": "split"}}
+    )
+    spoil(squares, 0, 7)
+    dataset = open_dataset(config)
+    shown = dataset.images[:, 0, 0, 0] // 10
+    assert shown[dataset.validation].tolist() == [1, 2, 3, 10, 11, 12, 13]
+    assert shown[dataset.train].tolist() == [4, 5, 6, 8, 9, 14, 15, 16, 17, 18, 19]
+    source = without(open_source(config), np.array([0, 7]), tmp_path)
+    assert source.groups.tolist() == [i // 2 for i in range(20) if i not in (0, 7)]
+    assert len(source.judges) == len(source.labels) == 18
 
 
 def test_a_split_that_cannot_be_is_refused_before_anything_is_decoded(squares, cache):

@@ -72,6 +72,17 @@ def test_an_unreadable_image_is_named(look, tmp_path):
         look(counts={"cat": 4, "dog": 4})
 
 
+def test_images_that_are_left_out_are_a_warning(look, tmp_path):
+    (tmp_path / "images" / "cat").mkdir(parents=True)
+    (tmp_path / "images" / "cat" / "broken.png").write_bytes(b"no image")
+    dataset, said = look("data.on_bad=skip", counts={"cat": 4, "dog": 4})
+    warning, summary = said.splitlines()
+    listing = dataset.left_out.listing
+    assert warning == f"warning: 1 of 9 images cannot be read and is left out, listed in {listing}"
+    assert summary.startswith("4 training images of 2 classes")
+    assert listing.read_text() == f"{tmp_path}/images/cat/broken.png: is no image, or damaged from its start\n"
+
+
 def test_a_class_without_a_training_image_is_named(look):
     with pytest.raises(InputError, match=r"search\.yaml:\d data.*dog"):
         look(counts={"cat": 8, "dog": 1})

@@ -8,7 +8,6 @@ import pytest
 from conftest import RECIPE
 from ray.tune.schedulers import FIFOScheduler
 
-from search import schedulers
 from search.config import Asha, NoPruning, SearchConfig, SearchSettings
 from search.schedulers import ReplayedAsha, build_scheduler
 from spaces import parse_space

@@ -91,6 +91,9 @@ class DataConfig(Config):
     label is a class."""
     image_size: int = Field(224, ge=8)
     """Side of the square images the network sees, in pixels."""
+    on_bad: Literal["fail", "skip"] = "fail"
+    """What happens if images cannot be read. `fail`: all are named, and nothing starts; `skip`: they are left out before the
+    split, with a warning that says where they are listed."""
     folds: int | None = Field(None, ge=2)
     """Cross-validation: images are parted into this many folds, alike in their classes, and one of them judges the run."""
     fold: int | None = Field(None, ge=0)

@@ -47,11 +47,11 @@ def augment(images: Tensor, config: Augment, *, seed: int, positions: np.ndarray
     """Each image in a version of its own.
 
     Args:
-        images: [b, h, w, c] uint8, c 1 or 3; left as they are.
+        images: [b, h, w, c] uint8 or uint16, c 1 or 3; left as they are.
         positions: [b] of the images in the data set.
         versions: [b] which version of each image, see `version_numbers`.
     Returns:
-        [b, h, w, c] in 0..255: float32, or uint8 where only whole pixels moved.
+        [b, h, w, c] in 0..255: float32, or uint8 where these were given and only whole pixels moved.
     """
     return vary(images, draw_variation(config, seed, positions, versions, size=(images.shape[1], images.shape[2])))
 
@@ -143,26 +143,31 @@ def vary(images: Tensor, variation: Variation) -> Tensor:
     """Does to each image what the variation says.
 
     Args:
-        images: [b, h, w, c] uint8, c 1 or 3.
+        images: [b, h, w, c] uint8 or uint16, c 1 or 3.
     Returns:
-        [b, h, w, c] in 0..255: float32, or uint8 where only whole pixels moved.
+        [b, h, w, c] in 0..255: float32, or uint8 where these were given and only whole pixels moved.
     """
 
     def on_device(values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(images.device, non_blocking=True)
 
+    wide = images.dtype == torch.uint16
+    if wide:
+        images = images.float()  # few operations know uint16
     if variation.flipped is not None:
         images = torch.where(on_device(variation.flipped)[:, None, None, None], images.flip(2), images)
     if variation.sources is None and variation.erased is None and variation.colours is None:
-        return images
+        return images / 257 if wide else images
     original = planes = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
     if variation.sources is not None:
         planes = _looked_up(planes, on_device(variation.sources).float())
     if variation.erased is not None:
         planes = _without(planes, on_device(variation.erased), _mean_colours(original))
     if variation.colours is not None:
-        planes = _recoloured(planes, on_device(variation.colours), _grey(_mean_colours(original)))
-    return planes.permute(0, 2, 3, 1)
+        planes = _recoloured(
+            planes, on_device(variation.colours), _grey(_mean_colours(original)), 65535 if wide else 255
+        )
+    return (planes / 257 if wide else planes).permute(0, 2, 3, 1)
 
 
 def _looked_up(planes: Tensor, sources: Tensor) -> Tensor:
@@ -186,7 +191,7 @@ def _without(planes: Tensor, rectangles: Tensor, colours: Tensor) -> Tensor:
     return torch.where(mask, colours.float()[:, :, None, None], planes)
 
 
-def _recoloured(planes: Tensor, factors: Tensor, mean_grey: Tensor) -> Tensor:
+def _recoloured(planes: Tensor, factors: Tensor, mean_grey: Tensor, most: float) -> Tensor:
     """[b, c, h, w] after brightness, contrast about the mean grey, [b, 1], and saturation; clamped once, at the end.
 
     The three together are one affine map of a pixel: b · k · (s · colour + (1 − s) · grey) + b · (1 − k) · mean grey.
@@ -198,13 +203,16 @@ def _recoloured(planes: Tensor, factors: Tensor, mean_grey: Tensor) -> Tensor:
         return values.float()[:, :, None, None]
 
     of_grey = (_grey(planes) * of_each(gain * (1 - saturation))).add_(of_each(offset))
-    return (planes * of_each(gain * saturation)).add_(of_grey).clamp_(0, 255)
+    return (planes * of_each(gain * saturation)).add_(of_grey).clamp_(0, most)
 
 
 def _mean_colours(planes: Tensor) -> Tensor:
-    """[b, c] float64 of uint8 images as [b, c, h, w] float32."""
-    # Sums of rows are whole numbers below 2²⁴: exact, and so the same whatever else is in the batch.
-    return planes.sum(dim=3).double().sum(dim=2) / planes.shape[2:].numel()
+    """[b, c] float64 of uint8 or uint16 images as [b, c, h, w] float32."""
+    # Sums of rows are whole numbers below 2²⁴ (in 256 places of 16 bits, too): exact, and so the same in every batch.
+    of_rows = planes.new_zeros(planes.shape[:3], dtype=torch.float64)
+    for part in torch.split(planes, 256, dim=3):
+        of_rows += part.sum(dim=3)
+    return of_rows.sum(dim=2) / planes.shape[2:].numel()
 
 
 def _grey(colours: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trainables.data.dataset import Dataset
+from trainables.data.resident import resident
 from trainables.data.seeding import derived_seed, random_state
 
 __all__ = ["derived_seed", "epoch_order", "gather", "generator", "normalise", "split_batches"]
@@ -49,24 +50,35 @@ def split_batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
     return np.array_split(order, math.ceil(len(order) / batch_size)) if len(order) else []
 
 
-def gather(dataset: Dataset, indices: np.ndarray, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Images [b, h, w, c] uint8 and labels [b] int64 at some positions, on the device."""
-    images = torch.from_numpy(dataset.images[indices])
-    labels = torch.from_numpy(dataset.labels[indices])
-    return images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+def gather(
+    dataset: Dataset, indices: np.ndarray, device: torch.device | str = "cpu", *, image_size: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Images [b, h, w, c] uint8 or uint16 and labels [b] int64 at some positions, on the device.
+
+    Args:
+        image_size: a key of `dataset.images_at`; None: that of the data config.
+    """
+    device = torch.device(device)
+    labels = torch.from_numpy(dataset.labels[indices]).to(device, non_blocking=True)
+    if (held := resident(dataset, image_size, device)) is not None:
+        return held.taken(torch.from_numpy(indices).to(device, non_blocking=True)), labels
+    images = dataset.images if image_size is None else dataset.images_at[image_size]
+    return torch.from_numpy(images[indices]).to(device, non_blocking=True), labels
 
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """What the network sees: (images / 255 − mean) / std, grey repeated over three channels.
 
     Args:
-        images: [b, h, w, c] in 0..255, c 1 or 3; left as they are.
+        images: [b, h, w, c], c 1 or 3: uint8, uint16, or float32 in 0..255 as `augment` gives them; left as they are.
         mean, std: [3] of images scaled to 0..1.
     Returns:
         [b, 3, h, w] float32 in channels-last memory format.
     """
     count, height, width, _ = images.shape
     scale, shift = _scale_and_shift(mean, std, width, images.device)
+    if images.dtype == torch.uint16:
+        images = images.float() / 257  # to 0..255, without rounding to whole numbers
     values = images.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
     rows = values.expand(-1, -1, -1, 3).flatten(2)
     return torch.addcmul(shift, rows, scale, out=rows).view(count, height, width, 3).permute(0, 3, 1, 2)

@@ -15,7 +15,8 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,6 +78,21 @@ def entry_path(name: str, key: str) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def temporary() -> Iterator[None]:
+    """Entries that are made inside are gone afterwards, and those outside are not seen."""
+    before = os.environ.get("THAW_CACHE")
+    with tempfile.TemporaryDirectory(prefix="thaw-cache-") as folder:
+        os.environ["THAW_CACHE"] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["THAW_CACHE"]
+            else:
+                os.environ["THAW_CACHE"] = before
+
+
 # --- finding and making ---------------------------------------------------------------------------------------------
 
 
@@ -128,7 +144,7 @@ def add(array: Path, *, kind: str, source: str, what: str, images: int, own: dic
     with _room_lock():
         held = entries()
         others = [entry for entry in held if entry.array != array]
-        _shrink(others, _limit(held) - array.stat().st_size)
+        _shrink(others, limit(held) - array.stat().st_size)
 
 
 def _read(array: Path) -> Entry | None:
@@ -164,18 +180,20 @@ def make_room(size: int, *, beside: Collection[Path] = ()) -> None:
     with _room_lock():
         _sweep()
         held = entries()
-        limit = _limit(held)
+        most = limit(held)
         others = [entry for entry in held if entry.array not in beside]
         needed = size + sum(entry.bytes for entry in held) - sum(entry.bytes for entry in others)
-        if needed > limit:
+        if needed > most:
             given = os.environ.get("THAW_CACHE_GIB")
-            most = (
+            allowed = (
                 f"THAW_CACHE_GIB={given} allows"
                 if given
-                else f"{limit / _GIB:.3g} GiB, half of what its disk has free; THAW_CACHE_GIB sets another limit"
+                else f"{most / _GIB:.3g} GiB, half of what its disk has free; THAW_CACHE_GIB sets another limit"
             )
-            raise CacheFullError(f"{needed / _GIB:.3g} GiB would have to be kept in {cache_folder()}: more than {most}")
-        _shrink(others, limit - needed)
+            raise CacheFullError(
+                f"{needed / _GIB:.3g} GiB would have to be kept in {cache_folder()}: more than {allowed}"
+            )
+        _shrink(others, most - needed)
 
 
 def remove(entry: Entry) -> bool:
@@ -207,8 +225,12 @@ def _shrink(held: list[Entry], most: int) -> None:
         total -= entry.bytes if remove(entry) else 0
 
 
-def _limit(held: list[Entry]) -> int:
-    """Bytes that all entries may take."""
+def limit(held: Sequence[Entry]) -> int:
+    """Bytes that all entries may take, given those that there are.
+
+    Raises:
+        ConfigError: at `THAW_CACHE_GIB`, if that is no size.
+    """
     if given := os.environ.get("THAW_CACHE_GIB"):
         try:
             gib = float(given)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from trainables.data.groups import grouped_sides
+from trainables.data.left_out import LeftOut, without
 from trainables.data.sources import Source, open_source
 from trainables.data.splits import given_split, long_tailed, stratified_folds, stratified_split
-from trainables.data.store import Progress, open_store
+from trainables.data.store import Progress, open_stores
 from trainables.data_config import DataConfig
 
 
@@ -19,7 +22,7 @@ class Dataset:
     """Images and labels, and which of them train and which judge. Every class has at least one image on either side."""
 
     images: np.ndarray
-    """[n, h, w, c] uint8, memory-mapped and read-only; c is 1 where all images are grey, else 3."""
+    """[n, h, w, c] uint8 or uint16, memory-mapped and read-only; c is 1 where all images are grey, else 3."""
     labels: np.ndarray
     """[n] int64, positions in `classes`."""
     classes: tuple[str, ...]
@@ -29,6 +32,10 @@ class Dataset:
     """[m] int64, positions of the validation images, ascending."""
     fingerprint: str
     """SHA-256 (hex) of images, labels and class names, whatever the split."""
+    images_at: Mapping[int, np.ndarray] = field(default_factory=dict)
+    """Side in pixels -> [n, side, side, c], the same images at each size that `open_dataset` was asked for."""
+    left_out: LeftOut | None = None
+    """Images of the source that are not among these, because they cannot be read."""
 
     @property
     def train_counts(self) -> np.ndarray:
@@ -36,24 +43,26 @@ class Dataset:
         return np.bincount(self.labels[self.train], minlength=len(self.classes))
 
 
-def open_dataset(config: DataConfig, *, progress: Progress | None = None) -> Dataset:
+def open_dataset(config: DataConfig, *, image_sizes: Collection[int] = (), progress: Progress | None = None) -> Dataset:
     """The data set of a config: decoded on first use, after that a matter of milliseconds.
 
-    Within a process the same config gives the same object until a file of the source changes.
+    Within a process the same config and sizes give the same object until a file of the source changes.
 
     Args:
-        progress: called as `progress(done, total)` while images are decoded.
+        image_sizes: sides in pixels that are wanted in `images_at` beside `config.image_size`.
+        progress: called as `progress(done, total)` while images are decoded, once for all sizes.
     Raises:
         ConfigError: if the source cannot be used or split as the config says.
     """
-    return _open(_Request(config, open_source(config), progress))
+    return _open(_Request(config, frozenset({config.image_size, *image_sizes}), open_source(config), progress))
 
 
 @dataclass(frozen=True)
 class _Request:
-    """What tells one open data set from another: config and content, not how progress is shown."""
+    """What tells one open data set from another: config, sizes and content, not how progress is shown."""
 
     config: DataConfig
+    image_sizes: frozenset[int]
     source: Source
     progress: Progress | None = field(compare=False)
 
@@ -62,11 +71,39 @@ class _Request:
 def _open(request: _Request) -> Dataset:
     config, source = request.config, request.source
     # Split first: it may find a mistake, and decoding may take minutes.
+    train, validation = _split(config, source)
+    stores = open_stores(
+        source, request.image_sizes, about=_described(config), on_bad=config.on_bad, progress=request.progress
+    )
+    store, left_out = stores[config.image_size], None
+    if len(store.left_out):
+        left_out = LeftOut(len(store.left_out), len(source.labels), store.listing)
+        source = without(source, store.left_out, store.listing)
+        train, validation = _split(config, source)  # shares and counts are those of the images that are left
+    images_at = {size: stores[size].images for size in sorted(stores)}
+    return Dataset(
+        store.images,
+        source.labels,
+        source.classes,
+        train,
+        validation,
+        store.fingerprint,
+        images_at=images_at,
+        left_out=left_out,
+    )
+
+
+def _described(config: DataConfig) -> str:
+    """`folder /data/photos`"""
+    return config.source if config.path is None else f"{config.source} {Path(config.path).expanduser().absolute()}"
+
+
+def _split(config: DataConfig, source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """Positions that train and that judge, the former long-tailed where that is asked for."""
     train, validation = sides_of(config, source)
     if config.long_tail:
         train = long_tailed(train, source.labels, config.long_tail, config.seed, classes=source.classes)
-    store = open_store(source, config.image_size, progress=request.progress)
-    return Dataset(store.images, source.labels, source.classes, train, validation, store.fingerprint)
+    return train, validation
 
 
 def sides_of(config: DataConfig, source: Source) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,9 @@ class Reader(NamedTuple):
     channels: int
     """1 where every image is grey, else 3."""
     decode: Callable[[int], np.ndarray]
-    """Position -> [h, w, channels] uint8. Safe to call from many threads; raises BadImageError."""
+    """Position -> [h, w, channels] of `dtype`. Safe to call from many threads; raises BadImageError."""
+    dtype: np.dtype[Any] = np.dtype(np.uint8)
+    """uint8, or uint16 where grey images keep their 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ def _check_classes(classes: tuple[str, ...]) -> None:
 def _picked(reader: Reader, found: Mapped) -> Reader:
     """A reader of the images that are left."""
     kept = found.kept
-    return Reader(reader.channels, lambda i: reader.decode(int(kept[i])))
+    return reader._replace(decode=lambda i: reader.decode(int(kept[i])))
 
 
 def _with_labels(key: str, found: Mapped, mapping: Labels | None) -> str:

@@ -1,24 +1,24 @@
-"""Decode once: all images of a source at one size, as one memory-mapped array that every process on the node shares."""
+"""Decode once: all images of a source, as one memory-mapped array for each size that every process on the node shares."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image, ImageOps
 
-from trainables.data.cache import cache_folder
+from trainables.data.cache import add, building, entry_path, find, make_room
 from trainables.data.images import BadImageError
 from trainables.data.messages import listed, path_error
-from trainables.data.sources import Source
+from trainables.data.sources import Reader, Source
 from trainables.layout import replacing
 
 VERSION = 1
@@ -26,92 +26,204 @@ VERSION = 1
 
 Progress = Callable[[int, int], None]
 """Called as `progress(done, total)`."""
+OnBad = Literal["fail", "skip"]
 
 
 class Store(NamedTuple):
     images: np.ndarray
-    """[n, size, size, c] uint8, memory-mapped and read-only."""
+    """[n, size, size, c] uint8 or uint16, memory-mapped and read-only."""
     fingerprint: str
     """SHA-256 (hex) of images, labels and class names."""
+    left_out: np.ndarray
+    """[m] int64, ascending: positions in the source of images that cannot be read and are not in `images`."""
+    listing: Path
+    """Where these are listed with their reasons, one a line; there only if there are any."""
 
 
 def open_store(source: Source, image_size: int, *, progress: Progress | None = None) -> Store:
-    """The images of a source at one size (shorter side resized, centre cropped, bicubic), decoded if nobody has yet.
+    """The images of a source at one size; see `open_stores`."""
+    return open_stores(source, [image_size], progress=progress)[image_size]
 
-    Any number of processes may call this at once: one decodes, the others wait. An array lies in the cache whole or
-    not at all, also if the build is killed or the disk fills.
 
+def open_stores(
+    source: Source,
+    image_sizes: Collection[int],
+    *,
+    about: str = "",
+    on_bad: OnBad = "fail",
+    progress: Progress | None = None,
+) -> dict[int, Store]:
+    """The images of a source at some sizes (shorter side resized, centre cropped, bicubic), decoded if nobody has yet.
+
+    The sizes that are missing are built together, from images that are decoded once. Any number of processes may call
+    this at once: one decodes, the others wait. An array lies in the cache whole or not at all, also if the build is
+    killed or the disk fills.
+
+    Args:
+        about: the source in words, for who looks into the cache.
+        on_bad: what happens if images cannot be read: all are named in an error, or left out at every size.
+    Returns:
+        The store of each size; all have the same images.
     Raises:
-        ConfigError: at `data.path`, if images cannot be read; it lists them.
-        OSError: if the cache cannot be written.
+        ConfigError: at `data.path`, if images cannot be read, or with `skip` not a single one; it lists them.
+        OSError: if the cache cannot be written; CacheFullError if it may not hold so much.
     """
-    identity = hashlib.sha256(f"{VERSION}\0{image_size}\0{source.key}".encode()).hexdigest()[:20]
-    array = cache_folder() / f"images-{image_size}px-{identity}.npy"
-    facts = array.with_suffix(".json")
-    if store := _load(array, facts):
-        return store
-    array.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(array.with_suffix(".lock")):
-        if store := _load(array, facts):
-            return store  # built while this process waited
-        for leftover in array.parent.glob(f".{array.name}.*"):
-            leftover.unlink()  # of a build that was killed; the lock says that no other is under way
-        facts.unlink(missing_ok=True)
-        _build(array, facts, source, image_size, progress)
-        if store := _load(array, facts):
-            return store
-    raise AssertionError(f"{array} was just built and cannot be loaded")
+    # Stores with and without `skip` are told apart: one that lacks images must not serve who wants all of them.
+    skip = "\0skip" if on_bad == "skip" else ""
+    arrays = {
+        size: entry_path(f"images-{size}px", f"{VERSION}\0{size}\0{source.key}{skip}")
+        for size in sorted(set(image_sizes))
+    }
+    stores = _load(arrays)
+    if stores.keys() == arrays.keys() and _agree(stores):
+        return stores
+    with building(*arrays.values()):
+        stores = _load(arrays)  # maybe built while this process waited
+        if missing := {size: array for size, array in arrays.items() if size not in stores}:
+            _build(missing, source, about, on_bad, progress, beside=[arrays[size] for size in stores])
+            stores = _load(arrays)
+        if not _agree(stores):  # a disk was away for a while, say
+            _build(arrays, source, about, on_bad, progress)
+            stores = _load(arrays)
+    assert stores.keys() == arrays.keys(), "what was just built can be loaded"
+    return stores
 
 
-def _load(array: Path, facts: Path) -> Store | None:
-    """The store, if it is there and whole."""
-    try:
-        known = json.loads(facts.read_text("utf-8"))
-        if array.stat().st_size != known["bytes"]:
-            return None
-        return Store(np.load(array, mmap_mode="r", allow_pickle=False), known["fingerprint"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
+def _load(arrays: Mapping[int, Path]) -> dict[int, Store]:
+    """Those stores that are there and whole."""
+    stores = {}
+    for size, array in arrays.items():
+        if entry := find(array):
+            # FileNotFoundError: removed this moment to make room; ValueError: damaged.
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                images = np.load(array, mmap_mode="r", allow_pickle=False)
+                left_out = np.array(entry.own["left_out"], np.int64)
+                stores[size] = Store(images, entry.own["fingerprint"], left_out, _listing(array))
+    return stores
 
 
-def _build(array: Path, facts: Path, source: Source, image_size: int, progress: Progress | None) -> None:
-    channels, decode = source.open()
-    shape = (len(source.labels), image_size, image_size, channels)
-    digest = hashlib.sha256(json.dumps([shape, source.classes]).encode())
-    digest.update(source.labels.astype("<i8").tobytes())
-    bad: list[str] = []
+def _agree(stores: Mapping[int, Store]) -> bool:
+    """Whether all lack the same images."""
+    return len({store.left_out.tobytes() for store in stores.values()}) == 1
 
-    def resized(i: int) -> np.ndarray | BadImageError:
-        try:
-            image = decode(i)
-        except BadImageError as error:
-            return error
-        return _fitted(image, image_size)
 
-    # Written in order, not into a memory map: on a full disk write() fails cleanly, where a map kills the process.
-    with replacing(array, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for done, image in enumerate(_in_parallel(resized, shape[0]), 1):
-            if isinstance(image, BadImageError):
-                bad.append(str(image))
-            elif not bad:
-                digest.update(image)
-                file.write(image)
+# --- building -------------------------------------------------------------------------------------------------------
+
+
+def _build(
+    arrays: Mapping[int, Path],
+    source: Source,
+    about: str,
+    on_bad: OnBad,
+    progress: Progress | None,
+    *,
+    beside: Collection[Path] = (),
+) -> None:
+    reader = source.open()
+    total = len(source.labels)
+    of_one = {size: size * size * reader.channels * reader.dtype.itemsize for size in arrays}
+    make_room(total * sum(of_one.values()), beside=beside)
+    bad: dict[int, str] = {}
+    with contextlib.ExitStack() as files:
+        writers = [
+            _Writer(files.enter_context(replacing(array, "wb")), size, reader, source) for size, array in arrays.items()
+        ]
+        for i, fitted in enumerate(_in_parallel(lambda i: _decoded(reader, i, list(arrays)), total)):
+            if isinstance(fitted, BadImageError):
+                bad[i] = str(fitted)
+            elif not bad or on_bad == "skip":
+                for writer, image in zip(writers, fitted, strict=True):
+                    writer.write(image)
             if progress:
-                progress(done, shape[0])
+                progress(i + 1, total)
+        if bad and (on_bad == "fail" or len(bad) == total):
+            names = listed(list(bad.values()), separator="\n  ")
+            raise path_error(f"{len(bad)} of {total} images cannot be read:\n  {names}")
+        good = np.delete(np.arange(total), list(bad))
+        for writer in writers:
+            writer.finish(good)
+    for (size, array), writer in zip(arrays.items(), writers, strict=True):
         if bad:
-            names = listed(bad, separator="\n  ")
-            raise path_error(f"{len(bad)} of {shape[0]} images cannot be read:\n  {names}")
-    # Last, because it is what makes the array count.
-    with replacing(facts) as file:
-        json.dump({"bytes": array.stat().st_size, "shape": shape, "fingerprint": digest.hexdigest()}, file)
+            with replacing(_listing(array)) as file:
+                file.writelines(f"{reason}\n" for reason in bad.values())
+        fingerprint = writer.digest.hexdigest() if not bad else _fingerprint(array, source, good)
+        own = {"fingerprint": fingerprint, "left_out": list(bad)}
+        add(array, kind="images", source=about, what=f"{size} px", images=len(good), own=own)
+
+
+def _decoded(reader: Reader, i: int, image_sizes: list[int]) -> list[np.ndarray] | BadImageError:
+    """An image at each size."""
+    try:
+        image = reader.decode(i)
+    except BadImageError as error:
+        return error
+    return [_fitted(image, size) for size in image_sizes]
+
+
+class _Writer:
+    """An array file that grows image by image.
+
+    Written in order, not into a memory map: on a full disk write() fails cleanly, where a map kills the process.
+    """
+
+    def __init__(self, file: IO[bytes], size: int, reader: Reader, source: Source):
+        self._file = file
+        self._image_shape, self._dtype = (size, size, reader.channels), reader.dtype
+        self._write_header(len(source.labels))
+        self.digest = _labels_digest(
+            (len(source.labels), *self._image_shape), reader.dtype, source.labels, source.classes
+        )
+        """Of the fingerprint, where no image is left out."""
+
+    def write(self, image: np.ndarray) -> None:
+        assert (image.shape, image.dtype) == (self._image_shape, self._dtype)
+        self.digest.update(image)
+        self._file.write(image.data)
+
+    def finish(self, good: np.ndarray) -> None:
+        """Says how many images came after all; the header has room for any number."""
+        self._file.seek(0)
+        self._write_header(len(good))
+
+    def _write_header(self, images: int) -> None:
+        description = np.lib.format.dtype_to_descr(self._dtype)
+        header = {"descr": description, "fortran_order": False, "shape": (images, *self._image_shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+
+def _fingerprint(array: Path, source: Source, good: np.ndarray) -> str:
+    """Of a store that lacks images: the same as that of a source that never had them."""
+    images = np.load(array, mmap_mode="r", allow_pickle=False)
+    digest = _labels_digest(images.shape, images.dtype, source.labels[good], source.classes)
+    for image in images:
+        digest.update(image)
+    return str(digest.hexdigest())
+
+
+def _labels_digest(shape: tuple[int, ...], dtype: np.dtype, labels: np.ndarray, classes: tuple[str, ...]) -> Any:
+    """The beginning of a fingerprint; images follow."""
+    digest = hashlib.sha256(json.dumps([shape, classes, *([] if dtype == np.uint8 else [dtype.name])]).encode())
+    digest.update(labels.astype("<i8").tobytes())
+    return digest
+
+
+def _listing(array: Path) -> Path:
+    return array.with_name(f"{array.name}.skipped.txt")
 
 
 def _fitted(image: np.ndarray, size: int) -> np.ndarray:
     """[h, w, c] -> [size, size, c]: the shorter side resized, the centre cropped."""
-    picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
-    fitted = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
-    return np.ascontiguousarray(fitted).reshape(size, size, image.shape[2])
+    channels = image.shape[2]
+    if image.dtype == np.uint8:
+        return _resized(image[:, :, 0] if channels == 1 else image, size).reshape(size, size, channels)
+    # Each channel as floats: Pillow knows no colours of 16 bits, and its grey ones wrap around where bicubic overshoots.
+    planes = np.stack([_resized(image[:, :, c].astype(np.float32), size) for c in range(channels)], axis=2)
+    fitted: np.ndarray = np.rint(planes).clip(0, np.iinfo(image.dtype).max).astype(image.dtype)
+    return fitted
+
+
+def _resized(pixels: np.ndarray, size: int) -> np.ndarray:
+    return np.ascontiguousarray(ImageOps.fit(Image.fromarray(pixels), (size, size), Image.Resampling.BICUBIC))
 
 
 def _in_parallel(work: Callable[[int], Any], total: int) -> Iterator[Any]:
