@@ -11,7 +11,7 @@ from trainables.data.groups import grouped_sides
 from trainables.data.sources import Source, open_source
 from trainables.data.splits import given_split, long_tailed, stratified_folds, stratified_split
 from trainables.data.store import Progress, open_store
-from trainables.data_config import DataConfig
+from trainables.data_config import DEFAULT_VALIDATION, DataConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +29,8 @@ class Dataset:
     """[m] int64, positions of the validation images, ascending."""
     fingerprint: str
     """SHA-256 (hex) of images, labels and class names, whatever the split."""
+    weights: np.ndarray | None = None
+    """[n] float64, from 0: how much each image counts in the training loss; None: all alike."""
 
     @property
     def train_counts(self) -> np.ndarray:
@@ -66,19 +68,23 @@ def _open(request: _Request) -> Dataset:
     if config.long_tail:
         train = long_tailed(train, source.labels, config.long_tail, config.seed, classes=source.classes)
     store = open_store(source, config.image_size, progress=request.progress)
-    return Dataset(store.images, source.labels, source.classes, train, validation, store.fingerprint)
+    return Dataset(
+        store.images, source.labels, source.classes, train, validation, store.fingerprint, weights=source.weights
+    )
 
 
 def _split(config: DataConfig, source: Source) -> tuple[np.ndarray, np.ndarray]:
     """Positions that train and that judge: as the source says, by fold or by share, groups whole."""
     labels, classes = source.labels, source.classes
     if source.judges is not None:
-        return given_split(source.judges, labels, classes=classes)
+        split_column = ("data", "columns", "split")
+        said_at = split_column if config.source == "table" else ("data", "path")
+        return given_split(source.judges, labels, classes=classes, place=said_at)
     if config.folds is None:
-        assert config.validation is not None, "DataConfig asks for one way to split"
+        validation = DEFAULT_VALIDATION if config.validation is None else config.validation
         if source.groups is None:
-            return stratified_split(labels, config.validation, config.seed, classes=classes)
-        shares, place, judging = [1 - config.validation, config.validation], "validation", 1
+            return stratified_split(labels, validation, config.seed, classes=classes)
+        shares, place, judging = [1 - validation, validation], "validation", 1
     else:
         shares, place, judging = [1 / config.folds] * config.folds, "folds", config.fold or 0
     if source.groups is None:

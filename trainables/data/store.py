@@ -79,7 +79,8 @@ def _load(array: Path, facts: Path) -> Store | None:
 
 
 def _build(array: Path, facts: Path, source: Source, image_size: int, progress: Progress | None) -> None:
-    channels, decode = source.open()
+    channels, decode, dtype = source.open()
+    assert dtype == np.uint8, "deep images are not stored yet"
     shape = (len(source.labels), image_size, image_size, channels)
     digest = hashlib.sha256(json.dumps([shape, source.classes]).encode())
     digest.update(source.labels.astype("<i8").tobytes())
