@@ -85,7 +85,8 @@ def _grey_and_deep(content: Any) -> tuple[bool, bool]:
 
 
 def _levels(shown: np.ndarray, highest: int) -> np.ndarray:
-    return np.floor(np.clip(shown, 0, 1) * highest + 0.5)
+    rounded: np.ndarray = np.floor(np.clip(shown, 0, 1) * highest + 0.5)
+    return rounded
 
 
 # --- from stored values to what is seen -----------------------------------------------------------------------------
@@ -144,10 +145,11 @@ def _shown_grey(stored: np.ndarray, content: Any, window: Window | None) -> np.n
 def _rescaled(stored: np.ndarray, content: Any) -> np.ndarray:
     """What the values mean: Hounsfield units of a CT, say."""
     if sequence := content.get("ModalityLUTSequence"):
-        bits = sequence[0].LUTDescriptor[2]
-        return _looked_up(stored, sequence[0], content) * (2.0**bits - 1)
-    values: np.ndarray = _pydicom().pixels.apply_rescale(stored, content)
-    return values.astype(np.float64)
+        bits = int(sequence[0].LUTDescriptor[2])
+        meant: np.ndarray = _looked_up(stored, sequence[0], content) * (2**bits - 1)
+        return meant
+    values: np.ndarray = _pydicom().pixels.apply_rescale(stored, content).astype(np.float64)
+    return values
 
 
 def _padding(stored: np.ndarray, content: Any) -> np.ndarray:

@@ -29,6 +29,11 @@ def weight_problems(values: Sequence[str], codes: np.ndarray, rows: np.ndarray) 
     return []
 
 
+def weight_names(values: Sequence[str]) -> list[str]:
+    """One text for each number, however it is written; what is no weight, as rows nobody reads may hold it, is `nan`."""
+    return [repr(float(value)) if _is_weight(value) else "nan" for value in values]
+
+
 def _is_weight(value: str) -> bool:
     try:
         number = float(value)

@@ -228,7 +228,7 @@ def _check_classes(classes: tuple[str, ...]) -> None:
 def _picked(reader: Reader, found: Mapped) -> Reader:
     """A reader of the images that are left."""
     kept = found.kept
-    return Reader(reader.channels, lambda i: reader.decode(int(kept[i])))
+    return reader._replace(decode=lambda i: reader.decode(int(kept[i])))
 
 
 def _with_labels(key: str, found: Mapped, mapping: Labels | None) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from trainables.data.labels import sorted_names
 from trainables.data.messages import listed, path_error
 from trainables.data.places import is_url, read_bytes
-from trainables.data.sample_weights import weight_problems
+from trainables.data.sample_weights import weight_names, weight_problems
 from trainables.data_config import Columns, label_name
 from trainables.problems import ConfigError, Problem, nearest
 
@@ -76,7 +76,7 @@ def read_rows(file: str, columns: Columns) -> Rows:
     _check(_gaps(cells, "label", rows), _gaps(cells, "weight", rows), _unfit_weights(cells, rows))
     cells["label"] = _by_name(cells["label"])
     if "weight" in cells:  # 1 and 1.0 are one
-        values = [repr(float(value or "nan")) for value in cells["weight"].values]
+        values = weight_names(cells["weight"].values)
         cells["weight"] = _renamed(values, list(dict.fromkeys(values)), cells["weight"].codes)
     _check(_contradictions(cells, "label"), _contradictions(cells, "weight"))
     names = cells["label"].values
