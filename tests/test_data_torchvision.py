@@ -49,7 +49,7 @@ def write_files(root: Path, names: list[str], colour: bool = True) -> None:
     """Images of brightness 10 · i."""
     for i, name in enumerate(names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB" if colour else "L", (9, 9), (10 * i,) * 3 if colour else 10 * i).save(root / name)
+        Image.new("RGB" if colour else "L", (9, 9), (min(255, 10 * i),) * 3 if colour else 10 * i).save(root / name)
 
 
 def write_eurosat(root: Path) -> None:
@@ -115,6 +115,19 @@ def test_labels_and_the_split_can_be_chosen(tmp_path):
     found = open_source(data("MNIST", tmp_path, labels=mapping))
     assert found.classes == ("even", "odd")
     assert [int(found.open().decode(i).mean()) for i in (0, 8)] == [0, 100]  # 8 and 9 are left out
+
+
+def test_files_come_in_the_order_of_their_names(tmp_path):
+    order = np.random.RandomState(0).permutation(40).tolist()
+    names = [f"{'ab'[i // 20]}/{('abbey', 'barn')[i // 20]}/sun_{i:02}.jpg" for i in order]
+    write_files(tmp_path / "SUN397", names)
+    (tmp_path / "SUN397/ClassName.txt").write_text("/a/abbey\n/b/barn\n")
+    source = open_source(data("SUN397", tmp_path))
+    assert source.classes == ("abbey", "barn")
+    assert source.labels.tolist() == [0] * 20 + [1] * 20
+    reader = source.open()
+    shown = [reader.decode(i).mean() for i in range(20)]
+    assert np.allclose(shown, [min(255, 10 * order.index(i)) for i in range(20)], atol=2)
 
 
 def test_numbers_of_usps_are_read_though_it_says_no_more(tmp_path):

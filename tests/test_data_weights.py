@@ -16,11 +16,14 @@ def open_with(tmp_path, monkeypatch):
     """`open_with(weights, **config)`: twelve images of brightness 10 · i and of two labels in turn."""
     monkeypatch.setenv("THAW_CACHE", str(tmp_path / "cache"))
 
-    def write(weights: list, kind: str = "csv", progress=None, **config):
+    def write(weights: list, kind: str = "csv", progress=None, kinds: int = 2, **config):
         for i in range(12):
             Image.new("L", (8, 8), 10 * i).save(tmp_path / f"{i:02}.png")
         names = [f"{i % 12:02}.png" for i in range(len(weights))]
-        labels, parts = [i % 12 % 2 for i in range(len(weights))], ["train", "train", "val", "val", "test", "test"] * 2
+        labels, parts = (
+            [i % 12 % kinds for i in range(len(weights))],
+            ["train", "train", "val", "val", "test", "test"] * 2,
+        )
         frame = pd.DataFrame({"path": names, "label": labels, "w": weights})
         if len(weights) == 12:
             frame["part"] = parts
@@ -58,9 +61,8 @@ def test_weights_of_test_rows_are_not_looked_at(open_with):
 
 
 def test_labels_that_are_mapped_take_their_weights_along(open_with):
-    # 0 and 1 in turn; label 2 is dropped
-    dataset = open_with([1, 2] * 6, labels={0: "a", 1: "b"})
-    assert dataset.weights.tolist() == [1, 2] * 6
+    dataset = open_with([1, 2, 3] * 4, kinds=3, labels={0: "a", 1: None, 2: "b"})
+    assert dataset.weights.tolist() == [1, 3] * 4
 
 
 def test_one_number_written_in_two_ways_is_one_weight(open_with):
