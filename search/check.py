@@ -116,7 +116,10 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
         name=config.name,
         image_shape=dataset.images.shape[1:],
         data=overview(dataset, open_source(config.recipe.data).groups),
-        cache_bytes={"decoded images": dataset.images.nbytes},
+        cache_bytes={
+            "decoded images": dataset.images.nbytes,
+            "features of frozen blocks": sum(cost.cache_bytes for cost in tried.stages),
+        },
         tried=tried,
         own_stages=len(config.recipe.train.stages),
         machine=machine,

@@ -57,6 +57,7 @@ def forecast(
         longest_epochs: of the longest run that the space allows.
     """
     curves = [elapsed(recipe, costs) for recipe in draws]
+    once = max(cost.cache_s for cost in costs)  # features at one cut come by on the way to the next
     longest = max(curve[-1] for curve in curves)
     mean = float(np.mean([curve[-1] for curve in curves]))
     share = share_left(curves, trials=trials, scheduler=scheduler, longest_epochs=longest_epochs)
@@ -67,8 +68,8 @@ def forecast(
         mean_epochs=float(np.mean([len(curve) for curve in curves])),
         mean_trial_s=mean,
         share=share,
-        most_s=math.ceil(trials / at_once) * longest,
-        expected_s=max(mean, mean * share * trials / min(at_once, trials)),
+        most_s=once + math.ceil(trials / at_once) * longest,
+        expected_s=once + max(mean, mean * share * trials / min(at_once, trials)),
     )
 
 

@@ -12,6 +12,7 @@ from search.source import InputError, Source
 from search.space_check import space_problems
 from spaces.parse import parse_space
 from spaces.space import SpaceError
+from trainables.data.places import is_url
 from trainables.problems import ConfigError, Problem, nearest, problems_of
 from trainables.recipe import Recipe, parse_recipe
 
@@ -43,7 +44,7 @@ def _with_absolute_paths(recipe: Recipe) -> Recipe:
     """Workers, and whoever trains an exported config, run in other folders."""
     data, model = recipe.data, recipe.model
     for field, path in (("path", data.path), ("images", data.images)):
-        if path is not None:
+        if path is not None and not is_url(path):
             data = data.model_copy(update={field: str(Path(path).expanduser().absolute())})
     if model.names_a_file:
         model = model.model_copy(update={"weights": str(Path(model.weights).expanduser().absolute())})

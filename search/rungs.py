@@ -9,7 +9,7 @@ from search.config import Asha, NoPruning
 
 
 def rungs(scheduler: Asha | NoPruning, *, max_epochs: int) -> list[int]:
-    """Epochs after which trials are compared, in a run of at most `max_epochs`: the grace, and each `reduction` times the one before.
+    """Epochs after which trials of at most `max_epochs` are compared: the grace, and each `reduction` times the one before.
 
     A rung between two epochs is judged at the later one.
     """

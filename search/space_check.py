@@ -17,6 +17,8 @@ _NOT_SEARCHABLE = {
     "data.path": "trials would be compared on different data",
     "data.columns": "trials would be compared on different data",
     "data.images": "trials would be compared on different data",
+    "data.name": "trials would be compared on different data",
+    "data.frame": "trials would be compared on different data",
     "data.labels": "trials would be compared on different classes",
     "data.folds": "trials would be compared on different validation images",
     "data.fold": "trials would be compared on different validation images",

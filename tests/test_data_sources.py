@@ -114,8 +114,8 @@ def files(*names: str):
         (files("cat/1.png"), r"holds only one class \(cat\)"),
         (files("cat/1.png", "dog/"), r"1 of 2 classes have no image: dog \(found no files\)"),
         (
-            files("cat/1.png", "dog/a.dcm", "dog/b.dcm", "emu/x"),
-            r"dog \(found 2 .dcm\), emu \(found 1 without suffix\)",
+            files("cat/1.png", "dog/a.mp4", "dog/b.mp4", "emu/x"),
+            r"dog \(found 2 .mp4\), emu \(found 1 without suffix\)",
         ),
         (
             files("train/cat/1.png", "val/cat/1.png"),

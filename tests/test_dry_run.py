@@ -1,6 +1,7 @@
 """What a stage costs is found by training it on a few batches, of which nothing is kept."""
 
 import math
+import multiprocessing
 import os
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from conftest import RECIPE
 
+from trainables.data import cache
 from trainables.data.dataset import Dataset, open_dataset
 from trainables.dry_run import dry_run, measure_stage, sample
 from trainables.peak_memory import PeakMemory
@@ -92,10 +94,33 @@ def test_times_are_those_of_the_whole_data_set(tried):
     assert measure_stage(recipe, 0, larger).train_s > 5 * done.stages[0].train_s
 
 
-def test_memory_is_what_models_and_batches_take(tried):
-    _, _, done = tried
-    assert 4e6 < done.ram_bytes < 2e9  # the network's weights alone are 13 MB, some of them taken over from before
+def _tried_elsewhere(recipe, results):
+    results.put(dry_run([(recipe, 0)], open_dataset(recipe.data)))
+
+
+def test_memory_is_what_models_and_batches_take(make_recipe):
+    """In a process of its own: one that has run before takes over what it freed."""
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    process = context.Process(target=_tried_elsewhere, args=(make_recipe(), results))
+    process.start()
+    done = results.get(timeout=120)
+    process.join(timeout=60)
+    assert 10e6 < done.ram_bytes < 2e9  # the network's weights alone are 13 MB
     assert done.gpu_bytes is None or done.gpu_bytes > 10e6
+
+
+def test_features_that_can_be_kept_are_counted_once_and_leave_nothing_behind(make_recipe):
+    recipe = make_recipe()
+    dataset, before = open_dataset(recipe.data), cache.entries()
+    (kept,) = dry_run([(recipe, 0)], dataset).stages
+    (computed,) = dry_run([(make_recipe(prefix_cache=False), 0)], dataset).stages
+    images = len(dataset.train) + len(dataset.validation)
+    assert kept.cache_bytes == pytest.approx(4 * 1280 * images, rel=0.2)  # the header aside, 1,280 features an image
+    assert kept.cache_s > 0
+    assert kept.epoch_s < computed.epoch_s
+    assert (computed.cache_s, computed.cache_bytes) == (0, 0)
+    assert [entry.array for entry in cache.entries()] == [entry.array for entry in before]
 
 
 def test_a_loss_that_is_no_number_is_reported(make_recipe, at_a_glance):

@@ -8,7 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from trainables.problems import Config
+from trainables.problems import Config, nearest
+from trainables.torchvision_catalog import CATALOG
+
+DEFAULT_VALIDATION = 0.2
+"""Share of each class that judges, where neither the config nor the source says who does."""
+
+Frame = Annotated[int, Field(ge=0)] | Literal["middle"]
+"""Of a file with several frames or pages, the one that is meant, counted from 0."""
 
 
 class LongTail(Config):
@@ -31,10 +38,12 @@ class Columns(Config):
     """What must stay on one side of the split: a patient, a video, a device."""
     split: str | None = None
     """`train`, `val` or `test`, where the split is given. Rows of `test` are left alone."""
+    weight: str | None = None
+    """How much an image counts in the training loss: numbers from 0."""
 
     @model_validator(mode="after")
     def _a_column_says_one_thing(self) -> Columns:
-        names = [name for name in (self.path, self.label, self.group, self.split) if name is not None]
+        names = [name for name in (self.path, self.label, self.group, self.split, self.weight) if name is not None]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"one column cannot say two things: {', '.join(map(repr, twice))}")
         return self
@@ -42,6 +51,14 @@ class Columns(Config):
     def named(self) -> dict[str, str]:
         """Each role that has a column -> the column's name."""
         return {role: name for role, name in self if name is not None}
+
+
+class Window(Config):
+    """What a grey DICOM image shows, in its units after rescaling: Hounsfield units of a CT, say."""
+
+    center: float
+    width: float = Field(gt=0)
+    """From black, at center − width / 2, to white."""
 
 
 def label_name(label: object) -> str:
@@ -77,18 +94,29 @@ Labels = Annotated[
 class DataConfig(Config):
     """Images, their labels and how they are split."""
 
-    source: Literal["digits", "folder", "idx", "table"]
-    """`folder`: one folder of image files a class; `table`: a CSV, TSV or Parquet file of paths and labels; `idx`: the
-    MNIST family's files; `digits`: scikit-learn's 1,797 digits."""
+    source: Literal["digits", "folder", "idx", "npz", "table", "torchvision"]
+    """`folder`: one folder of image files a class; `table`: a CSV, TSV or Parquet file of paths and labels; `npz`: MedMNIST's
+    files; `idx`: the MNIST family's files; `torchvision`: a data set of torchvision that is on disk; `digits`: scikit-learn's
+    1,797 digits."""
     path: str | None = None
-    """The table, or the folder that holds the class folders or the IDX files; not needed for `digits`."""
+    """The table or NPZ file, or the folder that holds the class folders, the IDX files or torchvision's data sets (`root`); not
+    needed for `digits`. Of `folder`, `table` and `npz` also a URL, such as s3://bucket/photos."""
+    name: str | None = None
+    """Of a data set of torchvision: CIFAR10, Flowers102, …"""
     columns: Columns | None = None
     """Of a table, what each column says."""
     images: str | None = None
-    """The folder that a table's paths start from; null: the table's own."""
+    """The folder that a table's paths start from, or its URL; null: the table's own."""
     labels: Labels | None = None
     """The class of each label, as in `{1: AB, 2: AB, 3: CD, 4: CD}`; a label of class null drops its images. null: each
     label is a class."""
+    bits: Literal[8, 16] = 8
+    """Of a grey value: 16 keeps what 16-bit PNG, TIFF, NPZ and DICOM files hold, 8 rounds it."""
+    frame: Frame | None = None
+    """Which frame or page is read of files with several: a position counted from 0, or `middle`; null: such files are mistakes."""
+    window: Window | None = None
+    """Of grey DICOM images; null: the first window or look-up table that a file names, else from its darkest to its brightest
+    pixel (8-bit files as they are)."""
     image_size: int = Field(224, ge=8)
     """Side of the square images the network sees, in pixels."""
     on_bad: Literal["fail", "skip"] = "fail"
@@ -99,8 +127,9 @@ class DataConfig(Config):
     fold: int | None = Field(None, ge=0)
     """The fold that judges, counted from 0; null: the first."""
     validation: float | None = Field(None, gt=0, lt=1)
-    """Share of each class that is set aside to judge the run; 0.2 where neither `folds` nor `columns.split` is given. Where
-    groups stay together, as near to it as whole groups come."""
+    """Share of each class that is set aside to judge the run; 0.2 where neither `folds` nor `columns.split` is given and no split
+    comes with the data, as it does with `npz` and some of `torchvision`. Where groups stay together, as near to it as whole
+    groups come."""
     seed: int = Field(0, ge=0)
     """Seed of the split and of `long_tail`: trials of one search share it, whatever their own seed is."""
     long_tail: LongTail | None = None
@@ -110,6 +139,29 @@ class DataConfig(Config):
         return hash(self.model_dump_json())
 
     # Rules between fields are rules of one of them, so that a mistake has a place to point to.
+
+    @field_validator("name")
+    @classmethod
+    def _a_known_name(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("source") == "torchvision" and value not in CATALOG:
+            if value is None:
+                raise ValueError(f"says which data set of torchvision is meant: {', '.join(CATALOG)}")
+            raise ValueError(
+                f"{value!r} is no data set of torchvision that can be read; {nearest(value, list(CATALOG))}"
+            )
+        if info.data.get("source") not in {None, "torchvision"} and value is not None:
+            raise ValueError(f"only source 'torchvision' has it, {info.data['source']!r} has none; remove it")
+        return value
+
+    @field_validator("bits", "frame", "window")
+    @classmethod
+    def _of_files_that_may_have_it(cls, value: Any, info: ValidationInfo) -> Any:
+        having = {"folder", "table", "npz"} if info.field_name == "bits" else {"folder", "table"}
+        if info.data.get("source", "folder") not in having and value not in {None, 8}:
+            raise ValueError(
+                f"source {info.data['source']!r} has none; only {', '.join(sorted(having))} may; remove it"
+            )
+        return value
 
     @field_validator("columns", "images")
     @classmethod
@@ -149,12 +201,14 @@ class DataConfig(Config):
             raise ValueError(
                 f"{value:g}: the column {column!r} (data.columns.split) gives the split; keep one of the two"
             )
-        return value if value is not None or folds or column else 0.2
+        splits_itself = info.data.get("source") in {"npz", "torchvision"}
+        return value if value is not None or folds or column or splits_itself else DEFAULT_VALIDATION
 
     @model_validator(mode="after")
     def _a_source_on_disk_needs_a_path(self) -> DataConfig:
         if self.source != "digits" and self.path is None:
-            what = "CSV, TSV or Parquet file" if self.source == "table" else "folder that holds it"
+            files = {"table": "CSV, TSV or Parquet file", "npz": "NPZ file"}
+            what = files.get(self.source, "folder that holds it")
             raise ValueError(f"source {self.source!r} needs `path`, the {what}")
         return self
 

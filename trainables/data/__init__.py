@@ -1,9 +1,10 @@
 """Images, labels and batches.
 
 `open_dataset` (dataset.py) turns a data config into a `Dataset`: the source lists its labelled images (sources.py, with
-images.py for image files, table.py for tables and idx.py for the MNIST family; labels.py makes classes of labels),
-splits.py and groups.py choose who trains and who judges, and store.py decodes everything once into memory-mapped arrays
-that all processes on the node share; cache.py keeps them within a limit, left_out.py drops what cannot be read. From
-there on a batch is a gather by position (batches.py), on the GPU where the images fit there (resident.py), its
-randomness drawn from seeds by purpose (seeding.py). Nothing is imported here, so that the parts without torch stay without it.
+folders.py, table.py, npz.py, idx.py and torchvision_sets.py for each kind of source, places.py for paths and URLs;
+images.py and dicom.py for image files; labels.py makes classes of labels), splits.py and groups.py choose who trains and who
+judges, and store.py decodes everything once into memory-mapped arrays that all processes on the node share; cache.py keeps
+them within a limit, left_out.py drops what cannot be read. From there on a batch is a gather by position (batches.py), on the
+GPU where the images fit there (resident.py), its randomness drawn from seeds by purpose (seeding.py). Nothing is imported
+here, so that the parts without torch stay without it.
 """

@@ -5,16 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from trainables.data.groups import grouped_sides
 from trainables.data.left_out import LeftOut, without
-from trainables.data.sources import Source, open_source
+from trainables.data.sources import Source, absolute, open_source
 from trainables.data.splits import given_split, long_tailed, stratified_folds, stratified_split
 from trainables.data.store import Progress, open_stores
-from trainables.data_config import DataConfig
+from trainables.data_config import DEFAULT_VALIDATION, DataConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +31,8 @@ class Dataset:
     """[m] int64, positions of the validation images, ascending."""
     fingerprint: str
     """SHA-256 (hex) of images, labels and class names, whatever the split."""
+    weights: np.ndarray | None = None
+    """[n] float64, from 0: how much each image counts in the training loss; None: all alike."""
     images_at: Mapping[int, np.ndarray] = field(default_factory=dict)
     """Side in pixels -> [n, side, side, c], the same images at each size that `open_dataset` was asked for."""
     left_out: LeftOut | None = None
@@ -90,12 +91,13 @@ def _open(request: _Request) -> Dataset:
         store.fingerprint,
         images_at=images_at,
         left_out=left_out,
+        weights=source.weights,
     )
 
 
 def _described(config: DataConfig) -> str:
     """`folder /data/photos`"""
-    return config.source if config.path is None else f"{config.source} {Path(config.path).expanduser().absolute()}"
+    return config.source if config.path is None else f"{config.source} {absolute(config.path)}"
 
 
 def _split(config: DataConfig, source: Source) -> tuple[np.ndarray, np.ndarray]:
@@ -114,12 +116,14 @@ def sides_of(config: DataConfig, source: Source) -> tuple[np.ndarray, np.ndarray
     """
     labels, classes = source.labels, source.classes
     if source.judges is not None:
-        return given_split(source.judges, labels, classes=classes)
+        split_column = ("data", "columns", "split")
+        said_at = split_column if config.source == "table" else ("data", "path")
+        return given_split(source.judges, labels, classes=classes, place=said_at)
     if config.folds is None:
-        assert config.validation is not None, "DataConfig asks for one way to split"
+        validation = DEFAULT_VALIDATION if config.validation is None else config.validation
         if source.groups is None:
-            return stratified_split(labels, config.validation, config.seed, classes=classes)
-        shares, place, judging = [1 - config.validation, config.validation], "validation", 1
+            return stratified_split(labels, validation, config.seed, classes=classes)
+        shares, place, judging = [1 - validation, validation], "validation", 1
     else:
         shares, place, judging = [1 / config.folds] * config.folds, "folds", config.fold or 0
     if source.groups is None:

@@ -1,4 +1,4 @@
-"""Where images come from: scikit-learn's digits, class folders, tables of paths, the MNIST family's IDX files."""
+"""Where images come from: class folders, tables of paths, MedMNIST's NPZ files, the MNIST family's, torchvision, digits."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import functools
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from trainables.data import idx
-from trainables.data.images import SUFFIXES, is_grey, read_image
+from trainables.data import folders, idx, npz, torchvision_sets
+from trainables.data.image_files import bits_error, files_decoder
 from trainables.data.labels import Mapped, mapped
-from trainables.data.messages import listed, path_error
-from trainables.data.table import file_facts, read_rows
-from trainables.data_config import Columns, DataConfig, Labels
+from trainables.data.messages import path_error
+from trainables.data.places import Place, facts_of, file_facts, folder_of, is_url
+from trainables.data.table import read_rows
+from trainables.data_config import Columns, DataConfig, Labels, label_name
 from trainables.problems import ConfigError, Problem
 
 
@@ -47,11 +47,13 @@ class Source:
     """[n] int64, positions in `classes`."""
     open: Callable[[], Reader] = field(compare=False, repr=False)
     sides_key: str = ""
-    """Changes when `groups` or `judges` do, for which nothing need be decoded again."""
+    """Changes when `groups`, `judges` or `weights` do, for which nothing need be decoded again."""
     groups: np.ndarray | None = field(default=None, compare=False)
     """[n] int64, one number for each group that must stay on one side of the split; None: each image for itself."""
     judges: np.ndarray | None = field(default=None, compare=False)
     """[n] bool, the validation images where the source says which; None: to be chosen."""
+    weights: np.ndarray | None = field(default=None, compare=False)
+    """[n] float64, how much each image counts in the training loss; None: all alike."""
 
 
 def open_source(config: DataConfig) -> Source:
@@ -62,18 +64,20 @@ def open_source(config: DataConfig) -> Source:
     """
     if config.source == "digits":
         return _digits(config.labels)
-    path = Path(config.path or "").expanduser()
-    if config.source == "table":
-        return _table(path.absolute(), config)  # not resolved: images lie beside the link where the table is one
-    path = path.resolve()
+    kinds = {"folder": _class_folders, "idx": _idx_files, "npz": _npz, "table": _table, "torchvision": _torchvision}
     try:
-        if not path.is_dir():
-            raise ValueError("is not a folder" if path.exists() else "does not exist")
-        return (_class_folders if config.source == "folder" else _idx_files)(path, config.labels)
+        return kinds[config.source](config)
     except ConfigError:
         raise
     except (ValueError, OSError) as error:
         raise path_error(f"{config.path}: {error}") from None
+
+
+def _folder(config: DataConfig) -> Path:
+    path = Path(str(config.path)).expanduser().resolve()
+    if not path.is_dir():
+        raise ValueError("is not a folder" if path.exists() else "does not exist")
+    return path
 
 
 # --- digits ---------------------------------------------------------------------------------------------------------
@@ -102,30 +106,30 @@ def _digit_images() -> tuple[np.ndarray, np.ndarray]:
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
-def _table(file: Path, config: DataConfig) -> Source:
-    folder = file.parent if config.images is None else Path(config.images).expanduser().absolute()
+def _table(config: DataConfig) -> Source:
+    file = absolute(str(config.path))
+    folder = absolute(config.images) if config.images else folder_of(file)
     rows = read_rows(file, config.columns or Columns())
     found = mapped(rows.names, rows.labels, config.labels)
-    if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "does not exist"
+    if not is_url(folder) and not Path(folder).is_dir():
+        what = "is not a folder" if Path(folder).exists() else "does not exist"
         raise ConfigError([Problem(("data", "images"), f"{config.images}: {what}")])
     files, facts = file_facts([rows.files[i] for i in found.kept.tolist()], folder)
-    groups, judges = (None if column is None else column[found.kept] for column in (rows.groups, rows.judges))
-    return Source(
-        _labels_key(f"table\0{facts.hex()}", found),
-        found.classes,
-        found.labels,
-        lambda: _files_reader(files),
-        hashlib.sha256(b"".join(b"-" if c is None else c.tobytes() + b"+" for c in (groups, judges))).hexdigest(),
-        groups,
-        judges,
-    )
+    key = _labels_key(_read_as(f"table\0{facts.hex()}", config), found)
+    source = Source(key, found.classes, found.labels, lambda: Reader(*files_decoder(files, config)))
+    return _with_sides(source, found, groups=rows.groups, judges=rows.judges, weights=rows.weights)
+
+
+def absolute(path: str) -> str:
+    """A place that does not depend on the working directory; not resolved: images lie beside the link where a table is one."""
+    return path if is_url(path) else str(Path(path).expanduser().absolute())
 
 
 # --- IDX files ------------------------------------------------------------------------------------------------------
 
 
-def _idx_files(folder: Path, mapping: Labels | None) -> Source:
+def _idx_files(config: DataConfig) -> Source:
+    folder, mapping = _folder(config), config.labels
     images = idx.find(folder, "train-images-idx3-ubyte")
     labels = idx.find(folder, "train-labels-idx1-ubyte")
     count, values = idx.image_count(images), idx.read_labels(labels)
@@ -149,48 +153,68 @@ def _idx_files(folder: Path, mapping: Labels | None) -> Source:
 
 # --- class folders --------------------------------------------------------------------------------------------------
 
-_SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 
-
-def _class_folders(root: Path, mapping: Labels | None) -> Source:
-    visible = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
-    folders = [entry for entry in visible if entry.is_dir()]
-    if not folders:
-        found = f"{len(visible)} files ({listed([entry.name for entry in visible], 3)})" if visible else "nothing"
-        raise ValueError(f"holds no class folders: expected one folder of images for each class, found {found}")
-    if {folder.name.lower() for folder in folders} <= _SPLIT_NAMES:
-        names = ", ".join(folder.name for folder in folders)
-        raise ValueError(f"holds splits ({names}), not classes; give the path of one of them, like {folders[0]}")
-    files = {folder.name: _files_below(folder) for folder in folders}
-    images = {name: [path for path in found if path.suffix.lower() in SUFFIXES] for name, found in files.items()}
-    if empty := [_without_images(name, files[name]) for name, found in images.items() if not found]:
-        raise ValueError(f"{len(empty)} of {len(images)} classes have no image: {listed(empty)}")
+def _class_folders(config: DataConfig) -> Source:
+    url = str(config.path)
+    images = folders.images_behind(url) if is_url(url) else folders.images_of_classes(_folder(config))
     _check_classes(tuple(images))
-    everything = [path for of_class in images.values() for path in of_class]
+    everything = [place for of_class in images.values() for place in of_class]
     folder_of = np.repeat(np.arange(len(images)), [len(of_class) for of_class in images.values()])
-    left = mapped(tuple(images), folder_of, mapping)
-    paths = [everything[i] for i in left.kept.tolist()]
-    key = _with_labels(_key("folder", paths), left, mapping)
-    return Source(key, left.classes, left.labels, lambda: _files_reader(paths))
+    left = mapped(tuple(images), folder_of, config.labels)
+    places = [everything[i] for i in left.kept.tolist()]
+    key = _with_labels(_read_as(_key("folder", places), config), left, config.labels)
+    return Source(key, left.classes, left.labels, lambda: Reader(*files_decoder(places, config)))
 
 
-def _files_reader(paths: Sequence[str | Path]) -> Reader:
-    grey = all(is_grey(Path(path)) for path in paths)
-    return Reader(1 if grey else 3, lambda i: read_image(Path(paths[i]), grey=grey))
+# --- NPZ files ------------------------------------------------------------------------------------------------------
 
 
-def _files_below(folder: Path) -> list[Path]:
-    """Visible files at any depth, in the order of their paths."""
-    found = []
-    for parent, folders, files in os.walk(folder):  # does not follow links to folders: they may go in rings
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in files if not name.startswith(".")]
-    return sorted(found, key=str)  # comparing strings is ten times faster
+def _npz(config: DataConfig) -> Source:
+    place = str(config.path) if is_url(str(config.path)) else Path(str(config.path)).expanduser().resolve()
+    parts = npz.read_parts(place)
+    present, positions = np.unique(np.concatenate([part.labels for part in parts]), return_inverse=True)
+    names = tuple(label_name(value) for value in present.tolist())
+    _check_classes(names)
+    found = mapped(names, positions, config.labels)
+    if config.bits == 16 and (parts[0].dtype.itemsize, parts[0].channels) != (2, 1):
+        raise bits_error(
+            f"its images are of {parts[0].channels} × {8 * parts[0].dtype.itemsize} bits, not grey with 16"
+        )
+
+    def reader() -> Reader:
+        try:
+            decode = npz.decoder(place, parts, deep=config.bits == 16)
+        except (ValueError, OSError) as error:
+            raise path_error(f"{config.path}: {error}") from None
+        return _picked(Reader(parts[0].channels, decode, np.dtype(f"u{config.bits // 8}")), found)
+
+    key = _labels_key(_read_as(_key("npz", [place]), config), found)
+    judges = _given_judges([len(part.labels) for part in parts], config)
+    return _with_sides(Source(key, found.classes, found.labels, reader), found, judges=judges)
 
 
-def _without_images(name: str, files: list[Path]) -> str:
-    kinds = Counter(file.suffix.lower() or "without suffix" for file in files)
-    return f"{name} (found {', '.join(f'{n} {kind}' for kind, n in kinds.items()) or 'no files'})"
+# --- torchvision's data sets ----------------------------------------------------------------------------------------
+
+
+def _torchvision(config: DataConfig) -> Source:
+    held = torchvision_sets.load(str(config.name), _folder(config))
+    present, positions = np.unique(np.concatenate([part.labels for part in held.parts]), return_inverse=True)
+    names = tuple(held.names[label] if held.names else str(label) for label in present.tolist())
+    _check_classes(names)
+    found = mapped(names, positions, config.labels)
+    files: list[Place] = [file for part in held.parts for file in part.files]
+    files = [files[i] for i in found.kept.tolist()] if files else []
+
+    def reader() -> Reader:
+        if files:
+            return Reader(*files_decoder(files, config))
+        decode = torchvision_sets.decoder(held)
+        return _picked(Reader(decode(0).shape[2], decode), found)
+
+    kind = f"torchvision {version('torchvision')} {config.name}"
+    key = _labels_key(_key(kind, files or held.files), found)
+    judges = _given_judges([len(part.labels) for part in held.parts], config)
+    return _with_sides(Source(key, found.classes, found.labels, reader), found, judges=judges)
 
 
 # --- rules of all sources -------------------------------------------------------------------------------------------
@@ -219,13 +243,48 @@ def _labels_key(key: str, found: Mapped) -> str:
     return digest.hexdigest()
 
 
-def _key(kind: str, files: Sequence[Path]) -> str:
+def _read_as(key: str, config: DataConfig) -> str:
+    """The key of images that are read in another way than by default."""
+    how = {"bits": config.bits, "frame": config.frame, "window": config.window and config.window.model_dump()}
+    return key if how == {"bits": 8, "frame": None, "window": None} else f"{key}\0{json.dumps(how)}"
+
+
+def _given_judges(sizes: Sequence[int], config: DataConfig) -> np.ndarray | None:
+    """[n] bool, the validation images of a source that comes in parts, unless the config splits them itself."""
+    if len(sizes) < 2 or config.validation is not None or config.folds:
+        return None
+    return np.repeat([False, True], sizes)
+
+
+def _with_sides(
+    source: Source,
+    found: Mapped,
+    *,
+    groups: np.ndarray | None = None,
+    judges: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+) -> Source:
+    """The source with what is known of each image beside its label.
+
+    Args:
+        groups, judges, weights: [m] of all images, before labels were mapped.
+    """
+    columns = [None if column is None else column[found.kept] for column in (groups, judges, weights)]
+    digest = hashlib.sha256(b"".join(b"-" if column is None else column.tobytes() + b"+" for column in columns))
+    groups, judges, weights = columns
+    return replace(source, sides_key=digest.hexdigest(), groups=groups, judges=judges, weights=weights)
+
+
+def _key(kind: str, places: Sequence[Place]) -> str:
     """Hash of each file's place, size and time of change."""
     # The whole path: archives unpack with equal names, sizes and times, and a wrong hit is worse than decoding twice.
     digest = hashlib.sha256(kind.encode())
-    for file in files:
+    remote = [str(place) for place in places if is_url(place)]
+    for fact in facts_of(remote) if remote else ():
+        digest.update(fact or b"gone")
+    for file in places if not remote else ():
         digest.update(os.fsencode(f"\0{file}"))
         with contextlib.suppress(OSError):  # a dangling link, say: decoding will tell, together with all bad files
-            status = file.stat()
+            status = os.stat(file)  # noqa: PTH116
             digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}".encode())
     return digest.hexdigest()

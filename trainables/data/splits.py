@@ -11,7 +11,7 @@ import numpy as np
 from trainables.data.messages import listed
 from trainables.data.seeding import random_state
 from trainables.data_config import LongTail
-from trainables.problems import ConfigError, Problem
+from trainables.problems import ConfigError, Path, Problem
 
 
 def stratified_split(
@@ -63,7 +63,9 @@ def stratified_folds(labels: np.ndarray, folds: int, seed: int, *, classes: Sequ
     return fold
 
 
-def given_split(judges: np.ndarray, labels: np.ndarray, *, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def given_split(
+    judges: np.ndarray, labels: np.ndarray, *, classes: Sequence[str], place: Path = ("data", "columns", "split")
+) -> tuple[np.ndarray, np.ndarray]:
     """The split that the source gives.
 
     Args:
@@ -71,13 +73,14 @@ def given_split(judges: np.ndarray, labels: np.ndarray, *, classes: Sequence[str
     Returns:
         [k] training and [m] validation positions, each ascending.
     Raises:
-        ConfigError: at `data.columns.split`, if a class has no image on one of the sides.
+        ConfigError: at `place`, if a class has no image on one of the sides.
     """
     problems = []
     for name, side in (("train", ~judges), ("val", judges)):
         counts = np.bincount(labels[side], minlength=len(classes))
         if missing := [repr(classes[j]) for j in np.flatnonzero(counts == 0).tolist()]:
-            problems.append(Problem(("data", "columns", "split"), f"no row of {name!r} is of {listed(missing)}"))
+            what = "row" if "columns" in place else "image"
+            problems.append(Problem(place, f"no {what} of {name!r} is of {listed(missing)}"))
     if problems:
         raise ConfigError(problems)
     return np.flatnonzero(~judges), np.flatnonzero(judges)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import hashlib
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +13,8 @@ import numpy as np
 
 from trainables.data.labels import sorted_names
 from trainables.data.messages import listed, path_error
+from trainables.data.places import is_url, read_bytes
+from trainables.data.sample_weights import weight_names, weight_problems
 from trainables.data_config import Columns, label_name
 from trainables.problems import ConfigError, Problem, nearest
 
@@ -49,9 +51,11 @@ class Rows(NamedTuple):
     """[n] int64, one number for each group; None without a group column."""
     judges: np.ndarray | None
     """[n] bool, whether the split column says `val`; None without one."""
+    weights: np.ndarray | None = None
+    """[n] float64, from 0 and finite; None without a weight column."""
 
 
-def read_rows(file: Path, columns: Columns) -> Rows:
+def read_rows(file: str, columns: Columns) -> Rows:
     """The rows of a table that has been checked for what rows alone can show.
 
     Raises:
@@ -67,11 +71,14 @@ def read_rows(file: Path, columns: Columns) -> Rows:
         side = np.array([_SIDES.get(value.lower(), -1) for value in cells["split"].values])[cells["split"].codes]
         rows = np.flatnonzero(side != _TEST)
         cells, judges = {role: column.taken(rows) for role, column in cells.items()}, side[rows] == _VALIDATION
-        _check(_gaps(cells, "label", rows))
     else:
-        _check(_gaps(cells, "label"))
+        rows = np.arange(len(cells["label"].codes))
+    _check(_gaps(cells, "label", rows), _gaps(cells, "weight", rows), _unfit_weights(cells, rows))
     cells["label"] = _by_name(cells["label"])
-    _check(_contradictions(cells, "label"))
+    if "weight" in cells:  # 1 and 1.0 are one
+        values = weight_names(cells["weight"].values)
+        cells["weight"] = _renamed(values, list(dict.fromkeys(values)), cells["weight"].codes)
+    _check(_contradictions(cells, "label"), _contradictions(cells, "weight"))
     names = cells["label"].values
     if len(names) < 2:
         found = f"holds only one label ({names[0]})" if names else "holds no row to train with"
@@ -84,56 +91,36 @@ def read_rows(file: Path, columns: Columns) -> Rows:
         cells["label"].codes[once],
         cells["group"].codes[once] if "group" in cells else None,
         None if judges is None else judges[once],
+        np.array(cells["weight"].values, np.float64)[cells["weight"].codes[once]] if "weight" in cells else None,
     )
-
-
-def file_facts(files: Sequence[str], folder: Path) -> tuple[list[str], bytes]:
-    """Where images lie, and a hash of each one's place, size and time of change.
-
-    Raises:
-        ConfigError: at `data.columns.path`, with the files that do not exist.
-    """
-    root = f"{folder}/"
-    places = [os.path.join(root, file) for file in files]  # noqa: PTH118  a million Path objects take seconds
-    numbers = np.empty((len(files), 2), "<i8")
-    missing = []
-    for i, place in enumerate(places):
-        try:
-            status = os.stat(place)  # noqa: PTH116
-        except (OSError, ValueError):  # ValueError: a zero byte in the name
-            missing.append(files[i])
-        else:
-            numbers[i] = status.st_size, status.st_mtime_ns
-    if missing:
-        names = listed([repr(file) for file in missing])
-        raise _column_error("path", f"{len(missing)} of {len(files)} image files are not in {folder}: {names}")
-    digest = hashlib.sha256(os.fsencode("\0".join(places)))
-    digest.update(numbers.tobytes())
-    return places, digest.digest()
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
-def read_columns(file: Path, columns: Columns) -> dict[str, Cells]:
+def read_columns(file: str, columns: Columns) -> dict[str, Cells]:
     """The columns with a role, by their role.
 
     Raises:
         ConfigError: at `data.path`, or at columns that are not there.
     """
-    kind = file.suffix.lower()
-    if file.is_dir():
-        raise path_error(f"{file}: is a folder; source 'table' takes a CSV, TSV or Parquet file")
-    if not file.exists():
-        raise path_error(f"{file}: does not exist")
+    kind = os.path.splitext(file)[1].lower()  # noqa: PTH122  it may be a URL
+    if not is_url(file):
+        if Path(file).is_dir():
+            raise path_error(f"{file}: is a folder; source 'table' takes a CSV, TSV or Parquet file")
+        if not Path(file).exists():
+            raise path_error(f"{file}: does not exist")
     if kind not in _DELIMITERS and kind not in _PARQUET:
         raise path_error(f"{file}: is no table by its name; it should end in .csv, .tsv or .parquet")
     import pyarrow
 
     try:
-        names = _header(file, kind)
+        content = read_bytes(file) if is_url(file) else None
+        names = _header(file, content, kind)
         _check_names(names, columns)
-        table = _read(file, kind, sorted(columns.named().values()))
+        table = _read(
+            file if content is None else pyarrow.BufferReader(content), kind, sorted(columns.named().values())
+        )
         if table.num_rows == 0:
             raise ValueError("holds no rows")
     except ConfigError:
@@ -145,12 +132,16 @@ def read_columns(file: Path, columns: Columns) -> dict[str, Cells]:
     return {role: _cells(table.column(name), role) for role, name in columns.named().items()}
 
 
-def _header(file: Path, kind: str) -> list[str]:
+def _header(file: str, content: bytes | None, kind: str) -> list[str]:
     if kind in _PARQUET:
+        import pyarrow
         import pyarrow.parquet
 
-        return list(pyarrow.parquet.read_schema(file).names)
-    with file.open(encoding="utf-8-sig", newline="") as lines:
+        return list(pyarrow.parquet.read_schema(file if content is None else pyarrow.BufferReader(content)).names)
+    with (
+        Path(file).open("rb") if content is None else io.BytesIO(content) as raw,
+        io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as lines,
+    ):
         header = next((row for row in csv.reader(lines, delimiter=_DELIMITERS[kind]) if row), None)
     if header is None:
         raise ValueError("is empty")
@@ -171,7 +162,7 @@ def _check_names(names: Sequence[str], columns: Columns) -> None:
         raise ConfigError(problems)
 
 
-def _read(file: Path, kind: str, names: list[str]) -> Any:
+def _read(file: Any, kind: str, names: list[str]) -> Any:
     if kind in _PARQUET:
         import pyarrow.parquet
 
@@ -205,7 +196,8 @@ def _cells(column: Any, role: str) -> Cells:
     if gone := [i for i, value in enumerate(values) if value in _MISSING]:
         codes[np.isin(codes, gone)] = -1
     if role == "path" and any("./" in value or "//" in value for value in values):
-        places = [os.path.normpath(value) for value in values]  # a.png and ./a.png are one image
+        # a.png and ./a.png are one image
+        places = [value if is_url(value) else os.path.normpath(value) for value in values]
         return _renamed(places, list(dict.fromkeys(places)), codes)
     return Cells(tuple(values), codes)
 
@@ -229,8 +221,10 @@ def _renamed(names: Sequence[str], values: Sequence[str], codes: np.ndarray) -> 
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    if isinstance(error, FileNotFoundError):
+        return "does not exist"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
     text = str(error).strip().partition("\n")[0]
     return text if text.startswith(("is ", "holds ")) else f"is damaged, or no such table: {text}"
 
@@ -250,6 +244,10 @@ def _gaps(cells: dict[str, Cells], role: str, rows: np.ndarray | None = None) ->
     named = listed([str(row) for row in gaps.tolist()])
     many = "rows have" if len(gaps) > 1 else "row has"
     return [_problem(role, f"{len(gaps)} {many} none, counted from 1 below the header: {named}")]
+
+
+def _unfit_weights(cells: dict[str, Cells], rows: np.ndarray) -> list[Problem]:
+    return weight_problems(*cells["weight"], rows) if "weight" in cells else []
 
 
 def _unknown_sides(cells: dict[str, Cells]) -> list[Problem]:

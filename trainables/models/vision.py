@@ -1,4 +1,4 @@
-"""torchvision's networks, importable also where its compiled operators were built for another torch.
+"""torchvision's networks and data sets, importable also where its compiled operators were built for another torch.
 
 The only file that imports torchvision.
 """
@@ -39,6 +39,14 @@ def _load() -> ModuleType:
             raise
     _declare_missing_operators()
     return _import_models()
+
+
+def image_sets() -> ModuleType:
+    """torchvision's data sets."""
+    import torchvision.datasets
+
+    module: ModuleType = torchvision.datasets
+    return module
 
 
 models = _load()

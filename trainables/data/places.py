@@ -1,0 +1,152 @@
+"""Where files lie: on disk, or behind a URL that fsspec knows, such as s3://, https:// or memory://."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import numpy as np
+
+from trainables.data.messages import listed
+from trainables.problems import ConfigError, Problem
+
+Place = str | Path
+"""A URL, or a path on disk."""
+_T = TypeVar("_T")
+
+_AT_ONCE = 32
+"""Requests under way: they wait for the network, not for a core."""
+
+
+def is_url(place: Place) -> bool:
+    return isinstance(place, str) and "://" in place
+
+
+def joined(folder: str, name: str) -> str:
+    """A file's URL from that of its folder, where it is no URL already."""
+    return name if is_url(name) else f"{folder.rstrip('/')}/{name.lstrip('/')}"
+
+
+def folder_of(file: str) -> str:
+    """Of a URL, or of an absolute path."""
+    return file.rpartition("/")[0] or "/"
+
+
+@contextmanager
+def opened(place: Place, *, whole: bool = True) -> Iterator[BinaryIO]:
+    """A file to read and to seek in.
+
+    Args:
+        whole: one behind a URL is fetched at once; else only what is read of it, where its server can do that.
+    """
+    if is_url(place):
+        yield io.BytesIO(read_bytes(str(place))) if whole else _asked(_in_parts, str(place))
+    else:
+        with open(place, "rb") as file:  # noqa: PTH123  a million Path objects take seconds
+            yield file
+
+
+def _in_parts(system: Any, path: str) -> Any:
+    file = system.open(path, "rb")
+    try:
+        file.seek(-1, io.SEEK_END)
+        file.read(1)
+        file.seek(0)
+    except (ValueError, OSError):  # a web server that sends files from their start only
+        return io.BytesIO(system.cat_file(path))
+    return file
+
+
+def read_bytes(url: str) -> bytes:
+    """What a file holds.
+
+    Raises:
+        OSError: as all functions here, if that cannot be found out, whatever the reason.
+    """
+    content: bytes = _asked(lambda system, path: system.cat_file(path), url)
+    return content
+
+
+def files_below(folder: str) -> list[str]:
+    """URLs of the visible files at any depth, in the order of their names."""
+
+    def listing(system: Any, path: str) -> list[str]:
+        if not system.isdir(path):
+            raise FileNotFoundError("is not a folder" if system.exists(path) else "does not exist, or is empty")
+        below = [name.removeprefix(path).lstrip("/") for name in system.find(path)]
+        return sorted(name for name in below if name and not any(part.startswith(".") for part in name.split("/")))
+
+    return [joined(folder, name) for name in _asked(listing, folder)]
+
+
+def facts_of(urls: Sequence[str]) -> list[bytes | None]:
+    """A hash of what is known of each file without reading it: size, time of change, checksum; None: it does not exist."""
+
+    def fact(url: str) -> bytes | None:
+        try:
+            known = _asked(lambda system, path: system.info(path), url)
+        except FileNotFoundError:
+            return None
+        # As fsspec's own `ukey` does it; its version for HTTP looks at the URL alone.
+        return hashlib.sha256(f"{url}\0{sorted(known.items(), key=str)}".encode()).digest()
+
+    return at_once(fact, urls)
+
+
+def file_facts(files: Sequence[str], folder: str) -> tuple[list[str], bytes]:
+    """Where images lie, and a hash of each one's place, size and time of change.
+
+    Args:
+        folder: a path or a URL that the files' paths start from; those that are URLs stand for themselves.
+    Raises:
+        ConfigError: at `data.columns.path`, with the files that do not exist.
+    """
+    root = f"{folder}/"
+    join = joined if is_url(folder) else os.path.join
+    places = [file if is_url(file) else join(root, file) for file in files]
+    remote = [place for place in places if is_url(place)]
+    known = dict(zip(remote, facts_of(remote), strict=True)) if remote else {}
+    numbers = np.zeros((len(files), 2), "<i8")
+    missing = [file for file, place in zip(files, places, strict=True) if place in known and known[place] is None]
+    for i, place in enumerate(places):
+        if place in known:
+            continue
+        try:
+            status = os.stat(place)  # noqa: PTH116
+        except (OSError, ValueError):  # ValueError: a zero byte in the name
+            missing.append(files[i])
+        else:
+            numbers[i] = status.st_size, status.st_mtime_ns
+    if missing:
+        names = listed([repr(file) for file in missing])
+        message = f"{len(missing)} of {len(files)} image files are not in {folder}: {names}"
+        raise ConfigError([Problem(("data", "columns", "path"), message)])
+    digest = hashlib.sha256(os.fsencode("\0".join(places)))
+    digest.update(numbers.tobytes())
+    digest.update(b"".join(fact for fact in known.values() if fact))
+    return places, digest.digest()
+
+
+def at_once(work: Callable[[Any], _T], items: Sequence[Any]) -> list[_T]:
+    """[work(item), …], many at a time: for what waits for the network."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(work, items))
+
+
+def _asked(question: Callable[[Any, str], Any], url: str) -> Any:
+    """What a file system answers, asked anew: what it may remember of listings can be older than the file."""
+    import fsspec
+
+    try:
+        system, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        return question(system, path)
+    except OSError:
+        raise
+    except Exception as error:  # each protocol has errors of its own; a missing package is an ImportError
+        raise OSError(f"{error or type(error).__name__}") from error
