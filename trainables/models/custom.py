@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from importlib import import_module
 from numbers import Real
 from pathlib import Path
@@ -31,7 +32,7 @@ def info(name: str) -> BackboneInfo:
 
 
 def made(name: str) -> Backbone:
-    """What the function returns.
+    """What the function returns, as a copy that may be trained.
 
     Raises:
         ConfigError: if it fails or returns something else.
@@ -43,7 +44,7 @@ def made(name: str) -> Backbone:
         _refuse(f"{name} raised {_said(error)}")
     if wrong := _mistakes(backbone):
         _refuse(f"{name} returned {'; '.join(wrong)}")
-    return backbone  # type: ignore[no-any-return]
+    return deepcopy(backbone)  # type: ignore[no-any-return]  # a function may return the same modules to every trial
 
 
 def try_on(name: str, size: int) -> None:

@@ -130,7 +130,8 @@ def _created(backbone: str, **options: Any) -> nn.Module:
     name = backbone.removeprefix(TIMM)
     _check_name(name)
     # Some are published without a classifier; what number of classes it has is of no account.
-    return timm.create_model(name, num_classes=2, **options, **_fixed_size(name))  # type: ignore[no-any-return]
+    network: nn.Module = timm.create_model(name, num_classes=2, **options, **_fixed_size(name))
+    return network
 
 
 @lru_cache(maxsize=16)
