@@ -89,12 +89,29 @@ def test_pool_and_hidden_are_the_users_where_given(own_module):
     check_model(ModelConfig(backbone=f"{module}:net"), image_size=16)
 
 
+def test_an_empty_pool_leaves_the_pooling_to_the_head(own_module):
+    hidden = "nn.Sequential(nn.Flatten(), nn.Linear(4 * 36, 7))"
+    value = f"Backbone(blocks={{'a': conv}}, pool=nn.Sequential(), hidden={hidden}, features=7)"
+    name = f"{own_module(f'{START}def net(): return {value}')}:net"
+    check_model(ModelConfig(backbone=name), image_size=8)
+    assert built(name).model.prefix(torch.zeros(2, 3, 8, 8), 1).shape == (2, 4, 6, 6)
+
+
 # --- what cannot be used ----------------------------------------------------------------------------------------------
 
 FAILING = [
-    ("def net():\n    raise ValueError('bad\\n depth')", r"net raised ValueError: bad depth \(own_networks_\d+\.py:2\)"),
-    ("def net():\n    return inner()\ndef inner():\n    return {}['x']", r"raised KeyError: 'x' \(own_networks_\d+\.py:4\)"),
-    ("import torch\ndef net():\n    return torch.nn.Linear(2, -1)", r"raised RuntimeError: .* \(own_networks_\d+\.py:3\)"),
+    (
+        "def net():\n    raise ValueError('bad\\n depth')",
+        r"net raised ValueError: bad depth \(own_networks_\d+\.py:2\)",
+    ),
+    (
+        "def net():\n    return inner()\ndef inner():\n    return {}['x']",
+        r"raised KeyError: 'x' \(own_networks_\d+\.py:4\)",
+    ),
+    (
+        "import torch\ndef net():\n    return torch.nn.Linear(2, -1)",
+        r"raised RuntimeError: .* \(own_networks_\d+\.py:3\)",
+    ),
     ("def net(:", r"cannot import own_networks_\d+: SyntaxError: .* \(own_networks_\d+\.py:1\)"),
     ("import no_such_package", r"cannot import .*No module named 'no_such_package' .*on PYTHONPATH\?"),
     ("def nett(): ...", r"has no function 'net'; did you mean 'nett'\?"),
@@ -111,7 +128,9 @@ def test_a_failing_function_is_told_with_its_place(code, message, own_module):
 
 def test_a_missing_module_is_said_to_be_missing(own_module):
     own_module()
-    with pytest.raises(ConfigError, match="cannot import not_there: ModuleNotFoundError: .*; is its folder on PYTHONPATH"):
+    with pytest.raises(
+        ConfigError, match=r"cannot import not_there: ModuleNotFoundError: .*; is its folder on PYTHONPATH"
+    ):
         backbone_info("not_there:net")
 
 
@@ -125,10 +144,19 @@ RETURNED = [
     ("Backbone(blocks={'last:2': conv}, features=4)", "a block named 'last:2'; choose another"),
     ("Backbone(blocks={'a': conv}, features=0)", "features = 0; it must be the number of features"),
     ("Backbone(blocks={'a': conv}, features=4, dims=4)", "dims = 4; it must be 2 for images or 3 for volumes"),
-    ("Backbone(blocks={'a': conv}, features=4, std=(1, 0, 1))", r"mean = .* and std = \(1, 0, 1\); they must be tuples of one number a channel"),
+    (
+        "Backbone(blocks={'a': conv}, features=4, std=(1, 0, 1))",
+        r"mean = .* and std = \(1, 0, 1\); they must be tuples of one number a channel",
+    ),
     ("Backbone(blocks={'a': conv}, features=4, mean=(0.5,))", r"mean = \(0.5,\) and std"),
-    ("Backbone(blocks={'a': conv}, features=4, pool='max')", r"pool = a str \('max'\); it must be a torch module or None"),
-    ("Backbone(blocks={'a': conv}, features=4, pool=nn.Linear(2, 2))", "a pool with parameters; make it part of `hidden`"),
+    (
+        "Backbone(blocks={'a': conv}, features=4, pool='max')",
+        r"pool = a str \('max'\); it must be a torch module or None",
+    ),
+    (
+        "Backbone(blocks={'a': conv}, features=4, pool=nn.Linear(2, 2))",
+        "a pool with parameters; make it part of `hidden`",
+    ),
     ("Backbone(blocks={'a': conv, 'b': conv}, features=4)", "a and b with a parameter in common"),
     ("Backbone(blocks={}, features='4', dims=1)", "blocks = .*; features = '4'.*; dims = 1"),
 ]

@@ -60,8 +60,9 @@ def build_model(
         parts = in_parts(_network(config.backbone, weights, generator), config.backbone)
         mean, std, source = weights.mean, weights.std, weights.fingerprint
     last = new_last_layer(parts.features, classes, cosine_scale=cosine_scale, generator=generator)
-    head = Head(parts.hidden or nn.Sequential(), last)
-    model = StagedModel(list(parts.blocks.values()), parts.pool or GlobalAverage(), head)
+    pool = GlobalAverage() if parts.pool is None else parts.pool
+    head = Head(nn.Identity() if parts.hidden is None else parts.hidden, last)
+    model = StagedModel(list(parts.blocks.values()), pool, head)
     _to_channels_last(model)
     return BuiltModel(model, mean, std, source)
 
@@ -88,7 +89,7 @@ def _drawing_as(generator: torch.Generator) -> Iterator[None]:
 
 
 def _modules(parts: Backbone) -> list[nn.Module]:
-    return [*parts.blocks.values(), *(module for module in (parts.hidden, parts.pool) if module)]
+    return [*parts.blocks.values(), *(module for module in (parts.hidden, parts.pool) if module is not None)]
 
 
 def _to_channels_last(model: nn.Module) -> None:

@@ -56,7 +56,8 @@ def try_on(name: str, size: int) -> None:
     with torch.random.fork_rng(devices=[]):
         backbone = made(name)
     parts = {f"block {key!r}": block for key, block in backbone.blocks.items()}
-    parts |= {"pool": backbone.pool or GlobalAverage(), "hidden": backbone.hidden or nn.Sequential()}
+    parts["pool"] = GlobalAverage() if backbone.pool is None else backbone.pool
+    parts["hidden"] = nn.Identity() if backbone.hidden is None else backbone.hidden
     x: Any = torch.zeros(2, len(backbone.mean), *[size] * backbone.dims)
     for part, module in parts.items():
         given = tuple(x.shape)
@@ -134,9 +135,9 @@ def _wrong_numbers(backbone: Backbone) -> list[str]:
 
 
 def _wrong_parameters(backbone: Backbone) -> list[str]:
-    if backbone.pool and any(True for _ in backbone.pool.parameters()):
+    if backbone.pool is not None and list(backbone.pool.parameters()):
         return ["a pool with parameters; make it part of `hidden`, and pool = torch.nn.Identity()"]
-    parts = {**backbone.blocks, "hidden": backbone.hidden or nn.Sequential()}
+    parts = {**backbone.blocks, "hidden": nn.Identity() if backbone.hidden is None else backbone.hidden}
     owner: dict[nn.Parameter, str] = {}
     for part, module in parts.items():
         for parameter in module.parameters():

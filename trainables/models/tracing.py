@@ -81,14 +81,14 @@ def cut(network: nn.Module, anatomy: Anatomy, groups: Mapping[str, int], classif
     def module(section: Section) -> nn.Module:
         nonlocal value
         if not section.steps:
-            return nn.Sequential()
+            return nn.Identity()
         steps = [nodes[name] for name in section.steps]
         made = _module_of(network, steps, value)
         value = steps[-1]
         return made
 
     blocks = {name: module(section) for name, section in anatomy.blocks.items()}
-    pool = nn.Sequential() if anatomy.pool is None else module(anatomy.pool)
+    pool = nn.Identity() if anatomy.pool is None else module(anatomy.pool)
     hidden = module(anatomy.hidden)
     last = network.get_submodule(classifier)
     if isinstance(last, nn.Conv2d):
