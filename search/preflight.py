@@ -26,10 +26,15 @@ def check_by_looking(recipes: Sequence[Recipe], source: Source, console: Console
     try:
         for data in dict.fromkeys(recipe.data for recipe in recipes):
             datasets.append(_open_showing_progress(data, console))
-        from trainables.models.weights import pretrained  # imports torch, which takes longer than most mistakes
+        from trainables.compilation import check_compiler  # imports torch, which takes longer than most mistakes
+        from trainables.models.backbones import check_model
+        from trainables.trainer import device_of
 
-        for model in dict.fromkeys(recipe.model for recipe in recipes):
-            pretrained(model)
+        for model, size in dict.fromkeys((recipe.model, recipe.data.image_size) for recipe in recipes):
+            check_model(model, image_size=size)
+        compiled = next((recipe for recipe in recipes if recipe.train.compile), None)
+        if compiled:
+            check_compiler(device_of(compiled))
     except ConfigError as error:
         raise InputError(source.describe(error.problems)) from None
     for left_out in dict.fromkeys(dataset.left_out for dataset in datasets if dataset.left_out):

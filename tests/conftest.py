@@ -5,6 +5,9 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: test workers share the cores
 
 import copy
+import importlib
+import itertools
+import sys
 
 import pytest
 
@@ -58,3 +61,39 @@ def make_recipe():
         return parse_recipe(made)
 
     return make
+
+
+TINY_NETWORK = """
+import torch
+from torch import nn
+from trainables.models import Backbone
+
+
+def block(c_in, c_out):
+    return nn.Sequential(nn.Conv2d(c_in, c_out, 3, stride=2, padding=1), nn.BatchNorm2d(c_out), nn.ReLU())
+
+
+def tiny():
+    blocks = {"one": block(3, 8), "two": block(8, 8), "three": block(8, 12)}
+    return Backbone(blocks=blocks, features=12, mean=(0.1, 0.2, 0.3), std=(0.5, 0.5, 0.5))
+"""
+"""A backbone of a user's own, small enough for what is slow on others."""
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    """`own_module(code)` puts a module into the working directory and gives its name, a new one each time."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def write(code=TINY_NETWORK):
+        name = f"own_networks_{next(_NUMBERS)}"
+        (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
+        importlib.invalidate_caches()
+        return name
+
+    return write
+
+
+_NUMBERS = itertools.count()

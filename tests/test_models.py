@@ -11,12 +11,12 @@ from torch import nn
 
 from trainables.data.batches import normalise
 from trainables.freezing import apply_opening
-from trainables.models.backbones import BuiltModel, blocks_of, build_model
+from trainables.models.backbones import BuiltModel, build_model
 from trainables.models.catalog import BACKBONES, HEAD, first_open_block
 from trainables.models.lite0 import packaged_state_dict
+from trainables.models.networks import blocks_of, last_layer, new_network
 from trainables.models.staged import CosineLinear, new_last_layer
 from trainables.models.vision import models
-from trainables.models.weights import last_layer, new_network
 from trainables.optimizers import parameter_groups
 from trainables.recipe import ModelConfig
 from trainables.stages import Opening
@@ -39,8 +39,13 @@ def random_model(backbone):
     return built(backbone).model.eval()
 
 
-def images(count=2, size=32):
-    return torch.randn(count, 3, size, size, generator=random_numbers()).to(memory_format=torch.channels_last)
+def inputs(backbone):
+    """Two small images, or volumes, as the backbone takes them."""
+    info = BACKBONES[backbone]
+    if info.dims == 2:
+        return torch.randn(2, 3, 32, 32, generator=random_numbers()).to(memory_format=torch.channels_last)
+    volumes = torch.randn(2, info.channels, 16, 16, 16, generator=random_numbers())
+    return volumes.to(memory_format=torch.channels_last_3d)
 
 
 # --- structure ------------------------------------------------------------------------------------------------------
@@ -56,8 +61,9 @@ def test_the_catalogs_blocks_are_the_networks_parts_in_order(backbone):
         return
     parts = [name for name, _ in network.named_children()]
     stem = list(takewhile(lambda name: not name.startswith("layer"), parts))
-    assert stem == ["conv1", "bn1", "relu", "maxpool"]
-    assert parts[len(stem) :] == [*blocks[1:], "avgpool", "fc"]
+    assert stem in (["conv1", "bn1", "relu", "maxpool"], ["stem"])
+    published_without_head = backbone.startswith("medicalnet")
+    assert parts[len(stem) :] == [*blocks[1:], *(() if published_without_head else ("avgpool", "fc"))]
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -68,19 +74,23 @@ def test_blocks_and_head_hold_every_parameter_of_the_network_once(backbone):
         in_blocks = [id(p) for block in blocks_of(network, backbone) for p in block.parameters()]
     in_head = parameters - set(in_blocks)
     assert len(in_blocks) == len(set(in_blocks))
-    head = network.get_submodule(last_layer(network).partition(".")[0])
+    last = last_layer(network)
+    head = network.get_submodule(last.partition(".")[0]) if last else nn.Identity()
     assert in_head == {id(p) for p in head.parameters()}
 
 
-@pytest.mark.parametrize("backbone", [name for name in BACKBONES if name != "efficientnet_lite0"])
+@pytest.mark.parametrize(
+    "backbone", [name for name in BACKBONES if not name.startswith(("efficientnet_lite0", "medicalnet"))]
+)
 def test_a_staged_model_computes_what_the_published_network_computes(backbone):
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
-        network = new_network(backbone).eval().to(memory_format=torch.channels_last)
+        network = new_network(backbone).eval()
+    network.to(memory_format=torch.channels_last if BACKBONES[backbone].dims == 2 else torch.channels_last_3d)
     staged = built(backbone).model.eval()
     staged.head.last = network.get_submodule(last_layer(network))
     with torch.inference_mode():
-        assert torch.equal(staged(images()), network(images()))
+        assert torch.equal(staged(inputs(backbone)), network(inputs(backbone)))
 
 
 @pytest.mark.parametrize(
@@ -89,11 +99,11 @@ def test_a_staged_model_computes_what_the_published_network_computes(backbone):
 def test_a_cut_at_any_block_gives_the_same_logits(backbone, cut):
     model = random_model(backbone)
     with torch.inference_mode():
-        whole = model(images())
-        features = model.prefix(images(), cut)
+        whole = model(inputs(backbone))
+        features = model.prefix(inputs(backbone), cut)
         assert torch.equal(model.tail(cut)(features), whole)
     assert whole.shape == (2, 4)
-    assert features.ndim == (2 if cut == len(model.blocks) else 4)
+    assert features.ndim == (2 if cut == len(model.blocks) else 2 + BACKBONES[backbone].dims)
 
 
 def test_a_tail_shares_its_parameters_with_the_model():
@@ -137,8 +147,9 @@ def test_dropout_stands_before_the_last_layer_only(backbone):
 
 
 def test_a_model_is_channels_last_for_speed():
-    weight = random_model("resnet18").blocks[1][0].conv1.weight
-    assert weight.is_contiguous(memory_format=torch.channels_last)
+    flat, deep = (random_model(name).blocks[1][0].conv1 for name in ("resnet18", "medicalnet_resnet10"))
+    assert flat.weight.is_contiguous(memory_format=torch.channels_last)
+    assert deep.weight.is_contiguous(memory_format=torch.channels_last_3d)
 
 
 # --- the new last layer ---------------------------------------------------------------------------------------------

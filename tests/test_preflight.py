@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from conftest import TINY_NETWORK
 from PIL import Image
 from rich.console import Console
 
@@ -96,3 +97,25 @@ def test_a_class_without_any_image_is_named(look):
 def test_weights_that_are_not_there_have_their_place(look):
     with pytest.raises(InputError, match=r"^command line \(model\.weights=nothing\.pt\) model\.weights: .*nothing\.pt"):
         look("model.weights=nothing.pt", counts={"cat": 4, "dog": 4})
+
+
+def test_a_function_that_makes_no_network_has_its_place(look, own_module):
+    module = own_module("def net(): return 3")
+    with pytest.raises(
+        InputError, match=rf"^command line .* model\.backbone: {module}:net returned a int \(3\); it must"
+    ):
+        look(f"model.backbone={module}:net", counts={"cat": 4, "dog": 4})
+
+
+def test_a_network_that_does_not_fit_the_images_has_its_place(look, own_module):
+    module = own_module(TINY_NETWORK.replace("features=12", "features=13"))
+    with pytest.raises(InputError, match=r"model\.backbone: .* makes \[2, 12\] of two images of 32 pixels"):
+        look(f"model.backbone={module}:tiny", counts={"cat": 4, "dog": 4})
+
+
+def test_a_missing_compiler_has_its_place(look):
+    from torch._inductor import config
+
+    missing = pytest.raises(InputError, match=r"^command line \(train\.compile=true\) train\.compile: .*C\+\+ compiler")
+    with config.patch({"cpp.cxx": ("no-such-compiler",)}), missing:
+        look("train.compile=true", counts={"cat": 4, "dog": 4})

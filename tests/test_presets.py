@@ -10,7 +10,7 @@ import pytest
 import spaces
 from search.paths import with_values
 from spaces import parse_space, preset_names
-from trainables.models.catalog import BACKBONES
+from trainables.models.catalog import IMAGE_BACKBONES
 from trainables.recipe import Recipe, parse_recipe
 
 PRESETS = Path(spaces.__file__).parent / "presets"
@@ -45,14 +45,14 @@ def test_every_draw_is_a_valid_recipe(preset: str) -> None:
 
 
 @pytest.mark.parametrize("preset", preset_names())
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", IMAGE_BACKBONES)
 def test_every_corner_is_a_valid_recipe_of_every_backbone(preset: str, backbone: str) -> None:
     for values in parse_space(preset).corner_points():
         recipe = recipe_at(values | {"model.backbone": backbone})
         assert 0 <= recipe.cut(-1) < len(recipe.blocks)
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", IMAGE_BACKBONES)
 def test_depths_differ_in_every_backbone(backbone: str) -> None:
     depths = parse_space("unfreezing").parameters["train.stages[-1].unfreeze_from"].extremes()
     cuts = {recipe_at({"model.backbone": backbone, "train.stages[-1].unfreeze_from": d}).cut(-1) for d in depths}

@@ -120,6 +120,23 @@ def mistakes(data):
             id="image size",
         ),
         pytest.param(
+            plain(model={"backbone": "r3d_18"}),
+            "model.backbone: r3d_18 takes volumes, and 'digits' gives images: mobilenet_v3_small, mobilenet_v3_large,"
+            " resnet18, resnet34, resnet50, efficientnet_b0, efficientnet_lite0 take these",
+            id="a network for volumes",
+        ),
+        pytest.param(
+            plain(model={"backbone": "resnet"}),
+            "model.backbone: 'resnet' is no backbone; did you mean 'resnet50'?,"
+            " or timm/NAME, or module:function for your own",
+            id="no backbone",
+        ),
+        pytest.param(
+            plain(model={"backbone": "own:net", "weights": "none"}),
+            "model: own:net brings its own weights; remove weights: none",
+            id="weights beside a function",
+        ),
+        pytest.param(
             plain(drw={}), "train.drw: needs either start_epoch or start_fraction, and not both", id="no start"
         ),
         pytest.param(

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainables.compilation import check_compiler, compile_anew
 from trainables.ema import averaged
 from trainables.freezing import apply_opening, set_training_mode
 from trainables.models.staged import StagedModel
@@ -41,6 +42,8 @@ class ActiveStage:
         self.tail.head.dropout.p = self.stage.dropout
         ema = recipe.train.ema
         self._ema = averaged(self.tail, ema.decay) if ema else None
+        if recipe.train.compile:
+            check_compiler(device)
         self._opening: Opening | None = None
         self._scaler = torch.amp.GradScaler(device.type, enabled=recipe.train.precision == "fp16")
         self.optimizer = moments_of
@@ -49,8 +52,8 @@ class ActiveStage:
 
     @property
     def judged(self) -> nn.Module:
-        """The tail whose predictions count: the averaged one, where there is an average."""
-        return self.tail if self._ema is None else self._ema.module
+        """The tail whose predictions count: the averaged one, where there is an average. Never compiled."""
+        return self._model.tail(self.cut) if self._ema is None else self._ema.module
 
     def begin_epoch(self, plan: EpochPlan) -> None:
         """Opens what the plan opens, with an optimizer that holds exactly that, at the plan's learning rates."""
@@ -121,3 +124,5 @@ class ActiveStage:
         if self.optimizer is not None:
             carry_state(self.optimizer, optimizer)
         self._opening, self.optimizer = opening, optimizer
+        if self._train.compile:
+            compile_anew(self.tail)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, ValidationError, WithJsonSchema, model_validator
 
 from trainables.data_config import DataConfig
-from trainables.models.catalog import BACKBONES, first_open_block
+from trainables.models.catalog import (
+    BACKBONE_PATTERN,
+    IMAGE_BACKBONES,
+    BackboneInfo,
+    backbone_info,
+    checked_backbone,
+    first_open_block,
+    is_custom,
+)
 from trainables.problems import Config, ConfigError, Problem, problems_of
 from trainables.train_config import Stage, TrainConfig
 
@@ -18,15 +26,25 @@ C = TypeVar("C", bound=Config)
 class ModelConfig(Config):
     """The pretrained network."""
 
-    backbone: Literal[tuple(BACKBONES)]  # type: ignore[valid-type]
-    """The network's name in torchvision, or `efficientnet_lite0`, whose ImageNet weights come with the installation."""
+    backbone: Annotated[
+        str, AfterValidator(checked_backbone), WithJsonSchema({"type": "string", "pattern": BACKBONE_PATTERN})
+    ]
+    """The network's name in torchvision; `efficientnet_lite0`, whose ImageNet weights come with the installation;
+    `medicalnet_resnet50` and its siblings; `timm/NAME`; or `module:function`, a function of yours that returns a
+    `trainables.models.Backbone`."""
     weights: str = "default"
     """`default` (the best published ones), `none`, the name of a torchvision weight (`IMAGENET1K_V1`), or a weight file's path."""
 
     @property
     def names_a_file(self) -> bool:
         """Whether `weights` is a path."""
-        return "/" in self.weights or self.weights.endswith((".pt", ".pth"))
+        return "/" in self.weights or self.weights.endswith((".pt", ".pth", ".safetensors"))
+
+    @model_validator(mode="after")
+    def _a_function_brings_its_weights(self) -> ModelConfig:
+        if is_custom(self.backbone) and self.weights != "default":
+            raise ValueError(f"{self.backbone} brings its own weights; remove weights: {self.weights}")
+        return self
 
 
 class Recipe(Config):
@@ -39,7 +57,7 @@ class Recipe(Config):
     @property
     def blocks(self) -> tuple[str, ...]:
         """Names of the backbone's blocks, from input to head."""
-        return BACKBONES[self.model.backbone].blocks
+        return backbone_info(self.model.backbone).blocks
 
     def cut(self, stage: int) -> int:
         """Position of the first block that trains in a stage; the number of blocks where only the head does."""
@@ -74,8 +92,14 @@ def _across_sections(data: object) -> list[Problem]:
     """Rules between model, data and training that no single config can know, for the parts that are valid by themselves."""
     sections = data if isinstance(data, Mapping) else {}
     problems: list[Problem] = []
-    if model := _valid(ModelConfig, sections.get("model")):
-        blocks, multiple = BACKBONES[model.backbone]
+    model = _valid(ModelConfig, sections.get("model"))
+    try:
+        info = backbone_info(model.backbone) if model else None
+    except ConfigError as error:
+        problems += error.problems
+        info = None
+    if model and info:
+        blocks = info.blocks
         for i, stage in _valid_stages(sections.get("train")):
             place = ("train", "stages", i)
             try:
@@ -87,9 +111,8 @@ def _across_sections(data: object) -> list[Problem]:
                 message = f"only the head trains in stage {stage.name!r}: freezing it too leaves nothing; remove it"
                 problems.append(Problem((*place, "head_frozen_epochs"), message))
         images = _valid(DataConfig, sections.get("data"))
-        if images and images.image_size % multiple:
-            message = f"{images.image_size}: {model.backbone} takes multiples of {multiple} only"
-            problems.append(Problem(("data", "image_size"), message))
+        if images:
+            problems += _unfit_images(model.backbone, info, images)
     train = _valid(TrainConfig, sections.get("train"))
     if train and train.precision == "fp16" and train.device == "cpu":
         problems.append(Problem(("train", "precision"), "fp16 needs a GPU, and train.device is cpu; use bf16 or fp32"))
@@ -97,6 +120,20 @@ def _across_sections(data: object) -> list[Problem]:
         message = f"{train.drw_start}: re-weighting would start after the last epoch ({train.max_epochs})"
         problems.append(Problem(("train", "drw", "start_epoch"), message))
     return problems
+
+
+def _unfit_images(backbone: str, info: BackboneInfo, data: DataConfig) -> Iterator[Problem]:
+    """Why a backbone cannot take what the data gives."""
+    if info.dims != 2:
+        message = f"{backbone} takes volumes, and {data.source!r} gives images: {', '.join(IMAGE_BACKBONES)} take these"
+        yield Problem(("model", "backbone"), message)
+    elif info.channels != 3:
+        yield Problem(("model", "backbone"), f"{backbone} takes {info.channels} channels, and images are given with 3")
+    elif info.only_size and data.image_size != info.only_size:
+        yield Problem(("data", "image_size"), f"{data.image_size}: {backbone} takes {info.only_size} only")
+    elif data.image_size % info.size_multiple:
+        message = f"{data.image_size}: {backbone} takes multiples of {info.size_multiple} only"
+        yield Problem(("data", "image_size"), message)
 
 
 def _valid_stages(train: object) -> Iterator[tuple[int, Stage]]:

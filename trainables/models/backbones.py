@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from trainables.models.catalog import BACKBONES
-from trainables.models.staged import Head, StagedModel, new_last_layer
-from trainables.models.weights import last_layer, new_network, pretrained
+from trainables.models import custom
+from trainables.models.backbone import Backbone
+from trainables.models.catalog import is_custom
+from trainables.models.networks import can_be_outlined, in_parts, new_network
+from trainables.models.staged import GlobalAverage, Head, StagedModel, new_last_layer
+from trainables.models.weights import Pretrained, fingerprint, pretrained
 from trainables.recipe import ModelConfig
 
 
 class BuiltModel(NamedTuple):
     model: StagedModel
     """Channels-last, on the CPU."""
-    mean: tuple[float, float, float]
-    """What images are normalised with, for values in 0 … 1."""
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    """What images are normalised with, one value a channel, for values in 0 … 1."""
+    std: tuple[float, ...]
     fingerprint: str
     """Of the weights it started from."""
+
+
+def check_model(config: ModelConfig, *, image_size: int) -> None:
+    """Looks at what a model is made from: the weights, or what the user's function returns.
+
+    Raises:
+        ConfigError: if no model can be made from it.
+    """
+    if is_custom(config.backbone):
+        custom.try_on(config.backbone, image_size)
+    else:
+        pretrained(config)
 
 
 def build_model(
@@ -34,37 +51,49 @@ def build_model(
     Raises:
         ConfigError: if the weights cannot be had.
     """
-    weights = pretrained(config)
-    if weights.state is None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator.initial_seed())
-            network = new_network(config.backbone)
+    if is_custom(config.backbone):
+        with _drawing_as(generator):
+            parts = custom.made(config.backbone)
+        mean, std, source = parts.mean, parts.std, fingerprint(nn.ModuleList(_modules(parts)).state_dict())
+    else:
+        weights = pretrained(config)
+        parts = in_parts(_network(config.backbone, weights, generator), config.backbone)
+        mean, std, source = weights.mean, weights.std, weights.fingerprint
+    last = new_last_layer(parts.features, classes, cosine_scale=cosine_scale, generator=generator)
+    pool = GlobalAverage() if parts.pool is None else parts.pool
+    head = Head(nn.Identity() if parts.hidden is None else parts.hidden, last)
+    model = StagedModel(list(parts.blocks.values()), pool, head)
+    _to_channels_last(model)
+    return BuiltModel(model, mean, std, source)
+
+
+def _network(backbone: str, weights: Pretrained, generator: torch.Generator) -> nn.Module:
+    if weights.state is None or not can_be_outlined(backbone):
+        with _drawing_as(generator):
+            network = new_network(backbone)
     else:
         with torch.device("meta"):
-            network = new_network(config.backbone)
+            network = new_network(backbone)
+    if weights.state is not None:
         own = {name: tensor.clone() for name, tensor in weights.state.items()}
         network.load_state_dict(own, strict=False, assign=True)  # a file may lack the last layer, which goes anyway
-    blocks = blocks_of(network, config.backbone)
-    hidden, features = _before_last_layer(network)
-    last = new_last_layer(features, classes, cosine_scale=cosine_scale, generator=generator)
-    model = StagedModel(blocks, Head(hidden, last)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return BuiltModel(model, weights.mean, weights.std, weights.fingerprint)
+    return network
 
 
-def blocks_of(network: nn.Module, backbone: str) -> list[nn.Module]:
-    """The modules behind the catalog's block names, from input to head."""
-    names = BACKBONES[backbone].blocks
-    if names[0] != "stem":
-        return [network.get_submodule(name) for name in names]
-    stem = nn.Sequential(*(network.get_submodule(name) for name in ("conv1", "bn1", "relu", "maxpool")))
-    return [stem, *(network.get_submodule(name) for name in names[1:])]
+@contextmanager
+def _drawing_as(generator: torch.Generator) -> Iterator[None]:
+    """Torch's random numbers on the CPU from the generator's seed, the process's own left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator.initial_seed())
+        yield
 
 
-def _before_last_layer(network: nn.Module) -> tuple[nn.Module, int]:
-    """The head's layers before the last one (dropout aside), and how many features the last one takes."""
-    name = last_layer(network)
-    last = network.get_submodule(name)
-    assert isinstance(last, nn.Linear)
-    parent = network.get_submodule(name.rpartition(".")[0])
-    before = list(parent)[:-1] if isinstance(parent, nn.Sequential) else []
-    return nn.Sequential(*(layer for layer in before if not isinstance(layer, nn.Dropout))), last.in_features
+def _modules(parts: Backbone) -> list[nn.Module]:
+    return [*parts.blocks.values(), *(module for module in (parts.hidden, parts.pool) if module is not None)]
+
+
+def _to_channels_last(model: nn.Module) -> None:
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for parameter in model.parameters():
+        if parameter.ndim in formats:
+            parameter.data = parameter.data.to(memory_format=formats[parameter.ndim])

@@ -1,25 +1,47 @@
-"""Backbones by name and their blocks from input to head. Plain data, so that a recipe is checked without torch."""
+"""Backbones by name and their blocks from input to head. Plain data, so that a recipe is checked without torch.
+
+Only what a recipe names from outside this list, timm's models and the user's own networks, is looked at through torch.
+"""
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import NamedTuple
+
+from trainables.problems import nearest
 
 HEAD = "head"
 """Name of what follows the blocks: the classifier, trained in every stage."""
 
+STEM = "stem"
+"""Name of the first block where the network itself has none for it."""
+
+TIMM = "timm/"
+"""What names of timm's models begin with."""
+
 
 class BackboneInfo(NamedTuple):
     blocks: tuple[str, ...]
-    """Block names from input to head, as torchvision names the modules."""
+    """Block names from input to head, as the network's own library names the modules."""
     size_multiple: int = 1
     """The image size must be a multiple of this, in pixels."""
+    only_size: int | None = None
+    """The one image size it takes, in pixels; None: any."""
+    dims: int = 2
+    """2 for images, 3 for volumes."""
+    channels: int = 3
+    """Of its input."""
 
 
 def _features(count: int) -> tuple[str, ...]:
     return tuple(f"features.{i}" for i in range(count))
 
 
-_RESNET = BackboneInfo(("stem", "layer1", "layer2", "layer3", "layer4"))
+_RESNET_BLOCKS = (STEM, "layer1", "layer2", "layer3", "layer4")
+_RESNET = BackboneInfo(_RESNET_BLOCKS)
+_VIDEO_RESNET = BackboneInfo(_RESNET_BLOCKS, dims=3)
+_MEDICALNET = BackboneInfo(_RESNET_BLOCKS, dims=3, channels=1)
 
 BACKBONES: dict[str, BackboneInfo] = {
     "mobilenet_v3_small": BackboneInfo(_features(13)),
@@ -30,7 +52,56 @@ BACKBONES: dict[str, BackboneInfo] = {
     "efficientnet_b0": BackboneInfo(_features(9)),
     # TensorFlow's asymmetric padding equals the fixed one used here only at multiples of 32.
     "efficientnet_lite0": BackboneInfo(_features(9), size_multiple=32),
+    "r3d_18": _VIDEO_RESNET,
+    "mc3_18": _VIDEO_RESNET,
+    "r2plus1d_18": _VIDEO_RESNET,
+    "medicalnet_resnet10": _MEDICALNET,
+    "medicalnet_resnet18": _MEDICALNET,
+    "medicalnet_resnet34": _MEDICALNET,
+    "medicalnet_resnet50": _MEDICALNET,
 }
+
+IMAGE_BACKBONES = tuple(name for name, info in BACKBONES.items() if info.dims == 2)
+
+_OUTSIDE = r"timm/[A-Za-z0-9_.-]+|[A-Za-z_][\w.]*:[A-Za-z_]\w*"
+BACKBONE_PATTERN = rf"^({'|'.join(BACKBONES)}|{_OUTSIDE})$"
+"""Of all names that can be a backbone's, for editors."""
+
+
+def is_custom(backbone: str) -> bool:
+    """Whether it is a function of the user's, `module:function`."""
+    return ":" in backbone
+
+
+def checked_backbone(name: str) -> str:
+    """The name, if it is one of these or has the form of one from outside.
+
+    Raises:
+        ValueError: if not.
+    """
+    if name in BACKBONES or re.fullmatch(_OUTSIDE, name):
+        return name
+    raise ValueError(
+        f"{name!r} is no backbone; {nearest(name, tuple(BACKBONES))}, or timm/NAME, or module:function for your own"
+    )
+
+
+@lru_cache(maxsize=64)
+def backbone_info(backbone: str) -> BackboneInfo:
+    """What a recipe must know of a backbone.
+
+    Raises:
+        ConfigError: if timm or the user's module cannot say.
+    """
+    if backbone in BACKBONES:
+        return BACKBONES[backbone]
+    if is_custom(backbone):
+        from trainables.models import custom
+
+        return custom.info(backbone)
+    from trainables.models import timm_models
+
+    return timm_models.info(backbone)
 
 
 def first_open_block(unfreeze_from: str, blocks: tuple[str, ...]) -> int:

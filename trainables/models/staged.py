@@ -38,47 +38,62 @@ class Head(nn.Module):
         return logits
 
 
-def pool(x: Tensor) -> Tensor:
-    """[b, c, h, w] -> [b, c]"""
-    return F.adaptive_avg_pool2d(x, 1).flatten(1)
+class GlobalAverage(nn.Module):
+    """The average over all positions."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[b, c, h, w] or [b, c, d, h, w] -> [b, c]"""
+        average = F.adaptive_avg_pool3d if x.ndim == 5 else F.adaptive_avg_pool2d
+        return average(x, 1).flatten(1)
 
 
 class Tail(nn.Module):
     """What follows the cut. Shares its parameters with the model it was cut from."""
 
-    def __init__(self, blocks: Sequence[nn.Module], head: Head):
+    def __init__(self, blocks: Sequence[nn.Module], pool: nn.Module, head: Head):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
+        self.pool = pool
         self.head = head
 
     def forward(self, x: Tensor) -> Tensor:
         """The prefix's output -> logits [b, c]."""
         for block in self.blocks:
             x = block(x)
-        logits: Tensor = self.head(pool(x) if self.blocks else x)
+        logits: Tensor = self.head(self.pool(x) if self.blocks else x)
         return logits
 
 
 class StagedModel(nn.Module):
-    """Blocks in order, then the head. A cut is the position of the first block that trains: `len(blocks)` is the head alone."""
+    """Blocks in order, the pool, the head. A cut is the position of the first block that trains; `len(blocks)`: the head alone.
 
-    def __init__(self, blocks: Sequence[nn.Module], head: Head):
+    The pool has no parameters and belongs to what is below the head.
+    """
+
+    def __init__(self, blocks: Sequence[nn.Module], pool: nn.Module, head: Head):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
+        self.pool = pool
         self.head = head
 
     def prefix(self, x: Tensor, cut: int, *, start: int = 0) -> Tensor:
-        """Images [b, 3, h, w], or what leaves the prefix of another cut, `start` -> what the tail at this cut takes: a feature
-        map [b, c, h, w], or pooled features [b, f] for the head alone."""
+        """What the tail at a cut takes: a block's output, or for the head alone what the pool makes of it, [b, f] (but for networks
+        that pool in the head).
+
+        Args:
+            x: [b, channels, h, w] (volumes: [b, channels, d, h, w]), or what leaves the prefix of another cut.
+            start: that cut.
+        """
         for block in self.blocks[start:cut]:
             x = block(x)
-        return pool(x) if cut == len(self.blocks) else x
+        pooled: Tensor = self.pool(x) if cut == len(self.blocks) else x
+        return pooled
 
     def tail(self, cut: int) -> Tail:
-        return Tail(list(self.blocks[cut:]), self.head)
+        return Tail(list(self.blocks[cut:]), self.pool, self.head)
 
     def forward(self, images: Tensor) -> Tensor:
-        """[b, 3, h, w] -> logits [b, c]"""
+        """[b, channels, h, w] or [b, channels, d, h, w] -> logits [b, c]"""
         logits: Tensor = self.tail(0)(images)
         return logits
 

@@ -1,4 +1,4 @@
-"""Pretrained weights: torchvision's by name, a file's, or the packaged ones. Loaded once per process."""
+"""Pretrained weights: torchvision's or timm's by name, a file's, or the packaged ones. Loaded once per process."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from functools import lru_cache
 from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from safetensors.torch import load_file
+from torch import Tensor
 
-from trainables.models.lite0 import EfficientNetLite0, packaged_state_dict
+from trainables.models import timm_models
+from trainables.models.backbone import IMAGENET_MEAN, IMAGENET_STD
+from trainables.models.catalog import TIMM, backbone_info
+from trainables.models.lite0 import packaged_state_dict
+from trainables.models.networks import can_be_outlined, last_layer, new_network
 from trainables.models.vision import models
+from trainables.models.volumes import MEDICALNET
 from trainables.problems import ConfigError, Problem
 from trainables.recipe import ModelConfig
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+KINETICS_MEAN, KINETICS_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
 
 
 class Pretrained(NamedTuple):
     """Weights of a whole published network, its own last layer included."""
 
     state: dict[str, Tensor] | None
-    """By torchvision's names; None: the network starts at random."""
-    mean: tuple[float, float, float]
-    """Of the images it was trained on, for values in 0 … 1."""
-    std: tuple[float, float, float]
+    """By the network's own names; None: it starts at random."""
+    mean: tuple[float, ...]
+    """Of the images it was trained on, one value a channel, for values in 0 … 1."""
+    std: tuple[float, ...]
     fingerprint: str
     """SHA-256 of the weights; `random` without any."""
-
-
-def new_network(backbone: str) -> nn.Module:
-    """The published architecture, with the weights its constructor draws."""
-    network: nn.Module = EfficientNetLite0() if backbone == "efficientnet_lite0" else models.get_model(backbone)
-    return network
 
 
 @lru_cache(maxsize=4)
@@ -45,19 +45,37 @@ def pretrained(config: ModelConfig) -> Pretrained:
     Raises:
         ConfigError: if they cannot be had or belong to another network.
     """
+    backbone = config.backbone
+    mean, std = _usual_statistics(backbone)
     if config.weights == "none":
-        return Pretrained(None, IMAGENET_MEAN, IMAGENET_STD, "random")
+        return Pretrained(None, mean, std, "random")
     if config.names_a_file:
-        return _described(_from_file(config), IMAGENET_MEAN, IMAGENET_STD)
-    if config.backbone == "efficientnet_lite0":
-        if config.weights != "default":
-            raise _problem(f"{config.weights!r}: efficientnet_lite0 knows `default`, `none` and weight files")
-        return _described(packaged_state_dict(), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    return _from_torchvision(config)
+        return _described(_from_file(config), mean, std)
+    if backbone in MEDICALNET:
+        raise _problem(
+            f"{config.weights!r}: {backbone} was published as a file (github.com/Tencent/MedicalNet); give its path, or none"
+        )
+    if backbone != "efficientnet_lite0" and not backbone.startswith(TIMM):
+        return _from_torchvision(config)
+    if config.weights != "default":
+        tags = "; a tag of timm's belongs to the backbone's name" if backbone.startswith(TIMM) else ""
+        raise _problem(f"{config.weights!r}: {backbone} knows `default`, `none` and weight files{tags}")
+    if backbone.startswith(TIMM):
+        return _described(timm_models.published_state(backbone), mean, std)
+    return _described(packaged_state_dict(), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def _usual_statistics(backbone: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of what a network is trained on, where its weights do not say."""
+    if backbone.startswith(TIMM):
+        return timm_models.statistics(backbone)
+    if backbone in MEDICALNET:
+        return (0.0,), (1.0,)  # its authors standardise each volume by itself
+    return (KINETICS_MEAN, KINETICS_STD) if backbone_info(backbone).dims == 3 else (IMAGENET_MEAN, IMAGENET_STD)
 
 
 def _described(state: dict[str, Tensor], mean: tuple[float, ...], std: tuple[float, ...]) -> Pretrained:
-    return Pretrained(state, mean, std, fingerprint(state))  # type: ignore[arg-type]
+    return Pretrained(state, mean, std, fingerprint(state))
 
 
 def _from_torchvision(config: ModelConfig) -> Pretrained:
@@ -80,21 +98,13 @@ def _from_torchvision(config: ModelConfig) -> Pretrained:
 
 def _from_file(config: ModelConfig) -> dict[str, Tensor]:
     path = Path(config.weights)
-    if not path.is_file():
-        raise _problem(f"{path} does not exist")
-    try:
-        loaded = torch.load(path, weights_only=True, map_location="cpu")
-    except UnpicklingError:  # torch's own words for it invite to load the file without protection
-        raise _problem(f"{path} is no file of tensors that torch can load safely") from None
-    except Exception as error:  # foreign bytes make the unpickler raise nearly anything, also without a message
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise _problem(f"{path} is no file of tensors that torch can load safely: {reason}") from None
+    loaded = _loaded(path)
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, dict) or not all(isinstance(tensor, Tensor) for tensor in loaded.values()):
         raise _problem(f"{path} holds no state dict")
     state = {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
-    with torch.device("meta"):
+    with torch.device("meta" if can_be_outlined(config.backbone) else "cpu"):
         network = new_network(config.backbone)
     last = last_layer(network)
     wanted = network.state_dict()
@@ -108,10 +118,19 @@ def _from_file(config: ModelConfig) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if not name.startswith(f"{last}.")}
 
 
-def last_layer(network: nn.Module) -> str:
-    """Name of the layer that gives the class scores."""
-    names: list[str] = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
-    return names[-1]
+def _loaded(path: Path) -> Any:
+    """What a file holds, loaded without running code of its own."""
+    if not path.is_file():
+        raise _problem(f"{path} does not exist")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except UnpicklingError:  # torch's own words for it invite to load the file without protection
+        raise _problem(f"{path} is no file of tensors that torch can load safely") from None
+    except Exception as error:  # foreign bytes make the unpickler raise nearly anything, also without a message
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise _problem(f"{path} is no file of tensors that torch can load safely: {reason}") from None
 
 
 def fingerprint(state: dict[str, Tensor]) -> str:

@@ -1,0 +1,105 @@
+"""MedicalNet's 3-D ResNets (Chen et al. 2019, github.com/Tencent/MedicalNet), for its published weight files.
+
+Layers 3 and 4 are dilated where other 3-D ResNets have strides. The weights of one load into the other without a word: they
+have the same names and shapes.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_LAYERS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
+_PADDED_SHORTCUTS = (18, 34)
+"""Depths published with shortcuts that pad channels with zeros ("A"); the others project ("B")."""
+
+MEDICALNET = {f"medicalnet_resnet{depth}": depth for depth in _LAYERS}
+
+
+def _conv3(c_in: int, c_out: int, stride: int = 1, dilation: int = 1) -> nn.Conv3d:
+    return nn.Conv3d(c_in, c_out, 3, stride, padding=dilation, dilation=dilation, bias=False)
+
+
+class PaddedShortcut(nn.Module):
+    """[b, c_in, d, h, w] -> [b, c_out, d / stride, …]: every stride-th voxel, and zeros for the channels that are new."""
+
+    def __init__(self, c_out: int, stride: int):
+        super().__init__()
+        self.c_out, self.stride = c_out, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        s = self.stride
+        return F.pad(x[:, :, ::s, ::s, ::s], (0, 0, 0, 0, 0, 0, 0, self.c_out - x.shape[1]))
+
+
+class BasicBlock(nn.Module):
+    expansion = 1
+
+    def __init__(self, c_in: int, planes: int, stride: int, dilation: int, downsample: nn.Module | None):
+        super().__init__()
+        self.conv1, self.bn1 = _conv3(c_in, planes, stride, dilation), nn.BatchNorm3d(planes)
+        self.conv2, self.bn2 = _conv3(planes, planes, dilation=dilation), nn.BatchNorm3d(planes)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        out: Tensor = self.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return out
+
+
+class Bottleneck(nn.Module):
+    expansion = 4
+
+    def __init__(self, c_in: int, planes: int, stride: int, dilation: int, downsample: nn.Module | None):
+        super().__init__()
+        wide = planes * self.expansion
+        self.conv1, self.bn1 = nn.Conv3d(c_in, planes, 1, bias=False), nn.BatchNorm3d(planes)
+        self.conv2, self.bn2 = _conv3(planes, planes, stride, dilation), nn.BatchNorm3d(planes)
+        self.conv3, self.bn3 = nn.Conv3d(planes, wide, 1, bias=False), nn.BatchNorm3d(wide)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        out: Tensor = self.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return out
+
+
+class MedicalNet(nn.Module):
+    """The encoder, under the names of the published files; the segmentation head is not in them.
+
+    [b, 1, d, h, w] -> [b, features, d / 8, h / 8, w / 8].
+    """
+
+    def __init__(self, depth: int):
+        super().__init__()
+        self.conv1 = nn.Conv3d(1, 64, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm3d(64)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool3d(3, stride=2, padding=1)
+        block = Bottleneck if depth >= 50 else BasicBlock
+        channels = 64
+        for number, (planes, stride, dilation) in enumerate(((64, 1, 1), (128, 2, 1), (256, 1, 2), (512, 1, 4)), 1):
+            layer: list[nn.Module] = []
+            for i in range(_LAYERS[depth][number - 1]):
+                step = stride if i == 0 else 1
+                shortcut = _shortcut(channels, planes * block.expansion, step, padded=depth in _PADDED_SHORTCUTS)
+                layer.append(block(channels, planes, step, dilation, shortcut))
+                channels = planes * block.expansion
+            self.add_module(f"layer{number}", nn.Sequential(*layer))
+        self.out_features = channels
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+
+
+def _shortcut(c_in: int, c_out: int, stride: int, *, padded: bool) -> nn.Module | None:
+    if stride == 1 and c_in == c_out:
+        return None
+    if padded:
+        return PaddedShortcut(c_out, stride)
+    return nn.Sequential(nn.Conv3d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm3d(c_out))
