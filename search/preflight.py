@@ -24,7 +24,10 @@ def check_by_looking(recipes: Sequence[Recipe], source: Source, console: Console
     """
     datasets = []
     try:
-        for data in dict.fromkeys(recipe.data for recipe in recipes):
+        at_sizes = [
+            recipe.data.at_size(px) for recipe in recipes for px in (recipe.data.image_size, *recipe.image_sizes)
+        ]
+        for data in dict.fromkeys(at_sizes):
             datasets.append(_open_showing_progress(data, console))
         from trainables.models.weights import pretrained  # imports torch, which takes longer than most mistakes
 

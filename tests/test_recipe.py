@@ -6,7 +6,8 @@ import pytest
 from trainables.models.catalog import BACKBONES, first_open_block
 from trainables.problems import ConfigError
 from trainables.recipe import parse_recipe
-from trainables.train_config import Cosine, CrossEntropy, Ldam, Stage, Step, TrainConfig
+from trainables.stage_config import Cosine, Stage, Step
+from trainables.train_config import CrossEntropy, Ldam, TrainConfig
 
 HEAD = {"name": "head", "unfreeze_from": "head"}
 TAIL = {"name": "tail", "unfreeze_from": "layer4"}

@@ -106,14 +106,14 @@ class Trainer:
         self.position = self.position.next_stage()
         cut = self.recipe.cut(self.position.stage)
         # Moments would meet gradients of a network that now moves below them: new blocks start all afresh.
-        moments = self._active.optimizer if cut >= self._deepest_cut else None
+        moments = self._active.optimizer if cut >= self._active.cut else None
         self._deepest_cut = min(cut, self._deepest_cut)
         self._active = ActiveStage(self.model, self.recipe, self.position.stage, device=self.device, moments_of=moments)
 
     # --- an epoch ---------------------------------------------------------------------------------------------------
 
     def _train_epoch(self, *, reweighted: bool) -> float:
-        """Trains on every image of the training split once (or as often as balanced sampling draws it).
+        """Trains on every training image of the stage once (or as often as balanced sampling draws it).
 
         Returns:
             Mean training loss.
@@ -121,12 +121,12 @@ class Trainer:
         epoch, active = self.position.epoch + 1, self._active
         torch.manual_seed(derived_seed(self.recipe.train.seed, "dropout", epoch))
         total, images = torch.zeros((), device=self.device), 0
-        for step in self.feed.steps(epoch, cut=active.cut):
-            images_in_step = sum(len(labels) for _, labels in step)
-            for features, labels in step:
+        for step in self.feed.steps(epoch, stage=self.position.stage):
+            images_in_step = sum(len(batch.labels) for batch in step)
+            for features, labels, mixing in step:
                 with autocast(self.device, self.recipe.train):
                     logits = active.tail(features)
-                loss = self._task.loss(logits, labels, reweighted=reweighted)
+                loss = self._task.loss(logits, labels, reweighted=reweighted, mixing=mixing)
                 active.backward(loss * (len(labels) / images_in_step))
                 total += loss.detach() * len(labels)
             active.step()
@@ -139,7 +139,7 @@ class Trainer:
         self.model.eval()
         judged = self._active.judged.eval()
         outputs, targets = [], []
-        for features, labels in self.feed.validation(cut=self._active.cut):
+        for features, labels, _ in self.feed.validation(stage=self.position.stage):
             with autocast(self.device, self.recipe.train):
                 outputs.append(judged(features))
             targets.append(labels)
@@ -176,7 +176,7 @@ class Trainer:
             best_epoch=self.best_epoch,
             train_s=train_s,
             val_s=val_s,
-            images_per_s=len(self.dataset.train) / train_s,
+            images_per_s=len(self.feed.data(self.position.stage).train) / train_s,
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             stage_over=self.finished or stage_is_over(self.recipe, self.position),
             finished=self.finished,
