@@ -106,7 +106,7 @@ class Trainer:
         self.position = self.position.next_stage()
         cut = self.recipe.cut(self.position.stage)
         # Moments would meet gradients of a network that now moves below them: new blocks start all afresh.
-        moments = self._active.optimizer if cut >= self._active.cut else None
+        moments = self._active.optimizer if cut >= self._deepest_cut else None
         self._deepest_cut = min(cut, self._deepest_cut)
         self._active = ActiveStage(self.model, self.recipe, self.position.stage, device=self.device, moments_of=moments)
 
