@@ -117,6 +117,35 @@ RECIPES: dict[str, tuple[int, dict[str, Any]]] = {
         5,
         {"stages": [stage("head", "head", 3), stage("top", "last:1", 2)], "augment": AUGMENT | {"views": 3}},
     ),
+    "thawing on more and larger images, mixed with each other": (
+        5,
+        {
+            "stages": [
+                stage("small", "last:1", 1, data_fraction=0.4, batch_size=5),
+                stage("middle", "last:2", 2, data_fraction=0.6, image_size=64, lr_scale=0.8, head_frozen_epochs=1),
+                stage("large", "last:3", 2, batch_size=20, lr_scale=0.5),
+            ],
+            "one_cycle": {},
+            "ema": {"decay": 0.5},
+            "mix": {"mixup_alpha": 0.4, "cutmix_alpha": 1.0, "probability": 0.7},
+            "loss": {"kind": "ldam", "scale": 15},
+            "drw": {"start_epoch": 4},
+            "augment": {"rotate_degrees": 10},
+        },
+    ),
+    "freezing again on smaller images, features mixed": (
+        4,
+        {
+            "stages": [
+                stage("wide", "last:5", 1, image_size=64, data_fraction=0.4),
+                stage("same", "last:5", 1, batch_size=9, lr_scale=0.8),
+                stage("narrow", "last:1", 2, data_fraction=0.7, lr_scale=0.5),
+            ],
+            "optimizer": {"kind": "adamw"},
+            "mix": {"mixup_alpha": 1.0, "at": "cut"},
+            "balance": "sampler",
+        },
+    ),
     "stopped for collapse in its second stage": (
         6,
         {

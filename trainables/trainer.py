@@ -152,6 +152,7 @@ class Trainer:
         metrics = {**evaluation.metrics, "val_loss": val_loss}
         score = score_of(metrics, self.recipe.train.metric)
         self._active.keep_if_best(score)
+        # Over all stages, also where their image sizes differ: each score is that of a network at the size it is to be used at.
         if self.recipe.train.metric.better(score, self.best_score):
             self.best_score, self.best_epoch = score, self.position.epoch
         flags = self._watch(plan, train_loss, metrics, score)
