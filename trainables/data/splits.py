@@ -130,7 +130,7 @@ def fraction_of(train: np.ndarray, labels: np.ndarray, fraction: float, seed: in
         [l] positions, ascending.
     """
     orders = _shuffled_by_class(labels[train], int(labels[train].max()) + 1, seed, "fraction")
-    # The small subtrahend: 0.1 · 30 is 3.0000000000000004 in floating point, and means 3.
+    # The small subtrahend: 0.07 · 100 is 7.000000000000001 in floating point, and means 7.
     wanted = [math.ceil(fraction * len(order) - 1e-9) for order in orders]
     return np.sort(train[np.concatenate([order[:n] for order, n in zip(orders, wanted, strict=True)])])
 
