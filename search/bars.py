@@ -17,6 +17,8 @@ def bar(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
         task = progress.add_task("", visible=False)
 
         def show(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total, visible=done < total)
+            progress.update(task, completed=done, total=total, visible=True, refresh=done == total)
+            if done == total:
+                progress.update(task, visible=False)
 
         yield show

@@ -104,7 +104,9 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
     if at_once == 0:
         raise InputError(_no_room(config, machine))
     check_by_looking([config.recipe, *config.corner_recipes()], source, console)
-    dataset = open_dataset(config.recipe.data)
+    recipes = [config.recipe, *config.corner_recipes()]
+    sizes = {recipe.image_size(i) for recipe in recipes for i in range(len(recipe.train.stages))}
+    dataset = open_dataset(config.recipe.data, image_sizes=sizes)
     draws = [config.recipe_of(values) for values in config.draws()]
     try:
         with console.status("trying each stage on a few batches"):

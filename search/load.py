@@ -14,7 +14,7 @@ from spaces.parse import parse_space
 from spaces.space import SpaceError
 from trainables.data.places import is_url
 from trainables.problems import ConfigError, Problem, nearest, problems_of
-from trainables.recipe import Recipe, parse_recipe
+from trainables.recipe import Recipe, idle_stages, parse_recipe
 
 RECIPE_KEYS = ("data", "model", "train")
 
@@ -33,6 +33,8 @@ def load_recipe(source: Source) -> Recipe:
         problems.append(Problem(("provenance",), "is not what `thaw export` wrote; remove it"))
     try:
         recipe = parse_recipe(data)
+        # A trial's stages may have come out alike, and an exported config is to train what its trial did.
+        problems += idle_stages([recipe]) if "provenance" not in source.data else []
     except ConfigError as error:
         problems += error.problems
     if problems:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich.console import Console
 
@@ -25,7 +25,8 @@ def check_by_looking(recipes: Sequence[Recipe], source: Source, console: Console
     datasets = []
     try:
         for data in dict.fromkeys(recipe.data for recipe in recipes):
-            datasets.append(_open_showing_progress(data, console))
+            sizes = {size for recipe in recipes if recipe.data == data for size in recipe.image_sizes}
+            datasets.append(_open_showing_progress(data, sizes, console))
         from trainables.compilation import check_compiler  # imports torch, which takes longer than most mistakes
         from trainables.models.backbones import check_model
         from trainables.trainer import device_of
@@ -53,6 +54,6 @@ def summary(dataset: Dataset) -> str:
     )
 
 
-def _open_showing_progress(data: DataConfig, console: Console) -> Dataset:
+def _open_showing_progress(data: DataConfig, image_sizes: Collection[int], console: Console) -> Dataset:
     with bar(console, "decoding images") as show:
-        return open_dataset(data, progress=show)
+        return open_dataset(data, image_sizes=image_sizes, progress=show)

@@ -10,6 +10,7 @@ from search.config import Asha, SearchConfig, longest_run
 from search.paths import PathError, resolve, with_values
 from spaces.space import SpaceError
 from trainables.problems import ConfigError, Problem, dotted
+from trainables.recipe import idle_stages
 
 _NOT_SEARCHABLE = {
     "train.metric": "trials would be compared by different metrics",
@@ -40,6 +41,8 @@ def space_problems(config: SearchConfig) -> list[Problem]:
         (wrong for draw in draws if (wrong := _wrong_points([draw], config, unfit))),
         [],  # draws show what corners cannot: values that do not go together
     )
+    if not problems:
+        problems += idle_stages(config.corner_recipes())
     scheduler = config.settings.scheduler
     if not problems and isinstance(scheduler, Asha) and scheduler.grace_epochs > (longest := longest_run(config)):
         message = f"{scheduler.grace_epochs}: no trial has more than {longest} epochs, so none would be pruned; "

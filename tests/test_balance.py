@@ -47,7 +47,7 @@ def labels_of_an_epoch(recipe):
     """The labels of all images that a run's first epoch trains on."""
     dataset = open_dataset(recipe.data)
     trainer = Trainer(recipe, dataset)
-    drawn = [label for step in trainer.feed.steps(1, stage=0) for _, labels in step for label in labels.tolist()]
+    drawn = [label for step in trainer.feed.steps(1, stage=0) for batch in step for label in batch.labels.tolist()]
     return dataset, np.bincount(drawn, minlength=len(dataset.classes))
 
 

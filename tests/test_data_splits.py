@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainables.data.seeding import derived_seed, random_state
-from trainables.data.splits import given_split, long_tail_counts, long_tailed, stratified_folds, stratified_split
+from trainables.data.splits import (
+    fraction_of,
+    given_split,
+    long_tail_counts,
+    long_tailed,
+    stratified_folds,
+    stratified_split,
+)
 from trainables.data_config import LongTail
 from trainables.problems import ConfigError
 
@@ -221,6 +228,56 @@ class TestLongTail:
     def test_what_cannot_be_supplied_is_an_error(self, counts, long_tail, message):
         with pytest.raises(ConfigError, match=r"data\.long_tail: .*" + message):
             tail(labels_of(*counts), **long_tail)
+
+
+class TestFractions:
+    @pytest.mark.parametrize(
+        ("counts", "fraction", "kept"),
+        [
+            ((10, 20, 30), 0.5, [5, 10, 15]),
+            ((10, 20, 30), 1.0, [10, 20, 30]),
+            ((100, 200, 300), 0.07, [7, 14, 21]),  # 0.07 · 100 is a little more than 7 in floating point
+            ((10, 20, 30), 0.35, [4, 7, 11]),
+            ((1, 2, 1000), 0.01, [1, 1, 10]),
+        ],
+    )
+    def test_each_class_gives_its_share_rounded_up(self, counts, fraction, kept):
+        labels = labels_of(*counts)
+        part = fraction_of(np.arange(len(labels)), labels, fraction, 0)
+        assert np.bincount(labels[part]).tolist() == kept
+
+    @given(
+        counts=st.lists(st.integers(1, 60), min_size=1, max_size=6),
+        fractions=st.tuples(st.floats(1e-3, 1), st.floats(1e-3, 1)),
+        seed=st.integers(0, 2**70),
+    )
+    @settings(max_examples=200, deadline=None)
+    def test_a_smaller_share_is_part_of_a_larger_one_and_has_every_class(self, counts, fractions, seed):
+        labels = labels_of(*counts)
+        small, large = (fraction_of(np.arange(len(labels)), labels, f, seed) for f in sorted(fractions))
+        assert set(small) <= set(large)
+        for part, fraction in ((small, min(fractions)), (large, max(fractions))):
+            assert (np.diff(part) > 0).all()
+            of_class = np.bincount(labels[part], minlength=len(counts))
+            assert (of_class >= 1).all()
+            assert (np.abs(of_class - fraction * np.array(counts)) < 1).all()
+
+    def test_only_training_images_are_drawn_and_none_is_lost_at_1(self):
+        labels = labels_of(40, 10)
+        train, _ = split(labels, 0.3)
+        assert set(fraction_of(train, labels, 0.4, 0)) < set(train)
+        assert fraction_of(train, labels, 1.0, 0).tolist() == train.tolist()
+
+    def test_the_seed_draws(self):
+        labels = labels_of(60, 60)
+        part, again, other = (fraction_of(np.arange(120), labels, 0.5, seed).tolist() for seed in (1, 1, 2))
+        assert part == again != other
+
+    def test_a_share_is_no_other_draws_part(self):
+        """A long tail takes the first of an order of its own; a share that took the same ones would be no sample of it."""
+        labels = labels_of(100, 100)
+        by_fraction = fraction_of(np.arange(200), labels, 0.5, 0)
+        assert set(by_fraction) != set(tail(labels, imbalance=1, largest=50))
 
 
 class TestSeeds:

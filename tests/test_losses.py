@@ -130,6 +130,69 @@ def test_a_weighted_mean_is_the_mean_of_single_images_by_weight(function):
     assert function(logits, labels, WEIGHT).item() == pytest.approx(expected.item())
 
 
+PLAIN = {
+    "cross_entropy": CrossEntropy(),
+    "smoothed": CrossEntropy(label_smoothing=0.1),
+    "focal": Focal(kind="focal"),
+    "balanced_softmax": BalancedSoftmax(kind="balanced_softmax"),
+    "ldam": Ldam(kind="ldam"),
+}
+
+
+def loss_of(config, *, weighted):
+    return losses.build_loss(config, [80, 15, 5], drw=None, class_weights=weighted, device="cpu")
+
+
+@pytest.mark.parametrize("config", PLAIN.values(), ids=PLAIN.keys())
+@pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "weighted"])
+def test_a_mixed_batch_costs_the_shares_of_both_labels(config, weighted):
+    """By hand, image by image: λ · w(y₁) · L(y₁) + (1 − λ) · w(y₂) · L(y₂) over λ · w(y₁) + (1 − λ) · w(y₂)."""
+    loss, (logits, labels) = loss_of(config, weighted=weighted), batch()
+    others, share = labels.roll(1), torch.linspace(0, 1, len(labels))
+    weight = loss.class_weights if weighted else torch.ones(3)
+    total = divisor = 0.0
+    for x, y1, y2, part in zip(logits, labels.tolist(), others.tolist(), share.tolist(), strict=True):
+        for y, p in ((y1, part), (y2, 1 - part)):
+            # The mean of one image alone: divided by the weight of its class.
+            single = loss.function(x[None].float(), torch.tensor([y]), weight=loss.class_weights).item()
+            total += p * single * weight[y].item()
+            divisor += p * weight[y].item()
+    mixed = loss.of_mixed(logits, labels, others, share, reweighted=False).item()
+    assert mixed == pytest.approx(total / divisor, rel=1e-5)
+
+
+@pytest.mark.parametrize("config", PLAIN.values(), ids=PLAIN.keys())
+@pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "weighted"])
+def test_unmixed_images_cost_what_they_did(config, weighted):
+    loss, (logits, labels) = loss_of(config, weighted=weighted), batch()
+    plain = loss(logits, labels, reweighted=False).item()
+    ones = torch.ones(len(labels))
+    assert loss.of_mixed(logits, labels, labels.roll(1), ones, reweighted=False).item() == pytest.approx(plain)
+    assert loss.of_mixed(logits, labels.roll(1), labels, 0 * ones, reweighted=False).item() == pytest.approx(plain)
+    half = loss.of_mixed(logits, labels, labels, 0.3 * ones, reweighted=False)
+    assert half.item() == pytest.approx(plain), "mixed with images of their own class"
+
+
+def test_a_mixed_batch_is_re_weighted_too():
+    loss = losses.build_loss(CrossEntropy(), [80, 15, 5], drw=Drw(start_epoch=1), class_weights=False, device="cpu")
+    logits, labels = batch()
+    ones = torch.ones(len(labels))
+    plain, deferred = (loss.of_mixed(logits, labels, labels, ones, reweighted=r).item() for r in (False, True))
+    assert deferred == pytest.approx(loss(logits, labels, reweighted=True).item())
+    assert deferred != pytest.approx(plain)
+
+
+def test_mixed_targets_are_soft_targets():
+    """For plain cross-entropy it is what torch computes for probabilities as targets."""
+    loss, (logits, labels) = loss_of(CrossEntropy(), weighted=False), batch()
+    others, share = labels.roll(1), torch.rand(len(labels), generator=torch.Generator().manual_seed(0))
+    soft = torch.zeros(len(labels), 3)
+    soft[torch.arange(len(labels)), labels] += share
+    soft[torch.arange(len(labels)), others] += 1 - share
+    expected = F.cross_entropy(logits.float(), soft).item()
+    assert loss.of_mixed(logits, labels, others, share, reweighted=False).item() == pytest.approx(expected, rel=1e-5)
+
+
 @each_function
 def test_confident_logits_give_finite_gradients(function):
     logits = torch.tensor([[200.0, -200.0, 0.0], [-200.0, 200.0, 0.0]], requires_grad=True)

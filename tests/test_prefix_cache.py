@@ -11,7 +11,7 @@ from trainables.data import cache
 from trainables.data.dataset import open_dataset
 from trainables.data.feature_file import gather_features, load_features
 from trainables.models.backbones import build_model
-from trainables.models.catalog import BACKBONES
+from trainables.models.catalog import IMAGE_BACKBONES
 from trainables.prefix_cache import (
     PREFIX_BATCH,
     Images,
@@ -74,7 +74,7 @@ def test_kept_features_change_no_bit_of_a_run(make_recipe, train):
     assert sum(report.cache_s for report in found) == 0
 
 
-@pytest.mark.parametrize("backbone", sorted(BACKBONES))
+@pytest.mark.parametrize("backbone", IMAGE_BACKBONES)
 def test_an_image_has_the_same_features_in_whatever_company(backbone):
     config = ModelConfig(backbone=backbone, weights="none")
     model = build_model(config, classes=2, cosine_scale=None, generator=torch.Generator().manual_seed(0)).model.eval()
@@ -149,8 +149,9 @@ def test_a_cut_between_is_computed_from_the_one_below_and_is_the_same(make_recip
     reports_of(deep)
     passes = []
     trainer = Trainer(shallow, open_dataset(shallow.data), sharing_runs=1000)
-    through = trainer.feed._cache._prefix
-    trainer.feed._cache._prefix = lambda x, start, cut: passes.append((start, cut)) or through(x, start, cut)
+    prefix = trainer.feed._prefix.cache
+    through = prefix._prefix
+    prefix._prefix = lambda x, start, cut: passes.append((start, cut)) or through(x, start, cut)
     assert numbers(trainer) == alone
     assert set(passes) == {(6, 8)}
 
@@ -174,7 +175,7 @@ def test_features_are_kept_only_where_they_stay_the_same(make_recipe, stages, tr
     recipe = make_recipe(stages=stages, **train)
     assert [why_uncached(recipe, stage) for stage in range(2)] == reasons
     epochs = {recipe.cut(i): recipe.train.stages[i].epochs for i in range(2) if reasons[i] is None}
-    assert epochs_by_cut(recipe) == epochs
+    assert epochs_by_cut(recipe, 0) == epochs
 
 
 def test_a_network_without_pretrained_weights_shares_nothing(make_recipe):
@@ -275,17 +276,20 @@ def chain_of():
     return lambda x, start, cut: x + (cut - start)
 
 
-def images_of(count=40, key="k"):
+ALL = {1: 1e9, 2: 1e9, 3: 1e9}
+
+
+def images_of(count=40, epochs=ALL):
     positions = np.arange(count) * 3
 
     def load(wanted):
         return torch.from_numpy(wanted).float().reshape(-1, 1, 1, 1).expand(-1, 2, 1, 1)
 
-    return Images(name="images", key=key, source="test", positions=positions, load=load)
+    return Images(name="images", key="k", source="test", positions=positions, load=load, epochs=epochs)
 
 
-def cache_of(epochs_of=lambda cut: 1e9, **changes):
-    return PrefixCache(chain_of(), epochs_of, **CHAIN | changes)
+def cache_of(**changes):
+    return PrefixCache(chain_of(), **CHAIN | changes)
 
 
 def test_features_are_in_the_order_of_the_positions():
@@ -296,7 +300,7 @@ def test_features_are_in_the_order_of_the_positions():
 
 
 def test_only_cuts_that_are_needed_are_written():
-    cache_of(lambda cut: {1: 1e9, 3: 1e9}.get(cut, 0)).features(images_of(), 3)
+    cache_of().features(images_of(epochs={1: 1e9, 3: 1e9}), 3)
     assert kept() == ["images after first", "images after third"]
 
 
@@ -308,16 +312,16 @@ def test_progress_is_told_in_images():
 
 def test_what_was_refused_once_is_not_tried_again():
     passes = []
-    refusing = PrefixCache(lambda x, start, cut: passes.append(cut) or x, lambda cut: 0.5, **CHAIN)
+    refusing = PrefixCache(lambda x, start, cut: passes.append(cut) or x, **CHAIN)
     for _ in range(3):
         with pytest.raises(UncachedError, match="cost more than they save"):
-            refusing.features(images_of(), 1)
+            refusing.features(images_of(epochs={1: 0.5}), 1)
     assert len(passes) == 2  # two timed passes, once
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_every_type_comes_back_as_it_was(dtype):
-    features = PrefixCache(lambda x, start, cut: (x / 7).to(dtype), lambda cut: 1e9, **CHAIN).features(images_of(), 1)
+    features = PrefixCache(lambda x, start, cut: (x / 7).to(dtype), **CHAIN).features(images_of(), 1)
     assert features.dtype is dtype
     assert torch.equal(features[:, 0, 0, 0], (torch.arange(40) * 3 / 7).to(dtype))
 

@@ -1,6 +1,8 @@
 """What is found by looking at data and weights, before anything starts."""
 
 import io
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,6 +55,17 @@ def test_the_data_is_summed_up_in_a_line(look):
     dataset, said = look(counts={"cat": 8, "dog": 4})
     assert said == "6 training images of 2 classes (4 … 2 each), 6 to validate, 32 px\n"
     assert dataset.classes == ("cat", "dog")
+
+
+def test_images_are_decoded_at_the_size_of_every_stage(look):
+    folder = Path(os.environ["THAW_CACHE"])
+    before = {path.name for path in folder.glob("images-*.npy")}
+    stage = "{name: small, unfreeze_from: head, image_size: 64}, {name: large, unfreeze_from: all, image_size: 96}"
+    dataset, said = look(f"train.stages=[{stage}]", counts={"ant": 8, "bee": 4})
+    made = {path.name for path in folder.glob("images-*.npy")} - before
+    assert sorted(name.split("-")[1] for name in made) == ["32px", "64px", "96px"]
+    assert dataset.images.shape[1] == 32
+    assert said.endswith("32 px\n")
 
 
 def test_a_terminal_shows_how_far_decoding_is(look):

@@ -32,8 +32,8 @@ def recipe_at(values: dict[str, Any]) -> Recipe:
     return parse_recipe(with_values(BASE, values))
 
 
-def test_five_presets_come_with_thaw() -> None:
-    assert preset_names() == ["augment", "ema", "full", "imbalance", "unfreezing"]
+def test_six_presets_come_with_thaw() -> None:
+    assert preset_names() == ["augment", "ema", "full", "imbalance", "progressive", "unfreezing"]
 
 
 @pytest.mark.parametrize("preset", preset_names())
@@ -95,6 +95,22 @@ def test_augment_searches_without_a_word_about_it_in_the_recipe() -> None:
         augment = recipe_at(values).train.augment
         assert augment is not None
         assert augment.moves_pixels
+
+
+@pytest.mark.parametrize("others", ["unfreezing", "full"])
+def test_growth_joins_the_others(others: str) -> None:
+    together = parse_space([others, "progressive"]).parameters
+    assert set(together) == {*parse_space(others).parameters, *parse_space("progressive").parameters}
+
+
+def test_progressive_grows_the_first_stage_and_dampens_the_last() -> None:
+    plain = recipe_at({})
+    assert {(stage.data_fraction, stage.lr_scale) for stage in plain.train.stages} == {(1.0, 1.0)}
+    for values in parse_space("progressive").corner_points():
+        first, middle, last = recipe_at(values).train.stages
+        assert 0.2 <= first.data_fraction <= 1
+        assert 0.25 <= last.lr_scale <= 1
+        assert (first.lr_scale, middle, last.data_fraction) == (1.0, plain.train.stages[1], 1.0)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import pytest
 from trainables.models.catalog import BACKBONES, first_open_block
 from trainables.problems import ConfigError
 from trainables.recipe import parse_recipe
-from trainables.train_config import Cosine, CrossEntropy, Ldam, Stage, Step, TrainConfig
+from trainables.stage_config import Cosine, Stage, Step
+from trainables.train_config import CrossEntropy, Ldam, TrainConfig
 
 HEAD = {"name": "head", "unfreeze_from": "head"}
 TAIL = {"name": "tail", "unfreeze_from": "layer4"}
@@ -96,6 +97,39 @@ def mistakes(data):
             plain([HEAD, TAIL, {**HEAD, "unfreeze_from": "all"}]),
             "train: two stages have the same name: head",
             id="one stage name twice",
+        ),
+        pytest.param(
+            plain(
+                [{**HEAD, "image_size": 40}, {**ALL, "image_size": 64}],
+                data={"image_size": 32},
+                model={"backbone": "efficientnet_lite0"},
+            ),
+            "train.stages[0].image_size: 40: efficientnet_lite0 takes multiples of 32 only",
+            id="a stage's images of a size the network does not take",
+        ),
+        pytest.param(
+            plain([{**HEAD, "data_fraction": 0}]),
+            "train.stages[0].data_fraction: 0: input should be greater than 0",
+            id="a stage without images",
+        ),
+        pytest.param(
+            plain([{**HEAD, "data_fraction": 50}]),
+            "train.stages[0].data_fraction: 50: input should be less than or equal to 1",
+            id="a share in percent",
+        ),
+        pytest.param(
+            plain([{**HEAD, "lr_scale": 0}]),
+            "train.stages[0].lr_scale: 0: input should be greater than 0",
+            id="a stage that cannot learn",
+        ),
+        pytest.param(plain(mix={}), "train.mix: needs mixup_alpha, cutmix_alpha or both", id="mixing in no way"),
+        pytest.param(
+            plain(mix={"cutmix_alpha": 1, "mixup_alpha": 1, "at": "cut"}),
+            "train.mix.at: 'cut' takes MixUp only: CutMix cuts rectangles from images; set at: input or drop cutmix_alpha",
+            id="rectangles of features",
+        ),
+        pytest.param(
+            plain(mix={"mixup": 1}), "train.mix.mixup: unknown key; did you mean 'mixup_alpha'?", id="a key of mix"
         ),
         pytest.param(
             plain([{**TAIL, "backbone_lr": 1e-4, "backbone_lr_ratio": 0.1}]),
@@ -398,3 +432,59 @@ def test_equal_mappings_are_equal_keys_whatever_their_order():
     assert first.labels == {"1": "a", "2": "0"}
     assert len({first, second}) == 1
     assert len({first, parse_recipe(plain(data={"labels": {1: "b", 2: "0"}})).data}) == 2
+
+
+# --- stages that grow -----------------------------------------------------------------------------------------------
+
+
+def test_a_stage_has_its_own_sizes_or_the_runs():
+    stages = [HEAD, {**TAIL, "image_size": 128, "batch_size": 8}, {**ALL, "image_size": 96}]
+    recipe = parse_recipe(plain(stages, data={"image_size": 64}, batch_size=20))
+    assert [recipe.image_size(i) for i in range(3)] == [64, 128, 96]
+    assert [recipe.batch_size(i) for i in range(3)] == [20, 8, 20]
+    assert recipe.image_sizes == (96, 128)
+
+
+@pytest.mark.parametrize(
+    ("rates", "head", "backbone"),
+    [
+        ({"head_lr": 0.2}, 0.1, 0.01),
+        ({"head_lr": 0.2, "backbone_lr_ratio": 0.5}, 0.1, 0.05),
+        ({"head_lr": 0.2, "backbone_lr": 0.04}, 0.1, 0.02),
+    ],
+)
+def test_both_peaks_are_scaled(rates, head, backbone):
+    stage = Stage(name="s", unfreeze_from="all", lr_scale=0.5, **rates)
+    assert (stage.peak_head_lr, stage.peak_backbone_lr) == pytest.approx((head, backbone))
+
+
+BEFORE = {"name": "before", "unfreeze_from": "last:1"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "goes_on"),
+    [
+        ({}, True),
+        ({"epochs": 3, "plateau": None}, True),
+        ({"unfreeze_from": "layer4"}, True),
+        ({"image_size": 224}, True),
+        ({"batch_size": 32}, True),
+        ({"unfreeze_from": "last:2"}, False),
+        ({"unfreeze_from": "head"}, False),
+        ({"data_fraction": 0.5}, False),
+        ({"image_size": 128}, False),
+        ({"batch_size": 64}, False),
+        ({"lr_scale": 0.5}, False),
+        ({"head_lr": 0.5}, False),
+        ({"dropout": 0.5}, False),
+    ],
+)
+def test_a_stage_goes_on_unchanged_where_nothing_tells_it_from_the_one_before(fields, goes_on):
+    recipe = parse_recipe(plain([BEFORE, {**BEFORE, "name": "after", **fields}]))
+    assert [recipe.goes_on_unchanged(i) for i in range(3)] == [False, goes_on, False]
+
+
+def test_a_schedule_that_starts_anew_is_a_change():
+    cosine = {"schedule": "cosine"}
+    recipe = parse_recipe(plain([{**BEFORE, **cosine}, {**BEFORE, "name": "after", **cosine}]))
+    assert not recipe.goes_on_unchanged(1)

@@ -117,6 +117,35 @@ RECIPES: dict[str, tuple[int, dict[str, Any]]] = {
         5,
         {"stages": [stage("head", "head", 3), stage("top", "last:1", 2)], "augment": AUGMENT | {"views": 3}},
     ),
+    "thawing on more and larger images, mixed with each other": (
+        5,
+        {
+            "stages": [
+                stage("small", "last:1", 1, data_fraction=0.4, batch_size=5),
+                stage("middle", "last:2", 2, data_fraction=0.6, image_size=64, lr_scale=0.8, head_frozen_epochs=1),
+                stage("large", "last:3", 2, batch_size=20, lr_scale=0.5),
+            ],
+            "one_cycle": {},
+            "ema": {"decay": 0.5},
+            "mix": {"mixup_alpha": 0.4, "cutmix_alpha": 1.0, "probability": 0.7},
+            "loss": {"kind": "ldam", "scale": 15},
+            "drw": {"start_epoch": 4},
+            "augment": {"rotate_degrees": 10},
+        },
+    ),
+    "freezing again on smaller images, features mixed": (
+        4,
+        {
+            "stages": [
+                stage("wide", "last:5", 1, image_size=64, data_fraction=0.4),
+                stage("same", "last:5", 1, batch_size=9, lr_scale=0.8),
+                stage("narrow", "last:1", 2, data_fraction=0.7, lr_scale=0.5),
+            ],
+            "optimizer": {"kind": "adamw"},
+            "mix": {"mixup_alpha": 1.0, "at": "cut"},
+            "balance": "sampler",
+        },
+    ),
     "stopped for collapse in its second stage": (
         6,
         {
@@ -153,7 +182,7 @@ def recipe_of(name):
 
 
 def new_trainer(recipe):
-    return Trainer(recipe, open_dataset(recipe.data))
+    return Trainer(recipe, open_dataset(recipe.data, image_sizes=recipe.image_sizes))
 
 
 def timeless(report):
@@ -287,7 +316,7 @@ from trainables.data.dataset import open_dataset
 from trainables.recipe import parse_recipe
 from trainables.trainer import Trainer
 recipe = parse_recipe(json.loads(Path("recipe.json").read_text()))
-trainer = Trainer(recipe, open_dataset(recipe.data))
+trainer = Trainer(recipe, open_dataset(recipe.data, image_sizes=recipe.image_sizes))
 for _ in trainer: pass
 torch.save(trainer.state_dict(), "state.pt")
 """
@@ -590,6 +619,11 @@ def test_a_run_that_never_owned_its_folder_writes_nothing(recipe, copied, tmp_pa
     assert not (tmp_path / "new").exists()
 
 
+def computing(recipe):
+    """The same run, which reads its images in each epoch."""
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"prefix_cache": False})})
+
+
 def failing_dataset(recipe):
     """Its images end before its labels do, as where a file was cut: training fails in the middle of an epoch."""
     dataset = open_dataset(recipe.data)
@@ -597,7 +631,7 @@ def failing_dataset(recipe):
 
 
 def test_a_failing_epoch_leaves_its_traceback_and_costs_no_other_epoch(recipe, copied, finished):
-    run = TrainingRun(recipe, copied, dataset=failing_dataset(recipe))
+    run = TrainingRun(computing(recipe), copied, dataset=failing_dataset(recipe))
     before = content_of(copied)
     with pytest.raises(IndexError, match="out of bounds"):
         next(run)
@@ -613,7 +647,7 @@ def test_a_failing_epoch_leaves_its_traceback_and_costs_no_other_epoch(recipe, c
 
 def test_a_failing_run_that_lost_its_folder_leaves_no_traceback_there(recipe, copied):
     ownership = Ownership()
-    run = TrainingRun(recipe, copied, dataset=failing_dataset(recipe), check_ownership=ownership)
+    run = TrainingRun(computing(recipe), copied, dataset=failing_dataset(recipe), check_ownership=ownership)
     ownership.checks_left = 0
     with pytest.raises(SupersededError, match="attempt 2 has taken over"):
         next(run)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from trainables.schedules import cosine_factor, drops_on_plateau, learning_rate, one_cycle_factor, warmup_factor
-from trainables.train_config import Constant, Cosine, OneCycle, ReduceOnPlateau, Step
+from trainables.stage_config import Constant, Cosine, OneCycle, ReduceOnPlateau, Step
 
 
 @pytest.mark.parametrize(

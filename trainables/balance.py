@@ -25,5 +25,6 @@ def chosen_balance(train: TrainConfig, counts: np.ndarray) -> Balance:
     corrected = train.drw is not None or train.loss.kind in {"balanced_softmax", "ldam"}
     if corrected or counts.max() < 1.5 * counts.min():
         return "none"
-    expected_in_batch = train.batch_size * counts.min() / counts.sum()
+    smallest_batch = min(stage.batch_size or train.batch_size for stage in train.stages)
+    expected_in_batch = smallest_batch * counts.min() / counts.sum()
     return "sampler" if expected_in_batch < 1 else "class_weights"

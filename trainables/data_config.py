@@ -1,4 +1,4 @@
-"""`data` of a recipe: images, labels, how they are split; and how training images are varied."""
+"""`data` of a recipe: images, labels, how they are split; and how training images are varied and mixed."""
 
 from __future__ import annotations
 
@@ -133,6 +133,10 @@ class DataConfig(Config):
     seed: int = Field(0, ge=0)
     """Seed of the split and of `long_tail`: trials of one search share it, whatever their own seed is."""
     long_tail: LongTail | None = None
+
+    def at_size(self, image_size: int) -> DataConfig:
+        """The same images and split at another size."""
+        return self if image_size == self.image_size else self.model_copy(update={"image_size": image_size})
 
     # Frozen as a config is, it may be a key; a dict is none.
     def __hash__(self) -> int:
@@ -269,3 +273,39 @@ class Augment(Config):
     def moves_pixels(self) -> bool:
         """Whether images are cropped, turned, shifted or zoomed."""
         return self.crop is not None or any((self.rotate_degrees, self.translate, self.zoom))
+
+
+# --- mixing ----------------------------------------------------------------------------------------------------------
+
+
+class Mix(Config):
+    """Training images mixed with each other, drawn for each image by itself: with which other image of its batch, and what
+    share of it stays. The loss is shared out likewise: share · loss of its own label + (1 − share) · loss of the other's.
+    """
+
+    mixup_alpha: float | None = Field(None, gt=0)
+    """MixUp (Zhang et al. 2018): the two are averaged, with a share from Beta(alpha, alpha). 0.2 mostly leaves one of them, 1
+    draws all shares alike."""
+    cutmix_alpha: float | None = Field(None, gt=0)
+    """CutMix (Yun et al. 2019): a rectangle comes from the other image, and Beta(alpha, alpha) says what share of the area
+    stays. Where both are given, each image gets one or the other, at even odds."""
+    probability: float = Field(1.0, ge=0, le=1)
+    """Share of the images that are mixed."""
+    at: Literal["input", "cut"] = "input"
+    """`cut` mixes what leaves the frozen blocks (manifold mixup, Verma et al. 2019) instead of the images: MixUp only. Frozen
+    blocks then see plain images, whose features can be kept."""
+
+    @field_validator("at")
+    @classmethod
+    def _rectangles_are_cut_from_images(cls, value: str, info: ValidationInfo) -> str:
+        if value == "cut" and info.data.get("cutmix_alpha") is not None:
+            raise ValueError(
+                "'cut' takes MixUp only: CutMix cuts rectangles from images; set at: input or drop cutmix_alpha"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _some_way_of_mixing(self) -> Mix:
+        if self.mixup_alpha is None and self.cutmix_alpha is None:
+            raise ValueError("needs mixup_alpha, cutmix_alpha or both")
+        return self

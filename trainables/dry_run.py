@@ -17,6 +17,7 @@ from trainables.models.staged import StagedModel
 from trainables.peak_memory import PeakMemory
 from trainables.prefix_cache import why_uncached
 from trainables.recipe import Recipe
+from trainables.stage_data import data_of_stage
 from trainables.trainer import Trainer, device_of
 
 _MEASURE_FOR_S = 2.0
@@ -99,7 +100,8 @@ def measure_stage(recipe: Recipe, index: int, dataset: Dataset) -> StageCost:
     Raises:
         ConfigError: if the weights cannot be had, or the recipe needs a GPU that is not there.
     """
-    stage, batch_size, seed = recipe.train.stages[index], recipe.train.batch_size, recipe.train.seed
+    stage, batch_size, seed = recipe.train.stages[index], recipe.batch_size(index), recipe.train.seed
+    dataset = data_of_stage(recipe, dataset, index)
     alone = _alone(recipe, index)
     one_batch = sample(dataset, batch_size, seed=seed)
     trainer = Trainer(_computing(alone), one_batch)
@@ -130,10 +132,12 @@ def measure_stage(recipe: Recipe, index: int, dataset: Dataset) -> StageCost:
 
 def _alone(recipe: Recipe, index: int) -> Recipe:
     """The stage by itself, for as many epochs as are asked of it; the head trains in all of them."""
-    stage = recipe.train.stages[index].model_copy(update={"epochs": 2, "plateau": None, "head_frozen_epochs": 0})
+    alone = {"epochs": 2, "plateau": None, "head_frozen_epochs": 0, "image_size": None, "data_fraction": 1.0}
+    stage = recipe.train.stages[index].model_copy(update=alone)
     # No flag stops it: a loss that is no number is something to report.
     changes = {"stages": (stage,), "early_stop": None, "stop_on": (), "prefix_cache": not why_uncached(recipe, index)}
-    return recipe.model_copy(update={"train": recipe.train.model_copy(update=changes)})
+    train, data = recipe.train.model_copy(update=changes), recipe.data.at_size(recipe.image_size(index))
+    return recipe.model_copy(update={"train": train, "data": data})
 
 
 def _computing(recipe: Recipe) -> Recipe:

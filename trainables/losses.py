@@ -1,6 +1,7 @@
 """Losses for imbalanced classes, all on logits, and the class weights and margins they take from the class counts.
 
-A weighted mean divides by the batch's sum of weights, as `torch.nn.functional.cross_entropy` does.
+A weighted mean divides by the batch's sum of weights, as `torch.nn.functional.cross_entropy` does. A `reduction` of `none`
+gives, as there, each image's loss times the weight of its class instead.
 """
 
 from __future__ import annotations
@@ -8,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.train_config import BalancedSoftmax, CrossEntropy, Drw, Focal, Ldam
+
+Reduction = Literal["mean", "none"]
 
 # --- from class counts ----------------------------------------------------------------------------------------------
 
@@ -86,7 +89,12 @@ def _summing_to_c(weights: Tensor) -> Tensor:
 
 
 def cross_entropy(
-    logits: Tensor, labels: Tensor, *, weight: Tensor | None = None, label_smoothing: float = 0.0
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
 ) -> Tensor:
     """Cross-entropy.
 
@@ -96,12 +104,14 @@ def cross_entropy(
         weight: [c] class weights.
         label_smoothing: share of the target that is spread over all classes (Szegedy et al. 2016).
     Returns:
-        [] weighted mean.
+        [] weighted mean, or [b].
     """
-    return F.cross_entropy(logits, labels, weight, label_smoothing=label_smoothing)
+    return F.cross_entropy(logits, labels, weight, label_smoothing=label_smoothing, reduction=reduction)
 
 
-def focal(logits: Tensor, labels: Tensor, *, gamma: float, weight: Tensor | None = None) -> Tensor:
+def focal(
+    logits: Tensor, labels: Tensor, *, gamma: float, weight: Tensor | None = None, reduction: Reduction = "mean"
+) -> Tensor:
     """Focal loss (Lin et al. 2017): an image's cross-entropy times (1 − p_y)^gamma.
 
     Args:
@@ -110,19 +120,27 @@ def focal(logits: Tensor, labels: Tensor, *, gamma: float, weight: Tensor | None
         gamma: 0 is cross-entropy.
         weight: [c] class weights.
     Returns:
-        [] weighted mean.
+        [] weighted mean, or [b].
     """
     log_p = logits.log_softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
     # clamp: for gamma < 1 the power's slope is infinite at 0, where the gradient would become inf · 0 = NaN.
     missing = (-torch.expm1(log_p)).clamp_min(torch.finfo(logits.dtype).tiny)
     losses = -(missing**gamma) * log_p
-    if weight is None:
-        return losses.mean()
-    return (weight[labels] * losses).sum() / weight[labels].sum()
+    if weight is not None:
+        losses = weight[labels] * losses
+    if reduction == "none":
+        return losses
+    return losses.mean() if weight is None else losses.sum() / weight[labels].sum()
 
 
 def balanced_softmax(
-    logits: Tensor, labels: Tensor, *, log_prior: Tensor, tau: float, weight: Tensor | None = None
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    log_prior: Tensor,
+    tau: float,
+    weight: Tensor | None = None,
+    reduction: Reduction = "mean",
 ) -> Tensor:
     """Cross-entropy of logits + tau · log prior (Ren et al. 2020; Menon et al. 2021, eq. 10).
 
@@ -133,12 +151,19 @@ def balanced_softmax(
         tau: 0 is cross-entropy, 1 balanced softmax.
         weight: [c] class weights.
     Returns:
-        [] weighted mean.
+        [] weighted mean, or [b].
     """
-    return F.cross_entropy(logits + tau * log_prior, labels, weight)
+    return F.cross_entropy(logits + tau * log_prior, labels, weight, reduction=reduction)
 
 
-def ldam(logits: Tensor, labels: Tensor, *, margins_in_logits: Tensor, weight: Tensor | None = None) -> Tensor:
+def ldam(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    margins_in_logits: Tensor,
+    weight: Tensor | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
     """Cross-entropy after the true class's logit was lowered by its margin (Cao et al. 2019, eq. 12).
 
     Args:
@@ -147,10 +172,10 @@ def ldam(logits: Tensor, labels: Tensor, *, margins_in_logits: Tensor, weight: T
         margins_in_logits: [c] scale · margin.
         weight: [c] class weights.
     Returns:
-        [] weighted mean.
+        [] weighted mean, or [b].
     """
     lowered = logits - F.one_hot(labels, logits.shape[1]) * margins_in_logits
-    return F.cross_entropy(lowered, labels, weight)
+    return F.cross_entropy(lowered, labels, weight, reduction=reduction)
 
 
 # --- of a run -------------------------------------------------------------------------------------------------------
@@ -159,7 +184,9 @@ def ldam(logits: Tensor, labels: Tensor, *, margins_in_logits: Tensor, weight: T
 class LossFunction(Protocol):
     """One of the above with all but the weights filled in."""
 
-    def __call__(self, logits: Tensor, labels: Tensor, *, weight: Tensor | None) -> Tensor: ...
+    def __call__(
+        self, logits: Tensor, labels: Tensor, *, weight: Tensor | None, reduction: Reduction = "mean"
+    ) -> Tensor: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +210,23 @@ class ClassificationLoss:
             [] weighted mean.
         """
         return self.function(logits.float(), labels, weight=self.weights(reweighted=reweighted))
+
+    def of_mixed(self, logits: Tensor, labels: Tensor, others: Tensor, share: Tensor, *, reweighted: bool) -> Tensor:
+        """Loss of a batch of mixed images: as if each were two, one of each label, that weigh as much as their shares.
+
+        Args:
+            logits: [b, c].
+            labels, others: [b] classes of each image and of the one it is mixed with.
+            share: [b] how much of each image is its own.
+        Returns:
+            [] mean weighted by shares and classes; with shares of 1 the loss of the plain batch.
+        """
+        weight, logits = self.weights(reweighted=reweighted), logits.float()
+        total = weights = torch.zeros((), device=logits.device)
+        for of_class, part in ((labels, share), (others, 1 - share)):
+            total = total + (part * self.function(logits, of_class, weight=weight, reduction="none")).sum()
+            weights = weights + (part if weight is None else part * weight[of_class]).sum()
+        return total / weights
 
     def weights(self, *, reweighted: bool) -> Tensor | None:
         """[c] in force; None: all classes weigh alike."""

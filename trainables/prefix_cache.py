@@ -12,7 +12,7 @@ import functools
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,28 +53,38 @@ def worth_caching(*, epochs: float, compute_s: float, gather_s: float, write_s: 
     return compute_s + write_s + epochs * gather_s < epochs * compute_s
 
 
-def why_uncached(recipe: Recipe, stage: int) -> str | None:
-    """Why the features of a stage's frozen prefix cannot or shall not be shared; None where they can."""
-    cut, blocks = recipe.cut(stage), recipe.blocks
+def why_uncached(recipe: Recipe, stage: int, *, trains: bool = True) -> str | None:
+    """Why the features of a stage's frozen prefix cannot or shall not be shared; None where they can.
+
+    Args:
+        trains: of the training images; else of those that judge.
+    """
+    train, cut, blocks = recipe.train, recipe.cut(stage), recipe.blocks
     if cut == 0:
         return "nothing is frozen"
-    if not recipe.train.prefix_cache:
+    if not train.prefix_cache:
         return "train.prefix_cache is off"
     if any(recipe.cut(before) < cut for before in range(stage)):
         return f"blocks before {blocks[cut] if cut < len(blocks) else HEAD} have been trained in an earlier stage"
     if recipe.model.weights == "none":
         return "the network starts at random, in each run from other weights"
-    if recipe.train.augment and recipe.train.augment.views is None:
+    if trains and train.augment and train.augment.views is None:
         return "training images are new in each epoch; train.augment.views gives them a number of versions"
+    if trains and train.mixes_images:
+        return "training images are mixed anew in each epoch; train.mix.at: cut mixes what leaves the frozen blocks instead"
     return None
 
 
-def epochs_by_cut(recipe: Recipe) -> Counter[int]:
-    """Cut -> epochs of one run that can take its features from a cache."""
+def epochs_by_cut(recipe: Recipe, stage: int, *, trains: bool = True) -> Counter[int]:
+    """Cut -> epochs of one run that can take its features from a cache, of the very images that a stage has."""
+
+    def images_of(i: int) -> tuple[int, float]:
+        return recipe.image_size(i), recipe.train.stages[i].data_fraction if trains else 1.0
+
     epochs: Counter[int] = Counter()
-    for i, stage in enumerate(recipe.train.stages):
-        if why_uncached(recipe, i) is None:
-            epochs[recipe.cut(i)] += stage.epochs
+    for i, other in enumerate(recipe.train.stages):
+        if images_of(i) == images_of(stage) and why_uncached(recipe, i, trains=trains) is None:
+            epochs[recipe.cut(i)] += other.epochs
     return epochs
 
 
@@ -92,6 +102,8 @@ class Images:
     """[n] ascending."""
     load: Callable[[np.ndarray], Tensor]
     """Positions [b] -> images as the network takes them."""
+    epochs: Mapping[int, float]
+    """Cut -> epochs, over all runs, that will read its features."""
 
 
 class PrefixCache:
@@ -100,7 +112,6 @@ class PrefixCache:
     def __init__(
         self,
         prefix: Callable[[Tensor, int, int], Tensor],
-        epochs_of: Callable[[int], float],
         *,
         blocks: Sequence[str],
         rounded_to: torch.dtype | None,
@@ -109,12 +120,11 @@ class PrefixCache:
         """
         Args:
             prefix: `prefix(x, start, cut)` takes what enters block `start`, [b, …], to what enters block `cut`.
-            epochs_of: cut -> epochs, over all runs, that will read its features.
             blocks: their names.
             rounded_to: type in which features are kept; None: their own.
             progress: told how far a build is.
         """
-        self._prefix, self._epochs_of, self._progress = prefix, epochs_of, progress
+        self._prefix, self._progress = prefix, progress
         self._blocks, self._rounded_to = blocks, rounded_to
         self._refused: dict[tuple[str, int], str] = {}
         self.spent_s = 0.0
@@ -152,7 +162,7 @@ class PrefixCache:
 
     def _missing(self, images: Images, cut: int) -> list[int]:
         """This cut and those on the way to it that will be needed, as far as nobody has computed them; ascending."""
-        return [c for c in range(1, cut + 1) if self._epochs_of(c) and load_features(_array(images, c)) is None]
+        return [c for c in range(1, cut + 1) if images.epochs.get(c) and load_features(_array(images, c)) is None]
 
     def _build(self, images: Images, cut: int) -> None:
         missing = self._missing(images, cut)
@@ -166,7 +176,7 @@ class PrefixCache:
             part = slice(first, first + PREFIX_BATCH)
             return images.load(images.positions[part]) if below is None else below[part]
 
-        sizes = self._worth_it(entering(0), start, missing, count=count)
+        sizes = self._worth_it(images, entering(0), start, missing)
         if cut not in sizes:
             raise self._refusal(images, cut, "they would cost more than they save")
         arrays = {c: _array(images, c) for c in sizes}
@@ -189,7 +199,7 @@ class PrefixCache:
             start = cut
             yield cut, x
 
-    def _worth_it(self, chunk: Tensor, start: int, cuts: Sequence[int], *, count: int) -> dict[int, int]:
+    def _worth_it(self, images: Images, chunk: Tensor, start: int, cuts: Sequence[int]) -> dict[int, int]:
         """Those of some ascending cuts that are worth caching, with the bytes an image takes; judged by a chunk's time."""
         worth: dict[int, int] = {}
         for _ in range(2):  # the first pass pays for what torch prepares
@@ -198,8 +208,8 @@ class PrefixCache:
                 compute_s = (time.perf_counter() - began) / len(chunk)
                 size = features[0].numel() * (self._rounded_to or features.dtype).itemsize
                 disk = _disk_bytes_per_s(cache.cache_folder())
-                memory = _MEMORY_BYTES_PER_S if size * count < _memory_bytes() / 4 else disk
-                epochs = self._epochs_of(cut)
+                memory = _MEMORY_BYTES_PER_S if size * len(images.positions) < _memory_bytes() / 4 else disk
+                epochs = images.epochs[cut]
                 if worth_caching(epochs=epochs, compute_s=compute_s, gather_s=size / memory, write_s=size / disk):
                     worth[cut] = size
         return worth

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, ValidationError, WithJsonSchema, model_validator
@@ -18,7 +18,8 @@ from trainables.models.catalog import (
     is_custom,
 )
 from trainables.problems import Config, ConfigError, Problem, problems_of
-from trainables.train_config import Stage, TrainConfig
+from trainables.stage_config import Stage
+from trainables.train_config import TrainConfig
 
 C = TypeVar("C", bound=Config)
 
@@ -63,6 +64,33 @@ class Recipe(Config):
         """Position of the first block that trains in a stage; the number of blocks where only the head does."""
         return first_open_block(self.train.stages[stage].unfreeze_from, self.blocks)
 
+    def image_size(self, stage: int) -> int:
+        """Side of the images the network sees in a stage, in pixels."""
+        return self.train.stages[stage].image_size or self.data.image_size
+
+    @property
+    def image_sizes(self) -> tuple[int, ...]:
+        """Sides of the images that the run needs beside those of `data.image_size`, ascending."""
+        return tuple(
+            sorted({stage.image_size for stage in self.train.stages if stage.image_size} - {self.data.image_size})
+        )
+
+    def batch_size(self, stage: int) -> int:
+        """Images a step in a stage, before accumulation."""
+        return self.train.stages[stage].batch_size or self.train.batch_size
+
+    def goes_on_unchanged(self, stage: int) -> bool:
+        """Whether a stage trains the same blocks on the same images in the same way as the one before it."""
+        if not 0 < stage < len(self.train.stages) or self.train.stages[stage].schedule.kind != "constant":
+            return False  # a schedule that starts anew is change enough
+        return self._as_it_trains(stage) == self._as_it_trains(stage - 1)
+
+    def _as_it_trains(self, stage: int) -> Stage:
+        """A stage without its name and its end, and with what its fields come to."""
+        same = {"name": "", "epochs": 1, "plateau": None}
+        resolved = {"image_size": self.image_size(stage), "batch_size": self.batch_size(stage)}
+        return self.train.stages[stage].model_copy(update={**same, **resolved, "unfreeze_from": str(self.cut(stage))})
+
     def head_frozen_epochs(self, stage: int) -> int:
         """First epochs of a stage in which the head rests: given, or 3 where blocks first open under a trained head."""
         given = self.train.stages[stage].head_frozen_epochs
@@ -88,6 +116,20 @@ def parse_recipe(data: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
+def idle_stages(recipes: Sequence[Recipe]) -> list[Problem]:
+    """A problem for each stage that goes on unchanged in every one of some recipes.
+
+    Not part of `parse_recipe`: where depths are searched, two stages may well come out alike in a single trial.
+    """
+    stages = recipes[0].train.stages if recipes else ()
+    message = "trains what {!r} before it trains, in the same way; open or freeze blocks, change a value, or make it one stage"
+    return [
+        Problem(("train", "stages", i), f"stage {stage.name!r} {message.format(stages[i - 1].name)}")
+        for i, stage in enumerate(stages)
+        if all(recipe.goes_on_unchanged(i) for recipe in recipes)
+    ]
+
+
 def _across_sections(data: object) -> list[Problem]:
     """Rules between model, data and training that no single config can know, for the parts that are valid by themselves."""
     sections = data if isinstance(data, Mapping) else {}
@@ -102,6 +144,8 @@ def _across_sections(data: object) -> list[Problem]:
         blocks = info.blocks
         for i, stage in _valid_stages(sections.get("train")):
             place = ("train", "stages", i)
+            if stage.image_size and (message := _unfit_size(model.backbone, info, stage.image_size)):
+                problems.append(Problem((*place, "image_size"), message))
             try:
                 cut = first_open_block(stage.unfreeze_from, blocks)
             except ValueError as error:
@@ -129,11 +173,16 @@ def _unfit_images(backbone: str, info: BackboneInfo, data: DataConfig) -> Iterat
         yield Problem(("model", "backbone"), message)
     elif info.channels != 3:
         yield Problem(("model", "backbone"), f"{backbone} takes {info.channels} channels, and images are given with 3")
-    elif info.only_size and data.image_size != info.only_size:
-        yield Problem(("data", "image_size"), f"{data.image_size}: {backbone} takes {info.only_size} only")
-    elif data.image_size % info.size_multiple:
-        message = f"{data.image_size}: {backbone} takes multiples of {info.size_multiple} only"
-        yield Problem(("data", "image_size"), message)
+    elif unfit := _unfit_size(backbone, info, data.image_size):
+        yield Problem(("data", "image_size"), unfit)
+
+
+def _unfit_size(backbone: str, info: BackboneInfo, size: int) -> str | None:
+    if info.only_size and size != info.only_size:
+        return f"{size}: {backbone} takes {info.only_size} only"
+    if size % info.size_multiple:
+        return f"{size}: {backbone} takes multiples of {info.size_multiple} only"
+    return None
 
 
 def _valid_stages(train: object) -> Iterator[tuple[int, Stage]]:

@@ -54,7 +54,7 @@ class TrainingRun:
         self.folder = folder
         self._check_ownership = check_ownership
         self._checkpoints = CheckpointFolder(folder.checkpoints)
-        dataset = dataset or open_dataset(recipe.data)
+        dataset = dataset or open_dataset(recipe.data, image_sizes=recipe.image_sizes)
         self.trainer = Trainer(recipe, dataset, sharing_runs=sharing_runs, progress=progress)
         self.reports: list[dict[str, Any]] = []
         """Of all epochs done so far, as on disk."""

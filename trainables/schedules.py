@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from trainables.train_config import Constant, Cosine, OneCycle, ReduceOnPlateau, Step
+from trainables.stage_config import Constant, Cosine, OneCycle, ReduceOnPlateau, Step
 
 Schedule = Constant | Cosine | Step | ReduceOnPlateau
 

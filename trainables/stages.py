@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from trainables.recipe import Recipe
 from trainables.schedules import learning_rate, one_cycle_factor
-from trainables.train_config import Plateau
+from trainables.stage_config import Plateau
 
 
 def is_plateau(losses: Sequence[float], *, patience: int, threshold: float) -> bool:
@@ -124,7 +124,7 @@ def plan_epoch(recipe: Recipe, position: Position) -> EpochPlan:
     stage, cut = train.stages[position.stage], recipe.cut(position.stage)
     rest, done = recipe.head_frozen_epochs(position.stage), position.epoch_in_stage
     planned = planned_epochs(recipe, position)
-    head_lr, backbone_lr = stage.head_lr, stage.peak_backbone_lr
+    head_lr, backbone_lr = stage.peak_head_lr, stage.peak_backbone_lr
     if train.one_cycle:
         factor = one_cycle_factor((planned + 0.5) / train.max_epochs, train.one_cycle)  # in the middle of the epoch
         head_lr, backbone_lr = head_lr * factor, backbone_lr * factor

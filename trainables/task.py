@@ -9,6 +9,7 @@ from torch import Tensor
 
 from trainables.balance import chosen_balance
 from trainables.data.dataset import Dataset
+from trainables.data.mixing import Mixing
 from trainables.losses import build_loss
 from trainables.metrics import Evaluation, evaluate
 from trainables.prior import learned_prior
@@ -21,6 +22,8 @@ class Classification:
 
     def __init__(self, recipe: Recipe, dataset: Dataset, *, device: torch.device):
         train = recipe.train
+        # Of all training images, also in a stage that sees a part of them: each class gives the same share of its own to it, so
+        # that priors stay, and margins and weights that moved from stage to stage would be another loss in each.
         self._config, self._counts = train.loss, dataset.train_counts
         balance = chosen_balance(train, self._counts)
         self.balanced = balance == "sampler"
@@ -36,15 +39,18 @@ class Classification:
             device=device,
         )
 
-    def loss(self, logits: Tensor, labels: Tensor, *, reweighted: bool) -> Tensor:
+    def loss(self, logits: Tensor, labels: Tensor, *, reweighted: bool, mixing: Mixing | None = None) -> Tensor:
         """[] what training minimises.
 
         Args:
             logits: [b, c].
             labels: [b].
             reweighted: whether DRW's class weights are in force.
+            mixing: what was done to the images; None: nothing.
         """
-        return self._loss(logits, labels, reweighted=reweighted)
+        if mixing is None:
+            return self._loss(logits, labels, reweighted=reweighted)
+        return self._loss.of_mixed(logits, labels, labels[mixing.partners], mixing.share, reweighted=reweighted)
 
     def judge(self, logits: Tensor, labels: Tensor, *, reweighted: bool) -> tuple[float, Evaluation]:
         """Plain cross-entropy, which no loss, margin or weight moves; and all other metrics.

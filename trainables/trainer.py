@@ -128,7 +128,7 @@ class Trainer:
     # --- an epoch ---------------------------------------------------------------------------------------------------
 
     def _train_epoch(self, *, reweighted: bool) -> float:
-        """Trains on every image of the training split once (or as often as balanced sampling draws it).
+        """Trains on every training image of the stage once (or as often as balanced sampling draws it).
 
         Returns:
             Mean training loss.
@@ -137,11 +137,11 @@ class Trainer:
         torch.manual_seed(derived_seed(self.recipe.train.seed, "dropout", epoch))
         total, images = torch.zeros((), device=self.device), 0
         for step in self.feed.steps(epoch, stage=self.position.stage):
-            images_in_step = sum(len(labels) for _, labels in step)
-            for features, labels in step:
+            images_in_step = sum(len(batch.labels) for batch in step)
+            for features, labels, mixing in step:
                 with autocast(self.device, self.recipe.train):
                     logits = active.tail(features)
-                loss = self._task.loss(logits, labels, reweighted=reweighted)
+                loss = self._task.loss(logits, labels, reweighted=reweighted, mixing=mixing)
                 active.backward(loss * (len(labels) / images_in_step))
                 total += loss.detach() * len(labels)
             active.step()
@@ -154,7 +154,7 @@ class Trainer:
         self.model.eval()
         judged = self._active.judged.eval()
         outputs, targets = [], []
-        for features, labels in self.feed.validation(stage=self.position.stage):
+        for features, labels, _ in self.feed.validation(stage=self.position.stage):
             with autocast(self.device, self.recipe.train):
                 outputs.append(judged(features))
             targets.append(labels)
@@ -167,6 +167,7 @@ class Trainer:
         metrics = {**evaluation.metrics, "val_loss": val_loss}
         score = score_of(metrics, self.recipe.train.metric)
         self._active.keep_if_best(score)
+        # Over all stages, also where their image sizes differ: each score is that of a network at the size it is to be used at.
         if self.recipe.train.metric.better(score, self.best_score):
             self.best_score, self.best_epoch = score, self.position.epoch
         flags = self._watch(plan, train_loss, metrics, score)
@@ -193,7 +194,7 @@ class Trainer:
             val_s=times["val_s"],
             cache_s=times["cache_s"],
             uncached=self.feed.uncached,
-            images_per_s=len(self.dataset.train) / times["train_s"],
+            images_per_s=len(self.feed.data(self.position.stage).train) / times["train_s"],
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             stage_over=self.finished or stage_is_over(self.recipe, self.position),
             finished=self.finished,

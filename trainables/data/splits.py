@@ -1,4 +1,4 @@
-"""Who trains and who judges: stratified splits and long-tailed training sets. Pure functions of labels and seeds."""
+"""Who trains and who judges: stratified splits, long-tailed training sets and parts of them. Pure functions of labels and seeds."""
 
 from __future__ import annotations
 
@@ -119,6 +119,22 @@ def long_tailed(
             f"{listed(empty)}; it takes at least {least} images there, or an imbalance of at most {largest}"
         )
     orders = _shuffled_by_class(labels[train], len(classes), seed, "long_tail")
+    return np.sort(train[np.concatenate([order[:n] for order, n in zip(orders, wanted, strict=True)])])
+
+
+def fraction_of(train: np.ndarray, labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """A share of each class, rounded up: no class is left out, and a smaller share is part of a larger one.
+
+    Args:
+        train: [k] positions of training images, ascending.
+        labels: [n] of all images.
+        fraction: in (0, 1]; 1 gives `train`.
+    Returns:
+        [l] positions, ascending.
+    """
+    orders = _shuffled_by_class(labels[train], int(labels[train].max()) + 1, seed, "fraction")
+    # The small subtrahend: 0.07 · 100 is 7.000000000000001 in floating point, and means 7.
+    wanted = [math.ceil(fraction * len(order) - 1e-9) for order in orders]
     return np.sort(train[np.concatenate([order[:n] for order, n in zip(orders, wanted, strict=True)])])
 
 
