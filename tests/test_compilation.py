@@ -5,6 +5,7 @@ import torch
 
 from trainables.compilation import check_compiler, compile_anew
 from trainables.data.dataset import open_dataset
+from trainables.models.staged import Head
 from trainables.problems import ConfigError
 from trainables.trainer import Trainer
 
@@ -112,14 +113,20 @@ def test_inductor_computes_what_torch_computes_and_a_resumed_run_goes_on_exactly
         assert [(report.train_loss, report.metrics["val_loss"]) for report in resumed] == reports[done:]
 
 
-def test_a_module_compiled_again_stays_the_same_module(uncompiled_by):
-    uncompiled_by("eager")
-    module = torch.nn.Linear(2, 2)
-    compile_anew(module)
-    first = module._compiled_call_impl
-    compile_anew(module)
-    assert module._compiled_call_impl is not first
-    assert list(module.state_dict()) == ["weight", "bias"]
+def test_a_module_compiled_again_forgets_its_graphs_and_stays_the_same_module(uncompiled_by):
+    graphs = []
+
+    def counting(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    uncompiled_by(counting)
+    module = Head(torch.nn.Identity(), torch.nn.Linear(2, 2))
+    for times in (1, 2):
+        compile_anew(module)
+        module(torch.zeros(1, 2)), module(torch.ones(1, 2))
+        assert len(graphs) == times
+    assert list(module.state_dict()) == ["last.weight", "last.bias"]
 
 
 def test_a_machine_without_a_compiler_is_told_before_training(trainer_of):

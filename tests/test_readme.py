@@ -11,6 +11,8 @@ from search.cli import app
 from search.load import load_search
 from search.source import read_source
 from trainables.data_config import DataConfig
+from trainables.models.backbones import check_model
+from trainables.recipe import ModelConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,6 +31,12 @@ def test_the_data_section_it_shows_is_valid():
     data = DataConfig.model_validate(yaml.safe_load(shown)["data"])
     assert data.columns.named() == {"path": "file", "label": "density", "group": "patient"}
     assert data.labels == {"1": "AB", "2": "AB", "3": "CD", "4": "CD", "5": None}
+
+
+def test_the_backbone_it_shows_is_one(own_module):
+    (shown,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    module = own_module(shown.replace('weights="DEFAULT"', "weights=None"))
+    check_model(ModelConfig(backbone=f"{module}:shufflenet"), image_size=64)
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda file: file.stem)

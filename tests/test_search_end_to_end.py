@@ -13,7 +13,7 @@ from pathlib import Path
 import optuna
 import pytest
 import yaml
-from conftest import RECIPE
+from conftest import RECIPE, TINY_NETWORK
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
@@ -227,6 +227,21 @@ def test_a_second_driver_is_refused_while_the_first_runs(tmp_path):
         driver.wait(timeout=60)
     assert thaw("resume", "small", folder=tmp_path).returncode == 0
     assert_whole(layout)
+
+
+def test_workers_find_a_backbone_of_the_users_where_the_search_was_started(tmp_path):
+    config = copy.deepcopy(RECIPE)
+    (tmp_path / "my_networks.py").write_text(TINY_NETWORK)
+    config["model"] = {"backbone": "my_networks:tiny"}
+    config["space"] = {"train.stages[0].head_lr": {"log": [0.01, 0.1]}}
+    config["search"] = {"trials": 2, "scheduler": {"kind": "none"}}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(config))
+    done = thaw("search", "small.yaml", folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    layout = RunLayout(tmp_path / "runs" / "small")
+    assert [read_record(folder).status for folder in layout.all_trials()] == ["finished"] * 2
+    again = thaw("train", "runs/small/best.yaml", folder=tmp_path)
+    assert "the same" in again.stdout, again.stdout + again.stderr
 
 
 def test_trials_that_stop_for_a_flag_are_told_as_pruned_with_their_curve(tmp_path):

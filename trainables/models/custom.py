@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
+import trainables.models.vision  # noqa: F401  users' modules import torchvision, which may need its declarations
 from trainables.models.backbone import Backbone
 from trainables.models.catalog import HEAD, BackboneInfo
 from trainables.models.staged import GlobalAverage

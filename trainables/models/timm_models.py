@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import lru_cache
+from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
 
@@ -155,11 +156,9 @@ def _check_name(name: str) -> None:
 
 def _timm() -> ModuleType:
     try:
-        import timm
+        return import_module("timm")
     except ImportError:
         _refuse("backbone", "models of timm need it installed: pip install thaw-search[timm]")
-    module: ModuleType = timm
-    return module
 
 
 def _refuse(key: str, message: str) -> NoReturn:
