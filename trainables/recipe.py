@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from trainables.data_config import DataConfig
 from trainables.models.catalog import BACKBONES, first_open_block
 from trainables.problems import Config, ConfigError, Problem, problems_of
+from trainables.task_rules import task_problems, with_defaults_of_task
 from trainables.train_config import Stage, TrainConfig
 
 C = TypeVar("C", bound=Config)
@@ -61,6 +62,8 @@ def parse_recipe(data: Mapping[str, Any]) -> Recipe:
         ConfigError: with every mistake found.
     """
     problems: list[Problem] = []
+    if isinstance(data, Mapping):
+        data = with_defaults_of_task(data)
     try:
         recipe = Recipe.model_validate(data)
     except ValidationError as error:
@@ -73,7 +76,7 @@ def parse_recipe(data: Mapping[str, Any]) -> Recipe:
 def _across_sections(data: object) -> list[Problem]:
     """Rules between model, data and training that no single config can know, for the parts that are valid by themselves."""
     sections = data if isinstance(data, Mapping) else {}
-    problems: list[Problem] = []
+    problems = task_problems(sections)
     if model := _valid(ModelConfig, sections.get("model")):
         blocks, multiple = BACKBONES[model.backbone]
         for i, stage in _valid_stages(sections.get("train")):
