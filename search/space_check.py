@@ -14,6 +14,7 @@ from trainables.problems import ConfigError, Problem, dotted
 _NOT_SEARCHABLE = {
     "train.metric": "trials would be compared by different metrics",
     "data.source": "trials would be compared on different data",
+    "data.task": "trials would be compared by different metrics",
     "data.path": "trials would be compared on different data",
     "data.columns": "trials would be compared on different data",
     "data.images": "trials would be compared on different data",

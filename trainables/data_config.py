@@ -99,8 +99,8 @@ class DataConfig(Config):
     fold: int | None = Field(None, ge=0)
     """The fold that judges, counted from 0; null: the first."""
     validation: float | None = Field(None, gt=0, lt=1)
-    """Share of each class (in regression: of each tenth of the targets) that is set aside to judge the run; 0.2 where neither `folds` nor `columns.split` is given. Where
-    groups stay together, as near to it as whole groups come."""
+    """Share of each class (in regression: of each tenth of the images by their number) that is set aside to judge the run; 0.2
+    where neither `folds` nor `columns.split` is given. Where groups stay together, as near to it as whole groups come."""
     seed: int = Field(0, ge=0)
     """Seed of the split and of `long_tail`: trials of one search share it, whatever their own seed is."""
     long_tail: LongTail | None = None
@@ -115,7 +115,9 @@ class DataConfig(Config):
     @classmethod
     def _numbers_come_from_tables(cls, value: Task, info: ValidationInfo) -> Task:
         if value == "regression" and info.data.get("source") not in {None, "table"}:
-            raise ValueError(f"'regression' takes source 'table' with its column of numbers; {info.data['source']!r} has classes")
+            raise ValueError(
+                f"'regression' takes source 'table' with its column of numbers; {info.data['source']!r} has classes"
+            )
         return value
 
     @field_validator("labels", "long_tail")

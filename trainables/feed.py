@@ -17,7 +17,7 @@ from trainables.precision import autocast
 from trainables.recipe import Recipe
 
 Batch = tuple[Tensor, Tensor]
-"""What the prefix makes of b images, a feature map [b, c, h, w] or pooled [b, f]; and their labels [b]."""
+"""What the prefix makes of b images, a feature map [b, c, h, w] or pooled [b, f]; and their labels or targets [b]."""
 
 PREFIX_BATCH = 32
 """Images that go through a frozen prefix together, whatever the batch size: on CPU, what comes out for an image then has the same
@@ -63,7 +63,7 @@ class Feed:
 
     def _batches(self, order: np.ndarray, versions: np.ndarray | None, *, cut: int) -> Iterator[Batch]:
         sizes = [len(batch) for batch in split_batches(order, self._recipe.train.batch_size)]
-        labels = torch.split(torch.from_numpy(self._dataset.labels[order]).to(self._device), sizes)
+        labels = torch.split(torch.from_numpy(self._dataset.truth[order]).to(self._device), sizes)
         ready = torch.empty(0)
         ends = np.cumsum(sizes)
         done = 0

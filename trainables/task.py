@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Protocol
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,7 +16,42 @@ from trainables.losses import build_loss
 from trainables.metrics import Evaluation, evaluate
 from trainables.prior import learned_prior
 from trainables.recipe import Recipe
+from trainables.regression import Regression
+from trainables.regression_config import Huber, Mse
 from trainables.train_config import Ldam
+
+
+class Task(Protocol):
+    """What a trainer asks of the task it trains for."""
+
+    @property
+    def outputs(self) -> int:
+        """Of the network, for each image."""
+
+    @property
+    def cosine_scale(self) -> float | None:
+        """Of the last layer; None: it is linear."""
+
+    @property
+    def balanced(self) -> bool:
+        """Whether each class is to be drawn equally often."""
+
+    @property
+    def constants(self) -> Mapping[str, float]:
+        """What was learned from the training split beside the weights, and turns outputs into predictions."""
+
+    def loss(self, outputs: Tensor, truth: Tensor, /, *, reweighted: bool) -> Tensor:
+        """[] what training minimises."""
+
+    def judge(self, outputs: Tensor, truth: Tensor, /, *, reweighted: bool) -> tuple[float, Evaluation]:
+        """The validation loss, which no training loss moves; and all other metrics."""
+
+
+def task_of(recipe: Recipe, dataset: Dataset, *, device: torch.device) -> Task:
+    """The task that a recipe names."""
+    if recipe.data.task == "regression":
+        return Regression(recipe, dataset)
+    return Classification(recipe, dataset, device=device)
 
 
 class Classification:
@@ -21,6 +59,7 @@ class Classification:
 
     def __init__(self, recipe: Recipe, dataset: Dataset, *, device: torch.device):
         train = recipe.train
+        assert not isinstance(train.loss, Huber | Mse)
         self._config, self._counts = train.loss, dataset.train_counts
         balance = chosen_balance(train, self._counts)
         self.balanced = balance == "sampler"
@@ -35,6 +74,11 @@ class Classification:
             class_weights=balance == "class_weights",
             device=device,
         )
+
+    @property
+    def constants(self) -> Mapping[str, float]:
+        """None: the most probable class is predicted."""
+        return {}
 
     def loss(self, logits: Tensor, labels: Tensor, *, reweighted: bool) -> Tensor:
         """[] what training minimises.

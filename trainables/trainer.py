@@ -24,12 +24,12 @@ from trainables.problems import ConfigError, Problem
 from trainables.recipe import Recipe
 from trainables.report import EpochReport
 from trainables.stages import EpochPlan, Position, has_settled, plan_epoch, stage_is_over
-from trainables.task import Classification
+from trainables.task import task_of
 
 State = dict[str, Any]
 
-_WATCHED = ("val_loss", "auc", "classes_predicted", "adjusted_balanced_accuracy", "kappa")
-"""Metrics of an epoch that are kept for the rules of `health`."""
+_WATCHED = ("val_loss", "auc", "classes_predicted", "adjusted_balanced_accuracy", "kappa", "prediction_spread")
+"""Metrics of an epoch that are kept for the rules of `health`, where the task has them."""
 
 
 def device_of(recipe: Recipe) -> torch.device:
@@ -59,16 +59,16 @@ class Trainer:
         self.dataset = dataset
         self.device = device_of(recipe)
         train = recipe.train
-        self._task = Classification(recipe, dataset, device=self.device)
+        self.task = task_of(recipe, dataset, device=self.device)
         built = build_model(
             recipe.model,
-            classes=self._task.outputs,
-            cosine_scale=self._task.cosine_scale,
+            classes=self.task.outputs,
+            cosine_scale=self.task.cosine_scale,
             generator=generator(train.seed, "head", 0),
         )
         self.model = built.model.to(self.device)
         self.pretrained_fingerprint = built.fingerprint
-        self.feed = Feed(recipe, dataset, built, balanced=self._task.balanced, device=self.device)
+        self.feed = Feed(recipe, dataset, built, balanced=self.task.balanced, device=self.device)
 
         self.position = Position()
         self.best_score, self.best_epoch = train.metric.worst, 0
@@ -126,7 +126,7 @@ class Trainer:
             for features, labels in step:
                 with autocast(self.device, self.recipe.train):
                     logits = active.tail(features)
-                loss = self._task.loss(logits, labels, reweighted=reweighted)
+                loss = self.task.loss(logits, labels, reweighted=reweighted)
                 active.backward(loss * (len(labels) / images_in_step))
                 total += loss.detach() * len(labels)
             active.step()
@@ -143,7 +143,7 @@ class Trainer:
             with autocast(self.device, self.recipe.train):
                 outputs.append(judged(features))
             targets.append(labels)
-        return self._task.judge(torch.cat(outputs), torch.cat(targets), reweighted=reweighted)
+        return self.task.judge(torch.cat(outputs), torch.cat(targets), reweighted=reweighted)
 
     def _report(
         self, plan: EpochPlan, train_loss: float, val_loss: float, evaluation: Evaluation, train_s: float, val_s: float
@@ -193,7 +193,7 @@ class Trainer:
                 reweighted=plan.reweighted,
                 train_loss=train_loss,
                 score=score,
-                **{name: metrics[name] for name in _WATCHED},
+                **{name: metrics[name] for name in _WATCHED if name in metrics},
             )
         )
         train = self.recipe.train

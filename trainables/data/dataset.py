@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from trainables.data.groups import grouped_sides
+from trainables.data.number_splits import split_by_number
 from trainables.data.sources import Source, open_source
 from trainables.data.splits import given_split, long_tailed, stratified_folds, stratified_split
 from trainables.data.store import Progress, open_store
@@ -16,7 +18,10 @@ from trainables.data_config import DataConfig
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images and labels, and which of them train and which judge. Every class has at least one image on either side."""
+    """Images and labels, and which of them train and which judge. Every class has at least one image on either side.
+
+    Where regression is the task there are no classes, all labels are 0, and `targets` has the numbers.
+    """
 
     images: np.ndarray
     """[n, h, w, c] uint8, memory-mapped and read-only; c is 1 where all images are grey, else 3."""
@@ -28,7 +33,14 @@ class Dataset:
     validation: np.ndarray
     """[m] int64, positions of the validation images, ascending."""
     fingerprint: str
-    """SHA-256 (hex) of images, labels and class names, whatever the split."""
+    """SHA-256 (hex) of images, labels, class names and targets, whatever the split."""
+    targets: np.ndarray | None = None
+    """[n] float64, what regression predicts; None in classification."""
+
+    @property
+    def truth(self) -> np.ndarray:
+        """[n] what is to be predicted: labels, or targets where there are any."""
+        return self.labels if self.targets is None else self.targets
 
     @property
     def train_counts(self) -> np.ndarray:
@@ -66,12 +78,17 @@ def _open(request: _Request) -> Dataset:
     if config.long_tail:
         train = long_tailed(train, source.labels, config.long_tail, config.seed, classes=source.classes)
     store = open_store(source, config.image_size, progress=request.progress)
-    return Dataset(store.images, source.labels, source.classes, train, validation, store.fingerprint)
+    fingerprint, targets = store.fingerprint, source.targets
+    if targets is not None:  # no part of the store: the same images need not be decoded again for other numbers
+        fingerprint = hashlib.sha256(fingerprint.encode() + targets.astype("<f8").tobytes()).hexdigest()
+    return Dataset(store.images, source.labels, source.classes, train, validation, fingerprint, targets)
 
 
 def _split(config: DataConfig, source: Source) -> tuple[np.ndarray, np.ndarray]:
     """Positions that train and that judge: as the source says, by fold or by share, groups whole."""
     labels, classes = source.labels, source.classes
+    if source.targets is not None:
+        return split_by_number(config, source.targets, groups=source.groups, judges=source.judges)
     if source.judges is not None:
         return given_split(source.judges, labels, classes=classes)
     if config.folds is None:

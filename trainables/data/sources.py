@@ -45,11 +45,13 @@ class Source:
     """[n] int64, positions in `classes`."""
     open: Callable[[], Reader] = field(compare=False, repr=False)
     sides_key: str = ""
-    """Changes when `groups` or `judges` do, for which nothing need be decoded again."""
+    """Changes when `groups`, `judges` or `targets` do, for which nothing need be decoded again."""
     groups: np.ndarray | None = field(default=None, compare=False)
     """[n] int64, one number for each group that must stay on one side of the split; None: each image for itself."""
     judges: np.ndarray | None = field(default=None, compare=False)
     """[n] bool, the validation images where the source says which; None: to be chosen."""
+    targets: np.ndarray | None = field(default=None, compare=False)
+    """[n] float64, the number of each image where regression is the task: there are no `classes` then, and labels are 0."""
 
 
 def open_source(config: DataConfig) -> Source:
@@ -102,8 +104,13 @@ def _digit_images() -> tuple[np.ndarray, np.ndarray]:
 
 def _table(file: Path, config: DataConfig) -> Source:
     folder = file.parent if config.images is None else Path(config.images).expanduser().absolute()
-    rows = read_rows(file, config.columns or Columns())
-    found = mapped(rows.names, rows.labels, config.labels)
+    numeric = config.task == "regression"
+    rows = read_rows(file, config.columns or Columns(), numeric=numeric)
+    if numeric:
+        targets = np.array([float(name) for name in rows.names])[rows.labels]
+        found = Mapped((), np.zeros(len(targets), np.int64), np.arange(len(targets)))
+    else:
+        targets, found = None, mapped(rows.names, rows.labels, config.labels)
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise ConfigError([Problem(("data", "images"), f"{config.images}: {what}")])
@@ -114,9 +121,12 @@ def _table(file: Path, config: DataConfig) -> Source:
         found.classes,
         found.labels,
         lambda: _files_reader(files),
-        hashlib.sha256(b"".join(b"-" if c is None else c.tobytes() + b"+" for c in (groups, judges))).hexdigest(),
+        hashlib.sha256(
+            b"".join(b"-" if c is None else c.tobytes() + b"+" for c in (groups, judges, targets))
+        ).hexdigest(),
         groups,
         judges,
+        targets,
     )
 
 

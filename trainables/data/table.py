@@ -13,6 +13,7 @@ import numpy as np
 
 from trainables.data.labels import sorted_names
 from trainables.data.messages import listed, path_error
+from trainables.data.numbers import by_number, without_number
 from trainables.data_config import Columns, label_name
 from trainables.problems import ConfigError, Problem, nearest
 
@@ -51,9 +52,11 @@ class Rows(NamedTuple):
     """[n] bool, whether the split column says `val`; None without one."""
 
 
-def read_rows(file: Path, columns: Columns) -> Rows:
+def read_rows(file: Path, columns: Columns, *, numeric: bool = False) -> Rows:
     """The rows of a table that has been checked for what rows alone can show.
 
+    Args:
+        numeric: labels are numbers, and their names what `float` reads.
     Raises:
         ConfigError: at `data.path` or at a column, if the file is no table, has not these columns, or its rows miss
             something or contradict each other.
@@ -62,15 +65,13 @@ def read_rows(file: Path, columns: Columns) -> Rows:
     _check(*(_gaps(cells, role) for role in ("path", "group", "split")), _unknown_sides(cells))
     # Before the test rows go: neither an image nor a patient may stand there, too.
     _check(*(_contradictions(cells, role) for role in ("group", "split")), _crossings(cells))
-    judges = None
+    judges = rows = None
     if "split" in cells:
         side = np.array([_SIDES.get(value.lower(), -1) for value in cells["split"].values])[cells["split"].codes]
         rows = np.flatnonzero(side != _TEST)
         cells, judges = {role: column.taken(rows) for role, column in cells.items()}, side[rows] == _VALIDATION
-        _check(_gaps(cells, "label", rows))
-    else:
-        _check(_gaps(cells, "label"))
-    cells["label"] = _by_name(cells["label"])
+    _check(without_number(cells["label"], rows) if numeric else _gaps(cells, "label", rows))
+    cells["label"] = (by_number if numeric else _by_name)(cells["label"])
     _check(_contradictions(cells, "label"))
     names = cells["label"].values
     if len(names) < 2:
