@@ -62,7 +62,9 @@ def test_ties_get_their_mean_rank(pairs):
         pytest.param([7], [4], {"spearman": NAN, "r2": NAN, "mae": 3.0, "rmse": 3.0}, id="one image"),
         pytest.param([1, NAN, 3], [1, 2, 3], dict.fromkeys(NAMES, NAN), id="no number"),
         pytest.param([1, 2, INF], [1, 2, 3], dict.fromkeys(NAMES, NAN), id="infinity has a rank, and tells nothing"),
-        pytest.param([1, 10, 100], [1, 2, 3], {"spearman": 1.0, "prediction_spread": 54.745}, id="right in order alone"),
+        pytest.param(
+            [1, 10, 100], [1, 2, 3], {"spearman": 1.0, "prediction_spread": 54.745}, id="right in order alone"
+        ),
         pytest.param([3, 2, 1], [1, 2, 3], {"spearman": -1.0, "r2": -3.0}, id="the wrong way round"),
     ],
 )

@@ -80,17 +80,21 @@ def folds_by_number(targets: np.ndarray, folds: int, seed: int) -> np.ndarray:
 
 
 def _grouped(targets: np.ndarray, groups: np.ndarray, shares: Sequence[float], seed: int, *, place: str) -> np.ndarray:
-    """[n] the side of each image, groups whole: by tenths, or by fewer parts where groups are too few for that."""
-    count = len(np.unique(groups))
-    if count < len(shares):
-        many = "is 1 group" if count == 1 else f"are {count} groups"
+    """[n] the side of each image, groups whole: by tenths; by fewer parts where tenths cannot be on all sides, or only if a side
+    misses its share by more than half the largest group."""
+    group, sizes = np.unique(groups, return_counts=True)
+    if len(group) < len(shares):
+        many = "is 1 group" if len(group) == 1 else f"are {len(group)} groups"
         raise ConfigError([Problem(("data", place), f"groups stay whole, and there {many} for {len(shares)} sides")])
     for bins in range(min(BINS, len(targets)), 1, -1):
+        names = [f"part {j + 1} of {bins}" for j in range(bins)]
         try:
-            names = [f"part {j + 1} of {bins}" for j in range(bins)]
-            return grouped_sides(quantile_bins(targets, bins), groups, shares, seed, classes=names, place=place)
+            sides = grouped_sides(quantile_bins(targets, bins), groups, shares, seed, classes=names, place=place)
         except ConfigError:
             continue
+        missed = np.bincount(sides, minlength=len(shares)) - np.array(shares) * len(targets)
+        if np.abs(missed).max() <= sizes.max() / 2:
+            return sides
     return grouped_sides(np.zeros(len(targets), np.int64), groups, shares, seed, classes=["all images"], place=place)
 
 
