@@ -47,7 +47,7 @@ def summary(dataset: Dataset) -> str:
         what = f"of {len(dataset.classes)} classes ({counts.max()} … {counts.min()} each)"
     else:
         targets = dataset.targets[dataset.train]
-        what = f"with targets from {targets.min():g} to {targets.max():g} ({targets.mean():.4g} ± {targets.std():.2g})"
+        what = f"with targets from {targets.min():g} to {targets.max():g} ({targets.mean():g} ± {targets.std():g})"
     return f"{len(dataset.train)} training images {what}, {len(dataset.validation)} to validate, {size} px"
 
 
