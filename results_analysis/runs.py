@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from trainables.layout import Flag, Metric, RunLayout, TrialLayout
+from trainables.layout import Flag, Metric, RunLayout, Task, TrialLayout, metrics_of
 from trainables.problems import nearest
 from trainables.record import TrialRecord, read_record
 from trainables.report import read_epochs
@@ -29,15 +29,24 @@ COLUMNS = {
     "stage_index": "Int64",
     **{metric.value: "float64" for metric in Metric},
     "classes_predicted": "float64",
+    "prediction_spread": "float64",
     "flags": "string",
     "flags_at_best": "string",
     "stopped_for": "string",
     "train_s": "float64",
     "reason": "string",
 }
-"""Of every table of trials, with their pandas types. One for each searched value follows, named by its dotted path."""
+"""Of tables of trials, with their pandas types; `columns_of` a task leaves out what only the other one has. One for each searched
+value follows, named by its dotted path."""
 
 _NESTED = ("per_class", "confusion")
+
+
+def columns_of(task: Task) -> dict[str, str]:
+    """The columns of a task's table, with their pandas types."""
+    foreign = "classes_predicted" if task == "regression" else "prediction_spread"
+    others = {foreign, *(metric.value for metric in Metric if metric not in metrics_of(task))}
+    return {name: kind for name, kind in COLUMNS.items() if name not in others}
 
 
 class RunError(ValueError):
@@ -54,6 +63,11 @@ class Run:
     """What score is."""
     config: dict[str, Any]
     """The resolved search: data, model, train, space, search."""
+
+    @property
+    def task(self) -> Task:
+        data = self.config.get("data")
+        return "regression" if isinstance(data, dict) and data.get("task") == "regression" else "classification"
 
     @property
     def numbers(self) -> list[int]:
@@ -101,11 +115,11 @@ class Run:
         return pd.DataFrame(flat)
 
     def summary(self, number: int) -> dict[str, Any]:
-        """A trial's row of the table, in plain values: `COLUMNS`, then its searched values. None: not known."""
+        """A trial's row of the table, in plain values: its task's columns, then its searched values. None: not known."""
         trial, reports = self.trial(number), self.reports(number)
         last = reports[-1] if reports else {}
         best = next((report for report in reports if report["epoch"] == last["best_epoch"]), {})
-        return {
+        row = {
             "trial": number,
             "status": trial.status.value,
             "score": last.get("best_score"),
@@ -115,13 +129,14 @@ class Run:
             "stage_index": last.get("stage_index"),
             **{metric.value: best.get(metric.value) for metric in Metric},
             "classes_predicted": best.get("classes_predicted"),
+            "prediction_spread": best.get("prediction_spread"),
             "flags": _listed(flag for report in reports for flag in report["flags"]) if reports else None,
             "flags_at_best": _listed(best["flags"]) if best else None,
             "stopped_for": last.get("stopped_for"),
             "train_s": sum(report["train_s"] for report in reports),
             "reason": trial.reason,
-            **trial.params,
         }
+        return {**{name: row[name] for name in columns_of(self.task)}, **trial.params}
 
     def trials(self) -> pd.DataFrame:
         """One row a trial, by number.
@@ -134,7 +149,8 @@ class Run:
         import pandas as pd
 
         rows = [self.summary(number) for number in self.numbers]
-        known = {name: pd.Series([row[name] for row in rows], dtype=kind) for name, kind in COLUMNS.items()}
+        columns = columns_of(self.task)
+        known = {name: pd.Series([row[name] for row in rows], dtype=kind) for name, kind in columns.items()}
         searched = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
         return pd.DataFrame({**known, **{name: _series([row.get(name) for row in rows]) for name in searched}})
 

@@ -146,7 +146,7 @@ def _searched_columns(table: pd.DataFrame) -> list[_Column]:
 def _other_columns(table: pd.DataFrame, metric: Metric) -> list[_Column]:
     from rich.text import Text
 
-    metrics = [m.value for m in Metric if m is not metric and table[m.value].notna().any()]
+    metrics = [m.value for m in Metric if m is not metric and m.value in table and table[m.value].notna().any()]
     return [
         _Column("time", [Text(_duration(seconds)) for seconds in table["train_s"]]),
         *_flags_column(table),

@@ -23,6 +23,7 @@ _GROUPS = {
     "reweighted": "progress/reweighted",
     "images_per_s": "progress/images_per_s",
     "classes_predicted": "validation/classes_predicted",
+    "prediction_spread": "validation/prediction_spread",
     "score": "validation/score",
     "best_score": "validation/best_score",
     **{metric.value: f"validation/{metric.value}" for metric in Metric if metric is not Metric.VAL_LOSS},

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from search.config import SearchConfig, SearchSettings, checked_name
 from search.source import InputError, Source
-from search.space_check import space_problems
+from search.space_check import presets_for_another_task, space_problems
 from spaces.parse import parse_space
 from spaces.space import SpaceError
 from trainables.data.places import is_url
@@ -90,7 +90,7 @@ def load_search(source: Source) -> SearchConfig:
         problems.append(Problem(("search", "name"), f"{error}; the file's name is taken where none is given"))
     if recipe and space:
         config = SearchConfig(name, recipe, space, settings or SearchSettings())
-        problems += space_problems(config)
+        problems += presets_for_another_task(data["space"], config) or space_problems(config)
         if not problems:
             return config
     raise InputError(source.describe(problems))

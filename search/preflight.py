@@ -45,13 +45,18 @@ def check_by_looking(recipes: Sequence[Recipe], source: Source, console: Console
 
 
 def summary(dataset: Dataset) -> str:
-    """`400 training images of 10 classes (125 … 6 each), 539 to validate, 64 px`"""
-    counts = dataset.train_counts
+    """`400 training images of 10 classes (125 … 6 each), 539 to validate, 64 px`
+
+    Or, of a regression, `400 training images with targets from 0.5 to 9 (4.2 ± 1.3), …`.
+    """
     size = dataset.images.shape[1]
-    return (
-        f"{len(dataset.train)} training images of {len(dataset.classes)} classes "
-        f"({counts.max()} … {counts.min()} each), {len(dataset.validation)} to validate, {size} px"
-    )
+    if dataset.targets is None:
+        counts = dataset.train_counts
+        what = f"of {len(dataset.classes)} classes ({counts.max()} … {counts.min()} each)"
+    else:
+        targets = dataset.targets[dataset.train]
+        what = f"with targets from {targets.min():g} to {targets.max():g} ({targets.mean():g} ± {targets.std():g})"
+    return f"{len(dataset.train)} training images {what}, {len(dataset.validation)} to validate, {size} px"
 
 
 def _open_showing_progress(data: DataConfig, image_sizes: Collection[int], console: Console) -> Dataset:

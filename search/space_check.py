@@ -8,13 +8,16 @@ from typing import Any
 
 from search.config import Asha, SearchConfig, longest_run
 from search.paths import PathError, resolve, with_values
-from spaces.space import SpaceError
+from spaces import parse_space, preset_names, preset_paths
+from spaces.space import Space, SpaceError
 from trainables.problems import ConfigError, Problem, dotted
 from trainables.recipe import idle_stages
+from trainables.task_rules import task_problems
 
 _NOT_SEARCHABLE = {
     "train.metric": "trials would be compared by different metrics",
     "data.source": "trials would be compared on different data",
+    "data.task": "trials would be compared by different metrics",
     "data.path": "trials would be compared on different data",
     "data.columns": "trials would be compared on different data",
     "data.images": "trials would be compared on different data",
@@ -49,6 +52,44 @@ def space_problems(config: SearchConfig) -> list[Problem]:
         message += "lower it, or set search.scheduler to {kind: none}"
         problems.append(Problem(("search", "scheduler", "grace_epochs"), message))
     return problems
+
+
+def presets_for_another_task(given: object, config: SearchConfig) -> list[Problem]:
+    """The presets that search what only the other task has: one mistake each, however many values they would draw.
+
+    Args:
+        given: the `space:` section as it was written.
+    """
+    origin = preset_paths(given)
+    foreign: dict[str, list[str]] = {}
+    for path in _paths_of_another_task(config.space, config):
+        if path in origin:
+            foreign.setdefault(origin[path], []).append(path)
+    if not foreign:
+        return []
+    fit = [name for name in preset_names() if not _paths_of_another_task(parse_space(name), config)]
+    place, task = ("space", *(("preset",) if isinstance(given, Mapping) else ())), config.recipe.data.task
+    return [
+        Problem(
+            place,
+            f"{name!r} is a preset for another task than {task}: it searches {', '.join(paths)}; take of {', '.join(fit)}",
+        )
+        for name, paths in foreign.items()
+    ]
+
+
+def _paths_of_another_task(space: Space, config: SearchConfig) -> list[str]:
+    """The paths of which some value is of the other task, in the order of the space."""
+    data = config.recipe.model_dump(mode="json")
+    values = dict.fromkeys(item for point in space.corner_points() for item in point.items())
+    return list(dict.fromkeys(path for path, value in values if _is_of_another_task(path, value, data)))
+
+
+def _is_of_another_task(path: str, value: object, data: Mapping[str, Any]) -> bool:
+    try:
+        return bool(task_problems(with_values(data, {path: value})))
+    except PathError:
+        return False  # told elsewhere
 
 
 def _why_unfit(path: str, config: SearchConfig) -> str | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spaces.distributions import KINDS, Distribution
-    from spaces.parse import parse_space, preset_names
+    from spaces.parse import parse_space, preset_names, preset_paths
     from spaces.space import FunctionSpace, Problem, Space, SpaceError
 
 __all__ = [
@@ -24,9 +24,12 @@ __all__ = [
     "SpaceError",
     "parse_space",
     "preset_names",
+    "preset_paths",
 ]
 
-_HOMES = {"KINDS": "distributions", "Distribution": "distributions", "parse_space": "parse", "preset_names": "parse"}
+_HOMES = {"KINDS": "distributions", "Distribution": "distributions"} | dict.fromkeys(
+    ("parse_space", "preset_names", "preset_paths"), "parse"
+)
 
 
 def __getattr__(name: str) -> Any:

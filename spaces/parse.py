@@ -63,6 +63,13 @@ def preset_names() -> list[str]:
     return sorted(file.stem for file in _PRESETS.glob("*.yaml"))
 
 
+def preset_paths(data: object) -> dict[str, str]:
+    """The paths that a `space:` section has from the presets it names, and neither replaces nor removes -> the preset's name."""
+    own = _without_preset(data) if isinstance(data, Mapping) else {}
+    presets, _ = _named_presets(data)
+    return {path: preset for preset in presets for path in _preset(preset) if path not in own}
+
+
 def _named_presets(data: object) -> tuple[list[str], list[Problem]]:
     """The presets that a space starts from, and what is wrong with the names of others."""
     place: Place = ("preset",) if isinstance(data, Mapping) else ()

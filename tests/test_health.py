@@ -12,6 +12,7 @@ from trainables.health import (
     has_gap,
     is_auc_stuck,
     is_spike,
+    predicts_one_number,
 )
 from trainables.layout import Flag, Metric
 from trainables.metrics import evaluate
@@ -68,6 +69,13 @@ def test_collapse_is_seen_whatever_the_accuracy(predicted, accuracy, collapsed):
     assert metrics["accuracy"] == accuracy
     numbers = {name: metrics[name] for name in ("classes_predicted", "adjusted_balanced_accuracy", "kappa")}
     assert has_collapsed(classes=4, **numbers) is collapsed
+
+
+@pytest.mark.parametrize(
+    ("spread", "collapsed"), [(0.0, True), (0.009, True), (0.01, False), (0.5, False), (3.0, False), (math.nan, False)]
+)
+def test_a_regression_that_predicts_one_number_has_collapsed(spread, collapsed):
+    assert predicts_one_number(spread) is collapsed
 
 
 # --- epochs so far --------------------------------------------------------------------------------------------------
@@ -228,6 +236,23 @@ GONE = {"classes_predicted": 1.0, "adjusted_balanced_accuracy": 0.0, "kappa": 0.
 )
 def test_an_epoch_is_flagged_for_what_is_wrong_with_the_run_so_far(history, flags):
     assert list(flags_of(history, classes=4, metric=Metric.KAPPA)) == flags
+
+
+def regression(**changes):
+    return Vitals(**{"stage": 0, "reweighted": False, "train_loss": 1.0, "val_loss": 1.0, "score": 0.5, **changes})
+
+
+@pytest.mark.parametrize(
+    ("history", "flags"),
+    [
+        pytest.param([regression(prediction_spread=0.4)] * 30, [], id="what only classes can show is never raised"),
+        pytest.param([regression(prediction_spread=0.001)], ["collapse"], id="one number for all images"),
+        pytest.param([regression(prediction_spread=NAN, val_loss=NAN)], ["nan"], id="no number"),
+        pytest.param([*[regression()] * 3, regression(val_loss=9.0)], ["spike"], id="a spike"),
+    ],
+)
+def test_a_regression_is_flagged_by_the_rules_that_know_no_classes(history, flags):
+    assert list(flags_of(history, classes=0, metric=Metric.SPEARMAN)) == flags
 
 
 @pytest.mark.parametrize(

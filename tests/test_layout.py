@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from trainables.layout import FALLBACK_ORDER, Metric, RunLayout, TrialLayout, checkpoint_name, replacing
+from trainables.layout import FALLBACK_ORDER, Metric, RunLayout, TrialLayout, checkpoint_name, metrics_of, replacing
 
 
 @pytest.mark.parametrize(
@@ -20,14 +20,23 @@ def test_a_checkpoint_is_named_by_epoch_stage_and_score(epoch, stage, metric, sc
 
 @pytest.mark.parametrize("metric", Metric)
 def test_a_metric_knows_which_way_is_better(metric):
-    assert metric.better(*((0.1, 0.2) if metric == "val_loss" else (0.2, 0.1)))
+    minimised = metric in {"val_loss", "mae", "rmse"}
+    assert metric.better(*((0.1, 0.2) if minimised else (0.2, 0.1)))
     assert not metric.better(0.1, 0.1)
     assert not metric.better(float("nan"), 0.1)
-    assert metric.mode == ("min" if metric == "val_loss" else "max")
+    assert metric.mode == ("min" if minimised else "max")
+    assert metric.better(-1e9 if not minimised else 1e9, than=metric.worst)
+
+
+def test_each_metric_judges_one_task_and_the_validation_loss_both():
+    regression, classification = set(metrics_of("regression")), set(metrics_of("classification"))
+    assert {metric.value for metric in regression} == {"val_loss", "spearman", "r2", "mae", "rmse"}
+    assert regression | classification == set(Metric)
+    assert regression & classification == {Metric.VAL_LOSS}
 
 
 def test_the_best_epoch_falls_back_in_this_order():
-    names = ["adjusted_balanced_accuracy", "kappa", "auc", "macro_f1", "accuracy"]
+    names = ["adjusted_balanced_accuracy", "kappa", "auc", "macro_f1", "accuracy", "r2"]
     assert [metric.value for metric in FALLBACK_ORDER] == names
 
 

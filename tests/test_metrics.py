@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from trainables.layout import FALLBACK_ORDER, Metric
+from trainables.layout import FALLBACK_ORDER, Metric, metrics_of
 from trainables.metrics import above_chance, auc, evaluate, score_of
 
 
@@ -133,7 +133,8 @@ def test_one_class_is_as_good_as_chance_and_as_perfect():
 
 def test_an_evaluation_is_plain_python_with_the_names_of_the_metrics():
     got = evaluate(SPREAD, [0, 1, 2, 0])
-    assert set(got.metrics) == {metric.value for metric in Metric if metric != Metric.VAL_LOSS} | {"classes_predicted"}
+    names = {metric.value for metric in metrics_of("classification") if metric != Metric.VAL_LOSS}
+    assert set(got.metrics) == names | {"classes_predicted"}
     assert {type(name) for name in got.metrics} == {str}
     assert {type(value) for value in got.metrics.values()} == {float}
     assert json.loads(json.dumps(got.confusion)) == [[2, 0, 0], [0, 1, 0], [0, 0, 1]]
@@ -186,6 +187,23 @@ def test_an_epoch_is_judged_by_the_chosen_metric_or_the_first_finite_one(chosen,
         "val_loss": 1.5,
     }
     assert score_of({**values, **not_finite}, chosen) == score
+
+
+@pytest.mark.parametrize(
+    ("chosen", "not_finite", "score"),
+    [
+        pytest.param(Metric.SPEARMAN, [], 0.7, id="the chosen metric"),
+        pytest.param(Metric.SPEARMAN, ["spearman"], -0.1, id="R² stands in for the rank correlation of a constant"),
+        pytest.param(Metric.R2, ["r2"], -INF, id="a rank correlation does not stand in for R²"),
+        pytest.param(Metric.SPEARMAN, ["spearman", "r2"], -INF, id="nothing known is the worst"),
+        pytest.param(Metric.MAE, [], 12.5, id="an error"),
+        pytest.param(Metric.MAE, ["mae"], INF, id="nothing stands in for an error"),
+        pytest.param(Metric.RMSE, ["rmse"], INF, id="of either kind"),
+    ],
+)
+def test_an_epoch_of_a_regression_falls_back_among_its_own_metrics(chosen, not_finite, score):
+    values = {"spearman": 0.7, "r2": -0.1, "mae": 12.5, "rmse": 20.0, "val_loss": 1.1}
+    assert score_of({**values, **dict.fromkeys(not_finite, NAN)}, chosen) == score
 
 
 @pytest.mark.parametrize("metric", list(Metric))

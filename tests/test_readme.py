@@ -12,10 +12,12 @@ from search.load import load_search
 from search.source import read_source
 from trainables.data_config import DataConfig
 from trainables.models.backbones import check_model
-from trainables.recipe import ModelConfig
+from trainables.recipe import ModelConfig, parse_recipe
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SECTIONS = re.findall(r"```yml\n(.*?)```", README, re.DOTALL)
+"""Parts of search files."""
 
 
 def test_the_search_file_it_shows_is_valid(tmp_path):
@@ -27,7 +29,7 @@ def test_the_search_file_it_shows_is_valid(tmp_path):
 
 
 def test_the_data_section_it_shows_is_valid():
-    (shown,) = re.findall(r"```yml\n(.*?)```", README, re.DOTALL)
+    shown = next(text for text in SECTIONS if "density" in text)
     data = DataConfig.model_validate(yaml.safe_load(shown)["data"])
     assert data.columns.named() == {"path": "file", "label": "density", "group": "patient"}
     assert data.labels == {"1": "AB", "2": "AB", "3": "CD", "4": "CD", "5": None}
@@ -37,6 +39,14 @@ def test_the_backbone_it_shows_is_one(own_module):
     (shown,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     module = own_module(shown.replace('weights="DEFAULT"', "weights=None"))
     check_model(ModelConfig(backbone=f"{module}:shufflenet"), image_size=64)
+
+
+def test_the_regression_it_shows_is_valid():
+    parts = yaml.safe_load(next(text for text in SECTIONS if "regression" in text))
+    parts["train"]["stages"] = [{"name": "head", "unfreeze_from": "head"}]
+    recipe = parse_recipe({**parts, "model": {"backbone": "resnet18"}})
+    defaults = parse_recipe({**parts, "model": {"backbone": "resnet18"}, "train": {"stages": parts["train"]["stages"]}})
+    assert recipe == defaults, "it shows what would be so anyway"
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda file: file.stem)

@@ -84,7 +84,7 @@ def mistakes(data):
         pytest.param([], "[]: input should be a valid dictionary or instance of Recipe", id="no map at the top"),
         pytest.param(
             plain(loss={"kind": "ldm"}),
-            "train.loss: 'ldm' is not one of 'cross_entropy', 'focal', 'balanced_softmax', 'ldam'",
+            "train.loss: 'ldm' is not one of 'cross_entropy', 'focal', 'balanced_softmax', 'ldam', 'huber', 'mse'",
             id="unknown kind",
         ),
         pytest.param(plain(loss={"max_margin": 0.3}), "train.loss: needs the key 'kind'", id="no kind"),

@@ -8,7 +8,7 @@ import sys
 import pytest
 import yaml
 
-from results_analysis.runs import COLUMNS, RunError, find_run, load, run_names
+from results_analysis.runs import RunError, columns_of, find_run, load, run_names
 from results_analysis.table import results_table
 from trainables.layout import Flag, Metric, RunLayout
 from trainables.report import EpochReport
@@ -174,7 +174,7 @@ def test_a_score_that_was_not_finite_is_missing(tmp_path):
 @pytest.mark.parametrize("trials", [[], [{}], [{"scores": [0.5]}, {"status": "failed"}]])
 def test_the_columns_and_their_types_do_not_depend_on_what_the_trials_hold(tmp_path, trials):
     table = load(write_run(tmp_path / "r", trials)).trials()
-    assert {name: str(kind) for name, kind in table.dtypes.items()} == COLUMNS
+    assert {name: str(kind) for name, kind in table.dtypes.items()} == columns_of("classification")
     assert len(table) == len(trials)
 
 
@@ -200,7 +200,7 @@ def test_searched_values_keep_their_type_where_a_trial_has_none(tmp_path, values
 def test_searched_values_stand_in_the_order_in_which_they_were_drawn(tmp_path):
     trials = [{"params": {"train.b": 1, "train.a": 2}}, {"params": {"train.b": 1, "train.c": 3, "train.a": 2}}]
     table = load(write_run(tmp_path / "r", trials)).trials()
-    assert list(table.columns)[len(COLUMNS) :] == ["train.b", "train.a", "train.c"]
+    assert list(table.columns)[len(columns_of("classification")) :] == ["train.b", "train.a", "train.c"]
 
 
 def test_trials_come_by_number_beyond_four_digits(tmp_path):

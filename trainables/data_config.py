@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from trainables.layout import Task
 from trainables.problems import Config, nearest
 from trainables.torchvision_catalog import CATALOG
 
@@ -33,7 +34,7 @@ class Columns(Config):
     path: str = "path"
     """Image files, relative to `data.images`, else to the table's folder."""
     label: str = "label"
-    """Names or numbers."""
+    """Names or numbers; in regression the targets."""
     group: str | None = None
     """What must stay on one side of the split: a patient, a video, a device."""
     split: str | None = None
@@ -98,6 +99,8 @@ class DataConfig(Config):
     """`folder`: one folder of image files a class; `table`: a CSV, TSV or Parquet file of paths and labels; `npz`: MedMNIST's
     files; `idx`: the MNIST family's files; `torchvision`: a data set of torchvision that is on disk; `digits`: scikit-learn's
     1,797 digits."""
+    task: Task = "classification"
+    """`classification`: one class of several for each image; `regression`: a number, which a table's label column holds."""
     path: str | None = None
     """The table or NPZ file, or the folder that holds the class folders, the IDX files or torchvision's data sets (`root`); not
     needed for `digits`. Of `folder`, `table` and `npz` also a URL, such as s3://bucket/photos."""
@@ -127,9 +130,9 @@ class DataConfig(Config):
     fold: int | None = Field(None, ge=0)
     """The fold that judges, counted from 0; null: the first."""
     validation: float | None = Field(None, gt=0, lt=1)
-    """Share of each class that is set aside to judge the run; 0.2 where neither `folds` nor `columns.split` is given and no split
-    comes with the data, as it does with `npz` and some of `torchvision`. Where groups stay together, as near to it as whole
-    groups come."""
+    """Share of each class (in regression: of each tenth of the images by their number) that is set aside to judge the run; 0.2
+    where neither `folds` nor `columns.split` is given and no split comes with the data, as it does with `npz` and some of
+    `torchvision`. Where groups stay together, as near to it as whole groups come."""
     seed: int = Field(0, ge=0)
     """Seed of the split and of `long_tail`: trials of one search share it, whatever their own seed is."""
     long_tail: LongTail | None = None
@@ -165,6 +168,22 @@ class DataConfig(Config):
             raise ValueError(
                 f"source {info.data['source']!r} has none; only {', '.join(sorted(having))} may; remove it"
             )
+        return value
+
+    @field_validator("task")
+    @classmethod
+    def _numbers_come_from_tables(cls, value: Task, info: ValidationInfo) -> Task:
+        if value == "regression" and info.data.get("source") not in {None, "table"}:
+            raise ValueError(
+                f"'regression' takes source 'table' with its column of numbers; {info.data['source']!r} has classes"
+            )
+        return value
+
+    @field_validator("labels", "long_tail")
+    @classmethod
+    def _of_classes_only(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None and info.data.get("task") == "regression":
+            raise ValueError("is about classes, and data.task is 'regression'; remove it")
         return value
 
     @field_validator("columns", "images")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from functools import partial
-from itertools import islice
+from itertools import islice, repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +31,9 @@ class Batch(NamedTuple):
     features: Tensor
     """What the prefix makes of them: a feature map [b, c, h, w], or pooled [b, f]."""
     labels: Tensor
-    """[b]"""
+    """[b], or the targets of regression."""
+    weights: Tensor | None = None
+    """[b] how much each image counts; None: all alike."""
     mixing: Mixing | None = None
     """How they were mixed with each other; None: they were not."""
 
@@ -125,7 +127,10 @@ class Feed:
             chunk: how many images it is asked for at a time; None: a batch of them.
         """
         sizes = [len(batch) for batch in split_batches(order, self._recipe.batch_size(stage))]
-        labels = torch.split(torch.from_numpy(self.data(stage).labels[order]).to(self._device), sizes)
+        labels = torch.split(torch.from_numpy(self.data(stage).truth[order]).to(self._device), sizes)
+        counts = self.data(stage).weights
+        of_images = None if counts is None else torch.from_numpy(counts[order]).float().to(self._device)
+        weights = repeat(None) if of_images is None else iter(torch.split(of_images, sizes))
         ready, done = torch.empty(0), 0
         for size, of_batch in zip(sizes, labels, strict=True):
             while len(ready) < size:
@@ -133,18 +138,18 @@ class Feed:
                 more = load(order[part], None if versions is None else versions[part])
                 ready = torch.cat([ready, more]) if len(ready) else more
                 done += len(more)
-            yield Batch(ready[:size], of_batch)
+            yield Batch(ready[:size], of_batch, next(weights))
             ready = ready[size:]
 
     def _mixed(self, plain: Iterator[Batch], config: Mix, epoch: int, *, stage: int) -> Iterator[Batch]:
         """Batches whose images, or what leaves the prefix for them, are mixed with each other."""
         random = random_state(self._recipe.train.seed, "mix", epoch)
         size, cut = self._recipe.image_size(stage), self._recipe.cut(stage)
-        for features, labels, _ in plain:
-            mixing = draw_mixing(config, random, len(labels), size=size, device=self._device)
-            features = mixed(features, mixing)
+        for batch in plain:
+            mixing = draw_mixing(config, random, len(batch.labels), size=size, device=self._device)
+            features = mixed(batch.features, mixing)
             if self._recipe.train.mixes_images and cut:
                 features = torch.cat(
                     [self._prefix.through(part, 0, cut) for part in torch.split(features, PREFIX_BATCH)]
                 )
-            yield Batch(features, labels, mixing)
+            yield batch._replace(features=features, mixing=mixing)

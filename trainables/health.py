@@ -23,10 +23,12 @@ class Vitals:
     train_loss: float
     val_loss: float
     score: float
-    auc: float
-    classes_predicted: float
-    adjusted_balanced_accuracy: float
-    kappa: float
+    # NaN in the other task, where they show nothing:
+    auc: float = math.nan
+    classes_predicted: float = math.nan
+    adjusted_balanced_accuracy: float = math.nan
+    kappa: float = math.nan
+    prediction_spread: float = math.nan
 
 
 # --- one epoch ------------------------------------------------------------------------------------------------------
@@ -54,6 +56,15 @@ def has_collapsed(*, classes_predicted: float, classes: int, adjusted_balanced_a
         and adjusted_balanced_accuracy < COLLAPSE_ADJUSTED_BALANCED_ACCURACY
         and kappa < COLLAPSE_KAPPA
     )
+
+
+COLLAPSE_SPREAD = 0.01
+"""Predicted numbers that spread less than this share of what the targets do are one number."""
+
+
+def predicts_one_number(prediction_spread: float) -> bool:
+    """Whether a regression has given up on telling images apart. NaN (nothing predicted, nothing to predict) shows nothing."""
+    return prediction_spread < COLLAPSE_SPREAD
 
 
 # --- epochs so far, the newest last ---------------------------------------------------------------------------------
@@ -151,14 +162,15 @@ def flags_of(history: Sequence[Vitals], *, classes: int, metric: Metric) -> tupl
     train_losses = [epoch.train_loss for epoch in alike]
     raised = {
         Flag.NAN: not (math.isfinite(now.train_loss) and math.isfinite(now.val_loss)),
-        # The validation loss is plain cross-entropy throughout, and comparable over the whole run.
+        # The validation loss is plain cross-entropy (or squared error) throughout, and comparable over the whole run.
         Flag.SPIKE: is_spike(train_losses) or is_spike([epoch.val_loss for epoch in history]),
         Flag.COLLAPSE: has_collapsed(
             classes_predicted=now.classes_predicted,
             classes=classes,
             adjusted_balanced_accuracy=now.adjusted_balanced_accuracy,
             kappa=now.kappa,
-        ),
+        )
+        or predicts_one_number(now.prediction_spread),
         Flag.DRW_DROP: dropped_after_drw(
             [epoch.score for epoch in history if not epoch.reweighted],
             [epoch.score for epoch in history if epoch.reweighted],

@@ -8,14 +8,18 @@ import tempfile
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 SCHEMA_VERSION = 1
 """Of the files below; a reader refuses newer ones."""
 
 
+Task = Literal["classification", "regression"]
+"""What a run learns: a class for each image, or a number."""
+
+
 class Metric(StrEnum):
-    """What an epoch can be judged by, on the validation split."""
+    """What an epoch can be judged by, on the validation split; `metrics_of` tells which metrics are a task's."""
 
     ADJUSTED_BALANCED_ACCURACY = "adjusted_balanced_accuracy"
     """Mean recall over classes, rescaled so that chance is 0."""
@@ -30,21 +34,40 @@ class Metric(StrEnum):
     """The same after the class shares that training taught are divided out (`trainables/prior.py`)."""
     CORRECTED_MACRO_F1 = "corrected_macro_f1"
     VAL_LOSS = "val_loss"
-    """Plain cross-entropy: it does not move when re-weighting starts."""
+    """Plain cross-entropy: it does not move when re-weighting starts. In regression the mean squared error in variances of the
+    training targets: 1 is what predicting their mean would come to."""
+    SPEARMAN = "spearman"
+    """Rank correlation of predictions and targets."""
+    R2 = "r2"
+    """Share of the targets' variance that is explained."""
+    MAE = "mae"
+    """Mean absolute error, in the targets' unit."""
+    RMSE = "rmse"
+    """Root of the mean squared error, in the targets' unit."""
 
     @property
     def mode(self) -> str:
         """`max` or `min`."""
-        return "min" if self is Metric.VAL_LOSS else "max"
+        return "min" if self in {Metric.VAL_LOSS, Metric.MAE, Metric.RMSE} else "max"
 
     @property
     def worst(self) -> float:
         """What any score is better than."""
-        return float("inf") if self is Metric.VAL_LOSS else float("-inf")
+        return float("inf") if self.mode == "min" else float("-inf")
 
     def better(self, value: float, than: float) -> bool:
         """Whether `value` is strictly better than `than`."""
-        return value < than if self is Metric.VAL_LOSS else value > than
+        return value < than if self.mode == "min" else value > than
+
+
+_OF_REGRESSION = (Metric.SPEARMAN, Metric.R2, Metric.MAE, Metric.RMSE)
+
+
+def metrics_of(task: Task) -> tuple[Metric, ...]:
+    """The metrics that a task can be judged by, in the order of `Metric`."""
+    if task == "regression":
+        return (Metric.VAL_LOSS, *_OF_REGRESSION)
+    return tuple(metric for metric in Metric if metric not in _OF_REGRESSION)
 
 
 FALLBACK_ORDER = (
@@ -53,8 +76,9 @@ FALLBACK_ORDER = (
     Metric.AUC,
     Metric.MACRO_F1,
     Metric.ACCURACY,
+    Metric.R2,  # 0 or less for a constant prediction, which has no rank correlation
 )
-"""Where the chosen metric is not finite, the first of these that is judges the epoch."""
+"""Where the chosen metric is not finite, the first of its task's among these that is judges the epoch."""
 
 
 class Flag(StrEnum):
@@ -65,7 +89,7 @@ class Flag(StrEnum):
     SPIKE = "spike"
     """The training or the validation loss is far above its recent level."""
     COLLAPSE = "collapse"
-    """Classes are left out and the rest are told apart no better than by chance."""
+    """Classes are left out and the rest are told apart no better than by chance; or one number is predicted for all images."""
     DRW_DROP = "drw_drop"
     """The score fell when re-weighting began and has not come back."""
     STUCK_AUC = "stuck_auc"

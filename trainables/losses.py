@@ -199,34 +199,42 @@ class ClassificationLoss:
     drw_weights: Tensor | None
     """[c] in force once re-weighting has started."""
 
-    def __call__(self, logits: Tensor, labels: Tensor, *, reweighted: bool) -> Tensor:
+    def __call__(
+        self, logits: Tensor, labels: Tensor, *, reweighted: bool, image_weights: Tensor | None = None
+    ) -> Tensor:
         """Loss of a batch, computed in float32 whatever the precision of the logits.
 
         Args:
             logits: [b, c].
             labels: [b] classes.
             reweighted: whether deferred re-weighting has started.
+            image_weights: [b] how much each image counts, beside its class; None: all alike.
         Returns:
             [] weighted mean.
         """
+        if image_weights is not None:
+            nothing = torch.zeros_like(image_weights)
+            return self.of_mixed(logits, labels, labels, image_weights, nothing, reweighted=reweighted)
         return self.function(logits.float(), labels, weight=self.weights(reweighted=reweighted))
 
-    def of_mixed(self, logits: Tensor, labels: Tensor, others: Tensor, share: Tensor, *, reweighted: bool) -> Tensor:
+    def of_mixed(
+        self, logits: Tensor, labels: Tensor, others: Tensor, own: Tensor, foreign: Tensor, *, reweighted: bool
+    ) -> Tensor:
         """Loss of a batch of mixed images: as if each were two, one of each label, that weigh as much as their shares.
 
         Args:
             logits: [b, c].
             labels, others: [b] classes of each image and of the one it is mixed with.
-            share: [b] how much of each image is its own.
+            own, foreign: [b] how much each image, and the one it is mixed with, weighs.
         Returns:
-            [] mean weighted by shares and classes; with shares of 1 the loss of the plain batch.
+            [] mean weighted by shares and classes; where nothing is foreign the loss of the plain batch.
         """
         weight, logits = self.weights(reweighted=reweighted), logits.float()
         total = weights = torch.zeros((), device=logits.device)
-        for of_class, part in ((labels, share), (others, 1 - share)):
+        for of_class, part in ((labels, own), (others, foreign)):
             total = total + (part * self.function(logits, of_class, weight=weight, reduction="none")).sum()
             weights = weights + (part if weight is None else part * weight[of_class]).sum()
-        return total / weights
+        return total / weights.clamp_min(torch.finfo(torch.float32).tiny)  # a batch of images that do not count
 
     def weights(self, *, reweighted: bool) -> Tensor | None:
         """[c] in force; None: all classes weigh alike."""

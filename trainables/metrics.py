@@ -21,12 +21,13 @@ class Evaluation:
     """Predictions compared with the truth. Plain Python values only, so that it can be stored anywhere."""
 
     metrics: dict[str, float]
-    """Every `Metric` except `val_loss` by name, and `classes_predicted`; NaN where undefined. Only those named `corrected_…`
-    know of the learned prior."""
+    """Every `Metric` of the task except `val_loss` by name, and `classes_predicted` or `prediction_spread`; NaN where undefined.
+    Only those named `corrected_…` know of the learned prior."""
     per_class: dict[str, list[float]]
-    """`precision`, `recall`, `f1` (0 where undefined), `true_count`, `predicted_count` (whole numbers), each [c]."""
+    """`precision`, `recall`, `f1` (0 where undefined), `true_count`, `predicted_count` (whole numbers), each [c]; none in
+    regression."""
     confusion: list[list[int]]
-    """[c][c]: images of true class (row) by predicted class (column)."""
+    """[c][c]: images of true class (row) by predicted class (column); empty in regression."""
 
 
 def evaluate(
@@ -139,15 +140,15 @@ def auc(probabilities: Floats, labels: Ints) -> float:
 
 
 def score_of(metrics: Mapping[str, float], metric: Metric) -> float:
-    """The number that judges an epoch: the chosen metric, or the first finite one of `FALLBACK_ORDER`.
+    """The number that judges an epoch: the chosen metric, or the first finite one of `FALLBACK_ORDER` that the task has.
 
-    The validation loss has no stand-in, since the others grow where it shrinks: not finite, it is inf. So a score is
+    What is minimised has no stand-in, since the others grow where it shrinks: not finite, it is inf. So a score is
     never NaN, always comparable by `metric.better`, and the worst possible where nothing is known.
 
     Args:
         metrics: values by `Metric` name; `val_loss` is only needed where it is the chosen one.
     """
-    candidates = [metric] if metric is Metric.VAL_LOSS else [metric, *FALLBACK_ORDER]
+    candidates = [metric] if metric.mode == "min" else [metric, *(m for m in FALLBACK_ORDER if m in metrics)]
     return next((metrics[m] for m in candidates if math.isfinite(metrics[m])), metric.worst)
 
 

@@ -19,6 +19,7 @@ from trainables.models.catalog import (
 )
 from trainables.problems import Config, ConfigError, Problem, problems_of
 from trainables.stage_config import Stage
+from trainables.task_rules import task_problems, with_defaults_of_task
 from trainables.train_config import TrainConfig
 
 C = TypeVar("C", bound=Config)
@@ -107,6 +108,8 @@ def parse_recipe(data: Mapping[str, Any]) -> Recipe:
         ConfigError: with every mistake found.
     """
     problems: list[Problem] = []
+    if isinstance(data, Mapping):
+        data = with_defaults_of_task(data)
     try:
         recipe = Recipe.model_validate(data)
     except ValidationError as error:
@@ -133,7 +136,7 @@ def idle_stages(recipes: Sequence[Recipe]) -> list[Problem]:
 def _across_sections(data: object) -> list[Problem]:
     """Rules between model, data and training that no single config can know, for the parts that are valid by themselves."""
     sections = data if isinstance(data, Mapping) else {}
-    problems: list[Problem] = []
+    problems = task_problems(sections)
     model = _valid(ModelConfig, sections.get("model"))
     try:
         info = backbone_info(model.backbone) if model else None

@@ -32,11 +32,11 @@ class EpochReport:
     """Whether DRW's class weights were in force."""
     train_loss: float
     metrics: Mapping[str, float]
-    """Validation scalars by `Metric` name, and `classes_predicted`."""
+    """Validation scalars by `Metric` name, those of the task; and `classes_predicted`, or `prediction_spread` in regression."""
     per_class: Mapping[str, list[float]]
-    """`precision`, `recall`, `f1`, `true_count`, `predicted_count`, each [c]."""
+    """`precision`, `recall`, `f1`, `true_count`, `predicted_count`, each [c]; empty in regression."""
     confusion: list[list[int]]
-    """[c][c]: images of true class (row) by predicted class (column)."""
+    """[c][c]: images of true class (row) by predicted class (column); empty in regression."""
     flags: tuple[Flag, ...]
     """Warning signs, in the order of `Flag`."""
     score: float

@@ -100,12 +100,15 @@ class TrainingRun:
         self.folder.error.unlink(missing_ok=True)
 
     def _environment(self) -> dict[str, Any]:
-        return environment(
-            data_fingerprint=self.trainer.dataset.fingerprint,
-            pretrained=self.trainer.pretrained_fingerprint,
-            device=self.trainer.device.type,
-            cpu_threads=self.recipe.train.cpu_threads,
-        )
+        return {
+            **self.trainer.task.constants,
+            **environment(
+                data_fingerprint=self.trainer.dataset.fingerprint,
+                pretrained=self.trainer.pretrained_fingerprint,
+                device=self.trainer.device.type,
+                cpu_threads=self.recipe.train.cpu_threads,
+            ),
+        }
 
     def _store(self, report: EpochReport) -> EpochReport:
         self._check_ownership()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Protocol
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -14,7 +17,44 @@ from trainables.losses import build_loss
 from trainables.metrics import Evaluation, evaluate
 from trainables.prior import learned_prior
 from trainables.recipe import Recipe
+from trainables.regression import Regression
+from trainables.regression_config import Huber, Mse
 from trainables.train_config import Ldam
+
+
+class Task(Protocol):
+    """What a trainer asks of the task it trains for."""
+
+    @property
+    def outputs(self) -> int:
+        """Of the network, for each image."""
+
+    @property
+    def cosine_scale(self) -> float | None:
+        """Of the last layer; None: it is linear."""
+
+    @property
+    def balanced(self) -> bool:
+        """Whether each class is to be drawn equally often."""
+
+    @property
+    def constants(self) -> Mapping[str, float]:
+        """What was learned from the training split beside the weights, and turns outputs into predictions."""
+
+    def loss(
+        self, outputs: Tensor, truth: Tensor, /, *, reweighted: bool, mixing: Mixing | None, weights: Tensor | None
+    ) -> Tensor:
+        """[] what training minimises; see `Classification.loss`."""
+
+    def judge(self, outputs: Tensor, truth: Tensor, /, *, reweighted: bool) -> tuple[float, Evaluation]:
+        """The validation loss, which no training loss moves; and all other metrics."""
+
+
+def task_of(recipe: Recipe, dataset: Dataset, *, device: torch.device) -> Task:
+    """The task that a recipe names."""
+    if recipe.data.task == "regression":
+        return Regression(recipe, dataset)
+    return Classification(recipe, dataset, device=device)
 
 
 class Classification:
@@ -22,6 +62,7 @@ class Classification:
 
     def __init__(self, recipe: Recipe, dataset: Dataset, *, device: torch.device):
         train = recipe.train
+        assert not isinstance(train.loss, Huber | Mse)
         # Of all training images, also in a stage that sees a part of them: each class gives the same share of its own to it, so
         # that priors stay, and margins and weights that moved from stage to stage would be another loss in each.
         self._config, self._counts = train.loss, dataset.train_counts
@@ -39,7 +80,20 @@ class Classification:
             device=device,
         )
 
-    def loss(self, logits: Tensor, labels: Tensor, *, reweighted: bool, mixing: Mixing | None = None) -> Tensor:
+    @property
+    def constants(self) -> Mapping[str, float]:
+        """None: the most probable class is predicted."""
+        return {}
+
+    def loss(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        *,
+        reweighted: bool,
+        mixing: Mixing | None = None,
+        weights: Tensor | None = None,
+    ) -> Tensor:
         """[] what training minimises.
 
         Args:
@@ -47,10 +101,14 @@ class Classification:
             labels: [b].
             reweighted: whether DRW's class weights are in force.
             mixing: what was done to the images; None: nothing.
+            weights: [b] how much each image counts, beside its class; None: all alike.
         """
         if mixing is None:
-            return self._loss(logits, labels, reweighted=reweighted)
-        return self._loss.of_mixed(logits, labels, labels[mixing.partners], mixing.share, reweighted=reweighted)
+            return self._loss(logits, labels, reweighted=reweighted, image_weights=weights)
+        own, others = mixing.share, 1 - mixing.share
+        if weights is not None:
+            own, others = own * weights, others * weights[mixing.partners]
+        return self._loss.of_mixed(logits, labels, labels[mixing.partners], own, others, reweighted=reweighted)
 
     def judge(self, logits: Tensor, labels: Tensor, *, reweighted: bool) -> tuple[float, Evaluation]:
         """Plain cross-entropy, which no loss, margin or weight moves; and all other metrics.

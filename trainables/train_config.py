@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from trainables.data_config import Augment, Mix
 from trainables.layout import Flag, Metric
 from trainables.problems import Config
+from trainables.regression_config import Huber, Mse
 from trainables.stage_config import OneCycle, Plateau, Stage
 
 # --- loss ------------------------------------------------------------------------------------------------------------
@@ -45,7 +46,7 @@ class Ldam(Config):
     """Factor from cosines to logits."""
 
 
-Loss = Annotated[CrossEntropy | Focal | BalancedSoftmax | Ldam, Field(discriminator="kind")]
+Loss = Annotated[CrossEntropy | Focal | BalancedSoftmax | Ldam | Huber | Mse, Field(discriminator="kind")]
 
 
 class Drw(Config):
@@ -102,7 +103,8 @@ class TrainConfig(Config):
     one_cycle: OneCycle | None = None
     """In place of the stages' schedules and warm-ups."""
     metric: Metric = Metric.ADJUSTED_BALANCED_ACCURACY
-    """Chooses the best epoch, and is what a search optimises. `val_loss` is minimised, all others are maximised."""
+    """Chooses the best epoch, and is what a search optimises. `val_loss`, `mae` and `rmse` are minimised, all others maximised.
+    Regression takes `spearman` (its default), `r2`, `mae`, `rmse` or `val_loss`; classification all others and `val_loss`."""
     batch_size: int = Field(32, ge=1)
     """Images a step, before accumulation."""
     accumulate: int = Field(1, ge=1)
@@ -113,6 +115,7 @@ class TrainConfig(Config):
     bn_affine: Literal["frozen", "train"] = "frozen"
     """Whether scale and shift of BatchNorm train in open blocks; its running statistics always do."""
     loss: Loss = CrossEntropy()
+    """`huber` (its default) and `mse` are for regression, all others for classification."""
     drw: Drw | None = None
     balance: Literal["none", "sampler", "class_weights", "auto"] = "none"
     """How rare classes get their say: drawn more often, weighing more, or whichever `auto` finds fit."""

@@ -25,12 +25,12 @@ from trainables.problems import ConfigError, Problem
 from trainables.recipe import Recipe
 from trainables.report import EpochReport
 from trainables.stages import EpochPlan, Position, has_settled, plan_epoch, stage_is_over
-from trainables.task import Classification
+from trainables.task import task_of
 
 State = dict[str, Any]
 
-_WATCHED = ("val_loss", "auc", "classes_predicted", "adjusted_balanced_accuracy", "kappa")
-"""Metrics of an epoch that are kept for the rules of `health`."""
+_WATCHED = ("val_loss", "auc", "classes_predicted", "adjusted_balanced_accuracy", "kappa", "prediction_spread")
+"""Metrics of an epoch that are kept for the rules of `health`, where the task has them."""
 
 
 def device_of(recipe: Recipe) -> torch.device:
@@ -65,11 +65,11 @@ class Trainer:
         self.dataset = dataset
         self.device = device_of(recipe)
         train = recipe.train
-        self._task = Classification(recipe, dataset, device=self.device)
+        self.task = task_of(recipe, dataset, device=self.device)
         built = build_model(
             recipe.model,
-            classes=self._task.outputs,
-            cosine_scale=self._task.cosine_scale,
+            classes=self.task.outputs,
+            cosine_scale=self.task.cosine_scale,
             generator=generator(train.seed, "head", 0),
         )
         self.model = built.model.to(self.device)
@@ -78,7 +78,7 @@ class Trainer:
             recipe,
             dataset,
             built,
-            balanced=self._task.balanced,
+            balanced=self.task.balanced,
             device=self.device,
             sharing_runs=sharing_runs,
             progress=progress,
@@ -138,10 +138,10 @@ class Trainer:
         total, images = torch.zeros((), device=self.device), 0
         for step in self.feed.steps(epoch, stage=self.position.stage):
             images_in_step = sum(len(batch.labels) for batch in step)
-            for features, labels, mixing in step:
+            for features, labels, weights, mixing in step:
                 with autocast(self.device, self.recipe.train):
                     logits = active.tail(features)
-                loss = self._task.loss(logits, labels, reweighted=reweighted, mixing=mixing)
+                loss = self.task.loss(logits, labels, reweighted=reweighted, mixing=mixing, weights=weights)
                 active.backward(loss * (len(labels) / images_in_step))
                 total += loss.detach() * len(labels)
             active.step()
@@ -154,11 +154,11 @@ class Trainer:
         self.model.eval()
         judged = self._active.judged.eval()
         outputs, targets = [], []
-        for features, labels, _ in self.feed.validation(stage=self.position.stage):
+        for batch in self.feed.validation(stage=self.position.stage):
             with autocast(self.device, self.recipe.train):
-                outputs.append(judged(features))
-            targets.append(labels)
-        return self._task.judge(torch.cat(outputs), torch.cat(targets), reweighted=reweighted)
+                outputs.append(judged(batch.features))
+            targets.append(batch.labels)
+        return self.task.judge(torch.cat(outputs), torch.cat(targets), reweighted=reweighted)
 
     def _report(
         self, plan: EpochPlan, train_loss: float, val_loss: float, evaluation: Evaluation, times: Mapping[str, float]
@@ -211,7 +211,7 @@ class Trainer:
                 reweighted=plan.reweighted,
                 train_loss=train_loss,
                 score=score,
-                **{name: metrics[name] for name in _WATCHED},
+                **{name: metrics[name] for name in _WATCHED if name in metrics},
             )
         )
         train = self.recipe.train

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from trainables.data.groups import grouped_sides
 from trainables.data.left_out import LeftOut, without
+from trainables.data.number_splits import split_by_number
 from trainables.data.sources import Source, absolute, open_source
 from trainables.data.splits import given_split, long_tailed, stratified_folds, stratified_split
 from trainables.data.store import Progress, open_stores
@@ -18,7 +20,10 @@ from trainables.data_config import DEFAULT_VALIDATION, DataConfig
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images and labels, and which of them train and which judge. Every class has at least one image on either side."""
+    """Images and labels, and which of them train and which judge. Every class has at least one image on either side.
+
+    Where regression is the task there are no classes, all labels are 0, and `targets` has the numbers.
+    """
 
     images: np.ndarray
     """[n, h, w, c] uint8 or uint16, memory-mapped and read-only; c is 1 where all images are grey, else 3."""
@@ -30,13 +35,20 @@ class Dataset:
     validation: np.ndarray
     """[m] int64, positions of the validation images, ascending."""
     fingerprint: str
-    """SHA-256 (hex) of images, labels and class names, whatever the split."""
+    """SHA-256 (hex) of images, labels, class names and targets, whatever the split."""
+    targets: np.ndarray | None = None
+    """[n] float64, what regression predicts; None in classification."""
     weights: np.ndarray | None = None
     """[n] float64, from 0: how much each image counts in the training loss; None: all alike."""
     images_at: Mapping[int, np.ndarray] = field(default_factory=dict)
     """Side in pixels -> [n, side, side, c], the same images at each size that `open_dataset` was asked for."""
     left_out: LeftOut | None = None
     """Images of the source that are not among these, because they cannot be read."""
+
+    @property
+    def truth(self) -> np.ndarray:
+        """[n] what is to be predicted: labels, or targets where there are any."""
+        return self.labels if self.targets is None else self.targets
 
     @property
     def train_counts(self) -> np.ndarray:
@@ -82,13 +94,17 @@ def _open(request: _Request) -> Dataset:
         source = without(source, store.left_out, store.listing)
         train, validation = _split(config, source)  # shares and counts are those of the images that are left
     images_at = {size: stores[size].images for size in sorted(stores)}
+    fingerprint = store.fingerprint
+    if source.targets is not None:  # no part of the store: the same images need not be decoded again for other numbers
+        fingerprint = hashlib.sha256(fingerprint.encode() + source.targets.astype("<f8").tobytes()).hexdigest()
     return Dataset(
         store.images,
         source.labels,
         source.classes,
         train,
         validation,
-        store.fingerprint,
+        fingerprint,
+        targets=source.targets,
         images_at=images_at,
         left_out=left_out,
         weights=source.weights,
@@ -115,6 +131,8 @@ def sides_of(config: DataConfig, source: Source) -> tuple[np.ndarray, np.ndarray
         ConfigError: if a class would miss on a side.
     """
     labels, classes = source.labels, source.classes
+    if source.targets is not None:
+        return split_by_number(config, source.targets, groups=source.groups, judges=source.judges)
     if source.judges is not None:
         split_column = ("data", "columns", "split")
         said_at = split_column if config.source == "table" else ("data", "path")

@@ -47,13 +47,15 @@ class Source:
     """[n] int64, positions in `classes`."""
     open: Callable[[], Reader] = field(compare=False, repr=False)
     sides_key: str = ""
-    """Changes when `groups`, `judges` or `weights` do, for which nothing need be decoded again."""
+    """Changes when `groups`, `judges`, `weights` or `targets` do, for which nothing need be decoded again."""
     groups: np.ndarray | None = field(default=None, compare=False)
     """[n] int64, one number for each group that must stay on one side of the split; None: each image for itself."""
     judges: np.ndarray | None = field(default=None, compare=False)
     """[n] bool, the validation images where the source says which; None: to be chosen."""
     weights: np.ndarray | None = field(default=None, compare=False)
     """[n] float64, how much each image counts in the training loss; None: all alike."""
+    targets: np.ndarray | None = field(default=None, compare=False)
+    """[n] float64, the number of each image where regression is the task: there are no `classes` then, and labels are 0."""
 
 
 def open_source(config: DataConfig) -> Source:
@@ -109,15 +111,20 @@ def _digit_images() -> tuple[np.ndarray, np.ndarray]:
 def _table(config: DataConfig) -> Source:
     file = absolute(str(config.path))
     folder = absolute(config.images) if config.images else folder_of(file)
-    rows = read_rows(file, config.columns or Columns())
-    found = mapped(rows.names, rows.labels, config.labels)
+    numeric = config.task == "regression"
+    rows = read_rows(file, config.columns or Columns(), numeric=numeric)
+    if numeric:
+        targets = np.array([float(name) for name in rows.names])[rows.labels]
+        found = Mapped((), np.zeros(len(targets), np.int64), np.arange(len(targets)))
+    else:
+        targets, found = None, mapped(rows.names, rows.labels, config.labels)
     if not is_url(folder) and not Path(folder).is_dir():
         what = "is not a folder" if Path(folder).exists() else "does not exist"
         raise ConfigError([Problem(("data", "images"), f"{config.images}: {what}")])
     files, facts = file_facts([rows.files[i] for i in found.kept.tolist()], folder)
     key = _labels_key(_read_as(f"table\0{facts.hex()}", config), found)
     source = Source(key, found.classes, found.labels, lambda: Reader(*files_decoder(files, config)))
-    return _with_sides(source, found, groups=rows.groups, judges=rows.judges, weights=rows.weights)
+    return _with_sides(source, found, groups=rows.groups, judges=rows.judges, weights=rows.weights, targets=targets)
 
 
 def absolute(path: str) -> str:
@@ -263,16 +270,17 @@ def _with_sides(
     groups: np.ndarray | None = None,
     judges: np.ndarray | None = None,
     weights: np.ndarray | None = None,
+    targets: np.ndarray | None = None,
 ) -> Source:
     """The source with what is known of each image beside its label.
 
     Args:
-        groups, judges, weights: [m] of all images, before labels were mapped.
+        groups, judges, weights, targets: [m] of all images, before labels were mapped.
     """
-    columns = [None if column is None else column[found.kept] for column in (groups, judges, weights)]
+    columns = [None if column is None else column[found.kept] for column in (groups, judges, weights, targets)]
     digest = hashlib.sha256(b"".join(b"-" if column is None else column.tobytes() + b"+" for column in columns))
-    groups, judges, weights = columns
-    return replace(source, sides_key=digest.hexdigest(), groups=groups, judges=judges, weights=weights)
+    groups, judges, weights, targets = columns
+    return replace(source, sides_key=digest.hexdigest(), groups=groups, judges=judges, weights=weights, targets=targets)
 
 
 def _key(kind: str, places: Sequence[Place]) -> str:

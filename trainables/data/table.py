@@ -13,6 +13,7 @@ import numpy as np
 
 from trainables.data.labels import sorted_names
 from trainables.data.messages import listed, path_error
+from trainables.data.numbers import by_number, without_number
 from trainables.data.places import is_url, read_bytes
 from trainables.data.sample_weights import weight_names, weight_problems
 from trainables.data_config import Columns, label_name
@@ -55,9 +56,11 @@ class Rows(NamedTuple):
     """[n] float64, from 0 and finite; None without a weight column."""
 
 
-def read_rows(file: str, columns: Columns) -> Rows:
+def read_rows(file: str, columns: Columns, *, numeric: bool = False) -> Rows:
     """The rows of a table that has been checked for what rows alone can show.
 
+    Args:
+        numeric: labels are numbers, and their names what `float` reads.
     Raises:
         ConfigError: at `data.path` or at a column, if the file is no table, has not these columns, or its rows miss
             something or contradict each other.
@@ -66,15 +69,16 @@ def read_rows(file: str, columns: Columns) -> Rows:
     _check(*(_gaps(cells, role) for role in ("path", "group", "split")), _unknown_sides(cells))
     # Before the test rows go: neither an image nor a patient may stand there, too.
     _check(*(_contradictions(cells, role) for role in ("group", "split")), _crossings(cells))
-    judges = None
+    judges = rows = None
     if "split" in cells:
         side = np.array([_SIDES.get(value.lower(), -1) for value in cells["split"].values])[cells["split"].codes]
         rows = np.flatnonzero(side != _TEST)
         cells, judges = {role: column.taken(rows) for role, column in cells.items()}, side[rows] == _VALIDATION
     else:
         rows = np.arange(len(cells["label"].codes))
-    _check(_gaps(cells, "label", rows), _gaps(cells, "weight", rows), _unfit_weights(cells, rows))
-    cells["label"] = _by_name(cells["label"])
+    unlabelled = without_number(cells["label"], rows) if numeric else _gaps(cells, "label", rows)
+    _check(unlabelled, _gaps(cells, "weight", rows), _unfit_weights(cells, rows))
+    cells["label"] = (by_number if numeric else _by_name)(cells["label"])
     if "weight" in cells:  # 1 and 1.0 are one
         values = weight_names(cells["weight"].values)
         cells["weight"] = _renamed(values, list(dict.fromkeys(values)), cells["weight"].codes)
