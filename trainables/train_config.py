@@ -257,7 +257,7 @@ class TrainConfig(Config):
     """Of convolutions and matrix products, by autocast. fp16 scales gradients and needs a GPU; on CPU bf16 is slower than fp32."""
     compile: bool = False
     """Whether what trains is compiled by torch.compile, anew whenever a stage opens something. Meant for GPUs and long stages: on
-    CPU compiling takes minutes a stage and needs a C++ compiler. Validation is not compiled."""
+    CPU compiling needs a C++ compiler, takes about a minute and gains nothing. Validation is not compiled."""
     cpu_threads: int = Field(1, ge=1)
     """Threads of one run on CPU. Part of the recipe because sums change in their last bit with it."""
     checkpoints: CheckpointPolicy = CheckpointPolicy()
