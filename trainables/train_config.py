@@ -143,7 +143,7 @@ class TrainConfig(Config):
     precision they are of its precision anyway."""
     compile: bool = False
     """Whether what trains is compiled by torch.compile, anew whenever a stage opens something. Meant for GPUs and long stages: on
-    CPU compiling takes minutes a stage and needs a C++ compiler. Validation is not compiled."""
+    CPU compiling needs a C++ compiler, takes about a minute and gains nothing. Validation is not compiled."""
     cpu_threads: int = Field(1, ge=1)
     """Threads of one run on CPU. Part of the recipe because sums change in their last bit with it."""
     checkpoints: CheckpointPolicy = CheckpointPolicy()
