@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -150,10 +150,13 @@ def sample(dataset: Dataset, count: int, *, seed: int) -> Dataset:
     sides = [_drawn(dataset, side, count, seed) for side in (dataset.train, dataset.validation)]
     taken = np.concatenate(sides)
     identity = hashlib.sha256(dataset.fingerprint.encode() + taken.tobytes()).hexdigest()
-    return Dataset(
+    return replace(
+        dataset,
         images=dataset.images[taken],
+        images_at={},
         labels=dataset.labels[taken],
-        classes=dataset.classes,
+        targets=None if dataset.targets is None else dataset.targets[taken],
+        weights=None if dataset.weights is None else dataset.weights[taken],
         train=np.arange(len(sides[0])),
         validation=np.arange(len(sides[0]), len(taken)),
         fingerprint=identity,  # of its own: nothing that is kept for the whole data set may be mistaken for the sample's
