@@ -180,7 +180,7 @@ def _no_room(config: SearchConfig, machine: Machine) -> str:
     resources = config.settings.resources
     if resources.cpus > machine.cpus:
         return f"search.resources.cpus: {resources.cpus:g} for a trial, but there are {machine.cpus}"
-    return f"search.resources.gpus: {resources.gpus:g} for a trial, but there are {machine.gpus}"
+    return f"search.resources.gpus: {resources.gpus} for a trial, but there are {machine.gpus}"
 
 
 def write_check(found: Check, dataset: Dataset, config: SearchConfig, layout: CheckLayout) -> None:

@@ -22,6 +22,7 @@ from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
 
 from search.config import Resources, SearchConfig, longest_run
+from search.gpu_share import measured_gpu_share
 from search.progress import ProgressCallback, Tally
 from search.rungs import rungs
 from search.schedulers import build_scheduler
@@ -46,8 +47,9 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
         settle(study, layout)
         if _remaining(config, study) == 0:
             return True
+    share = measured_gpu_share(config) if config.settings.resources.gpus == "auto" else 0.0
     with _local_ray(), _sigterm_as_ctrl_c():
-        resources = _trial_resources(config.settings.resources)
+        resources = _trial_resources(config.settings.resources, share)
         attempt = _begin_attempt(config, layout)
         study = open_study(layout, config)
         scheduler, longest = config.settings.scheduler, longest_run(config)
@@ -117,9 +119,11 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _trial_resources(wanted: Resources) -> dict[str, float]:
+def _trial_resources(wanted: Resources, measured_share: float) -> dict[str, float]:
     there = ray.cluster_resources()
-    gpus = wanted.gpus if wanted.gpus is not None else min(1.0, there.get("GPU", 0.0))
+    gpus = measured_share if wanted.gpus == "auto" else wanted.gpus
+    if gpus is None:
+        gpus = min(1.0, there.get("GPU", 0.0))
     for name, key, count in (("cpus", "CPU", wanted.cpus), ("gpus", "GPU", gpus)):
         if count > there.get(key, 0.0):
             raise InputError(f"search.resources.{name}: {count:g} for a trial, but there are {there.get(key, 0.0):g}")
