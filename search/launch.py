@@ -22,7 +22,6 @@ from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
 
 from search.config import Resources, SearchConfig, longest_run
-from search.gpu_share import measured_gpu_share
 from search.progress import ProgressCallback, Tally
 from search.rungs import rungs
 from search.schedulers import build_scheduler
@@ -47,7 +46,7 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
         settle(study, layout)
         if _remaining(config, study) == 0:
             return True
-    share = measured_gpu_share(config) if config.settings.resources.gpus == "auto" else 0.0
+    share = _measured_share(config)
     with _local_ray(), _sigterm_as_ctrl_c():
         resources = _trial_resources(config.settings.resources, share)
         attempt = _begin_attempt(config, layout)
@@ -117,6 +116,14 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _measured_share(config: SearchConfig) -> float:
+    if config.settings.resources.gpus != "auto":
+        return 0.0
+    from search.gpu_share import measured_gpu_share  # trains a stage or two
+
+    return measured_gpu_share(config)
 
 
 def _trial_resources(wanted: Resources, measured_share: float) -> dict[str, float]:
