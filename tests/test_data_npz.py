@@ -132,7 +132,10 @@ MULTI = np.zeros((12, 14), np.uint8)
     [
         ({"train_images": None}, "has no array train_images; it has test_images, test_labels, train_labels, "),
         ({"val_labels": None}, "has no array val_labels"),
-        ({"train_images": np.zeros((12, 8, 8, 8), np.uint8)}, r"train_images holds volumes \(12 × 8 × 8 × 8\): say in data\.depth how"),
+        (
+            {"train_images": np.zeros((12, 8, 8, 8), np.uint8)},
+            r"train_images holds volumes \(12 × 8 × 8 × 8\): say in data\.depth how",
+        ),
         ({"train_images": np.zeros((12, 8, 8, 8, 3), np.uint8)}, r"train_images holds volumes"),
         ({"train_images": np.zeros((12, 64), np.uint8)}, "train_images holds 12 × 64; images are"),
         ({"train_images": np.zeros((0, 8, 8), np.uint8)}, "train_images holds 0 × 8 × 8; images are"),

@@ -14,6 +14,9 @@ from trainables.torchvision_catalog import CATALOG
 DEFAULT_VALIDATION = 0.2
 """Share of each class that judges, where neither the config nor the source says who does."""
 
+VOLUME_SOURCES = ("folder", "npz", "table")
+"""What can give volumes."""
+
 Frame = Annotated[int, Field(ge=0)] | Literal["middle"]
 """Of a file with several frames or pages, the one that is meant, counted from 0."""
 
@@ -173,10 +176,12 @@ class DataConfig(Config):
     @field_validator("depth")
     @classmethod
     def _volumes_where_there_are_any(cls, value: int | None, info: ValidationInfo) -> int | None:
-        if value is not None and (source := info.data.get("source", "folder")) not in {"folder", "table", "npz"}:
-            raise ValueError(f"source {source!r} has no volumes; only folder, npz and table may; remove it")
+        if value is not None and (source := info.data.get("source", "folder")) not in VOLUME_SOURCES:
+            raise ValueError(f"source {source!r} has no volumes; only {', '.join(VOLUME_SOURCES)} may; remove it")
         if value is not None and info.data.get("frame") is not None:
-            raise ValueError(f"{value}: a volume is read whole, and data.frame chooses one of its slices; remove one of them")
+            raise ValueError(
+                f"{value}: a volume is read whole, and data.frame chooses one of its slices; remove one of them"
+            )
         return value
 
     @field_validator("columns", "images")

@@ -41,8 +41,8 @@ class Variation:
     flipped_slices: np.ndarray | None = None
     """[b] whether a volume's first and last slice do."""
     sources: np.ndarray | None = None
-    """[b, 2, 3] affine maps from a place in the result to the place it shows; (x, y), each from −1 to 1; of volumes [b, 3, 4], (x, y,
-    z)."""
+    """[b, 2, 3] affine maps from a place in the result to the place it shows; (x, y), each from −1 to 1. Of volumes [b, 3, 4]; (x,
+    y, z)."""
     erased: np.ndarray | None = None
     """[b, 4] left, top, width and height of the erased rectangle, as shares of the side; of volumes [b, 6] left, top, front, width,
     height and depth."""

@@ -50,8 +50,8 @@ def check_names(places: Sequence[Place], *, volumes: bool) -> None:
 
 
 def read_volume(place: Place, *, deep: bool = False, window: Window | None = None) -> np.ndarray:
-    """[d, h, w, 1] uint8, or uint16 where `deep`: axial slices from the feet to the head, each as DICOM shows it, with the patient's
-    right side on the left and the front at the top.
+    """[d, h, w, 1] uint8, or uint16 where `deep`: axial slices from the feet to the head, each as DICOM shows it: the patient's
+    right side is on the left, the front at the top.
 
     Values that are no finite numbers are black.
 
@@ -132,7 +132,7 @@ def _ends(values: np.ndarray, window: Window | None) -> tuple[np.float32, np.flo
     """What is black and white."""
     if window is not None:
         return np.float32(window.center - window.width / 2), np.float32(window.center + window.width / 2)
-    low, high = np.percentile(values, [_DARKEST, _BRIGHTEST]).tolist()
+    low, high = (float(end) for end in np.percentile(values, [_DARKEST, _BRIGHTEST]))
     if low == high:  # nearly all alike: a mask, say
         low, high = float(values.min()), float(values.max())
     return np.float32(low), np.float32(high)

@@ -146,7 +146,9 @@ def _problems(part: Part, dims: int) -> list[str]:
         mend = "say in data.depth how many slices the network sees, and choose a network for volumes"
         problems.append(f"{images} holds volumes ({shape}): {mend}")
     elif part.dims == 2 and dims == 3:
-        problems.append(f"{images} holds images ({shape}), and data.depth asks for volumes; remove data.depth, or {_KINDS[3]}")
+        problems.append(
+            f"{images} holds images ({shape}), and data.depth asks for volumes; remove data.depth, or {_KINDS[3]}"
+        )
     elif min(part.axes[1 : 1 + dims]) < 2:
         problems.append(f"{images} holds {shape}; each side has at least 2")
     if part.dtype.newbyteorder("=") not in _DEPTHS:

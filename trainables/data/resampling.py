@@ -22,7 +22,9 @@ def resampled(volume: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     Trilinear; where an axis shrinks, the filter widens with it, so that no slice goes unseen.
     """
     values = volume.astype(np.float32)
-    for axis in sorted(range(3), key=lambda axis: shape[axis] / volume.shape[axis]):  # what shrinks most leaves least to do
+    for axis in sorted(
+        range(3), key=lambda axis: shape[axis] / volume.shape[axis]
+    ):  # what shrinks most leaves least to do
         values = _along(values, axis, shape[axis])
     return _rounded(values, volume.dtype)
 

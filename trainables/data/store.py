@@ -74,10 +74,7 @@ def open_stores(
     """
     # Stores with and without `skip` are told apart: one that lacks images must not serve who wants all of them.
     skip = "\0skip" if on_bad == "skip" else ""
-    arrays = {
-        size: entry_path(*_name_and_key(size, depth, f"{source.key}{skip}"))
-        for size in sorted(set(image_sizes))
-    }
+    arrays = {size: entry_path(*_name_and_key(size, depth, f"{source.key}{skip}")) for size in sorted(set(image_sizes))}
     stores = _load(arrays)
     if stores.keys() == arrays.keys() and _agree(stores):
         return stores
