@@ -93,8 +93,8 @@ def shown_rows(data: Overview) -> list[int | None]:
 def _about_data(found: Check) -> Iterator[RenderableType]:
     *slices, height, width, channels = found.image_shape
     colour = "grey" if channels == 1 else "colour"
-    size = f"{slices[0]} × {height} × {width} voxels" if slices else f"{width} × {height} px"
-    yield Text(f"{size}, {colour}; the largest class has {found.data.imbalance:.3g} times the smallest one's images")
+    extent = f"{slices[0]} × {height} × {width} voxels" if slices else f"{width} × {height} px"
+    yield Text(f"{extent}, {colour}; the largest class has {found.data.imbalance:.3g} times the smallest one's images")
     if found.data.groups is None:
         yield Text("no groups: each image stands for itself")
     else:

@@ -123,25 +123,23 @@ def _shown(values: np.ndarray, window: Window | None) -> np.ndarray:
         raise ValueError("holds no finite number")
     low, high = _ends(values[known], window)
     # By halves: the whole range may be beyond float32.
-    shown: np.ndarray = (values / 2 - low / 2) / np.float32(max(high / 2 - low / 2, 1e-30))
+    shown: np.ndarray = (values / 2 - low / 2) / max(high / 2 - low / 2, 1e-30)
     shown[~known] = 0
     return shown.clip(0, 1)
 
 
-def _ends(values: np.ndarray, window: Window | None) -> tuple[np.float32, np.float32]:
+def _ends(values: np.ndarray, window: Window | None) -> tuple[float, float]:
     """What is black and white."""
     if window is not None:
-        return np.float32(window.center - window.width / 2), np.float32(window.center + window.width / 2)
+        return window.center - window.width / 2, window.center + window.width / 2
     low, high = (float(end) for end in np.percentile(values, [_DARKEST, _BRIGHTEST]))
-    if low == high:  # nearly all alike: a mask, say
-        low, high = float(values.min()), float(values.max())
-    return np.float32(low), np.float32(high)
+    # Nearly all alike, as in a mask.
+    return (low, high) if low < high else (float(values.min()), float(values.max()))
 
 
 def _reason(place: Place, error: Exception) -> str:
-    if isinstance(error, ValueError) and not isinstance(error, UnicodeError):
-        return str(error)
     if not is_url(place) and Path(place).is_file() and Path(place).stat().st_size == 0:
         return "is empty"
     said = " ".join(str(error).split()) or type(error).__name__
-    return said if isinstance(error, FileNotFoundError) else f"is a damaged or unusual NIfTI file: {said}"
+    tells = isinstance(error, ValueError | FileNotFoundError)
+    return said if tells else f"is a damaged or unusual NIfTI file: {said}"
