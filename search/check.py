@@ -187,9 +187,8 @@ def write_check(found: Check, dataset: Dataset, config: SearchConfig, layout: Ch
     """Writes the picture, the numbers, the resolved search and the page."""
     from search.check_report import page
 
-    shape, train = found.image_shape, config.recipe.train
-    dataset = in_tenths(dataset)
-    title = f"{found.name}: {len(dataset.train):,} training images of {len(dataset.classes)} classes, {shape[0]} px"
+    train, dataset = config.recipe.train, in_tenths(dataset)
+    title = f"{found.name}: {len(dataset.train):,} training images of {len(dataset.classes)} classes, {dataset.size}"
     sheet = draw_contact_sheet(dataset, train.augment, seed=train.seed, title=title)
     with replacing(layout.picture, "wb") as file:
         sheet.save(file, "PNG", optimize=True)
