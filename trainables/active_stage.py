@@ -51,9 +51,18 @@ class ActiveStage:
         self._best_weights: dict[str, Tensor] | None = None
 
     @property
+    def validated(self) -> dict[str, nn.Module]:
+        """`raw`: the tail as it is, and `ema`: its average, where there is one; first the one that is judged. Never compiled."""
+        raw, ema = {"raw": self._model.tail(self.cut)}, self._train.ema
+        if ema is None or self._ema is None:
+            return raw
+        average: dict[str, nn.Module] = {"ema": self._ema.module}
+        return {**average, **raw} if ema.judge == "ema" else {**raw, **average}
+
+    @property
     def judged(self) -> nn.Module:
-        """The tail whose predictions count: the averaged one, where there is an average. Never compiled."""
-        return self._model.tail(self.cut) if self._ema is None else self._ema.module
+        """The tail whose predictions count."""
+        return next(iter(self.validated.values()))
 
     def begin_epoch(self, plan: EpochPlan) -> None:
         """Opens what the plan opens, with an optimizer that holds exactly that, at the plan's learning rates."""

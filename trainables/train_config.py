@@ -80,10 +80,13 @@ class Optimizer(Config):
 
 
 class Ema(Config):
-    """Exponential moving average of the weights; where given, it is what is judged and kept."""
+    """Exponential moving average of the weights. Where there is one, both it and the current weights are validated."""
 
     decay: float = Field(0.999, gt=0, lt=1)
     """Share of the average that stays at each step; ramps up as (1 + n) / (10 + n) over the first steps of a stage."""
+    judge: Literal["ema", "raw"] = "ema"
+    """Whose metrics are the epoch's and whose weights are kept: the average's or the current ones'. Of the others the report has
+    validation loss and metric, as `raw_…` or `ema_…`."""
 
 
 class CheckpointPolicy(Config):

@@ -26,6 +26,7 @@ from trainables.recipe import Recipe
 from trainables.report import EpochReport
 from trainables.stages import EpochPlan, Position, has_settled, plan_epoch, stage_is_over
 from trainables.task import task_of
+from trainables.validation import outputs_of, with_others
 
 State = dict[str, Any]
 
@@ -110,10 +111,10 @@ class Trainer:
         cached_s, started = self.feed.cache_s, time.perf_counter()
         train_loss = self._train_epoch(reweighted=plan.reweighted)
         trained = time.perf_counter()
-        val_loss, evaluation = self._validate(reweighted=plan.reweighted)
+        evaluation = self._validate(reweighted=plan.reweighted)
         validated = time.perf_counter()
         times = {"train_s": trained - started, "val_s": validated - trained, "cache_s": self.feed.cache_s - cached_s}
-        return self._report(plan, train_loss, val_loss, evaluation, times)
+        return self._report(plan, train_loss, evaluation, times)
 
     def _enter_next_stage(self) -> None:
         """Starts the next stage from the best weights of the one that ended."""
@@ -148,23 +149,20 @@ class Trainer:
             images += images_in_step
         return float(total) / images
 
-    @torch.inference_mode()
-    def _validate(self, *, reweighted: bool) -> tuple[float, Evaluation]:
-        """Judges the averaged weights where there is an average, else the current ones; see the task's `judge`."""
+    def _validate(self, *, reweighted: bool) -> Evaluation:
+        """See the task's `judge`, and `validation.with_others`."""
         self.model.eval()
-        judged = self._active.judged.eval()
-        outputs, targets = [], []
-        for batch in self.feed.validation(stage=self.position.stage):
-            with autocast(self.device, self.recipe.train):
-                outputs.append(judged(batch.features))
-            targets.append(batch.labels)
-        return self.task.judge(torch.cat(outputs), torch.cat(targets), reweighted=reweighted)
+        tails = {name: tail.eval() for name, tail in self._active.validated.items()}
+        images = self.feed.validation(stage=self.position.stage)
+        outputs, truth = outputs_of(list(tails.values()), images, self.recipe.train, device=self.device)
+        judged, *others = (self.task.judge(of_tail, truth, reweighted=reweighted) for of_tail in outputs)
+        return with_others(judged, dict(zip(list(tails)[1:], others, strict=True)), self.recipe.train.metric)
 
     def _report(
-        self, plan: EpochPlan, train_loss: float, val_loss: float, evaluation: Evaluation, times: Mapping[str, float]
+        self, plan: EpochPlan, train_loss: float, evaluation: Evaluation, times: Mapping[str, float]
     ) -> EpochReport:
-        self.position = self.position.after_epoch(val_loss)
-        metrics = {**evaluation.metrics, "val_loss": val_loss}
+        metrics = evaluation.metrics
+        self.position = self.position.after_epoch(metrics["val_loss"])
         score = score_of(metrics, self.recipe.train.metric)
         self._active.keep_if_best(score)
         # Over all stages, also where their image sizes differ: each score is that of a network at the size it is to be used at.
