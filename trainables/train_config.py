@@ -149,6 +149,9 @@ class TrainConfig(Config):
     CPU compiling needs a C++ compiler, takes about a minute and gains nothing. Validation is not compiled."""
     cpu_threads: int = Field(1, ge=1)
     """Threads of one run on CPU. Part of the recipe because sums change in their last bit with it."""
+    workers: int = Field(1, ge=1)
+    """Processes that train the run together, each its part of every batch, on a GPU of its own where there are any. Part of the
+    recipe because open blocks' BatchNorm sees a part at a time, and dropout draws for each; nothing else moves but last bits."""
     checkpoints: CheckpointPolicy = CheckpointPolicy()
 
     @model_validator(mode="after")

@@ -12,12 +12,18 @@ from trainables.feed import Batch
 from trainables.layout import Metric, metric_of_weights
 from trainables.metrics import Evaluation
 from trainables.precision import autocast
+from trainables.replicas import Replicas
 from trainables.train_config import TrainConfig
 
 
 @torch.inference_mode()
 def outputs_of(
-    tails: Sequence[nn.Module], batches: Iterable[Batch], train: TrainConfig, *, device: torch.device
+    tails: Sequence[nn.Module],
+    batches: Iterable[Batch],
+    train: TrainConfig,
+    *,
+    device: torch.device,
+    replicas: Replicas,
 ) -> tuple[list[Tensor], Tensor]:
     """What tails make of the same images, whose frozen blocks run once for all of them.
 
@@ -29,7 +35,7 @@ def outputs_of(
     for batch in batches:
         with autocast(device, train):
             for tail, of_tail in zip(tails, outputs, strict=True):
-                of_tail.append(tail(batch.features))
+                of_tail.append(replicas.gathered(tail(batch.features), images=len(batch.labels)))
         truth.append(batch.labels)
     return [torch.cat(of_tail) for of_tail in outputs], torch.cat(truth)
 
