@@ -211,9 +211,9 @@ def train(
     if provenance and (warning := fingerprint_warning(provenance, dataset)):
         console.out(warning, highlight=False)
     if recipe.train.workers > 1:
-        from search.parts import check_parts
+        from search.process_check import check_processes
 
-        check_parts(recipe, dataset, source)
+        check_processes(recipe, dataset, source)
     with owned(folder):
         report = train_in(recipe, folder, dataset, console)
     console.out(f"\nRun:   {_short(folder.root)}", highlight=False)

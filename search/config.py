@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator
 
 from search.paths import with_values
 from spaces.space import FunctionSpace, Space, SpaceError
@@ -48,7 +48,17 @@ class Resources(Config):
     cpus: float = Field(1, gt=0)
     """CPU cores; below 1 several trials share one. `train.cpu_threads` follows it where it is not given."""
     gpus: float | None = Field(None, ge=0)
-    """GPUs, fractions allowed; null: one where the machine or cluster has any, else none."""
+    """GPUs, fractions allowed, at most 1; null: one where the machine or cluster has any, else none."""
+
+    @field_validator("gpus")
+    @classmethod
+    def _one_gpu(cls, gpus: float | None) -> float | None:
+        if gpus is not None and gpus > 1:
+            raise ValueError(
+                "a trial trains on one GPU, and several GPUs train several trials at once; what came out best trains on "
+                f"{gpus:g} with thaw train best.yaml --workers {gpus:g}"
+            )
+        return gpus
 
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"

@@ -19,8 +19,12 @@ import ray
 
 
 @contextmanager
-def local_ray() -> Iterator[None]:
-    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
+def local_ray(cpus: int | None = None) -> Iterator[None]:
+    """
+    Args:
+        cpus: cores to compute with; None: all that Ray finds.
+    """
+    ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
     try:
         yield
     finally:

@@ -11,15 +11,15 @@ from typing import Any
 # First: it sets what Ray and torch read when they are imported.
 from search.local_ray import local_ray, sigterm_as_ctrl_c  # isort: skip
 
-import ray
-from ray.train import RunConfig, ScalingConfig
+from ray.exceptions import RayActorError
+from ray.train import RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2.api.exceptions import WorkerGroupError
 from ray.util.queue import Empty, Queue
 
 from search.source import InputError
 from trainables.data.dataset import open_dataset
-from trainables.layout import TrialLayout
+from trainables.layout import RunFileError, TrialLayout
+from trainables.problems import ConfigError
 from trainables.recipe import Recipe, parse_recipe
 from trainables.replicas import Processes
 from trainables.report import EpochReport
@@ -43,9 +43,10 @@ def train_in_processes(
     Returns:
         The last epoch's report.
     Raises:
-        InputError: if this machine has too few cores or GPUs.
+        InputError: if a process was killed.
     """
-    with tempfile.TemporaryDirectory() as of_ray, local_ray(), sigterm_as_ctrl_c():
+    cpus = recipe.train.workers * recipe.train.cpu_threads
+    with tempfile.TemporaryDirectory() as of_ray, local_ray(cpus), sigterm_as_ctrl_c():
         said = Queue(actor_options={"num_cpus": 0})
         trainer = TorchTrainer(
             _work,
@@ -71,16 +72,9 @@ def train_in_processes(
 
 
 def _scaling(recipe: Recipe) -> ScalingConfig:
-    there, train = ray.cluster_resources(), recipe.train
-    each = {"CPU": float(train.cpu_threads)}
-    if device_of(recipe).type == "cuda":
-        each["GPU"] = 1.0
-    for name, count in each.items():
-        if (needed := count * train.workers) > there.get(name, 0.0):
-            raise InputError(
-                f"train.workers: {train.workers} workers need {needed:g} {name}s, and there are {there.get(name, 0.0):g}"
-            )
-    return ScalingConfig(num_workers=train.workers, use_gpu="GPU" in each, resources_per_worker=each)
+    gpu = device_of(recipe).type == "cuda"
+    each = {"CPU": float(recipe.train.cpu_threads), **({"GPU": 1.0} if gpu else {})}
+    return ScalingConfig(num_workers=recipe.train.workers, use_gpu=gpu, resources_per_worker=each)
 
 
 def _in_a_thread(fit: Callable[[], Any]) -> Future[None]:
@@ -100,9 +94,17 @@ def _in_a_thread(fit: Callable[[], Any]) -> Future[None]:
 
 
 def _raise_cause(ended: Future[None], folder: TrialLayout) -> None:
+    """What stopped the processes, if they did not come to their end: all of them fail where one does."""
     error = ended.exception()
-    if isinstance(error, WorkerGroupError):
-        print({rank: (type(e), type(e).__mro__, str(e)[:300]) for rank, e in error.worker_failures.items()})
+    failures = error.worker_failures if isinstance(error, WorkerGroupError) else {}
+    for failure in failures.values():
+        if isinstance(failure, ConfigError | RunFileError | OSError):
+            raise failure from None
+    for rank, failure in failures.items():
+        if isinstance(getattr(failure, "health_check_failure", None), RayActorError):
+            raise InputError(
+                f"worker {rank} of {folder.root} was killed, or ran out of memory; the same command goes on with the run"
+            ) from None
     if error is not None:
         raise error
 
