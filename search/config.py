@@ -48,6 +48,11 @@ def _checked_gpus(value: Any) -> Any:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise ValueError(f"{value!r}: input should be a number from 0 on, or auto")
+    if value > 1:
+        raise ValueError(
+            f"{value:g}: a trial trains on one GPU, and several GPUs train several trials at once; what came out best trains on "
+            f"{value:g} with thaw train best.yaml --workers {value:g}"
+        )
     return float(value)
 
 
@@ -63,8 +68,8 @@ class Resources(Config):
     cpus: float = Field(1, gt=0)
     """CPU cores; below 1 several trials share one. `train.cpu_threads` follows it where it is not given."""
     gpus: Gpus | None = None
-    """GPUs, fractions allowed; `auto`: the share that leaves room for as many trials as a GPU has memory for, measured; null: one
-    where the machine or cluster has any, else none."""
+    """GPUs, fractions allowed, at most 1; `auto`: the share that leaves room for as many trials as a GPU has memory for, measured;
+    null: one where the machine or cluster has any, else none."""
 
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"

@@ -12,7 +12,7 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from trainables.layout import Flag, Metric
+from trainables.layout import WEIGHTS, Flag, Metric, metric_of_weights
 
 _GROUPS = {
     "train_loss": "loss/train",
@@ -27,6 +27,7 @@ _GROUPS = {
     "score": "validation/score",
     "best_score": "validation/best_score",
     **{metric.value: f"validation/{metric.value}" for metric in Metric if metric is not Metric.VAL_LOSS},
+    **{metric_of_weights(which, metric): f"{which}/{metric.value}" for which in WEIGHTS for metric in Metric},
 }
 """Names in an epoch report -> tags, grouped as TensorBoard shows them."""
 

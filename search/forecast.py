@@ -133,7 +133,7 @@ def trials_at_once(resources: Resources, machine: Machine, limit: int | None) ->
     counts = [int(machine.cpus / resources.cpus + 1e-9)]
     if gpus:
         # A share of a GPU lies on one GPU: two trials of 0.6 take two.
-        counts.append(machine.gpus * int(1 / gpus + 1e-9) if gpus < 1 else int(machine.gpus / gpus))
+        counts.append(machine.gpus * int(1 / gpus + 1e-9))
     return min(counts if limit is None else [*counts, limit])
 
 

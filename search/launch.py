@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
-# Before Ray and torch are imported, here or in a worker: idle threads shall sleep; Ray shall neither phone home nor print
-# and write what we show and write ourselves.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+# First: it sets what Ray and torch read when they are imported.
+from search.local_ray import local_ray, sigterm_as_ctrl_c  # isort: skip
 
 import optuna
 import ray
@@ -47,7 +38,7 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
         if _remaining(config, study) == 0:
             return True
     share = _measured_share(config)
-    with _local_ray(), _sigterm_as_ctrl_c():
+    with local_ray(), sigterm_as_ctrl_c():
         resources = _trial_resources(config.settings.resources, share)
         attempt = _begin_attempt(config, layout)
         study = open_study(layout, config)
@@ -93,29 +84,6 @@ def _begin_attempt(config: SearchConfig, layout: RunLayout) -> int:
 def _remaining(config: SearchConfig, study: optuna.Study) -> int:
     ended = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
     return max(0, config.settings.trials - ended)
-
-
-@contextmanager
-def _local_ray() -> Iterator[None]:
-    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Ray stops cleanly on SIGINT only; a scheduler that preempts a machine sends SIGTERM."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        signal.raise_signal(signal.SIGINT)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _measured_share(config: SearchConfig) -> float:

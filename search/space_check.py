@@ -16,6 +16,7 @@ from trainables.task_rules import task_problems
 
 _NOT_SEARCHABLE = {
     "train.metric": "trials would be compared by different metrics",
+    "train.workers": "a trial trains in one process",
     "data.source": "trials would be compared on different data",
     "data.task": "trials would be compared by different metrics",
     "data.path": "trials would be compared on different data",
@@ -40,6 +41,9 @@ def space_problems(config: SearchConfig) -> list[Problem]:
         return [Problem(("space", *problem.path), problem.message) for problem in error.problems]
     unfit = {path: why for path in chain(*corners, *draws) if (why := _why_unfit(path, config))}
     problems = [Problem(("space", path), why) for path, why in unfit.items()]
+    if (workers := config.recipe.train.workers) > 1:
+        message = f"{workers}: a trial trains in one process, and several trials at once; remove it, and train what came out best "
+        problems.append(Problem(("train", "workers"), message + f"with thaw train best.yaml --workers {workers}"))
     problems += _wrong_points(corners, config, unfit) or next(
         (wrong for draw in draws if (wrong := _wrong_points([draw], config, unfit))),
         [],  # draws show what corners cannot: values that do not go together

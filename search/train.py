@@ -1,9 +1,9 @@
-"""`thaw train`: one run without Ray, in a folder named after its config and the time."""
+"""`thaw train`: one run, without Ray where one process does it, in a folder named after its config and the time."""
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from itertools import count
@@ -71,21 +71,42 @@ def train(recipe: Recipe, folder: TrialLayout, dataset: Dataset, console: Consol
     Returns:
         The last epoch's report.
     """
-    events = TrialEvents(folder.root, params={})
-    with bar(console, "computing features of frozen blocks") as show, closing(events):
-        run = TrainingRun(recipe, folder, dataset=dataset, progress=show)
-        if run.reports:
-            console.out(f"{folder.root}: {len(run.reports)} epochs were done before", highlight=False)
-        said = None
-        for report in run:
-            if report.uncached not in {None, said} and report.open_from != recipe.blocks[0]:
-                console.out(
-                    f"stage {report.stage}: frozen blocks run in each epoch: {report.uncached}", highlight=False
-                )
-            said = report.uncached
-            events.epoch(run.reports[-1])
-            console.out(epoch_line(report, recipe), highlight=False)
+    with closing(TrialEvents(folder.root, params={})) as events:
+        shown = _Shown(recipe, folder, events, console)
+        if recipe.train.workers > 1:
+            from search.processes import train_in_processes  # imports Ray
+
+            return train_in_processes(recipe, folder, done_before=shown.done_before, tell=shown.epoch)
+        with bar(console, "computing features of frozen blocks") as show:
+            run = TrainingRun(recipe, folder, dataset=dataset, progress=show)
+            shown.done_before(len(run.reports))
+            for report in run:
+                shown.epoch(report, run.reports)
     return run.reports[-1]
+
+
+class _Shown:
+    """A run as it is shown: a line for each epoch, and a point on each curve."""
+
+    def __init__(self, recipe: Recipe, folder: TrialLayout, events: TrialEvents, console: Console):
+        self._recipe, self._folder, self._events, self._console = recipe, folder, events, console
+        self._said: str | None = None
+
+    def done_before(self, epochs: int) -> None:
+        if epochs:
+            self._console.out(f"{self._folder.root}: {epochs} epochs were done before", highlight=False)
+
+    def epoch(self, report: EpochReport, reports: Sequence[Mapping[str, Any]]) -> None:
+        """
+        Args:
+            reports: of all epochs up to this one, as on disk.
+        """
+        if report.uncached not in {None, self._said} and report.open_from != self._recipe.blocks[0]:
+            line = f"stage {report.stage}: frozen blocks run in each epoch: {report.uncached}"
+            self._console.out(line, highlight=False)
+        self._said = report.uncached
+        self._events.epoch(reports[-1])
+        self._console.out(epoch_line(report, self._recipe), highlight=False)
 
 
 def epoch_line(report: EpochReport, recipe: Recipe) -> str:

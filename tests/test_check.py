@@ -228,7 +228,7 @@ def test_what_a_person_should_look_at_is_warned_of(checked):
     ("override", "message"),
     [
         ("search.resources.cpus=4000", r"search.resources.cpus: 4000 for a trial, but there are \d+"),
-        ("search.resources.gpus=64", r"search.resources.gpus: 64 for a trial, but there are \d+"),
+        ("search.resources.gpus=1", r"search.resources.gpus: 1 for a trial, but there are 0"),
         ("data.long_tail.largest=10000", "small.yaml:.* data.long_tail: largest 10000: too few training images"),
     ],
 )

@@ -179,6 +179,13 @@ def without(section, text=FILE):
         ),
         pytest.param(
             "trials: 8",
+            "resources: {gpus: 4}",
+            "19 search.resources.gpus: 4: a trial trains on one GPU, and several GPUs train several trials at once; what came "
+            "out best trains on 4 with thaw train best.yaml --workers 4",
+            id="several gpus",
+        ),
+        pytest.param(
+            "trials: 8",
             "scheduler: {kind: asha, grace_epochs: 17}",
             r"19 search.scheduler.grace_epochs: 17: no trial has more than 16 epochs, so none would be pruned; lower it, or set",
             id="grace",

@@ -149,6 +149,56 @@ def test_the_average_is_what_is_judged(run):
         assert report.metrics["val_loss"] != pytest.approx(validation_loss(trainer, {}), rel=1e-3)
 
 
+@pytest.mark.parametrize(("judge", "metric"), [("ema", "kappa"), ("raw", "kappa"), ("ema", "val_loss")])
+def test_both_weights_are_validated_and_one_of_them_is_judged(run, judge, metric):
+    trainer = run(2, ema={"decay": DECAY, "judge": judge}, metric=metric)
+    other = {"ema": "raw", "raw": "ema"}[judge]
+    for report in trainer:
+        losses = {"ema": validation_loss(trainer, average_of(trainer, 8)), "raw": validation_loss(trainer, {})}
+        assert losses["ema"] != pytest.approx(losses["raw"], rel=1e-3)
+        assert report.metrics["val_loss"] == pytest.approx(losses[judge], rel=1e-5)
+        assert report.metrics[f"{other}_val_loss"] == pytest.approx(losses[other], rel=1e-5)
+        assert {name for name in report.metrics if name.startswith(("ema_", "raw_"))} == {
+            f"{other}_val_loss",
+            f"{other}_{metric}",
+        }
+        assert report.score == report.metrics[metric]
+    assert trainer.position.losses[-1] == report.metrics["val_loss"]  # plateaus are those of what is judged
+
+
+def test_each_of_the_two_has_the_metric_that_it_has_where_it_is_judged(run):
+    def only(judge):
+        (report,) = run(1, ema={"decay": DECAY, "judge": judge}, metric="auc")
+        return report.metrics
+
+    ema, raw = only("ema"), only("raw")
+    assert (ema["auc"], ema["raw_auc"]) == (raw["ema_auc"], raw["auc"])
+    assert ema["auc"] != raw["auc"]
+
+
+def test_where_raw_weights_are_judged_they_are_kept_and_the_next_stage_starts_from_them(run):
+    trainer = run(1, 1, ema={"decay": DECAY, "judge": "raw"})
+    next(trainer)
+    now = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    best = by_model_name(trainer.state_dict()["stage"]["best"]["weights"], 8)
+    assert best
+    assert all(torch.equal(tensor, now[name]) for name, tensor in best.items())
+    assert not torch.equal(average_of(trainer, 8)["head.last.weight"], now["head.last.weight"])
+    trainer._enter_next_stage()
+    assert all(torch.equal(tensor, now[name]) for name, tensor in trainer.model.state_dict().items())
+
+
+def test_frozen_blocks_run_once_for_both_weights(run):
+    counts = []
+    for ema in (None, {"decay": DECAY}):
+        trainer, calls = run(1, ema=ema, prefix_cache=False), []
+        handle = trainer.model.blocks[0].register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        next(trainer)
+        handle.remove()
+        counts.append(len(calls))
+    assert counts[0] == counts[1] > 0
+
+
 def test_the_average_is_what_is_kept_as_the_stages_best(run):
     trainer = run(3)
     averages = [{name: tensor.clone() for name, tensor in average_of(trainer, 8).items()} for _ in trainer]
@@ -184,6 +234,7 @@ def test_without_an_average_the_current_weights_are_judged(run):
     trainer = run(1, ema=None)
     report = next(trainer)
     assert trainer.state_dict()["stage"]["ema"] is None
+    assert not any(name.startswith(("ema_", "raw_")) for name in report.metrics)
     assert report.metrics["val_loss"] == pytest.approx(validation_loss(trainer, {}), rel=1e-5)
 
 

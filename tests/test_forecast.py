@@ -150,7 +150,6 @@ def test_pruning_makes_a_search_shorter(make_recipe):
         ({"gpus": 0.5}, {"cpus": 8, "gpus": 1}, None, 2),
         ({"gpus": 0.4}, {"cpus": 8, "gpus": 2}, None, 4),  # no trial lies on two GPUs
         ({"gpus": 0.6}, {"cpus": 8, "gpus": 3}, None, 3),
-        ({"gpus": 2}, {"cpus": 8, "gpus": 5}, None, 2),
         ({"gpus": 1}, {"cpus": 8, "gpus": 0}, None, 0),
         ({"gpus": 0}, {"cpus": 8, "gpus": 1}, None, 8),
     ],

@@ -9,6 +9,7 @@ from trainables.active_stage import ActiveStage
 from trainables.data.dataset import open_dataset
 from trainables.models.backbones import build_model
 from trainables.problems import ConfigError
+from trainables.replicas import ALONE
 from trainables.stages import Position, plan_epoch
 from trainables.trainer import Trainer, device_of
 
@@ -103,7 +104,7 @@ def fp16_stage(make_recipe):
         )
         numbers = torch.Generator().manual_seed(0)
         model = build_model(recipe.model, classes=10, cosine_scale=None, generator=numbers).model
-        stage = ActiveStage(model, recipe, 0, device=CPU)
+        stage = ActiveStage(model, recipe, 0, device=CPU, replicas=ALONE)
         stage.begin_epoch(plan_epoch(recipe, Position()))
         return stage
 

@@ -99,7 +99,7 @@ RECIPES: dict[str, tuple[int, dict[str, Any]]] = {
             "model": {"backbone": "mobilenet_v3_small", "weights": "none"},
             "stages": [stage("head", "head", 2, head_lr=0.01), stage("top", "last:1", 2, head_frozen_epochs=1)],
             "loss": {"kind": "balanced_softmax"},
-            "ema": {"decay": 0.5},
+            "ema": {"decay": 0.5, "judge": "raw"},
             "precision": "bf16",
             "seed": 7,
         },

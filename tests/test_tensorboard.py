@@ -87,6 +87,14 @@ def test_every_metric_has_its_curve(tmp_path, metric):
     assert scalars(read(tmp_path), tag) == [(1, 0.125)]
 
 
+@pytest.mark.parametrize(("name", "tag"), [("raw_val_loss", "raw/val_loss"), ("ema_kappa", "ema/kappa")])
+def test_weights_that_are_not_judged_have_curves_of_their_own(tmp_path, name, tag):
+    events = TrialEvents(tmp_path, params={})
+    events.epoch(report(1, **{name: 0.5}))
+    events.close()
+    assert scalars(read(tmp_path), tag) == [(1, 0.5)]
+
+
 def test_every_flag_is_a_curve_of_0_and_1(tmp_path):
     events = TrialEvents(tmp_path, params={})
     for epoch in (1, 2, 3):

@@ -13,6 +13,7 @@ from trainables.freezing import apply_opening, set_training_mode
 from trainables.models.staged import StagedModel
 from trainables.optimizers import build_optimizer, carry_state, parameter_groups
 from trainables.recipe import Recipe
+from trainables.replicas import Replicas
 from trainables.stages import EpochPlan, Opening
 
 
@@ -26,6 +27,7 @@ class ActiveStage:
         index: int,
         *,
         device: torch.device,
+        replicas: Replicas,
         moments_of: torch.optim.Optimizer | None = None,
     ):
         """Starts a stage on the model as it is.
@@ -33,9 +35,10 @@ class ActiveStage:
         Args:
             index: of the stage in the recipe.
             device: where the model is.
+            replicas: the processes that train it together.
             moments_of: optimizer of the stage before, whose moments go on; None: they start afresh.
         """
-        self._model, self._train = model, recipe.train
+        self._model, self._train, self._replicas = model, recipe.train, replicas
         self.stage = recipe.train.stages[index]
         self.cut = recipe.cut(index)
         self.tail = model.tail(self.cut)
@@ -51,9 +54,19 @@ class ActiveStage:
         self._best_weights: dict[str, Tensor] | None = None
 
     @property
+    def validated(self) -> dict[str, nn.Module]:
+        """`raw`: the tail as it is, and `ema`: its average, where there is one; first the one that is judged. Never compiled."""
+        raw: dict[str, nn.Module] = {"raw": self._model.tail(self.cut)}
+        ema = self._train.ema
+        if ema is None or self._ema is None:
+            return raw
+        average: dict[str, nn.Module] = {"ema": self._ema.module}
+        return {**average, **raw} if ema.judge == "ema" else {**raw, **average}
+
+    @property
     def judged(self) -> nn.Module:
-        """The tail whose predictions count: the averaged one, where there is an average. Never compiled."""
-        return self._model.tail(self.cut) if self._ema is None else self._ema.module
+        """The tail whose predictions count."""
+        return next(iter(self.validated.values()))
 
     def begin_epoch(self, plan: EpochPlan) -> None:
         """Opens what the plan opens, with an optimizer that holds exactly that, at the plan's learning rates."""
@@ -72,6 +85,9 @@ class ActiveStage:
     def step(self) -> None:
         """Moves what is open along the gradients that have been added up; not where fp16 made them overflow."""
         assert self.optimizer is not None
+        self._replicas.add_up(p.grad for p in self.tail.parameters() if p.grad is not None)
+        # Each process normalises by the statistics of its own part; running ones follow all parts.
+        self._replicas.average(buffer for buffer in self.tail.buffers() if buffer.is_floating_point())
         if self._train.clip_norm is not None:
             self._scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.tail.parameters(), self._train.clip_norm)

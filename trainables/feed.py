@@ -13,7 +13,15 @@ import torch
 from torch import Tensor
 
 from trainables.data.augment import augment, version_numbers
-from trainables.data.batches import epoch_order, gather, normalise, own_statistics, split_batches, standardise
+from trainables.data.batches import (
+    epoch_order,
+    gather,
+    normalise,
+    own_parts,
+    own_statistics,
+    split_batches,
+    standardise,
+)
 from trainables.data.dataset import Dataset
 from trainables.data.mixing import Mixing, draw_mixing, mixed
 from trainables.data.seeding import random_state
@@ -23,6 +31,7 @@ from trainables.models.backbones import BuiltModel
 from trainables.models.catalog import backbone_info
 from trainables.prefix_cache import Progress, prefix_batch
 from trainables.recipe import Recipe
+from trainables.replicas import ALONE, Replicas
 from trainables.stage_data import data_of_stage
 
 
@@ -30,7 +39,8 @@ class Batch(NamedTuple):
     """b images as the tail gets them."""
 
     features: Tensor
-    """What the prefix makes of them: a feature map [b, c, h, w] or [b, c, d, h, w], or pooled [b, f]."""
+    """What the prefix makes of them, or of this process's part of them: a feature map [b, c, h, w] or [b, c, d, h, w], or pooled
+    [b, f]."""
     labels: Tensor
     """[b], or the targets of regression."""
     weights: Tensor | None = None
@@ -50,6 +60,7 @@ class Feed:
         *,
         balanced: bool,
         device: torch.device,
+        replicas: Replicas,
         sharing_runs: int = 1,
         progress: Progress | None = None,
     ):
@@ -57,12 +68,14 @@ class Feed:
         Args:
             built: its model is on the device.
             balanced: draw each class equally often.
+            replicas: the processes that share each batch.
             sharing_runs: runs that are expected to need the same features of frozen blocks, this one included.
             progress: told how far the computing of features to keep is.
         """
         self._recipe, self._built, self._device, self._balanced = recipe, built, device, balanced
         self._standardises = backbone_info(recipe.model.backbone).standardises
         self._chunk = prefix_batch(recipe)
+        self._replicas = replicas
         self.data = functools.cache(partial(data_of_stage, recipe, dataset))
         """Stage -> the data set as it sees it."""
         self._prefix = FrozenPrefix(
@@ -88,14 +101,13 @@ class Feed:
         versions = version_numbers(order, epoch=epoch, views=train.augment.views) if train.augment else None
         side = Side(data, data.train, stage=stage, trains=True)
         lookup, self.uncached = self._prefix.kept(side, versions)
+        batches_of = partial(self._batches, order, versions, stage=stage, whole=train.mix is not None)
         if lookup:
-            batches = self._batches(order, versions, lookup, stage=stage)
+            batches = batches_of(lookup)
         elif train.mixes_images or self._recipe.cut(stage) == 0:
-            batches = self._batches(order, versions, partial(self.images, stage=stage), stage=stage)
+            batches = batches_of(partial(self.images, stage=stage))
         else:
-            batches = self._batches(
-                order, versions, partial(self._prefix.computed, side), stage=stage, chunk=self._chunk
-            )
+            batches = batches_of(partial(self._prefix.computed, side), chunk=self._chunk)
         if train.mix:
             batches = self._mixed(batches, train.mix, epoch, stage=stage)
         while step := list(islice(batches, train.accumulate)):
@@ -124,19 +136,29 @@ class Feed:
         return normalise(images, self._built.mean, self._built.std)
 
     def _batches(
-        self, order: np.ndarray, versions: np.ndarray | None, load: Lookup, *, stage: int, chunk: int | None = None
+        self,
+        order: np.ndarray,
+        versions: np.ndarray | None,
+        load: Lookup,
+        *,
+        stage: int,
+        chunk: int | None = None,
+        whole: bool = False,
     ) -> Iterator[Batch]:
         """The order in batches.
 
         Args:
             load: gives what the batches are made of.
             chunk: how many images it is asked for at a time; None: a batch of them.
+            whole: features of all images and not only of this process's part: they are to be mixed, also with those of others.
         """
         sizes = [len(batch) for batch in split_batches(order, self._recipe.batch_size(stage))]
         labels = torch.split(torch.from_numpy(self.data(stage).truth[order]).to(self._device), sizes)
         counts = self.data(stage).weights
         of_images = None if counts is None else torch.from_numpy(counts[order]).float().to(self._device)
         weights = repeat(None) if of_images is None else iter(torch.split(of_images, sizes))
+        own, sizes = own_parts(sizes, (ALONE if whole else self._replicas).part)
+        order, versions = order[own], None if versions is None else versions[own]
         ready, done = torch.empty(0), 0
         for size, of_batch in zip(sizes, labels, strict=True):
             while len(ready) < size:
@@ -153,7 +175,7 @@ class Feed:
         size, cut = self._recipe.image_size(stage), self._recipe.cut(stage)
         for batch in plain:
             mixing = draw_mixing(config, random, len(batch.labels), size=size, device=self._device)
-            features = mixed(batch.features, mixing)
+            features = mixed(batch.features, mixing)[self._replicas.part(len(batch.labels))]
             if self._recipe.train.mixes_images and cut:
                 features = torch.cat(
                     [self._prefix.through(part, 0, cut) for part in torch.split(features, self._chunk)]

@@ -81,6 +81,15 @@ FALLBACK_ORDER = (
 """Where the chosen metric is not finite, the first of its task's among these that is judges the epoch."""
 
 
+WEIGHTS = ("ema", "raw")
+"""What an epoch of a run with an average has validated: the averaged weights and the current ones."""
+
+
+def metric_of_weights(weights: str, metric: Metric) -> str:
+    """`raw_kappa`: name of a metric of weights that are validated and not judged."""
+    return f"{weights}_{metric.value}"
+
+
 class Flag(StrEnum):
     """What an epoch can be warned of; `trainables/health.py` has the rules."""
 

@@ -32,7 +32,8 @@ class EpochReport:
     """Whether DRW's class weights were in force."""
     train_loss: float
     metrics: Mapping[str, float]
-    """Validation scalars by `Metric` name, those of the task; and `classes_predicted`, or `prediction_spread` in regression."""
+    """Validation scalars by `Metric` name, those of the task; and `classes_predicted`, or `prediction_spread` in regression;
+    with an average also `layout.metric_of_weights` of the weights that are not judged."""
     per_class: Mapping[str, list[float]]
     """`precision`, `recall`, `f1`, `true_count`, `predicted_count`, each [c]; empty in regression."""
     confusion: list[list[int]]

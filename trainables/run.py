@@ -17,6 +17,7 @@ from trainables.layout import RunFileError, TrialLayout, checkpoint_name, replac
 from trainables.prefix_cache import Progress
 from trainables.provenance import environment
 from trainables.recipe import Recipe
+from trainables.replicas import ALONE, Replicas
 from trainables.report import EpochReport, read_epochs
 from trainables.trainer import Trainer
 
@@ -39,6 +40,7 @@ class TrainingRun:
         folder: TrialLayout,
         *,
         dataset: Dataset | None = None,
+        replicas: Replicas = ALONE,
         sharing_runs: int = 1,
         progress: Progress | None = None,
         check_ownership: Callable[[], None] = lambda: None,
@@ -47,7 +49,7 @@ class TrainingRun:
 
         Args:
             dataset: the recipe's, where it is open already.
-            sharing_runs, progress: see `Trainer`.
+            replicas, sharing_runs, progress: see `Trainer`. Of several processes the first has the folder.
             check_ownership: called before anything is written; raises `SupersededError` where the folder has a new owner.
         """
         self.recipe = recipe
@@ -55,7 +57,7 @@ class TrainingRun:
         self._check_ownership = check_ownership
         self._checkpoints = CheckpointFolder(folder.checkpoints)
         dataset = dataset or open_dataset(recipe.data, image_sizes=recipe.image_sizes)
-        self.trainer = Trainer(recipe, dataset, sharing_runs=sharing_runs, progress=progress)
+        self.trainer = Trainer(recipe, dataset, replicas=replicas, sharing_runs=sharing_runs, progress=progress)
         self.reports: list[dict[str, Any]] = []
         """Of all epochs done so far, as on disk."""
         check_ownership()

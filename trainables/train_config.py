@@ -80,10 +80,13 @@ class Optimizer(Config):
 
 
 class Ema(Config):
-    """Exponential moving average of the weights; where given, it is what is judged and kept."""
+    """Exponential moving average of the weights. Where there is one, both it and the current weights are validated."""
 
     decay: float = Field(0.999, gt=0, lt=1)
     """Share of the average that stays at each step; ramps up as (1 + n) / (10 + n) over the first steps of a stage."""
+    judge: Literal["ema", "raw"] = "ema"
+    """Whose metrics are the epoch's and whose weights are kept: the average's or the current ones'. Of the others the report has
+    validation loss and metric, as `raw_…` or `ema_…`."""
 
 
 class CheckpointPolicy(Config):
@@ -146,6 +149,9 @@ class TrainConfig(Config):
     CPU compiling needs a C++ compiler, takes about a minute and gains nothing. Validation is not compiled."""
     cpu_threads: int = Field(1, ge=1)
     """Threads of one run on CPU. Part of the recipe because sums change in their last bit with it."""
+    workers: int = Field(1, ge=1)
+    """Processes that train the run together, each its part of every batch, on a GPU of its own where there are any. Part of the
+    recipe because open blocks' BatchNorm sees a part at a time, and dropout draws for each; nothing else moves but last bits."""
     checkpoints: CheckpointPolicy = CheckpointPolicy()
 
     @model_validator(mode="after")

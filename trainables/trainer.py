@@ -23,9 +23,11 @@ from trainables.precision import autocast
 from trainables.prefix_cache import Progress
 from trainables.problems import ConfigError, Problem
 from trainables.recipe import Recipe
+from trainables.replicas import ALONE, Replicas
 from trainables.report import EpochReport
 from trainables.stages import EpochPlan, Position, has_settled, plan_epoch, stage_is_over
 from trainables.task import task_of
+from trainables.validation import outputs_of, with_others
 
 State = dict[str, Any]
 
@@ -54,15 +56,26 @@ class Trainer:
     trainer of the same recipe and data continue as if nothing had happened: bit for bit on CPU.
     """
 
-    def __init__(self, recipe: Recipe, dataset: Dataset, *, sharing_runs: int = 1, progress: Progress | None = None):
+    def __init__(
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        *,
+        replicas: Replicas = ALONE,
+        sharing_runs: int = 1,
+        progress: Progress | None = None,
+    ):
         """
         Args:
+            replicas: the processes that train the run together; each iterates over a trainer of its own.
             sharing_runs: runs that are expected to need the same features of frozen blocks, this one included.
             progress: told how far the computing of features to keep is, in images.
         """
         torch.set_num_threads(recipe.train.cpu_threads)
+        assert replicas.count == recipe.train.workers
         self.recipe = recipe
         self.dataset = dataset
+        self.replicas = replicas
         self.device = device_of(recipe)
         train = recipe.train
         self.task = task_of(recipe, dataset, device=self.device)
@@ -80,6 +93,7 @@ class Trainer:
             built,
             balanced=self.task.balanced,
             device=self.device,
+            replicas=replicas,
             sharing_runs=sharing_runs,
             progress=progress,
         )
@@ -89,7 +103,7 @@ class Trainer:
         self._history: list[Vitals] = []
         self._stopped_for: Flag | None = None
         self._deepest_cut = recipe.cut(0)
-        self._active = ActiveStage(self.model, recipe, 0, device=self.device)
+        self._active = self._stage()
 
     @property
     def finished(self) -> bool:
@@ -110,10 +124,11 @@ class Trainer:
         cached_s, started = self.feed.cache_s, time.perf_counter()
         train_loss = self._train_epoch(reweighted=plan.reweighted)
         trained = time.perf_counter()
-        val_loss, evaluation = self._validate(reweighted=plan.reweighted)
+        # Agreed: processors of two kinds may differ in the last bit, on which a plateau may hang.
+        train_loss, evaluation = self.replicas.agreed((train_loss, self._validate(reweighted=plan.reweighted)))
         validated = time.perf_counter()
         times = {"train_s": trained - started, "val_s": validated - trained, "cache_s": self.feed.cache_s - cached_s}
-        return self._report(plan, train_loss, val_loss, evaluation, times)
+        return self._report(plan, train_loss, evaluation, times)
 
     def _enter_next_stage(self) -> None:
         """Starts the next stage from the best weights of the one that ended."""
@@ -123,7 +138,13 @@ class Trainer:
         # Moments would meet gradients of a network that now moves below them: new blocks start all afresh.
         moments = self._active.optimizer if cut >= self._deepest_cut else None
         self._deepest_cut = min(cut, self._deepest_cut)
-        self._active = ActiveStage(self.model, self.recipe, self.position.stage, device=self.device, moments_of=moments)
+        self._active = self._stage(moments)
+
+    def _stage(self, moments_of: torch.optim.Optimizer | None = None) -> ActiveStage:
+        stage = self.position.stage
+        return ActiveStage(
+            self.model, self.recipe, stage, device=self.device, replicas=self.replicas, moments_of=moments_of
+        )
 
     # --- an epoch ---------------------------------------------------------------------------------------------------
 
@@ -134,13 +155,15 @@ class Trainer:
             Mean training loss.
         """
         epoch, active = self.position.epoch + 1, self._active
-        torch.manual_seed(derived_seed(self.recipe.train.seed, "dropout", epoch))
+        # What is dropped is drawn by each process for its part.
+        purpose = f"dropout {rank}" if (rank := self.replicas.rank) else "dropout"
+        torch.manual_seed(derived_seed(self.recipe.train.seed, purpose, epoch))
         total, images = torch.zeros((), device=self.device), 0
         for step in self.feed.steps(epoch, stage=self.position.stage):
             images_in_step = sum(len(batch.labels) for batch in step)
             for features, labels, weights, mixing in step:
                 with autocast(self.device, self.recipe.train):
-                    logits = active.tail(features)
+                    logits = self.replicas.gathered(active.tail(features), images=len(labels))
                 loss = self.task.loss(logits, labels, reweighted=reweighted, mixing=mixing, weights=weights)
                 active.backward(loss * (len(labels) / images_in_step))
                 total += loss.detach() * len(labels)
@@ -148,23 +171,22 @@ class Trainer:
             images += images_in_step
         return float(total) / images
 
-    @torch.inference_mode()
-    def _validate(self, *, reweighted: bool) -> tuple[float, Evaluation]:
-        """Judges the averaged weights where there is an average, else the current ones; see the task's `judge`."""
+    def _validate(self, *, reweighted: bool) -> Evaluation:
+        """See the task's `judge`, and `validation.with_others`."""
         self.model.eval()
-        judged = self._active.judged.eval()
-        outputs, targets = [], []
-        for batch in self.feed.validation(stage=self.position.stage):
-            with autocast(self.device, self.recipe.train):
-                outputs.append(judged(batch.features))
-            targets.append(batch.labels)
-        return self.task.judge(torch.cat(outputs), torch.cat(targets), reweighted=reweighted)
+        tails = {name: tail.eval() for name, tail in self._active.validated.items()}
+        images = self.feed.validation(stage=self.position.stage)
+        outputs, truth = outputs_of(
+            list(tails.values()), images, self.recipe.train, device=self.device, replicas=self.replicas
+        )
+        judged, *others = (self.task.judge(of_tail, truth, reweighted=reweighted) for of_tail in outputs)
+        return with_others(judged, dict(zip(list(tails)[1:], others, strict=True)), self.recipe.train.metric)
 
     def _report(
-        self, plan: EpochPlan, train_loss: float, val_loss: float, evaluation: Evaluation, times: Mapping[str, float]
+        self, plan: EpochPlan, train_loss: float, evaluation: Evaluation, times: Mapping[str, float]
     ) -> EpochReport:
-        self.position = self.position.after_epoch(val_loss)
-        metrics = {**evaluation.metrics, "val_loss": val_loss}
+        metrics = evaluation.metrics
+        self.position = self.position.after_epoch(metrics["val_loss"])
         score = score_of(metrics, self.recipe.train.metric)
         self._active.keep_if_best(score)
         # Over all stages, also where their image sizes differ: each score is that of a network at the size it is to be used at.
@@ -262,5 +284,5 @@ class Trainer:
         frozen = tuple(f"blocks.{i}." for i in range(self._deepest_cut))
         assert not unexpected
         assert all(name.startswith(frozen) for name in missing)
-        self._active = ActiveStage(self.model, self.recipe, self.position.stage, device=self.device)
+        self._active = self._stage()
         self._active.load_state_dict(state["stage"])

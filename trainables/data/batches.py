@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ __all__ = [
     "gather",
     "generator",
     "normalise",
+    "own_parts",
     "own_statistics",
     "split_batches",
     "standardise",
@@ -57,6 +59,20 @@ def split_batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
     Their sizes differ by one at most: BatchNorm never meets a tiny last batch.
     """
     return np.array_split(order, math.ceil(len(order) / batch_size)) if len(order) else []
+
+
+def own_parts(sizes: Sequence[int], part_of: Callable[[int], slice]) -> tuple[np.ndarray, list[int]]:
+    """Where a process's parts of consecutive batches lie in all of them.
+
+    Args:
+        sizes: of the batches.
+        part_of: a batch's size -> the part of it.
+    Returns:
+        [k] places in the batches' order, and the sizes of the parts.
+    """
+    starts, parts = np.cumsum(sizes) - sizes, [part_of(size) for size in sizes]
+    places = [np.arange(start + part.start, start + part.stop) for start, part in zip(starts, parts, strict=True)]
+    return np.concatenate(places), [len(place) for place in places]
 
 
 def gather(

@@ -1,0 +1,45 @@
+"""Ray on this machine, for as long as a search or a run in several processes lasts. Import it before Ray, torch and Optuna."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+# Before Ray and torch are imported, here or in a worker: idle threads shall sleep; Ray shall neither phone home nor print
+# and write what we show and write ourselves.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+
+import ray
+
+
+@contextmanager
+def local_ray(cpus: int | None = None) -> Iterator[None]:
+    """
+    Args:
+        cpus: cores to compute with; None: all that Ray finds.
+    """
+    ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Ray stops cleanly on SIGINT only; a scheduler that preempts a machine sends SIGTERM."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
