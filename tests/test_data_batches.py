@@ -198,3 +198,13 @@ def test_a_volume_is_standardised_by_what_is_not_black(dtype):
     alone = torch.cat([standardise(v[None], *own_statistics(v[None])) for v in volumes])
     assert torch.equal(alone, seen)
     assert (volumes.numpy() == values).all()
+
+
+def test_the_statistics_of_a_large_volume_are_exact():
+    values = np.random.default_rng(0).integers(1, 65535, (2, 40, 40, 41, 1), np.uint16)
+    mean, deviation = own_statistics(torch.from_numpy(values))
+    for i, volume in enumerate(values.astype(object).reshape(2, -1)):
+        exact = volume.sum() / len(volume)
+        assert mean[i].item() == exact / 257
+        squares = (volume**2).sum() / len(volume)
+        assert deviation[i].item() == pytest.approx((squares - exact**2) ** 0.5 / 257, rel=1e-12)
