@@ -17,7 +17,7 @@ from search.preflight import check_by_looking
 from search.source import InputError, Source
 from trainables.data.contact_sheet import draw_contact_sheet
 from trainables.data.dataset import Dataset, open_dataset
-from trainables.data.overview import Overview, overview
+from trainables.data.overview import Overview, in_tenths, overview
 from trainables.data.sources import open_source
 from trainables.dry_run import DryRun, dry_run
 from trainables.layout import replacing
@@ -117,7 +117,7 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
     found = Check(
         name=config.name,
         image_shape=dataset.images.shape[1:],
-        data=overview(dataset, open_source(config.recipe.data).groups),
+        data=overview(in_tenths(dataset), open_source(config.recipe.data).groups),
         cache_bytes={
             "decoded images": dataset.images.nbytes,
             "features of frozen blocks": sum(cost.cache_bytes for cost in tried.stages),
@@ -180,15 +180,15 @@ def _no_room(config: SearchConfig, machine: Machine) -> str:
     resources = config.settings.resources
     if resources.cpus > machine.cpus:
         return f"search.resources.cpus: {resources.cpus:g} for a trial, but there are {machine.cpus}"
-    return f"search.resources.gpus: {resources.gpus:g} for a trial, but there are {machine.gpus}"
+    return f"search.resources.gpus: {resources.gpus} for a trial, but there are {machine.gpus}"
 
 
 def write_check(found: Check, dataset: Dataset, config: SearchConfig, layout: CheckLayout) -> None:
     """Writes the picture, the numbers, the resolved search and the page."""
     from search.check_report import page
 
-    shape, train = found.image_shape, config.recipe.train
-    title = f"{found.name}: {len(dataset.train):,} training images of {len(dataset.classes)} classes, {shape[0]} px"
+    train, dataset = config.recipe.train, in_tenths(dataset)
+    title = f"{found.name}: {len(dataset.train):,} training images of {len(dataset.classes)} classes, {dataset.size}"
     sheet = draw_contact_sheet(dataset, train.augment, seed=train.seed, title=title)
     with replacing(layout.picture, "wb") as file:
         sheet.save(file, "PNG", optimize=True)

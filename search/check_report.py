@@ -91,11 +91,10 @@ def shown_rows(data: Overview) -> list[int | None]:
 
 
 def _about_data(found: Check) -> Iterator[RenderableType]:
-    height, width, channels = found.image_shape
+    *slices, height, width, channels = found.image_shape
     colour = "grey" if channels == 1 else "colour"
-    yield Text(
-        f"{width} × {height} px, {colour}; the largest class has {found.data.imbalance:.3g} times the smallest one's images"
-    )
+    extent = f"{slices[0]} × {height} × {width} voxels" if slices else f"{width} × {height} px"
+    yield Text(f"{extent}, {colour}; the largest class has {found.data.imbalance:.3g} times the smallest one's images")
     if found.data.groups is None:
         yield Text("no groups: each image stands for itself")
     else:

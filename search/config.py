@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, Field, WithJsonSchema, field_validator
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
 from search.paths import with_values
 from spaces.space import FunctionSpace, Space, SpaceError
@@ -42,23 +43,33 @@ class NoPruning(Config):
     kind: Literal["none"]
 
 
+def _checked_gpus(value: Any) -> Any:
+    if value == "auto":
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"{value!r}: input should be a number from 0 on, or auto")
+    if value > 1:
+        raise ValueError(
+            f"{value:g}: a trial trains on one GPU, and several GPUs train several trials at once; what came out best trains on "
+            f"{value:g} with thaw train best.yaml --workers {value:g}"
+        )
+    return float(value)
+
+
+Gpus = Annotated[
+    float | Literal["auto"],
+    PlainValidator(_checked_gpus, json_schema_input_type=Annotated[float, Field(ge=0)] | Literal["auto"]),
+]
+
+
 class Resources(Config):
     """What one trial takes."""
 
     cpus: float = Field(1, gt=0)
     """CPU cores; below 1 several trials share one. `train.cpu_threads` follows it where it is not given."""
-    gpus: float | None = Field(None, ge=0)
-    """GPUs, fractions allowed, at most 1; null: one where the machine or cluster has any, else none."""
-
-    @field_validator("gpus")
-    @classmethod
-    def _one_gpu(cls, gpus: float | None) -> float | None:
-        if gpus is not None and gpus > 1:
-            raise ValueError(
-                "a trial trains on one GPU, and several GPUs train several trials at once; what came out best trains on "
-                f"{gpus:g} with thaw train best.yaml --workers {gpus:g}"
-            )
-        return gpus
+    gpus: Gpus | None = None
+    """GPUs, fractions allowed, at most 1; `auto`: the share that leaves room for as many trials as a GPU has memory for, measured;
+    null: one where the machine or cluster has any, else none."""
 
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"

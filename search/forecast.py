@@ -128,7 +128,8 @@ def trials_at_once(resources: Resources, machine: Machine, limit: int | None) ->
     Args:
         limit: `search.max_concurrent`.
     """
-    gpus = min(1.0, machine.gpus) if resources.gpus is None else resources.gpus
+    # What `auto` will come to is not known before it was tried: one trial has room in any case.
+    gpus = min(1.0, machine.gpus) if resources.gpus in {None, "auto"} else float(resources.gpus)
     counts = [int(machine.cpus / resources.cpus + 1e-9)]
     if gpus:
         # A share of a GPU lies on one GPU: two trials of 0.6 take two.

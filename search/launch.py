@@ -37,8 +37,9 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
         settle(study, layout)
         if _remaining(config, study) == 0:
             return True
+    share = _measured_share(config)
     with local_ray(), sigterm_as_ctrl_c():
-        resources = _trial_resources(config.settings.resources)
+        resources = _trial_resources(config.settings.resources, share)
         attempt = _begin_attempt(config, layout)
         study = open_study(layout, config)
         scheduler, longest = config.settings.scheduler, longest_run(config)
@@ -85,9 +86,19 @@ def _remaining(config: SearchConfig, study: optuna.Study) -> int:
     return max(0, config.settings.trials - ended)
 
 
-def _trial_resources(wanted: Resources) -> dict[str, float]:
+def _measured_share(config: SearchConfig) -> float:
+    if config.settings.resources.gpus != "auto":
+        return 0.0
+    from search.gpu_share import measured_gpu_share  # trains a stage or two
+
+    return measured_gpu_share(config)
+
+
+def _trial_resources(wanted: Resources, measured_share: float) -> dict[str, float]:
     there = ray.cluster_resources()
-    gpus = wanted.gpus if wanted.gpus is not None else min(1.0, there.get("GPU", 0.0))
+    gpus = measured_share if wanted.gpus == "auto" else wanted.gpus
+    if gpus is None:
+        gpus = min(1.0, there.get("GPU", 0.0))
     for name, key, count in (("cpus", "CPU", wanted.cpus), ("gpus", "GPU", gpus)):
         if count > there.get(key, 0.0):
             raise InputError(f"search.resources.{name}: {count:g} for a trial, but there are {there.get(key, 0.0):g}")

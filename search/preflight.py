@@ -11,7 +11,7 @@ from search.source import InputError, Source
 from trainables.data.dataset import Dataset, open_dataset
 from trainables.data_config import DataConfig
 from trainables.problems import ConfigError
-from trainables.recipe import Recipe
+from trainables.recipe import Recipe, unfit_channels
 
 
 def check_by_looking(recipes: Sequence[Recipe], source: Source, console: Console) -> Dataset:
@@ -22,41 +22,43 @@ def check_by_looking(recipes: Sequence[Recipe], source: Source, console: Console
     Raises:
         InputError: with what is wrong with them.
     """
-    datasets = []
+    datasets: dict[DataConfig, Dataset] = {}
     try:
         for data in dict.fromkeys(recipe.data for recipe in recipes):
             sizes = {size for recipe in recipes if recipe.data == data for size in recipe.image_sizes}
-            datasets.append(_open_showing_progress(data, sizes, console))
+            datasets[data] = _open_showing_progress(data, sizes, console)
         from trainables.compilation import check_compiler  # imports torch, which takes longer than most mistakes
         from trainables.models.backbones import check_model
         from trainables.trainer import device_of
 
-        for model, size in dict.fromkeys((recipe.model, recipe.data.image_size) for recipe in recipes):
-            check_model(model, image_size=size)
+        for recipe in recipes:
+            if problems := unfit_channels(recipe, datasets[recipe.data].images.shape[-1]):
+                raise ConfigError(problems)
+        for model, size, depth in dict.fromkeys((r.model, r.data.image_size, r.data.depth) for r in recipes):
+            check_model(model, image_size=size, depth=depth)
         compiled = next((recipe for recipe in recipes if recipe.train.compile), None)
         if compiled:
             check_compiler(device_of(compiled))
     except ConfigError as error:
         raise InputError(source.describe(error.problems)) from None
-    for left_out in dict.fromkeys(dataset.left_out for dataset in datasets if dataset.left_out):
+    for left_out in dict.fromkeys(dataset.left_out for dataset in datasets.values() if dataset.left_out):
         console.out(f"warning: {left_out}", highlight=False)
-    console.out(summary(datasets[0]), highlight=False)
-    return datasets[0]
+    console.out(summary(datasets[recipes[0].data]), highlight=False)
+    return datasets[recipes[0].data]
 
 
 def summary(dataset: Dataset) -> str:
-    """`400 training images of 10 classes (125 … 6 each), 539 to validate, 64 px`
+    """`400 training images of 10 classes (125 … 6 each), 539 to validate, 64 px`; of volumes `32 × 64 × 64 voxels`
 
     Or, of a regression, `400 training images with targets from 0.5 to 9 (4.2 ± 1.3), …`.
     """
-    size = dataset.images.shape[1]
     if dataset.targets is None:
         counts = dataset.train_counts
         what = f"of {len(dataset.classes)} classes ({counts.max()} … {counts.min()} each)"
     else:
         targets = dataset.targets[dataset.train]
         what = f"with targets from {targets.min():g} to {targets.max():g} ({targets.mean():g} ± {targets.std():g})"
-    return f"{len(dataset.train)} training images {what}, {len(dataset.validation)} to validate, {size} px"
+    return f"{len(dataset.train)} training images {what}, {len(dataset.validation)} to validate, {dataset.size}"
 
 
 def _open_showing_progress(data: DataConfig, image_sizes: Collection[int], console: Console) -> Dataset:

@@ -172,7 +172,10 @@ def without(section, text=FILE):
             id="cpus",
         ),
         pytest.param(
-            "trials: 8", "resources: {gpus: -1}", "19 search.resources.gpus: -1: input should be greater", id="gpus"
+            "trials: 8",
+            "resources: {gpus: -1}",
+            "19 search.resources.gpus: -1: input should be a number from 0 on, or auto",
+            id="gpus",
         ),
         pytest.param(
             "trials: 8",

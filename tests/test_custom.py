@@ -20,7 +20,7 @@ def built(backbone, seed=1):
 
 def test_a_function_of_the_users_is_a_backbone(own_module):
     name = f"{own_module()}:tiny"
-    assert backbone_info(name) == (("one", "two", "three"), 1, None, 2, 3)
+    assert backbone_info(name) == (("one", "two", "three"), 1, None, 2, 3, False)
     model, mean, std, _ = built(name)
     assert [len(list(block)) for block in model.blocks] == [3, 3, 3]
     assert (mean, std) == ((0.1, 0.2, 0.3), (0.5, 0.5, 0.5))
@@ -198,3 +198,12 @@ def test_parts_that_do_not_fit_are_found_before_training(value, message, own_mod
     module = own_module(f"{START}{textwrap.dedent(layers).lstrip()}def net(): return {value}")
     with pytest.raises(ConfigError, match=rf"^model\.backbone: .*{message}"):
         check_model(ModelConfig(backbone=f"{module}:net"), image_size=8)
+
+
+def test_a_network_for_volumes_is_tried_on_the_depth_it_will_see(own_module):
+    start = START.replace("Conv2d", "Conv3d")
+    value = "Backbone(blocks={'a': conv}, pool=nn.Flatten(), features=4 * 3 * 6 * 6, dims=3)"
+    name = f"{own_module(f'{start}def net(): return {value}')}:net"
+    check_model(ModelConfig(backbone=name), image_size=8, depth=5)
+    with pytest.raises(ConfigError, match=r"its last layer needs \[2, 432\]"):
+        check_model(ModelConfig(backbone=name), image_size=8, depth=8)

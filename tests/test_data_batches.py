@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from trainables.data import resident
-from trainables.data.batches import derived_seed, epoch_order, gather, generator, normalise, split_batches
+from trainables.data.batches import (
+    derived_seed,
+    epoch_order,
+    gather,
+    generator,
+    normalise,
+    own_statistics,
+    split_batches,
+    standardise,
+)
 from trainables.data.dataset import Dataset
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -95,7 +104,7 @@ def test_resident_images_come_like_others(dataset, monkeypatch, dtype):
     dataset = dataclasses.replace(dataset, images=images, images_at={6: images, 3: images[:, :3]})
     order = np.array([111, 0, 95, 0])
     expected = [gather(dataset, order, image_size=size) for size in (None, 3)]
-    monkeypatch.setattr(resident, "_CHUNK", 50)
+    monkeypatch.setattr(resident, "_CHUNK_BYTES", 50 * 6 * 5 * 3)
     monkeypatch.setattr(resident, "_free_bytes", lambda device: 10**9)
     resident.resident.cache_clear()
     for size, (images_then, labels_then) in zip((None, 3), expected, strict=True):
@@ -157,3 +166,35 @@ def test_generators_are_seeded_by_purpose():
     assert (first == again).all()
     assert (first != other).all()
     assert generator(0, "head", 4).initial_seed() == derived_seed(0, "head", 4)
+
+
+# --- volumes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("channels", "taken"), [(1, 1), (1, 3), (3, 3)])
+def test_volumes_are_normalised_in_channels_last_format(channels, taken):
+    volumes = torch.randint(0, 256, (2, 3, 4, 5, channels), dtype=torch.uint8)
+    mean, std = (0.4, 0.5, 0.6)[:taken], (0.2, 0.3, 0.1)[:taken]
+    seen = normalise(volumes, mean, std)
+    of_each = [torch.tensor(values).view(taken, 1, 1, 1) for values in (mean, std)]
+    expected = (volumes.movedim(-1, 1).expand(2, taken, 3, 4, 5) / 255 - of_each[0]) / of_each[1]
+    torch.testing.assert_close(seen, expected, atol=1e-6, rtol=1e-6)
+    assert seen.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_volume_is_standardised_by_what_is_not_black(dtype):
+    values = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (5, 4, 6, 5, 1), dtype)
+    values[values < np.iinfo(dtype).max // 3] = 0
+    values[3], values[4] = 0, 7
+    volumes = torch.from_numpy(values)
+    mean, deviation = own_statistics(volumes)
+    seen = standardise(volumes, mean, deviation)
+    for volume, of_volume in zip(values[:3, ..., 0].astype(float), seen[:3, 0].numpy(), strict=True):
+        inside = volume[volume > 0]
+        assert of_volume == pytest.approx((volume - inside.mean()) / inside.std(), abs=1e-4)
+    assert (seen[3:] == 0).all()  # of a single value
+    assert seen.is_contiguous(memory_format=torch.channels_last_3d)
+    alone = torch.cat([standardise(v[None], *own_statistics(v[None])) for v in volumes])
+    assert torch.equal(alone, seen)
+    assert (volumes.numpy() == values).all()

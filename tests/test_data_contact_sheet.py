@@ -1,5 +1,7 @@
 """The picture of a data set: every class has its name, its counts and its images in a place of their own."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -116,3 +118,15 @@ def test_a_sheet_of_many_classes_stays_of_a_size_that_can_be_looked_at(classes):
 def test_the_same_data_gives_the_same_picture():
     dataset = plain(5, counts=[9, 8, 7, 6, 5])
     assert (pixels(dataset, VARIED) == pixels(dataset, VARIED)).all()
+
+
+@pytest.mark.parametrize("augment", [None, VARIED])
+def test_of_a_volume_the_middle_slice_is_shown(augment):
+    flat = plain(3, channels=1)
+    deep = np.repeat(flat.images[:, None], 7, axis=1)
+    if augment is None:
+        deep[:, :3] = deep[:, 4:] = 0
+    shown = pixels(dataclasses.replace(flat, images=deep), augment)
+    assert shown.shape == pixels(flat, augment).shape
+    if augment is None:
+        assert (shown == pixels(flat)).all()

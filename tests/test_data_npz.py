@@ -132,7 +132,10 @@ MULTI = np.zeros((12, 14), np.uint8)
     [
         ({"train_images": None}, "has no array train_images; it has test_images, test_labels, train_labels, "),
         ({"val_labels": None}, "has no array val_labels"),
-        ({"train_images": np.zeros((12, 8, 8, 8), np.uint8)}, r"train_images holds volumes \(12 × 8 × 8 × 8\); images"),
+        (
+            {"train_images": np.zeros((12, 8, 8, 8), np.uint8)},
+            r"train_images holds volumes \(12 × 8 × 8 × 8\): say in data\.depth how",
+        ),
         ({"train_images": np.zeros((12, 8, 8, 8, 3), np.uint8)}, r"train_images holds volumes"),
         ({"train_images": np.zeros((12, 64), np.uint8)}, "train_images holds 12 × 64; images are"),
         ({"train_images": np.zeros((0, 8, 8), np.uint8)}, "train_images holds 0 × 8 × 8; images are"),
@@ -196,3 +199,52 @@ def test_16_bits_that_are_not_there_are_an_error(write, dtype, axes, found):
     content = arrays(**{f"{part}_images": np.zeros((N[part], *axes), dtype) for part in N})
     with pytest.raises(ConfigError, match=f"^data.bits: 16: its images are of {found}, not grey with 16; remove it"):
         open_source(write(content, bits=16))
+
+
+# --- volumes --------------------------------------------------------------------------------------------------------
+
+
+def volumes(*tail, dtype=np.uint8) -> dict[str, np.ndarray]:
+    """Volumes [n, 4, 6, 7, …] of brightness 10 · i, in the layout of MedMNIST's 3-D files."""
+    plain = arrays()
+    shapes = {part: (n, 4, 6, 7, *tail) for part, n in N.items()}
+    return plain | {
+        f"{part}_images": np.broadcast_to(
+            plain[f"{part}_images"][:, 0, 0].reshape(-1, *[1] * (len(shape) - 1)), shape
+        ).astype(dtype)
+        for part, shape in shapes.items()
+    }
+
+
+@pytest.mark.parametrize(("tail", "channels"), [((), 1), ((1,), 1), ((3,), 3)])
+def test_volumes_are_resampled_whole_with_their_own_split(write, tail, channels):
+    dataset = open_dataset(write(volumes(*tail), depth=5))
+    assert dataset.images.shape == (18, 5, 8, 8, channels)
+    assert (dataset.images.mean(axis=(1, 2, 3, 4)) / 10).round().tolist() == list(range(18))
+    assert dataset.validation.tolist() == list(range(12, 18))
+
+
+def test_volumes_of_16_bits_keep_them(write):
+    dataset = open_dataset(write(volumes(dtype=np.uint16), depth=4, bits=16))
+    assert dataset.images.dtype == np.uint16
+    assert dataset.images[11].max() == 110
+
+
+@pytest.mark.parametrize(
+    ("content", "depth", "message"),
+    [
+        (volumes(), None, r"train_images holds volumes \(12 × 4 × 6 × 7\): say in data\.depth"),
+        (arrays(), 4, r"train_images holds images \(12 × 8 × 9\), and data\.depth asks for volumes"),
+        (arrays(train_images=np.zeros((12, 8, 9, 3), np.uint8)), 4, r"train_images holds images \(12 × 8 × 9 × 3\)"),
+        (volumes(2), 4, r"train_images holds 12 × 4 × 6 × 7 × 2; volumes are \[n, d, h, w\] or \[n, d, h, w, 3\]"),
+        (volumes(3, 1), 4, r"train_images holds 12 × 4 × 6 × 7 × 3 × 1; volumes are"),
+        (
+            volumes() | {"train_images": np.zeros((12, 1, 6, 7), np.uint8)},
+            4,
+            "12 × 1 × 6 × 7; each side has at least 2",
+        ),
+    ],
+)
+def test_a_file_of_the_other_kind_is_an_error(write, content, depth, message):
+    with pytest.raises(ConfigError, match=rf"^data\.path: .*{message}"):
+        open_dataset(write(content, depth=depth))

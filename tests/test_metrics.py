@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import rankdata
 from sklearn import metrics as sk
 
 from trainables.layout import FALLBACK_ORDER, Metric, metrics_of
-from trainables.metrics import above_chance, auc, evaluate, score_of
+from trainables.metrics import above_chance, auc, evaluate, mean_ranks, score_of
 
 
 def softmax(logits):
@@ -211,3 +212,12 @@ def test_any_known_score_beats_that_of_an_epoch_of_which_nothing_is_known(metric
     nothing = score_of(dict.fromkeys(Metric, NAN), metric)
     assert metric.better(-1.0, than=nothing)
     assert not metric.better(nothing, than=-1.0)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[3.0, 1.0, 2.0], [1.0] * 3, [2.0, 1.0, 2.0, 1.0, 2.0], [-0.0, 0.0, 1e-300], [1.0, math.nan], [math.inf, 0.0]],
+    ids=str,
+)
+def test_ranks_are_those_of_scipy(values):
+    np.testing.assert_array_equal(mean_ranks(np.array(values)), rankdata(values))

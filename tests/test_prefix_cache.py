@@ -11,9 +11,10 @@ from trainables.data import cache
 from trainables.data.dataset import open_dataset
 from trainables.data.feature_file import gather_features, load_features
 from trainables.models.backbones import build_model
-from trainables.models.catalog import IMAGE_BACKBONES
+from trainables.models.catalog import BACKBONES, IMAGE_BACKBONES
 from trainables.prefix_cache import (
     PREFIX_BATCH,
+    PREFIX_BATCH_OF_VOLUMES,
     Images,
     PrefixCache,
     UncachedError,
@@ -74,16 +75,21 @@ def test_kept_features_change_no_bit_of_a_run(make_recipe, train):
     assert sum(report.cache_s for report in found) == 0
 
 
-@pytest.mark.parametrize("backbone", IMAGE_BACKBONES)
+@pytest.mark.parametrize(
+    "backbone", [*IMAGE_BACKBONES, "r3d_18", "r2plus1d_18", "medicalnet_resnet10", "medicalnet_resnet50"]
+)
 def test_an_image_has_the_same_features_in_whatever_company(backbone):
     config = ModelConfig(backbone=backbone, weights="none")
     model = build_model(config, classes=2, cosine_scale=None, generator=torch.Generator().manual_seed(0)).model.eval()
-    images = torch.rand(2 * PREFIX_BATCH, 32, 32, 3, generator=torch.Generator().manual_seed(1)).permute(0, 3, 1, 2)
+    info = BACKBONES[backbone]
+    batch = PREFIX_BATCH if info.dims == 2 else PREFIX_BATCH_OF_VOLUMES
+    shape = (2 * batch, *([32] * 2 if info.dims == 2 else [16] * 3), info.channels)
+    images = torch.rand(shape, generator=torch.Generator().manual_seed(1)).movedim(-1, 1)
     order = torch.from_numpy(np.random.default_rng(2).permutation(len(images)))
     for cut in {1, len(model.blocks) // 2, len(model.blocks)}:
         with torch.no_grad():
-            features = torch.cat([model.prefix(part, cut) for part in images.split(PREFIX_BATCH)])
-            shuffled = torch.cat([model.prefix(part, cut) for part in images[order].split(PREFIX_BATCH)])
+            features = torch.cat([model.prefix(part, cut) for part in images.split(batch)])
+            shuffled = torch.cat([model.prefix(part, cut) for part in images[order].split(batch)])
         assert torch.equal(shuffled, features[order])
 
 

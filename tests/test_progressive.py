@@ -131,7 +131,7 @@ def test_the_smallest_batch_decides_what_auto_balances_by(trainer_of):
     """A batch of 2 mostly lacks the rarest class, a batch of all images does not."""
     large = trainer_of(stage(batch_size=100), balance="auto", batch_size=2)
     small = trainer_of(stage(batch_size=100), stage("b", batch_size=2), balance="auto", batch_size=100)
-    assert [trainer._task.balanced for trainer in (large, small)] == [False, True]
+    assert [trainer.task.balanced for trainer in (large, small)] == [False, True]
 
 
 def test_images_a_second_are_those_of_the_stage(trainer_of):
@@ -290,7 +290,7 @@ def test_the_training_loss_is_that_of_the_shares(trainer_of, loss, mix):
     (batch,) = seen_in(trainer, 0)
     with torch.no_grad():
         logits = trainer.model.tail(trainer.recipe.cut(0))(batch.features)
-    function, weight = trainer._task._loss.function, trainer._task._loss.class_weights
+    function, weight = trainer.task._loss.function, trainer.task._loss.class_weights
     own, other = (
         function(logits, y, weight=weight, reduction="none")
         for y in (batch.labels, batch.labels[batch.mixing.partners])

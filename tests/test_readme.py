@@ -20,12 +20,27 @@ SECTIONS = re.findall(r"```yml\n(.*?)```", README, re.DOTALL)
 """Parts of search files."""
 
 
-def test_the_search_file_it_shows_is_valid(tmp_path):
-    (shown,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    file = tmp_path / "photos.yaml"
-    file.write_text(shown)
-    config = load_search(read_source(file, ["train.batch_size=64", "search.trials=8"]))
+@pytest.fixture
+def shown_search(tmp_path):
+    """`shown_search(0, "path=value")`: a search file that it shows, loaded."""
+
+    def load(number, *overrides):
+        file = tmp_path / "search.yaml"
+        file.write_text(re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)[number])
+        return load_search(read_source(file, list(overrides)))
+
+    return load
+
+
+def test_the_search_file_it_shows_is_valid(shown_search):
+    config = shown_search(0, "train.batch_size=64", "search.trials=8")
     assert (config.recipe.train.batch_size, config.settings.trials) == (64, 8)
+
+
+def test_the_search_on_volumes_it_shows_is_valid(shown_search):
+    recipe = shown_search(1).recipe
+    assert (recipe.data.depth, recipe.model.backbone) == (96, "medicalnet_resnet50")
+    assert recipe.train.stages[1].head_lr == 10 * recipe.train.stages[1].backbone_lr
 
 
 def test_the_data_section_it_shows_is_valid():

@@ -5,13 +5,16 @@ import pytest
 
 from trainables.models.catalog import BACKBONES, first_open_block
 from trainables.problems import ConfigError
-from trainables.recipe import parse_recipe
+from trainables.recipe import parse_recipe, unfit_channels
 from trainables.stage_config import Cosine, Stage, Step
 from trainables.train_config import CrossEntropy, Ldam, TrainConfig
 
 HEAD = {"name": "head", "unfreeze_from": "head"}
 TAIL = {"name": "tail", "unfreeze_from": "layer4"}
 ALL = {"name": "all", "unfreeze_from": "all"}
+
+
+FILES = {"source": "folder", "path": "photos"}
 
 
 def plain(stages=(HEAD,), *, data=None, model=None, **train):
@@ -158,6 +161,44 @@ def mistakes(data):
             "model.backbone: r3d_18 takes volumes, and 'digits' gives images: mobilenet_v3_small, mobilenet_v3_large,"
             " resnet18, resnet34, resnet50, efficientnet_b0, efficientnet_lite0 take these",
             id="a network for volumes",
+        ),
+        pytest.param(
+            plain(data={**FILES, "image_size": 64}, model={"backbone": "r3d_18"}),
+            "model.backbone: r3d_18 takes volumes, and 'folder' gives images: mobilenet_v3_small, mobilenet_v3_large,"
+            " resnet18, resnet34, resnet50, efficientnet_b0, efficientnet_lite0 take these; if it has volumes,"
+            " say in data.depth how many slices the network sees of each",
+            id="a network for volumes, and files that may be some",
+        ),
+        pytest.param(
+            plain(data={**FILES, "depth": 16}),
+            "model.backbone: resnet18 takes images, and data.depth asks for volumes: r3d_18, mc3_18, r2plus1d_18,"
+            " medicalnet_resnet10, medicalnet_resnet18, medicalnet_resnet34, medicalnet_resnet50 take these",
+            id="a network for images",
+        ),
+        pytest.param(
+            plain(data={"depth": 16}, model={"backbone": "r3d_18"}),
+            "data.depth: source 'digits' has no volumes; only folder, npz, table may; remove it",
+            id="volumes of digits",
+        ),
+        pytest.param(
+            plain(data={**FILES, "depth": 16, "frame": 3}, model={"backbone": "r3d_18"}),
+            "data.depth: 16: a volume is read whole, and data.frame chooses one of its slices; remove one of them",
+            id="a slice of a volume",
+        ),
+        pytest.param(
+            plain(data={**FILES, "depth": 16}, model={"backbone": "r3d_18"}, mix={"cutmix_alpha": 1}),
+            "train.mix.cutmix_alpha: 1: CutMix cuts rectangles from images; volumes take mixup_alpha",
+            id="CutMix of volumes",
+        ),
+        pytest.param(
+            plain(augment={"depth_flip": 0.5}),
+            "train.augment.depth_flip: 0.5: only volumes have a depth (data.depth); remove it",
+            id="images without a depth",
+        ),
+        pytest.param(
+            plain(augment={"tilt_degrees": 10}),
+            "train.augment.tilt_degrees: 10: only volumes have a depth (data.depth); remove it",
+            id="images that lean",
         ),
         pytest.param(
             plain(model={"backbone": "resnet"}),
@@ -488,3 +529,15 @@ def test_a_schedule_that_starts_anew_is_a_change():
     cosine = {"schedule": "cosine"}
     recipe = parse_recipe(plain([{**BEFORE, **cosine}, {**BEFORE, "name": "after", **cosine}]))
     assert not recipe.goes_on_unchanged(1)
+
+
+def test_a_network_of_one_channel_takes_no_colours():
+    volumes = {**FILES, "depth": 16, "image_size": 16}
+    grey, colour = (
+        parse_recipe(plain(data=volumes, model={"backbone": name, "weights": "none"}))
+        for name in ("medicalnet_resnet10", "r3d_18")
+    )
+    assert unfit_channels(grey, 1) == unfit_channels(colour, 1) == unfit_channels(colour, 3) == []
+    (problem,) = unfit_channels(grey, 3)
+    message = "medicalnet_resnet10 takes 1 channel, and the volumes are in colour, with 3"
+    assert problem == (("model", "backbone"), message)

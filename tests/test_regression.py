@@ -16,12 +16,11 @@ from trainables.data.dataset import Dataset, open_dataset
 from trainables.layout import RunFileError, TrialLayout
 from trainables.recipe import parse_recipe
 from trainables.regression import Regression
-from trainables.report import read_epochs
+from trainables.report import OF_THE_MACHINE, read_epochs
 from trainables.run import TrainingRun
 from trainables.task import Classification, task_of
 from trainables.trainer import Trainer
 
-TIMED = ("train_s", "val_s", "images_per_s", "time")
 CPU = torch.device("cpu")
 
 
@@ -110,7 +109,10 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(small, tmp_path, train):
     for _ in range(6):
         next(TrainingRun(recipe, parts := TrialLayout(tmp_path / "parts")))  # a new one each time, as after a kill
     reports, again = (
-        [{key: value for key, value in report.items() if key not in TIMED} for report in read_epochs(folder.epochs)]
+        [
+            {key: value for key, value in report.items() if key not in OF_THE_MACHINE}
+            for report in read_epochs(folder.epochs)
+        ]
         for folder in (whole, parts)
     )
     assert len(reports) == 6

@@ -43,6 +43,8 @@ def report(epoch, score, *, best=None, metric=Metric.KAPPA, **changes):
         "best_epoch": best_epoch,
         "train_s": 2.0,
         "val_s": 1.0,
+        "cache_s": 0.0,
+        "uncached": None,
         "images_per_s": 100.0,
         "time": "2025-01-01T00:00:00+00:00",
         "stage_over": False,

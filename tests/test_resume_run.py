@@ -19,7 +19,7 @@ from trainables.checkpoints import epochs_to_keep, load_checkpoint
 from trainables.data.dataset import open_dataset
 from trainables.layout import TrialLayout, checkpoint_name
 from trainables.recipe import parse_recipe
-from trainables.report import read_epochs
+from trainables.report import OF_THE_MACHINE, read_epochs
 from trainables.run import SupersededError, TrainingRun
 from trainables.train_config import CheckpointPolicy
 from trainables.trainer import Trainer
@@ -27,7 +27,6 @@ from trainables.trainer import Trainer
 FEW = {"validation": 0.02}
 AT_ONCE = {"patience": 1, "threshold": 100.0}
 """No drop is large enough: a plateau after the stage's second epoch."""
-TIMED = ("train_s", "val_s", "cache_s", "uncached", "images_per_s", "time")
 
 
 def stage(name, unfreeze_from, epochs, **fields):
@@ -187,7 +186,7 @@ def new_trainer(recipe):
 
 def timeless(report):
     fields = dataclasses.asdict(report) if dataclasses.is_dataclass(report) else dict(report)
-    return json.dumps({name: value for name, value in fields.items() if name not in TIMED})
+    return json.dumps({name: value for name, value in fields.items() if name not in OF_THE_MACHINE})
 
 
 def to_bytes(state):

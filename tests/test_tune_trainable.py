@@ -5,11 +5,10 @@ import yaml
 
 from trainables import tune_trainable
 from trainables.layout import RunLayout
-from trainables.report import read_epochs
+from trainables.report import OF_THE_MACHINE, read_epochs
 from trainables.tune_trainable import StagedUnfreezing
 
 HEAD = {"name": "head", "unfreeze_from": "head", "epochs": 6, "head_lr": 0.05, "plateau": None}
-TIMED = ("train_s", "val_s", "cache_s", "uncached", "images_per_s", "time")
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def results_of(worker):
 
 def numbers(results):
     lines = [report for result in results for report in result["reports"]]
-    return [{key: value for key, value in line.items() if key not in TIMED} for line in lines]
+    return [{key: value for key, value in line.items() if key not in OF_THE_MACHINE} for line in lines]
 
 
 @pytest.mark.parametrize(

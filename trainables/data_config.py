@@ -15,6 +15,9 @@ from trainables.torchvision_catalog import CATALOG
 DEFAULT_VALIDATION = 0.2
 """Share of each class that judges, where neither the config nor the source says who does."""
 
+VOLUME_SOURCES = ("folder", "npz", "table")
+"""What can give volumes."""
+
 Frame = Annotated[int, Field(ge=0)] | Literal["middle"]
 """Of a file with several frames or pages, the one that is meant, counted from 0."""
 
@@ -55,7 +58,7 @@ class Columns(Config):
 
 
 class Window(Config):
-    """What a grey DICOM image shows, in its units after rescaling: Hounsfield units of a CT, say."""
+    """What a grey DICOM image or a NIfTI volume shows, in its units after rescaling: Hounsfield units of a CT, say."""
 
     center: float
     width: float = Field(gt=0)
@@ -118,10 +121,13 @@ class DataConfig(Config):
     frame: Frame | None = None
     """Which frame or page is read of files with several: a position counted from 0, or `middle`; null: such files are mistakes."""
     window: Window | None = None
-    """Of grey DICOM images; null: the first window or look-up table that a file names, else from its darkest to its brightest
-    pixel (8-bit files as they are)."""
+    """Of grey DICOM images and NIfTI volumes; null: the first window or look-up table that a DICOM file names, else from its
+    darkest to its brightest pixel (8-bit files as they are), and of a volume its 0.5 and 99.5 percentiles."""
     image_size: int = Field(224, ge=8)
-    """Side of the square images the network sees, in pixels."""
+    """Side of the square images the network sees, in pixels; of volumes, height and width of their slices."""
+    depth: int | None = Field(None, ge=2)
+    """Makes them volumes, NIfTI files or the 3-D arrays of an NPZ file, and says how many slices the network sees of each. The
+    whole volume is resampled to depth × image_size × image_size voxels. null: they are images."""
     on_bad: Literal["fail", "skip"] = "fail"
     """What happens if images cannot be read. `fail`: all are named, and nothing starts; `skip`: they are left out before the
     split, with a warning that says where they are listed."""
@@ -186,6 +192,17 @@ class DataConfig(Config):
             raise ValueError("is about classes, and data.task is 'regression'; remove it")
         return value
 
+    @field_validator("depth")
+    @classmethod
+    def _volumes_where_there_are_any(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and (source := info.data.get("source", "folder")) not in VOLUME_SOURCES:
+            raise ValueError(f"source {source!r} has no volumes; only {', '.join(VOLUME_SOURCES)} may; remove it")
+        if value is not None and info.data.get("frame") is not None:
+            raise ValueError(
+                f"{value}: a volume is read whole, and data.frame chooses one of its slices; remove one of them"
+            )
+        return value
+
     @field_validator("columns", "images")
     @classmethod
     def _of_tables_only(cls, value: Any, info: ValidationInfo) -> Any:
@@ -245,21 +262,21 @@ def _split_column(info: ValidationInfo) -> str | None:
 
 
 class Crop(Config):
-    """Random resized crop: a rectangle of the image becomes the whole image."""
+    """Random resized crop: a rectangle of the image, or a box of the volume, becomes the whole."""
 
     min_scale: float = Field(0.7, gt=0, le=1)
-    """Smallest share of the image's area; the share is drawn from here to 1."""
+    """Smallest share of the image's area, or the volume's content; the share is drawn from here to 1."""
     max_ratio: float = Field(4 / 3, ge=1)
-    """Longer side over shorter one, at most; 1 keeps the proportions."""
+    """Longer side over shorter one, at most; 1 keeps the proportions. Of volumes, height and width are meant."""
 
 
 class Erase(Config):
-    """Random erasing (Zhong et al. 2020): a rectangle takes the mean colour of the image."""
+    """Random erasing (Zhong et al. 2020): a rectangle, or a box of a volume, takes the mean colour of the whole."""
 
     probability: float = Field(0.25, ge=0, le=1)
     """Share of the images that lose a rectangle."""
     max_scale: float = Field(0.33, ge=0.02, le=1)
-    """Largest share of the image's area that is lost; the share is drawn from 0.02 to here."""
+    """Largest share of the image's area, or the volume's content, that is lost; the share is drawn from 0.02 to here."""
 
 
 class Augment(Config):
@@ -273,9 +290,15 @@ class Augment(Config):
     the same epoch; null: always a new one."""
     horizontal_flip: float = Field(0.0, ge=0, le=1)
     """Probability that left and right change places."""
+    vertical_flip: float = Field(0.0, ge=0, le=1)
+    """Probability that top and bottom change places."""
+    depth_flip: float = Field(0.0, ge=0, le=1)
+    """Probability that a volume's slices are reversed; volumes only."""
     crop: Crop | None = None
     rotate_degrees: float = Field(0.0, ge=0, le=180)
-    """Largest angle, either way."""
+    """Largest angle, either way; of volumes within the slices."""
+    tilt_degrees: float = Field(0.0, ge=0, le=180)
+    """Largest angle, either way, by which a volume leans forward or back, and to a side; volumes only."""
     translate: float = Field(0.0, ge=0, le=0.5)
     """Largest shift along each side, either way, as a share of the side."""
     zoom: float = Field(0.0, ge=0, le=1)
@@ -291,7 +314,7 @@ class Augment(Config):
     @property
     def moves_pixels(self) -> bool:
         """Whether images are cropped, turned, shifted or zoomed."""
-        return self.crop is not None or any((self.rotate_degrees, self.translate, self.zoom))
+        return self.crop is not None or any((self.rotate_degrees, self.tilt_degrees, self.translate, self.zoom))
 
 
 # --- mixing ----------------------------------------------------------------------------------------------------------
@@ -306,8 +329,8 @@ class Mix(Config):
     """MixUp (Zhang et al. 2018): the two are averaged, with a share from Beta(alpha, alpha). 0.2 mostly leaves one of them, 1
     draws all shares alike."""
     cutmix_alpha: float | None = Field(None, gt=0)
-    """CutMix (Yun et al. 2019): a rectangle comes from the other image, and Beta(alpha, alpha) says what share of the area
-    stays. Where both are given, each image gets one or the other, at even odds."""
+    """CutMix (Yun et al. 2019), of images only: a rectangle comes from the other one, and Beta(alpha, alpha) says what share of the
+    area stays. Where both are given, each image gets one or the other, at even odds."""
     probability: float = Field(1.0, ge=0, le=1)
     """Share of the images that are mixed."""
     at: Literal["input", "cut"] = "input"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ import torch
 from trainables.data import cache
 from trainables.data.dataset import Dataset
 from trainables.data.seeding import random_state
+from trainables.models.catalog import backbone_info
 from trainables.models.staged import StagedModel
 from trainables.peak_memory import PeakMemory
 from trainables.prefix_cache import why_uncached
@@ -38,7 +39,7 @@ class StageCost:
     epochs: int
     """The most the stage may take."""
     batch: tuple[int, ...]
-    """[b, 3, h, w] as the network sees a batch."""
+    """[b, c, h, w], or [b, c, d, h, w], as the network sees a batch."""
     features: tuple[int, ...]
     """What the frozen blocks make of it, and the open ones take."""
     logits: tuple[int, ...]
@@ -112,13 +113,15 @@ def measure_stage(recipe: Recipe, index: int, dataset: Dataset) -> StageCost:
         building, measured = Trainer(alone, data, sharing_runs=_MANY)
         cache_bytes = sum(entry.bytes for entry in cache.entries())
     share = len(data.train) / len(dataset.train)
-    model, cut = trainer.model, recipe.cut(index)
+    model, cut, channels = trainer.model, recipe.cut(index), backbone_info(recipe.model.backbone).channels
     return StageCost(
         stage=stage.name,
         unfreeze_from=stage.unfreeze_from,
         cut=cut,
         epochs=stage.epochs,
-        **_shapes(model, cut, dataset.images.shape[1], min(batch_size, len(dataset.train)), trainer.device),
+        **_shapes(
+            model, cut, (channels, *dataset.images.shape[1:-1]), min(batch_size, len(dataset.train)), trainer.device
+        ),
         trained_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         train_loss=first.train_loss,
         val_loss=second.metrics["val_loss"],
@@ -150,10 +153,13 @@ def sample(dataset: Dataset, count: int, *, seed: int) -> Dataset:
     sides = [_drawn(dataset, side, count, seed) for side in (dataset.train, dataset.validation)]
     taken = np.concatenate(sides)
     identity = hashlib.sha256(dataset.fingerprint.encode() + taken.tobytes()).hexdigest()
-    return Dataset(
+    return replace(
+        dataset,
         images=dataset.images[taken],
+        images_at={},
         labels=dataset.labels[taken],
-        classes=dataset.classes,
+        targets=None if dataset.targets is None else dataset.targets[taken],
+        weights=None if dataset.weights is None else dataset.weights[taken],
         train=np.arange(len(sides[0])),
         validation=np.arange(len(sides[0]), len(taken)),
         fingerprint=identity,  # of its own: nothing that is kept for the whole data set may be mistaken for the sample's
@@ -169,10 +175,12 @@ def _drawn(dataset: Dataset, side: np.ndarray, count: int, seed: int) -> np.ndar
 
 
 @torch.inference_mode()
-def _shapes(model: StagedModel, cut: int, size: int, batch: int, device: torch.device) -> dict[str, tuple[int, ...]]:
+def _shapes(
+    model: StagedModel, cut: int, shape: tuple[int, ...], batch: int, device: torch.device
+) -> dict[str, tuple[int, ...]]:
     """What flows through the network, as `StageCost` names it."""
     model.eval()
-    image = torch.zeros(1, 3, size, size, device=device)
+    image = torch.zeros(1, *shape, device=device)
     features = model.prefix(image, cut)
     logits = model.tail(cut).eval()(features)
     flow = {"batch": image, "features": features, "logits": logits}

@@ -13,14 +13,23 @@ import torch
 from torch import Tensor
 
 from trainables.data.augment import augment, version_numbers
-from trainables.data.batches import epoch_order, gather, normalise, own_parts, split_batches
+from trainables.data.batches import (
+    epoch_order,
+    gather,
+    normalise,
+    own_parts,
+    own_statistics,
+    split_batches,
+    standardise,
+)
 from trainables.data.dataset import Dataset
 from trainables.data.mixing import Mixing, draw_mixing, mixed
 from trainables.data.seeding import random_state
 from trainables.data_config import Mix
 from trainables.frozen_prefix import FrozenPrefix, Lookup, Side
 from trainables.models.backbones import BuiltModel
-from trainables.prefix_cache import PREFIX_BATCH, Progress
+from trainables.models.catalog import backbone_info
+from trainables.prefix_cache import Progress, prefix_batch
 from trainables.recipe import Recipe
 from trainables.replicas import ALONE, Replicas
 from trainables.stage_data import data_of_stage
@@ -30,7 +39,8 @@ class Batch(NamedTuple):
     """b images as the tail gets them."""
 
     features: Tensor
-    """What the prefix makes of them, or of this process's part of them: a feature map [b, c, h, w], or pooled [b, f]."""
+    """What the prefix makes of them, or of this process's part of them: a feature map [b, c, h, w] or [b, c, d, h, w], or pooled
+    [b, f]."""
     labels: Tensor
     """[b], or the targets of regression."""
     weights: Tensor | None = None
@@ -63,6 +73,8 @@ class Feed:
             progress: told how far the computing of features to keep is.
         """
         self._recipe, self._built, self._device, self._balanced = recipe, built, device, balanced
+        self._standardises = backbone_info(recipe.model.backbone).standardises
+        self._chunk = prefix_batch(recipe)
         self._replicas = replicas
         self.data = functools.cache(partial(data_of_stage, recipe, dataset))
         """Stage -> the data set as it sees it."""
@@ -95,7 +107,7 @@ class Feed:
         elif train.mixes_images or self._recipe.cut(stage) == 0:
             batches = batches_of(partial(self.images, stage=stage))
         else:
-            batches = batches_of(partial(self._prefix.computed, side), chunk=PREFIX_BATCH)
+            batches = batches_of(partial(self._prefix.computed, side), chunk=self._chunk)
         if train.mix:
             batches = self._mixed(batches, train.mix, epoch, stage=stage)
         while step := list(islice(batches, train.accumulate)):
@@ -108,16 +120,19 @@ class Feed:
         lookup, _ = self._prefix.kept(side, None)
         if lookup:
             return self._batches(side.positions, None, lookup, stage=stage)
-        return self._batches(
-            side.positions, None, partial(self._prefix.computed, side), stage=stage, chunk=PREFIX_BATCH
-        )
+        return self._batches(side.positions, None, partial(self._prefix.computed, side), stage=stage, chunk=self._chunk)
 
     def images(self, positions: np.ndarray, versions: np.ndarray | None, *, stage: int = 0) -> Tensor:
-        """[b, 3, h, w] as the network sees them in a stage; augmented to some versions of theirs where these are given."""
+        """[b, c, h, w], or volumes [b, c, d, h, w], as the network sees them in a stage; augmented to some versions of theirs where
+        these are given."""
         images, _ = gather(self.data(stage), positions, self._device)
+        # Before they vary: brightness and contrast that are varied shall be seen.
+        statistics = own_statistics(images) if self._standardises else None
         train = self._recipe.train
         if train.augment and versions is not None:
             images = augment(images, train.augment, seed=train.seed, positions=positions, versions=versions)
+        if statistics:
+            return standardise(images, *statistics)
         return normalise(images, self._built.mean, self._built.std)
 
     def _batches(
@@ -163,6 +178,6 @@ class Feed:
             features = mixed(batch.features, mixing)[self._replicas.part(len(batch.labels))]
             if self._recipe.train.mixes_images and cut:
                 features = torch.cat(
-                    [self._prefix.through(part, 0, cut) for part in torch.split(features, PREFIX_BATCH)]
+                    [self._prefix.through(part, 0, cut) for part in torch.split(features, self._chunk)]
                 )
             yield batch._replace(features=features, mixing=mixing)

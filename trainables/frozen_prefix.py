@@ -16,12 +16,12 @@ from trainables.data.feature_file import gather_features
 from trainables.models.backbones import BuiltModel
 from trainables.precision import autocast
 from trainables.prefix_cache import (
-    PREFIX_BATCH,
     Images,
     PrefixCache,
     Progress,
     UncachedError,
     epochs_by_cut,
+    prefix_batch,
     why_uncached,
 )
 from trainables.recipe import Recipe
@@ -68,10 +68,12 @@ class FrozenPrefix:
             progress: told how far the computing of features to keep is.
         """
         self._recipe, self._built, self._images, self._device = recipe, built, images, device
-        self._sharing_runs = sharing_runs
+        self._sharing_runs, self._batch = sharing_runs, prefix_batch(recipe)
         rounded = recipe.train.prefix_dtype == "bf16" and recipe.train.precision == "fp32"
         self._rounded_to = torch.bfloat16 if rounded else None
-        self.cache = PrefixCache(self.through, blocks=recipe.blocks, rounded_to=self._rounded_to, progress=progress)
+        self.cache = PrefixCache(
+            self.through, blocks=recipe.blocks, batch=self._batch, rounded_to=self._rounded_to, progress=progress
+        )
 
     @property
     def cache_s(self) -> float:
@@ -80,10 +82,10 @@ class FrozenPrefix:
 
     @torch.no_grad()
     def through(self, x: Tensor, start: int, cut: int) -> Tensor:
-        """What enters block `start` -> what enters block `cut`, for at most `PREFIX_BATCH` images."""
+        """What enters block `start` -> what enters block `cut`, for at most a prefix batch of images."""
         count = len(x)
-        if count < PREFIX_BATCH:
-            x = torch.cat([x, x[:1].expand(PREFIX_BATCH - count, *x.shape[1:])])
+        if count < self._batch:
+            x = torch.cat([x, x[:1].expand(self._batch - count, *x.shape[1:])])
         with autocast(self._device, self._recipe.train):
             return self._built.model.prefix(x, cut, start=start)[:count]
 
@@ -133,12 +135,12 @@ class FrozenPrefix:
             "positions": hashlib.sha256(side.positions.astype("<i8").tobytes()).hexdigest(),
             "view": augmented,
             "network": [model.backbone, self._built.fingerprint, self._built.mean, self._built.std],
-            "numbers": [train.precision, train.prefix_dtype, PREFIX_BATCH, torch.__version__],
+            "numbers": [train.precision, train.prefix_dtype, self._batch, torch.__version__],
             # What else can move the last bit.
             "device": [self._device.type, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
         }
         name = "training images" if side.trains else "validation images"
-        versions = np.full(PREFIX_BATCH, view) if augmented else None
+        versions = np.full(self._batch, view) if augmented else None
         views = train.augment.views or 1 if train.augment and side.trains else 1
         epochs = epochs_by_cut(recipe, side.stage, trains=side.trains)
 

@@ -2,7 +2,7 @@
 
 While the blocks below the cut keep their pretrained weights and their BatchNorm stands still, what leaves them for an image is
 the same in every epoch of every trial. (AutoFreeze and Egeria reuse such features within one run; Nautilus and Hippo plan the
-runs of a model selection around them.) The prefix always takes `PREFIX_BATCH` images together, so that on CPU cached features
+runs of a model selection around them.) The prefix always takes as many images together, so that on CPU cached features
 have the very bits of those that are computed when they are needed: a cache changes speed, not results.
 """
 
@@ -25,12 +25,12 @@ from torch import Tensor
 from trainables.data import cache
 from trainables.data.feature_file import FeatureWriter, load_features
 from trainables.layout import replacing
-from trainables.models.catalog import HEAD
+from trainables.models.catalog import HEAD, backbone_info
 from trainables.recipe import Recipe
 
-PREFIX_BATCH = 32
-"""Images that go through a frozen prefix together, whatever the batch size: on CPU, what comes out for an image then has the same
-bits in whatever company it goes through."""
+PREFIX_BATCH, PREFIX_BATCH_OF_VOLUMES = 32, 4
+"""Images, or volumes, that go through a frozen prefix together, whatever the batch size: on CPU, what comes out for an image then
+has the same bits in whatever company it goes through. Volumes are few, for they take much memory."""
 
 VERSION = 1
 """Of how features are computed and written; a new one builds new caches."""
@@ -51,6 +51,11 @@ def worth_caching(*, epochs: float, compute_s: float, gather_s: float, write_s: 
         compute_s, gather_s, write_s: of one image.
     """
     return compute_s + write_s + epochs * gather_s < epochs * compute_s
+
+
+def prefix_batch(recipe: Recipe) -> int:
+    """How many images go through a recipe's frozen prefix together."""
+    return PREFIX_BATCH if backbone_info(recipe.model.backbone).dims == 2 else PREFIX_BATCH_OF_VOLUMES
 
 
 def why_uncached(recipe: Recipe, stage: int, *, trains: bool = True) -> str | None:
@@ -114,6 +119,7 @@ class PrefixCache:
         prefix: Callable[[Tensor, int, int], Tensor],
         *,
         blocks: Sequence[str],
+        batch: int = PREFIX_BATCH,
         rounded_to: torch.dtype | None,
         progress: Progress | None,
     ):
@@ -121,11 +127,12 @@ class PrefixCache:
         Args:
             prefix: `prefix(x, start, cut)` takes what enters block `start`, [b, …], to what enters block `cut`.
             blocks: their names.
+            batch: how many images go through together.
             rounded_to: type in which features are kept; None: their own.
             progress: told how far a build is.
         """
         self._prefix, self._progress = prefix, progress
-        self._blocks, self._rounded_to = blocks, rounded_to
+        self._blocks, self._batch, self._rounded_to = blocks, batch, rounded_to
         self._refused: dict[tuple[str, int], str] = {}
         self.spent_s = 0.0
         """Time in which features were computed to be kept."""
@@ -173,7 +180,7 @@ class PrefixCache:
         count = len(images.positions)
 
         def entering(first: int) -> Tensor:
-            part = slice(first, first + PREFIX_BATCH)
+            part = slice(first, first + self._batch)
             return images.load(images.positions[part]) if below is None else below[part]
 
         sizes = self._worth_it(images, entering(0), start, missing)
@@ -183,11 +190,11 @@ class PrefixCache:
         cache.make_room(sum(sizes.values()) * count, beside=[*arrays.values(), _array(images, start)])
         with ExitStack() as stack:
             writers = {c: FeatureWriter(stack.enter_context(replacing(a, "wb")), count) for c, a in arrays.items()}
-            for first in range(0, count, PREFIX_BATCH):
+            for first in range(0, count, self._batch):
                 for c, features in self._along(entering(first), start, list(arrays)):
                     writers[c].write(features if self._rounded_to is None else features.to(self._rounded_to))
                 if self._progress:
-                    self._progress(min(first + PREFIX_BATCH, count), count)
+                    self._progress(min(first + self._batch, count), count)
         for c, array in arrays.items():
             what = f"{images.name} after {self._blocks[c - 1]}"
             cache.add(array, kind="features", source=images.source, what=what, images=count, own=writers[c].own)

@@ -7,10 +7,11 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, ValidationError, WithJsonSchema, model_validator
 
-from trainables.data_config import DataConfig
+from trainables.data_config import VOLUME_SOURCES, DataConfig
 from trainables.models.catalog import (
     BACKBONE_PATTERN,
     IMAGE_BACKBONES,
+    VOLUME_BACKBONES,
     BackboneInfo,
     backbone_info,
     checked_backbone,
@@ -160,7 +161,9 @@ def _across_sections(data: object) -> list[Problem]:
         images = _valid(DataConfig, sections.get("data"))
         if images:
             problems += _unfit_images(model.backbone, info, images)
-    train = _valid(TrainConfig, sections.get("train"))
+    train, data = _valid(TrainConfig, sections.get("train")), _valid(DataConfig, sections.get("data"))
+    if train and data:
+        problems += _unfit_variations(train, data)
     if train and train.precision == "fp16" and train.device == "cpu":
         problems.append(Problem(("train", "precision"), "fp16 needs a GPU, and train.device is cpu; use bf16 or fp32"))
     if train and train.drw_start and train.drw_start > train.max_epochs:
@@ -171,13 +174,38 @@ def _across_sections(data: object) -> list[Problem]:
 
 def _unfit_images(backbone: str, info: BackboneInfo, data: DataConfig) -> Iterator[Problem]:
     """Why a backbone cannot take what the data gives."""
-    if info.dims != 2:
+    place = ("model", "backbone")
+    if info.dims == 3 and data.depth is None:
         message = f"{backbone} takes volumes, and {data.source!r} gives images: {', '.join(IMAGE_BACKBONES)} take these"
-        yield Problem(("model", "backbone"), message)
-    elif info.channels != 3:
-        yield Problem(("model", "backbone"), f"{backbone} takes {info.channels} channels, and images are given with 3")
+        mend = "; if it has volumes, say in data.depth how many slices the network sees of each"
+        yield Problem(place, message + (mend if data.source in VOLUME_SOURCES else ""))
+    elif info.dims == 2 and data.depth is not None:
+        message = f"{backbone} takes images, and data.depth asks for volumes: {', '.join(VOLUME_BACKBONES)} take these"
+        yield Problem(place, message)
+    elif info.dims == 2 and info.channels != 3:
+        yield Problem(place, f"{backbone} takes {info.channels} channels, and images are given with 3")
     elif unfit := _unfit_size(backbone, info, data.image_size):
         yield Problem(("data", "image_size"), unfit)
+
+
+def _unfit_variations(train: TrainConfig, data: DataConfig) -> Iterator[Problem]:
+    """Variations and mixings that the other kind of image has."""
+    for name in ("depth_flip", "tilt_degrees"):
+        if data.depth is None and train.augment and (value := getattr(train.augment, name)):
+            yield Problem(("train", "augment", name), f"{value:g}: only volumes have a depth (data.depth); remove it")
+    if data.depth is not None and train.mix and train.mix.cutmix_alpha is not None:
+        message = f"{train.mix.cutmix_alpha:g}: CutMix cuts rectangles from images; volumes take mixup_alpha"
+        yield Problem(("train", "mix", "cutmix_alpha"), message)
+
+
+def unfit_channels(recipe: Recipe, channels: int) -> list[Problem]:
+    """A problem if the network cannot take images of so many channels, which only looking at them tells."""
+    name, taken = recipe.model.backbone, backbone_info(recipe.model.backbone).channels
+    if channels <= taken:
+        return []
+    return [
+        Problem(("model", "backbone"), f"{name} takes {taken} channel, and the volumes are in colour, with {channels}")
+    ]
 
 
 def _unfit_size(backbone: str, info: BackboneInfo, size: int) -> str | None:

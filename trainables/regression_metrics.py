@@ -6,10 +6,9 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from trainables.layout import Metric
-from trainables.metrics import Evaluation
+from trainables.metrics import Evaluation, mean_ranks
 
 Floats = npt.NDArray[np.float64]
 
@@ -54,7 +53,7 @@ def spearman(predictions: Floats, targets: Floats) -> float:
     """Rank correlation (Spearman 1904), ties getting their mean rank. NaN where either side is all the same, or holds NaN."""
     if np.isnan(predictions).any():
         return math.nan
-    a, b = (ranks - ranks.mean() for ranks in (rankdata(predictions), rankdata(targets)))
+    a, b = (ranks - ranks.mean() for ranks in (mean_ranks(predictions), mean_ranks(targets)))
     return _ratio(float(a @ b), math.sqrt(float(a @ a) * float(b @ b)))
 
 

@@ -99,6 +99,9 @@ def _finite(value: Any) -> Any:
     return value
 
 
+OF_THE_MACHINE = ("train_s", "val_s", "cache_s", "uncached", "images_per_s", "time")
+"""Fields in which runs of one recipe may differ."""
+
 _NEEDED = ("epoch", "stage", "stage_index", "score", "best_score", "best_epoch", "flags", "train_s", "time")
 """What readers rely on."""
 

@@ -26,5 +26,5 @@ def data_of_stage(recipe: Recipe, dataset: Dataset, stage: int) -> Dataset:
 
 
 def _images_at(size: int, recipe: Recipe, dataset: Dataset) -> np.ndarray:
-    """[n, s, s, c], the images at a size that the recipe names."""
+    """[n, (d,) s, s, c], the images at a size that the recipe names."""
     return dataset.images if size == recipe.data.image_size else dataset.images_at[size]

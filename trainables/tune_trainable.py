@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from typing import Any
 
+import torch
 from ray import tune
 
 from trainables.layout import RunLayout
@@ -42,6 +44,10 @@ class StagedUnfreezing(tune.Trainable):
         # Nothing is opened before the first step: Ray may set up an actor and tear it down without one.
         self._run: TrainingRun | None = None
         self._assignment = config
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            # What the trial before took shall be free for this one and for its neighbours on the GPU.
+            gc.collect()
+            torch.cuda.empty_cache()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)

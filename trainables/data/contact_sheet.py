@@ -88,19 +88,24 @@ def draw_contact_sheet(dataset: Dataset, config: Augment | None, *, seed: int, t
 
 
 def _versions_of(dataset: Dataset, j: int, grid: Grid, config: Augment | None, seed: int) -> list[np.ndarray]:
-    """For each image shown of class j, [1 + versions, h, w, c] uint8: the original, and what training makes of it."""
+    """For each image shown of class j, [1 + versions, h, w, c] uint8: the original, and what training makes of it; of volumes, the
+    middle slice."""
     of_class = dataset.train[dataset.labels[dataset.train] == j]
     positions = random_state(seed, f"contact_sheet/{j}").permutation(of_class)[: grid.samples]
     originals = dataset.images[positions]
     if config is None:
-        return [original[None] for original in originals]
+        return [_middle(original[None]) for original in originals]
     versions = np.tile(np.arange(grid.versions), len(positions))
     each = np.repeat(np.arange(len(positions)), grid.versions)
     varied = augment(torch.from_numpy(originals[each]), config, seed=seed, positions=positions[each], versions=versions)
     made = (
         varied.round().clamp(0, 255).to(torch.uint8).numpy().reshape(len(positions), grid.versions, *originals[0].shape)
     )
-    return [np.concatenate([original[None], of_it]) for original, of_it in zip(originals, made, strict=True)]
+    return [_middle(np.concatenate([original[None], of_it])) for original, of_it in zip(originals, made, strict=True)]
+
+
+def _middle(images: np.ndarray) -> np.ndarray:
+    return images if images.ndim == 4 else images[:, images.shape[1] // 2]
 
 
 # --- drawing ----------------------------------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ class Dataset:
     """
 
     images: np.ndarray
-    """[n, h, w, c] uint8 or uint16, memory-mapped and read-only; c is 1 where all images are grey, else 3."""
+    """[n, h, w, c], or [n, d, h, w, c] of volumes: uint8 or uint16, memory-mapped and read-only; c is 1 where all images are grey,
+    else 3."""
     labels: np.ndarray
     """[n] int64, positions in `classes`."""
     classes: tuple[str, ...]
@@ -41,7 +42,7 @@ class Dataset:
     weights: np.ndarray | None = None
     """[n] float64, from 0: how much each image counts in the training loss; None: all alike."""
     images_at: Mapping[int, np.ndarray] = field(default_factory=dict)
-    """Side in pixels -> [n, side, side, c], the same images at each size that `open_dataset` was asked for."""
+    """Side in pixels -> [n, (d,) side, side, c], the same images at each size that `open_dataset` was asked for."""
     left_out: LeftOut | None = None
     """Images of the source that are not among these, because they cannot be read."""
 
@@ -49,6 +50,12 @@ class Dataset:
     def truth(self) -> np.ndarray:
         """[n] what is to be predicted: labels, or targets where there are any."""
         return self.labels if self.targets is None else self.targets
+
+    @property
+    def size(self) -> str:
+        """Of an image: `96 px`, or `32 × 96 × 96 voxels`."""
+        *_, side, _ = self.images.shape
+        return f"{side} px" if self.images.ndim == 4 else f"{' × '.join(map(str, self.images.shape[1:-1]))} voxels"
 
     @property
     def train_counts(self) -> np.ndarray:
@@ -86,7 +93,12 @@ def _open(request: _Request) -> Dataset:
     # Split first: it may find a mistake, and decoding may take minutes.
     train, validation = _split(config, source)
     stores = open_stores(
-        source, request.image_sizes, about=_described(config), on_bad=config.on_bad, progress=request.progress
+        source,
+        request.image_sizes,
+        depth=config.depth,
+        about=_described(config),
+        on_bad=config.on_bad,
+        progress=request.progress,
     )
     store, left_out = stores[config.image_size], None
     if len(store.left_out):

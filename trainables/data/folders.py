@@ -8,6 +8,7 @@ from pathlib import Path
 
 from trainables.data.images import SUFFIXES
 from trainables.data.messages import listed
+from trainables.data.nifti import is_nifti_name
 from trainables.data.places import Place, files_below
 
 _SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
@@ -47,10 +48,14 @@ def _images(files: dict[str, list[Place]], visible: list[str], root: str) -> dic
     if {name.lower() for name in files} <= _SPLIT_NAMES:
         first = f"{root.rstrip('/')}/{next(iter(files))}"
         raise ValueError(f"holds splits ({', '.join(files)}), not classes; give the path of one of them, like {first}")
-    images = {name: [file for file in found if _suffix(file) in SUFFIXES] for name, found in files.items()}
+    images = {name: [file for file in found if _is_image(file)] for name, found in files.items()}
     if empty := [_without_images(name, files[name]) for name, found in images.items() if not found]:
         raise ValueError(f"{len(empty)} of {len(images)} classes have no image: {listed(empty)}")
     return images
+
+
+def _is_image(file: Place) -> bool:
+    return _suffix(file) in SUFFIXES or is_nifti_name(file)
 
 
 def _suffix(file: Place) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 from PIL import Image
 
 from trainables.data_config import Frame
 
 MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
 """Beyond this Pillow takes a file for a decompression bomb, and so do we in every format."""
+
+MOST_VOXELS = 2**29
+"""512 × 512 voxels in 2,048 slices, which take 2 GiB as they are read."""
 
 
 def check_size(width: int, height: int) -> None:
@@ -23,6 +28,18 @@ def check_size(width: int, height: int) -> None:
         raise ValueError(
             f"has {count}, more than the limit of {MOST_PIXELS:,}; cut it into patches, or make it smaller"
         )
+
+
+def check_voxels(shape: tuple[int, ...]) -> None:
+    """The same for volumes.
+
+    Raises:
+        ValueError: that says what is wrong.
+    """
+    if min(shape) < 2:
+        raise ValueError(f"has {' × '.join(map(str, shape))} voxels; a volume has at least 2 along each side")
+    if math.prod(shape) > MOST_VOXELS:
+        raise ValueError(f"has {' × '.join(map(str, shape))} voxels, more than the limit of {MOST_VOXELS:,}")
 
 
 def chosen_frame(count: int, frame: Frame | None) -> int:

@@ -1,4 +1,5 @@
-"""NPZ files in MedMNIST's layout: train_images, train_labels, val_images, val_labels. Its test arrays are never read."""
+"""NPZ files in MedMNIST's layout, of images or of volumes: train_images, train_labels, val_images, val_labels. Its test arrays
+are never read."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from trainables.data.images import from_16_bit
 from trainables.data.messages import listed
 from trainables.data.places import Place, is_url, opened
 
+_KINDS = {2: "images are [n, h, w] or [n, h, w, 3]", 3: "volumes are [n, d, h, w] or [n, d, h, w, 3]"}
 _DEPTHS = {np.dtype(np.uint8), np.dtype(np.uint16)}
 
 
@@ -27,19 +29,31 @@ class Part(NamedTuple):
     name: str
     """`train` or `val`."""
     axes: tuple[int, ...]
-    """Of its images: [n, h, w] or [n, h, w, c]."""
+    """Of its images: [n, h, w] or [n, h, w, c]; of its volumes: [n, d, h, w] or [n, d, h, w, c]."""
     dtype: np.dtype[Any]
     labels: np.ndarray
     """[n] numbers or names."""
 
     @property
+    def has_colours(self) -> bool:
+        """Whether the last axis is one of colours: volumes are wider than three voxels."""
+        return len(self.axes) == 5 or (len(self.axes) == 4 and self.axes[3] in {1, 3})
+
+    @property
     def channels(self) -> int:
-        return self.axes[3] if len(self.axes) == 4 else 1
+        return self.axes[-1] if self.has_colours else 1
+
+    @property
+    def dims(self) -> int:
+        """2 for images, 3 for volumes."""
+        return len(self.axes) - 1 - self.has_colours
 
 
-def read_parts(place: Place) -> list[Part]:
+def read_parts(place: Place, *, dims: int = 2) -> list[Part]:
     """Training images and, where it has them, validation images: their headers and labels.
 
+    Args:
+        dims: 2 where images are wanted, 3 for volumes.
     Raises:
         ValueError: with all that is wrong; as all functions here, if the file is damaged or holds something else.
         OSError: if it cannot be read.
@@ -51,13 +65,13 @@ def read_parts(place: Place) -> list[Part]:
         if missing := [name for name in arrays if name not in names]:
             raise ValueError(f"has no array {listed(missing)}; it has {listed(sorted(names)) or 'none'}")
         parts = [_part(archive, name) for name in wanted]
-    if problems := [problem for part in parts for problem in _problems(part)] or _disagreement(parts):
+    if problems := [problem for part in parts for problem in _problems(part, dims)] or _disagreement(parts):
         raise ValueError("; ".join(problems))
     return [part._replace(labels=part.labels.ravel()) for part in parts]
 
 
 def decoder(place: Place, parts: Sequence[Part], *, deep: bool) -> Callable[[int], np.ndarray]:
-    """Position among the images of all parts -> [h, w, c] uint8, or [h, w, c] uint16 where `deep`."""
+    """Position among the images of all parts -> [h, w, c] uint8, or uint16 where `deep`; [d, h, w, c] of volumes."""
     arrays = [_images(place, part) for part in parts]
     starts = np.cumsum([0, *(len(array) for array in arrays)])
 
@@ -72,7 +86,7 @@ def decoder(place: Place, parts: Sequence[Part], *, deep: bool) -> Callable[[int
 
 
 def _images(place: Place, part: Part) -> np.ndarray:
-    """[n, h, w, c] of a part, on disk: none of it need be in memory."""
+    """[n, h, w, c] or [n, d, h, w, c] of a part, on disk: none of it need be in memory."""
     # A file without a name, because what is compressed cannot be mapped; it goes when the array does.
     with tempfile.TemporaryFile() as unpacked:
         with _archive(place) as archive, archive.open(f"{part.name}_images.npy") as packed:
@@ -84,7 +98,7 @@ def _images(place: Place, part: Part) -> np.ndarray:
             raise ValueError(f"{part.name}_images is damaged: it does not hold what its header says")
         order: Any = "F" if is_fortran else "C"
         mapped = np.memmap(unpacked, dtype, "r", start, axes, order)
-    return mapped[..., None] if len(axes) == 3 else mapped
+    return mapped if part.has_colours else mapped[..., None]
 
 
 @contextlib.contextmanager
@@ -122,14 +136,21 @@ def _labels(file: Any, name: str) -> np.ndarray:
     return values.astype(np.uint8) if values.dtype == bool else values
 
 
-def _problems(part: Part) -> list[str]:
-    """What is wrong with one part."""
+def _problems(part: Part, dims: int) -> list[str]:
+    """What is wrong with one part where images of so many dimensions are wanted."""
     images, labels = f"{part.name}_images", f"{part.name}_labels"
     shape, problems = _axes(part.axes), []
-    if len(part.axes) == 5 or (len(part.axes) == 4 and part.channels not in {1, 3}):
-        problems.append(f"{images} holds volumes ({shape}); images are [n, h, w] or [n, h, w, 3]")
-    elif len(part.axes) not in {3, 4} or 0 in part.axes:
-        problems.append(f"{images} holds {shape or 'one number'}; images are [n, h, w] or [n, h, w, 3]")
+    if part.dims not in {2, 3} or part.channels not in {1, 3} or 0 in part.axes:
+        problems.append(f"{images} holds {shape or 'one number'}; {_KINDS[dims]}")
+    elif part.dims == 3 and dims == 2:
+        mend = "say in data.depth how many slices the network sees, and choose a network for volumes"
+        problems.append(f"{images} holds volumes ({shape}): {mend}")
+    elif part.dims == 2 and dims == 3:
+        problems.append(
+            f"{images} holds images ({shape}), and data.depth asks for volumes; remove data.depth, or {_KINDS[3]}"
+        )
+    elif min(part.axes[1 : 1 + dims]) < 2:
+        problems.append(f"{images} holds {shape}; each side has at least 2")
     if part.dtype.newbyteorder("=") not in _DEPTHS:
         problems.append(f"{images} holds {part.dtype}; uint8 and uint16 are supported")
     each = part.labels.size // max(1, len(part.labels)) if part.labels.ndim else 0

@@ -13,7 +13,7 @@ import numpy as np
 
 from trainables.data.groups import grouped_sides
 from trainables.data.seeding import random_state
-from trainables.data_config import DataConfig
+from trainables.data_config import DEFAULT_VALIDATION, DataConfig
 from trainables.problems import ConfigError, Problem
 
 BINS = 10
@@ -44,15 +44,14 @@ def split_by_number(
     if judges is not None:
         validates, place = judges, ("columns", "split")
     elif groups is not None:
-        share = config.validation or 0
+        share = config.validation or DEFAULT_VALIDATION
         shares = [1 / config.folds] * config.folds if config.folds else [1 - share, share]
         sides = _grouped(targets, groups, shares, config.seed, place=place[0])
         validates = sides == (config.fold or 0 if config.folds else 1)
     elif config.folds:
         validates = folds_by_number(targets, config.folds, config.seed) == (config.fold or 0)
     else:
-        assert config.validation is not None, "DataConfig asks for one way to split"
-        validates = set_aside_by_number(targets, config.validation, config.seed)
+        validates = set_aside_by_number(targets, config.validation or DEFAULT_VALIDATION, config.seed)
     train, validation = np.flatnonzero(~validates), np.flatnonzero(validates)
     sides_of = (("train with", targets[train]), ("validate with", targets[validation]))
     if problems := [Problem(("data", *place), why) for what, side in sides_of if (why := _useless(side, what))]:

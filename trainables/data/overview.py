@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from trainables.data.dataset import Dataset
+from trainables.data.number_splits import BINS, quantile_bins
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,17 @@ class Overview:
     def imbalance(self) -> float:
         """Training images of the largest class over those of the smallest."""
         return max(self.train) / min(self.train)
+
+
+def in_tenths(dataset: Dataset) -> Dataset:
+    """A data set of numbers with each tenth of its images, by their number, as a class; any other as it is."""
+    targets = dataset.targets
+    if targets is None:
+        return dataset
+    labels = quantile_bins(targets, min(BINS, len(targets)))
+    ranges = [targets[labels == j] for j in range(labels.max() + 1)]
+    names = tuple(f"{of_bin.min():g} … {of_bin.max():g}" for of_bin in ranges)
+    return replace(dataset, labels=labels, classes=names, targets=None)
 
 
 def overview(dataset: Dataset, groups: np.ndarray | None) -> Overview:

@@ -12,7 +12,7 @@ from trainables.data.dataset import Dataset
 
 _SHARE = 0.25
 """Of the free memory of a GPU that images may take; the rest is the network's, and that of trials beside it."""
-_CHUNK = 4096
+_CHUNK_BYTES = 2**28
 
 
 class Resident:
@@ -23,12 +23,13 @@ class Resident:
         # As int16: indexing does not know uint16 everywhere, and only moves bits.
         signed = torch.int16 if self._dtype == torch.uint16 else self._dtype
         self._images = torch.empty(images.shape, dtype=signed, device=device)
-        for start in range(0, len(images), _CHUNK):  # not all at once, which would take the memory of this process, too
-            part = torch.from_numpy(np.array(images[start : start + _CHUNK]))
-            self._images[start : start + _CHUNK] = part.view(signed).to(device)
+        chunk = max(1, _CHUNK_BYTES * len(images) // max(1, images.nbytes))
+        for start in range(0, len(images), chunk):  # not all at once, which would take the memory of this process, too
+            part = torch.from_numpy(np.array(images[start : start + chunk]))
+            self._images[start : start + chunk] = part.view(signed).to(device)
 
     def taken(self, indices: Tensor) -> Tensor:
-        """[b, h, w, c] images at [b] positions that lie on the same device."""
+        """[b, h, w, c] images, or [b, d, h, w, c] volumes, at [b] positions that lie on the same device."""
         return self._images[indices].view(self._dtype)
 
 

@@ -31,7 +31,7 @@ class Reader(NamedTuple):
     channels: int
     """1 where every image is grey, else 3."""
     decode: Callable[[int], np.ndarray]
-    """Position -> [h, w, channels] of `dtype`. Safe to call from many threads; raises BadImageError."""
+    """Position -> [h, w, channels] of `dtype`, or [d, h, w, channels]. Safe to call from many threads; raises BadImageError."""
     dtype: np.dtype[Any] = np.dtype(np.uint8)
     """uint8, or uint16 where grey images keep their 16 bits."""
 
@@ -178,7 +178,7 @@ def _class_folders(config: DataConfig) -> Source:
 
 def _npz(config: DataConfig) -> Source:
     place = str(config.path) if is_url(str(config.path)) else Path(str(config.path)).expanduser().resolve()
-    parts = npz.read_parts(place)
+    parts = npz.read_parts(place, dims=3 if config.depth else 2)
     present, positions = np.unique(np.concatenate([part.labels for part in parts]), return_inverse=True)
     names = tuple(label_name(value) for value in present.tolist())
     _check_classes(names)

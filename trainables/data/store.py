@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from trainables.data.cache import add, building, entry_path, find, make_room
 from trainables.data.images import BadImageError
 from trainables.data.messages import listed, path_error
+from trainables.data.resampling import fitted, resampled
 from trainables.data.sources import Reader, Source
 from trainables.layout import replacing
 
@@ -31,7 +32,7 @@ OnBad = Literal["fail", "skip"]
 
 class Store(NamedTuple):
     images: np.ndarray
-    """[n, size, size, c] uint8 or uint16, memory-mapped and read-only."""
+    """[n, size, size, c] or [n, depth, size, size, c], uint8 or uint16, memory-mapped and read-only."""
     fingerprint: str
     """SHA-256 (hex) of images, labels and class names."""
     left_out: np.ndarray
@@ -40,26 +41,29 @@ class Store(NamedTuple):
     """Where these are listed with their reasons, one a line; there only if there are any."""
 
 
-def open_store(source: Source, image_size: int, *, progress: Progress | None = None) -> Store:
+def open_store(source: Source, image_size: int, *, depth: int | None = None, progress: Progress | None = None) -> Store:
     """The images of a source at one size; see `open_stores`."""
-    return open_stores(source, [image_size], progress=progress)[image_size]
+    return open_stores(source, [image_size], depth=depth, progress=progress)[image_size]
 
 
 def open_stores(
     source: Source,
     image_sizes: Collection[int],
     *,
+    depth: int | None = None,
     about: str = "",
     on_bad: OnBad = "fail",
     progress: Progress | None = None,
 ) -> dict[int, Store]:
-    """The images of a source at some sizes (shorter side resized, centre cropped, bicubic), decoded if nobody has yet.
+    """The images of a source at some sizes (shorter side resized, centre cropped, bicubic), decoded if nobody has yet; its volumes
+    resampled to boxes.
 
     The sizes that are missing are built together, from images that are decoded once. Any number of processes may call
     this at once: one decodes, the others wait. An array lies in the cache whole or not at all, also if the build is
     killed or the disk fills.
 
     Args:
+        depth: slices of a volume; None: the source has images.
         about: the source in words, for who looks into the cache.
         on_bad: what happens if images cannot be read: all are named in an error, or left out at every size.
     Returns:
@@ -70,23 +74,27 @@ def open_stores(
     """
     # Stores with and without `skip` are told apart: one that lacks images must not serve who wants all of them.
     skip = "\0skip" if on_bad == "skip" else ""
-    arrays = {
-        size: entry_path(f"images-{size}px", f"{VERSION}\0{size}\0{source.key}{skip}")
-        for size in sorted(set(image_sizes))
-    }
+    arrays = {size: entry_path(*_name_and_key(size, depth, f"{source.key}{skip}")) for size in sorted(set(image_sizes))}
     stores = _load(arrays)
     if stores.keys() == arrays.keys() and _agree(stores):
         return stores
     with building(*arrays.values()):
         stores = _load(arrays)  # maybe built while this process waited
         if missing := {size: array for size, array in arrays.items() if size not in stores}:
-            _build(missing, source, about, on_bad, progress, beside=[arrays[size] for size in stores])
+            _build(missing, source, depth, about, on_bad, progress, beside=[arrays[size] for size in stores])
             stores = _load(arrays)
         if not _agree(stores):  # a disk was away for a while, say
-            _build(arrays, source, about, on_bad, progress)
+            _build(arrays, source, depth, about, on_bad, progress)
             stores = _load(arrays)
     assert stores.keys() == arrays.keys(), "what was just built can be loaded"
     return stores
+
+
+def _name_and_key(size: int, depth: int | None, source: str) -> tuple[str, str]:
+    """Of an array in the cache."""
+    if depth is None:
+        return f"images-{size}px", f"{VERSION}\0{size}\0{source}"
+    return f"volumes-{depth}x{size}px", f"{VERSION}\0{depth} x {size}\0{source}"
 
 
 def _load(arrays: Mapping[int, Path]) -> dict[int, Store]:
@@ -113,6 +121,7 @@ def _agree(stores: Mapping[int, Store]) -> bool:
 def _build(
     arrays: Mapping[int, Path],
     source: Source,
+    depth: int | None,
     about: str,
     on_bad: OnBad,
     progress: Progress | None,
@@ -121,18 +130,20 @@ def _build(
 ) -> None:
     reader = source.open()
     total = len(source.labels)
-    of_one = {size: size * size * reader.channels * reader.dtype.itemsize for size in arrays}
-    make_room(total * sum(of_one.values()), beside=beside)
+    shapes = {size: (size, size) if depth is None else (depth, size, size) for size in arrays}
+    of_one = sum(math.prod(shape) * reader.channels * reader.dtype.itemsize for shape in shapes.values())
+    make_room(total * of_one, beside=beside)
     bad: dict[int, str] = {}
     with contextlib.ExitStack() as files:
         writers = [
-            _Writer(files.enter_context(replacing(array, "wb")), size, reader, source) for size, array in arrays.items()
+            _Writer(files.enter_context(replacing(array, "wb")), shapes[size], reader, source)
+            for size, array in arrays.items()
         ]
-        for i, fitted in enumerate(_in_parallel(lambda i: _decoded(reader, i, list(arrays)), total)):
-            if isinstance(fitted, BadImageError):
-                bad[i] = str(fitted)
+        for i, decoded in enumerate(_in_parallel(lambda i: _decoded(reader, i, list(shapes.values())), total)):
+            if isinstance(decoded, BadImageError):
+                bad[i] = str(decoded)
             elif not bad or on_bad == "skip":
-                for writer, image in zip(writers, fitted, strict=True):
+                for writer, image in zip(writers, decoded, strict=True):
                     writer.write(image)
             if progress:
                 progress(i + 1, total)
@@ -148,16 +159,17 @@ def _build(
                 file.writelines(f"{reason}\n" for reason in bad.values())
         fingerprint = writer.digest.hexdigest() if not bad else _fingerprint(array, source, good)
         own = {"fingerprint": fingerprint, "left_out": list(bad)}
-        add(array, kind="images", source=about, what=f"{size} px", images=len(good), own=own)
+        what = f"{size} px" if depth is None else f"{depth} × {size} × {size} voxels"
+        add(array, kind="images", source=about, what=what, images=len(good), own=own)
 
 
-def _decoded(reader: Reader, i: int, image_sizes: list[int]) -> list[np.ndarray] | BadImageError:
+def _decoded(reader: Reader, i: int, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray] | BadImageError:
     """An image at each size."""
     try:
         image = reader.decode(i)
     except BadImageError as error:
         return error
-    return [_fitted(image, size) for size in image_sizes]
+    return [resampled(image, shape) if len(shape) == 3 else fitted(image, shape[0]) for shape in shapes]
 
 
 class _Writer:
@@ -166,9 +178,9 @@ class _Writer:
     Written in order, not into a memory map: on a full disk write() fails cleanly, where a map kills the process.
     """
 
-    def __init__(self, file: IO[bytes], size: int, reader: Reader, source: Source):
+    def __init__(self, file: IO[bytes], sides: tuple[int, ...], reader: Reader, source: Source):
         self._file = file
-        self._image_shape, self._dtype = (size, size, reader.channels), reader.dtype
+        self._image_shape, self._dtype = (*sides, reader.channels), reader.dtype
         self._write_header(len(source.labels))
         self.digest = _labels_digest(
             (len(source.labels), *self._image_shape), reader.dtype, source.labels, source.classes
@@ -209,21 +221,6 @@ def _labels_digest(shape: tuple[int, ...], dtype: np.dtype, labels: np.ndarray, 
 
 def _listing(array: Path) -> Path:
     return array.with_name(f"{array.name}.skipped.txt")
-
-
-def _fitted(image: np.ndarray, size: int) -> np.ndarray:
-    """[h, w, c] -> [size, size, c]: the shorter side resized, the centre cropped."""
-    channels = image.shape[2]
-    if image.dtype == np.uint8:
-        return _resized(image[:, :, 0] if channels == 1 else image, size).reshape(size, size, channels)
-    # Each channel as floats: Pillow knows no colours of 16 bits, and its grey ones wrap around where bicubic overshoots.
-    planes = np.stack([_resized(image[:, :, c].astype(np.float32), size) for c in range(channels)], axis=2)
-    fitted: np.ndarray = np.rint(planes).clip(0, np.iinfo(image.dtype).max).astype(image.dtype)
-    return fitted
-
-
-def _resized(pixels: np.ndarray, size: int) -> np.ndarray:
-    return np.ascontiguousarray(ImageOps.fit(Image.fromarray(pixels), (size, size), Image.Resampling.BICUBIC))
 
 
 def _in_parallel(work: Callable[[int], Any], total: int) -> Iterator[Any]:

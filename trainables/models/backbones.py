@@ -28,14 +28,16 @@ class BuiltModel(NamedTuple):
     """Of the weights it started from."""
 
 
-def check_model(config: ModelConfig, *, image_size: int) -> None:
+def check_model(config: ModelConfig, *, image_size: int, depth: int | None = None) -> None:
     """Looks at what a model is made from: the weights, or what the user's function returns.
 
+    Args:
+        depth: slices of the volumes it will see.
     Raises:
         ConfigError: if no model can be made from it.
     """
     if is_custom(config.backbone):
-        custom.try_on(config.backbone, image_size)
+        custom.try_on(config.backbone, image_size, depth)
     else:
         pretrained(config)
 

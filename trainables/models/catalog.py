@@ -32,6 +32,8 @@ class BackboneInfo(NamedTuple):
     """2 for images, 3 for volumes."""
     channels: int = 3
     """Of its input."""
+    standardises: bool = False
+    """Whether it takes volumes of mean 0 and deviation 1, each brought there by itself, as its weights were trained."""
 
 
 def _features(count: int) -> tuple[str, ...]:
@@ -41,7 +43,7 @@ def _features(count: int) -> tuple[str, ...]:
 _RESNET_BLOCKS = (STEM, "layer1", "layer2", "layer3", "layer4")
 _RESNET = BackboneInfo(_RESNET_BLOCKS)
 _VIDEO_RESNET = BackboneInfo(_RESNET_BLOCKS, dims=3)
-_MEDICALNET = BackboneInfo(_RESNET_BLOCKS, dims=3, channels=1)
+_MEDICALNET = BackboneInfo(_RESNET_BLOCKS, dims=3, channels=1, standardises=True)
 
 BACKBONES: dict[str, BackboneInfo] = {
     "mobilenet_v3_small": BackboneInfo(_features(13)),
@@ -62,6 +64,7 @@ BACKBONES: dict[str, BackboneInfo] = {
 }
 
 IMAGE_BACKBONES = tuple(name for name, info in BACKBONES.items() if info.dims == 2)
+VOLUME_BACKBONES = tuple(name for name, info in BACKBONES.items() if info.dims == 3)
 
 _OUTSIDE = r"timm/[A-Za-z0-9_.-]+|[A-Za-z_][\w.]*:[A-Za-z_]\w*"
 BACKBONE_PATTERN = rf"^({'|'.join(BACKBONES)}|{_OUTSIDE})$"

@@ -48,8 +48,8 @@ def made(name: str) -> Backbone:
     return deepcopy(backbone)  # type: ignore[no-any-return]  # a function may return the same modules to every trial
 
 
-def try_on(name: str, size: int) -> None:
-    """Runs two empty images of `size` pixels through the backbone.
+def try_on(name: str, size: int, depth: int | None = None) -> None:
+    """Runs two empty images of `size` pixels, or volumes of `depth` such slices, through the backbone.
 
     Raises:
         ConfigError: if a part fails, or what comes out has another shape than it says.
@@ -59,7 +59,7 @@ def try_on(name: str, size: int) -> None:
     parts = {f"block {key!r}": block for key, block in backbone.blocks.items()}
     parts["pool"] = GlobalAverage() if backbone.pool is None else backbone.pool
     parts["hidden"] = nn.Identity() if backbone.hidden is None else backbone.hidden
-    x: Any = torch.zeros(2, len(backbone.mean), *[size] * backbone.dims)
+    x: Any = torch.zeros(2, len(backbone.mean), *((depth or size,) if backbone.dims == 3 else ()), size, size)
     for part, module in parts.items():
         given = tuple(x.shape)
         try:

@@ -70,7 +70,7 @@ def _usual_statistics(backbone: str) -> tuple[tuple[float, ...], tuple[float, ..
     if backbone.startswith(TIMM):
         return timm_models.statistics(backbone)
     if backbone in MEDICALNET:
-        return (0.0,), (1.0,)  # its authors standardise each volume by itself
+        return (0.0,), (1.0,)  # not used: each volume has its own, see `BackboneInfo.standardises`
     return (KINETICS_MEAN, KINETICS_STD) if backbone_info(backbone).dims == 3 else (IMAGENET_MEAN, IMAGENET_STD)
 
 

@@ -1,0 +1,131 @@
+"""What a search costs beside training, validation and caches: core time of its workers, per trial.
+
+    python benchmarks/overhead.py [--trials 48] [--epochs 1] [--rounds 3]
+
+Trivial trials (a head on 40 digits) on two workers, from the start of the first epoch to the end of the last: what the workers'
+time holds beside the epochs is Ray's, Optuna's and ours, checkpoints and records on disk included. Also printed: how much private
+memory a second worker takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import sys
+import tempfile
+import threading
+from datetime import datetime
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).parent.parent)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+WORKERS = 2
+
+
+def config(trials: int, epochs: int) -> dict:
+    stage = {"name": "head", "unfreeze_from": "head", "epochs": epochs, "plateau": None}
+    tail = {"imbalance": 10, "largest": 12}
+    return {
+        "data": {"source": "digits", "image_size": 32, "validation": 0.1, "long_tail": tail},
+        "model": {"backbone": "efficientnet_lite0"},
+        "train": {"metric": "balanced_accuracy", "stages": [stage], "early_stop": None},
+        "space": {"train.stages[*].head_lr": {"log": [1e-3, 1e-1]}},
+        "search": {
+            "name": "overhead",
+            "trials": trials,
+            "sampler": {"kind": "random"},
+            "scheduler": {"kind": "none"},
+            "max_concurrent": WORKERS,
+        },
+    }
+
+
+class PrivateMemory(threading.Thread):
+    """The most private memory that a worker was seen to hold beside another, in bytes."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.most, self.ended = 0, threading.Event()
+
+    def run(self) -> None:
+        while not self.ended.wait(0.5):
+            held = []
+            for process in descendants(os.getpid()):
+                with contextlib.suppress(OSError):
+                    if "StagedUnfreezing" in (process / "cmdline").read_text():
+                        held.append(private_bytes(process))
+            if len(held) == WORKERS:  # libraries that one alone has mapped count as private
+                self.most = max(self.most, *held)
+
+
+def descendants(pid: int) -> list[Path]:
+    """Folders under /proc of all processes that descend from one."""
+    parents = {}
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal():
+            with contextlib.suppress(OSError):
+                parents[process] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    found, new = [], {pid}
+    while new:
+        children = [process for process, parent in parents.items() if parent in new]
+        found += children
+        new = {int(process.name) for process in children}
+    return found
+
+
+def private_bytes(process: Path) -> int:
+    lines = (process / "smaps_rollup").read_text().splitlines()
+    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=48)
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    from rich.console import Console
+
+    from search.launch import run_search
+    from search.load import load_search
+    from search.preflight import check_by_looking
+    from search.source import read_source
+    from trainables.layout import RunLayout
+    from trainables.report import read_epochs
+
+    overheads, shares, memory = [], [], PrivateMemory()
+    memory.start()
+    for _ in range(args.rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "overhead.yaml"
+            # JSON is YAML.
+            file.write_text(json.dumps(config(args.trials, args.epochs)))
+            source = read_source(file, ())
+            search = load_search(source)
+            check_by_looking(search.corner_recipes(), source, Console(file=sys.stderr))
+            layout = RunLayout(Path(folder) / "run")
+            run_search(search, layout)
+            epochs = [report for trial in layout.all_trials() for report in read_epochs(trial.epochs)]
+        ends = [datetime.fromisoformat(epoch["time"]).timestamp() for epoch in epochs]
+        took = [epoch["train_s"] + epoch["val_s"] for epoch in epochs]
+        begins = [end - seconds for end, seconds in zip(ends, took, strict=True)]
+        # Whichever worker starts first: the other's start is not a trial's doing.
+        second = sorted(begins)[1]
+        there = (max(ends) - second) * WORKERS
+        overheads.append((there - sum(took)) / len(epochs) * args.epochs)
+        shares.append((there - sum(took)) / there)
+    memory.ended.set()
+    spread = f"{min(overheads) * 1000:.0f} … {max(overheads) * 1000:.0f}"
+    print(f"{args.trials} trials of {args.epochs} epochs, {WORKERS} workers, {args.rounds} rounds")
+    print(f"overhead of a trial: {statistics.median(overheads) * 1000:.0f} ms ({spread}) of its worker's time")
+    print(f"share of the workers' time: {statistics.median(shares):.1%}")
+    print(f"private memory of a worker: {memory.most / 2**20:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
