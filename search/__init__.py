@@ -3,6 +3,6 @@
 `load.py` turns the file (`source.py` knows its lines) into a `SearchConfig` (config.py) or says all that is wrong with it;
 `space_check.py` tries the space's points on the recipe, `preflight.py` looks at data and weights. `launch.py` runs the search,
 with proposals from `searcher.py` (Optuna's ask and tell), pruning from `schedulers.py`, and callbacks that show progress and
-write TensorBoard events. `train.py` trains one recipe without Ray; `cli.py` is the `thaw` command. Nothing is imported here:
-`thaw --help` answers at once.
+write TensorBoard events. `train.py` trains one recipe without Ray, or through `processes.py` in several processes of Ray Train;
+`cli.py` is the `thaw` command. Nothing is imported here: `thaw --help` answers at once.
 """
