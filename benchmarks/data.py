@@ -107,21 +107,34 @@ def both_clocks(work: Callable[[], object]) -> tuple[float, float]:
 def build(place: Path) -> None:
     config = photos(place)
     files = sorted((place / "photos").rglob("*.jpg"))
-    found: dict[str, list[float]] = {"store": [], "two sizes": [], "bare": [], "loader": []}
+    found: dict[str, list[float]] = {"store": [], "bare": [], "loader": [], "two sizes": [], "one by one": []}
     batches = loader(files)
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         pool.map(decode_all, [files[:8], files[8:16]])  # imports
-        for turn in range(ROUNDS):
-            os.environ["THAW_CACHE"] = str(place / f"cache{turn}")
-            found["store"].append(seconds(lambda: open_store(open_source(config), SIZE)))
+        for _ in range(ROUNDS):
+            found["store"].append(seconds(lambda: new_stores(config, [SIZE])))
             found["bare"].append(seconds(lambda: pool.map(decode_all, [files[::2], files[1::2]], chunksize=1)))
             found["loader"].append(seconds(lambda: sum(1 for _ in batches)))
-            os.environ["THAW_CACHE"] = str(place / f"cache-of-two{turn}")
-            found["two sizes"].append(seconds(lambda: open_stores(open_source(config), [SIZE, 2 * SIZE])))
+            found["two sizes"].append(seconds(lambda: new_stores(config, [SIZE, 2 * SIZE])))
+            found["one by one"].append(seconds(lambda: [new_stores(config, [size]) for size in (SIZE, 2 * SIZE)]))
     print(f"\n{len(files)} JPEG photographs of 400 × 300 to {SIZE} px, {ROUNDS} rounds; images a second, median")
-    for name, times in found.items():
-        ratio = statistics.median(b / a for a, b in zip(times, found["bare"], strict=True))
-        print(f"{name:10} {len(files) / statistics.median(times):7.0f}  {ratio:6.1%} of the bare loop")
+    for name in ("store", "loader", "bare"):
+        print_rate(name, found[name], len(files), found["bare"], "of the bare loop")
+    print(f"the same to {SIZE} and {2 * SIZE} px, both at once and one after the other")
+    for name in ("two sizes", "one by one"):
+        print_rate(name, found[name], len(files), found["one by one"], "of one after the other")
+
+
+def new_stores(config: DataConfig, sizes: list[int]) -> None:
+    """Builds stores where there are none yet."""
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["THAW_CACHE"] = cache
+        open_stores(open_source(config), sizes)
+
+
+def print_rate(name: str, times: list[float], images: int, others: list[float], of_what: str) -> None:
+    ratio = statistics.median(b / a for a, b in zip(times, others, strict=True))
+    print(f"{name:10} {images / statistics.median(times):7.0f}  {ratio:6.1%} {of_what}")
 
 
 # --- batches --------------------------------------------------------------------------------------------------------

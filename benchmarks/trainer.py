@@ -1,26 +1,30 @@
-"""Seconds an epoch (training and validation) beside the loop people write by hand, on the same files, model and thread count.
+"""Seconds an epoch (training and validation) beside the loop people write by hand and Lightning with its FinetuningScheduler.
 
+    pip install -c constraints.txt 'thaw-search[bench]'
     python benchmarks/trainer.py [--backbone mobilenet_v3_small] [--size 64] [--rounds 5]
 
-The peer is the documented pattern: an `ImageFolder`-like data set that decodes with Pillow, a `DataLoader` (with 0 and with 2
-workers, the faster one counts), frozen blocks by `requires_grad=False` and `eval()`, SGD. Rounds alternate between the two; what is
-printed is the median, and the ratio of the rounds with its smallest and largest value.
+All train the same network on the same files, stage by stage (head, last 3 blocks, all), with SGD, batches of 32 and one thread for
+the network; no features of frozen blocks are kept. The loop by hand is the documented pattern: an `ImageFolder`-like data set that
+decodes with Pillow, a `DataLoader` (without workers or with two, the faster one of each round counts), frozen blocks by
+`requires_grad=False` and `eval()`. Lightning has the same data set and two workers. The three take turns, epoch by epoch; what is
+printed is the median, and the ratio of the rounds with its smallest and largest value. The first epoch of a stage warms up.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from lightning_peer import Seconds, fit  # beside this file
 from PIL import Image
 from sklearn.datasets import load_digits
 from torch import nn
@@ -30,6 +34,7 @@ from trainables.data.dataset import open_dataset
 from trainables.freezing import apply_opening
 from trainables.models.backbones import build_model
 from trainables.models.catalog import BACKBONES, first_open_block
+from trainables.models.staged import StagedModel
 from trainables.recipe import parse_recipe
 from trainables.stages import Opening
 from trainables.trainer import Trainer
@@ -47,13 +52,22 @@ def write_images(folder: Path, size: int) -> None:
         picture.save(folder / str(label) / f"{i}.png")
 
 
-def recipe_of(folder: Path, backbone: str, size: int, depth: str, epochs: int):
-    stage = {"name": "only", "unfreeze_from": depth, "epochs": epochs, "plateau": None, "head_lr": 0.01}
+def recipe_of(folder: Path, backbone: str, size: int, epochs: int):
+    alike = {"epochs": epochs, "plateau": None, "head_lr": 0.01, "backbone_lr_ratio": 1.0, "head_frozen_epochs": 0}
+    stages = [{"name": d.replace(":", ""), "unfreeze_from": d, "backbone_warmup_epochs": 0, **alike} for d in DEPTHS]
     return parse_recipe(
         {
             "data": {"source": "folder", "path": str(folder), "image_size": size, "validation": 0.3},
             "model": {"backbone": backbone, "weights": "default" if backbone == "efficientnet_lite0" else "none"},
-            "train": {"stages": [stage], "batch_size": BATCH, "optimizer": {"kind": "sgd"}, "bn_affine": "train"},
+            "train": {
+                "stages": stages,
+                "batch_size": BATCH,
+                "optimizer": {"kind": "sgd"},
+                "bn_affine": "train",
+                "early_stop": None,
+                "stop_on": [],
+                "prefix_cache": False,
+            },
         }
     )
 
@@ -75,8 +89,8 @@ class Pictures(Dataset):
         return (tensor - mean[:, None, None]) / std[:, None, None], self.labels[i]
 
 
-def by_hand(recipe, folder: Path, depth: str, workers: int) -> Callable[[], float]:
-    """The hand-written loop; each call trains and validates for an epoch and returns its seconds."""
+def loaders_of(recipe, folder: Path, workers: int) -> tuple[DataLoader, DataLoader]:
+    """Of the images that train and that judge, as Thaw splits them."""
     dataset = open_dataset(recipe.data)
     files = [file for name in dataset.classes for file in sorted((folder / name).iterdir())]
     labels = [int(file.parent.name) for file in files]
@@ -85,32 +99,70 @@ def by_hand(recipe, folder: Path, depth: str, workers: int) -> Callable[[], floa
         pictures = Pictures([files[i] for i in indices], [labels[i] for i in indices], recipe.data.image_size)
         return DataLoader(pictures, BATCH, shuffle=shuffle, num_workers=workers, persistent_workers=workers > 0)
 
-    train, validation = loader(dataset.train, shuffle=True), loader(dataset.validation, shuffle=False)
+    return loader(dataset.train, shuffle=True), loader(dataset.validation, shuffle=False)
+
+
+def network_of(recipe) -> StagedModel:
     numbers = torch.Generator().manual_seed(0)
     model = build_model(recipe.model, classes=10, cosine_scale=None, generator=numbers).model
-    model = model.to(memory_format=torch.contiguous_format)
-    cut = first_open_block(depth, BACKBONES[recipe.model.backbone].blocks)
-    apply_opening(model, Opening(cut, head=True), bn_affine="train")
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.01, momentum=0.9)
-    criterion = nn.CrossEntropyLoss()
+    return model.to(memory_format=torch.contiguous_format)
 
-    def epoch() -> float:
+
+class ByHand:
+    """The hand-written loop."""
+
+    def __init__(self, recipe, folder: Path, workers: int):
+        self.blocks = recipe.blocks
+        self.train, self.validation = loaders_of(recipe, folder, workers)
+        self.model, self.stage = network_of(recipe), -1
+        self.criterion = nn.CrossEntropyLoss()
+
+    def epoch(self, stage: int) -> Seconds:
+        if stage != self.stage:
+            self.stage, self.cut = stage, first_open_block(DEPTHS[stage], self.blocks)
+            apply_opening(self.model, Opening(self.cut, head=True), bn_affine="train")
+            opened = [p for p in self.model.parameters() if p.requires_grad]
+            self.optimizer = torch.optim.SGD(opened, lr=0.01, momentum=0.9)
         started = time.perf_counter()
-        model.train()
-        for block in model.blocks[:cut]:
+        self.model.train()
+        for block in self.model.blocks[: self.cut]:
             block.eval()
-        for images, targets in train:
-            optimizer.zero_grad()
-            criterion(model(images), targets).backward()
-            optimizer.step()
-        model.eval()
+        for images, targets in self.train:
+            self.optimizer.zero_grad()
+            self.criterion(self.model(images), targets).backward()
+            self.optimizer.step()
+        trained = time.perf_counter()
+        self.model.eval()
         right = 0
         with torch.no_grad():
-            for images, targets in validation:
-                right += int((model(images).argmax(1) == targets).sum())
-        return time.perf_counter() - started
+            for images, targets in self.validation:
+                right += int((self.model(images).argmax(1) == targets).sum())
+        ended = time.perf_counter()
+        return Seconds(trained - started, ended - trained, ended - started)
 
-    return epoch
+
+def thaw_epoch(trainer: Trainer, stage: int) -> Seconds:
+    started = time.perf_counter()
+    report = next(trainer)
+    assert report.stage_index == stage, "all are in the same stage"
+    return Seconds(report.train_s, report.val_s, time.perf_counter() - started)
+
+
+def opened_in_stages(blocks: tuple[str, ...]) -> list[list[str]]:
+    """Patterns of the parameters that open in each stage."""
+    cuts = [len(blocks), *(first_open_block(depth, blocks) for depth in DEPTHS[1:])]
+    return [["model.head.*"], *([f"model.blocks.{i}[.].*" for i in range(b, a)] for a, b in itertools.pairwise(cuts))]
+
+
+def print_stage(depth: str, rounds: list[dict[str, Seconds]], images: tuple[int, int]) -> None:
+    ours = [epoch["thaw"].both for epoch in rounds]
+    for name in rounds[0]:
+        theirs = [epoch[name] for epoch in rounds]
+        ratios = [their.both / our for their, our in zip(theirs, ours, strict=True)]
+        ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} … {max(ratios):.2f})" if name != "thaw" else ""
+        training, validation, both = (statistics.median(seconds) for seconds in zip(*theirs, strict=True))
+        rates = f"{images[0] / training:.0f} | {images[1] / validation:.0f}"
+        print(f"| {depth} | {name} | {both:.2f} | {ratio} | {rates} |")
 
 
 def main() -> None:
@@ -124,28 +176,29 @@ def main() -> None:
         folder, os.environ["THAW_CACHE"] = Path(place, "images"), str(Path(place, "cache"))
         folder.mkdir()
         write_images(folder, options.size)
-        print(
-            f"{options.backbone}, {options.size} px, batch {BATCH}, 1 thread, {options.rounds} rounds; seconds an epoch"
+        recipe = recipe_of(folder, options.backbone, options.size, options.rounds + 1)
+        dataset = open_dataset(recipe.data)
+        trainer = Trainer(recipe, dataset)
+        peers = [ByHand(recipe, folder, workers) for workers in (0, 2)]
+        rounds: dict[int, list[dict[str, Seconds]]] = {stage: [] for stage in range(len(DEPTHS))}
+
+        def after_epoch(stage: int, lightning: Seconds) -> None:
+            by_hand = min((peer.epoch(stage) for peer in peers), key=lambda seconds: seconds.both)
+            rounds[stage].append({"thaw": thaw_epoch(trainer, stage), "by hand": by_hand, "lightning": lightning})
+
+        fit(
+            network_of(recipe),
+            loaders_of(recipe, folder, workers=2),
+            opened_in_stages(recipe.blocks),
+            options.rounds + 1,
+            Path(place),
+            after_epoch,
         )
-        print(f"{'depth':8} {'thaw':>7} {'by hand':>8} {'ratio':>6}  (range)")
-        for depth in DEPTHS:
-            recipe = recipe_of(folder, options.backbone, options.size, depth, options.rounds + 1)
-            trainer = Trainer(recipe, open_dataset(recipe.data))
-            peers = [by_hand(recipe, folder, depth, workers) for workers in (0, 2)]
-            ours, theirs = [], []
-            for round_ in range(options.rounds + 1):
-                started = time.perf_counter()
-                next(trainer)
-                seconds = time.perf_counter() - started
-                fastest = min(peer() for peer in peers)
-                if round_:  # the first warms up
-                    ours.append(seconds)
-                    theirs.append(fastest)
-            ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
-            print(
-                f"{depth:8} {statistics.median(ours):7.2f} {statistics.median(theirs):8.2f} "
-                f"{statistics.median(ratios):5.2f}×  ({min(ratios):.2f} … {max(ratios):.2f})"
-            )
+        print(f"{options.backbone}, {options.size} px, batch {BATCH}, 1 thread, {options.rounds} rounds\n")
+        print("| open blocks | | seconds an epoch | ratio to Thaw | images/s, training | validation |")
+        print("| --- | --- | --- | --- | --- | --- |")
+        for stage, depth in enumerate(DEPTHS):
+            print_stage(depth, rounds[stage][1:], (len(dataset.train), len(dataset.validation)))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import os
 import threading
 import uuid
 from pathlib import Path
@@ -14,8 +15,9 @@ from PIL import Image
 
 from search.load import load_search
 from search.source import read_source
+from trainables.data import places
 from trainables.data.dataset import open_dataset
-from trainables.data.places import facts_of, files_below, is_url, joined
+from trainables.data.places import facts_of, file_facts, files_below, is_url, joined, sizes_and_times
 from trainables.data.sources import open_source
 from trainables.data_config import DataConfig
 from trainables.problems import ConfigError
@@ -150,6 +152,41 @@ def test_what_is_not_there_is_an_error_at_its_path(served, source, path, message
     path = path.replace("URL", served("memory"))
     with pytest.raises(ConfigError, match=rf"^data\.path: {path}: .*{message}"):
         open_source(data(source, path))
+
+
+@pytest.mark.parametrize("asked_together", [1, 5, 100])
+@pytest.mark.parametrize("odd", [[], ["x" * 300], ["zero\0byte"], ["00.png/below"]])
+def test_sizes_and_times_are_what_the_system_says(photos, monkeypatch, asked_together, odd):
+    monkeypatch.setattr(places, "_ASKED_TOGETHER", asked_together)
+    there = [str(file) for file in sorted((photos / "a").iterdir())]
+    gone = [f"{photos}/a/{name}" for name in ["gone.png", *odd]]
+    found = sizes_and_times([*gone, *there])
+    assert (found[: len(gone), 1] == np.iinfo(np.int64).min).all()
+    assert found[len(gone) :].tolist() == [[os.stat(f).st_size, os.stat(f).st_mtime_ns] for f in there]  # noqa: PTH116
+
+
+def test_files_on_disk_and_elsewhere_keep_their_order(photos, served):
+    url, first, second = served("memory"), "a/00.png", str(photos / "b/07.png")
+    found, _ = file_facts([first, f"{url}/a/01.png", second], str(photos))
+    assert found == [str(photos / first), f"{url}/a/01.png", second]
+    with pytest.raises(ConfigError, match=f"3 of 4 image files are not in .*: 'x', '{url}/y', 'z/'$"):
+        file_facts(["x", f"{url}/y", first, "z/"], str(photos))
+
+
+@pytest.mark.parametrize("change", ["size", "time"])
+def test_facts_change_with_each_file_on_disk(photos, change):
+    files = [f"{'ab'[i // 6]}/{i:02}.png" for i in range(12)]
+    seen = {file_facts(files, str(photos))[1]}
+    for name in files:
+        file = photos / name
+        before = file.stat()
+        if change == "size":
+            file.write_bytes(file.read_bytes() + b" ")
+            os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        else:
+            os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+        seen.add(file_facts(files, str(photos))[1])
+    assert len(seen) == 13
 
 
 @pytest.mark.parametrize("protocol", ["memory", "http"])
