@@ -180,7 +180,8 @@ def _no_room(config: SearchConfig, machine: Machine) -> str:
     resources = config.settings.resources
     if resources.cpus > machine.cpus:
         return f"search.resources.cpus: {resources.cpus:g} for a trial, but there are {machine.cpus}"
-    return f"search.resources.gpus: {resources.gpus} for a trial, but there are {machine.gpus}"
+    gpus = 1.0 if resources.gpus in {None, "auto"} else float(resources.gpus)
+    return f"search.resources.gpus: {gpus:g} for a trial, but there are {machine.gpus}"
 
 
 def write_check(found: Check, dataset: Dataset, config: SearchConfig, layout: CheckLayout) -> None:

@@ -89,13 +89,13 @@ def test_a_batch_can_be_of_another_size(dataset):
 
 
 def test_nothing_is_resident_on_a_cpu(dataset):
-    assert resident.resident(dataset, None, torch.device("cpu")) is None
+    assert resident.resident(dataset.images, torch.device("cpu")) is None
 
 
 @pytest.mark.parametrize(("free", "fits"), [(4 * 120 * 90, True), (4 * 120 * 90 - 1, False)])
 def test_images_are_resident_where_they_take_at_most_a_quarter_of_what_is_free(dataset, monkeypatch, free, fits):
     monkeypatch.setattr(resident, "_free_bytes", lambda device: free)
-    assert (resident.resident(dataset, None, torch.device("cpu")) is not None) == fits
+    assert (resident.resident(dataset.images, torch.device("cpu")) is not None) == fits
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -106,16 +106,16 @@ def test_resident_images_come_like_others(dataset, monkeypatch, dtype):
     expected = [gather(dataset, order, image_size=size) for size in (None, 3)]
     monkeypatch.setattr(resident, "_CHUNK_BYTES", 50 * 6 * 5 * 3)
     monkeypatch.setattr(resident, "_free_bytes", lambda device: 10**9)
-    resident.resident.cache_clear()
+    resident._images_on.cache_clear()
     for size, (images_then, labels_then) in zip((None, 3), expected, strict=True):
         now, labels = gather(dataset, order, image_size=size)
         assert now.dtype == images_then.dtype
         assert (now.numpy() == images_then.numpy()).all()
         assert torch.equal(labels, labels_then)
-    assert resident.resident.cache_info().currsize == 2
+    assert resident._images_on.cache_info().currsize == 2
     gather(dataset, order)
-    assert resident.resident.cache_info().hits >= 1  # not sent to the device again
-    resident.resident.cache_clear()
+    assert resident._images_on.cache_info().hits >= 1  # not sent to the device again
+    resident._images_on.cache_clear()
 
 
 @pytest.mark.parametrize("channels", [1, 3])

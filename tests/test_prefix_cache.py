@@ -1,5 +1,6 @@
 """Features of frozen blocks: computed once, shared, and the same to the last bit."""
 
+import functools
 import multiprocessing
 import os
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.data import cache
+from trainables.data import cache, resident
 from trainables.data.dataset import open_dataset
 from trainables.data.feature_file import gather_features, load_features
 from trainables.models.backbones import build_model
@@ -339,3 +340,21 @@ def test_feature_maps_come_back_channels_last(make_recipe):
     assert features.dim() == 4
     assert features.is_contiguous(memory_format=torch.channels_last)
     assert gather_features(features, torch.tensor([5, 1])).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_features_that_fit_on_a_device_are_sent_there_once(make_recipe, monkeypatch):
+    """Here the device is the CPU, that of a GPU aside from where it lies."""
+    expected = numbers(reports_of(make_recipe()))
+    sent = []
+    monkeypatch.setattr(resident, "_free_bytes", lambda device: 10**9)
+    move = torch.Tensor.to
+    resident._features_on.cache_clear()
+    monkeypatch.setattr(
+        resident,
+        "_features_on",
+        functools.lru_cache(lambda same, device: sent.append(same) or move(same.array, device)),
+    )
+    assert numbers(reports_of(make_recipe())) == expected
+    assert numbers(reports_of(make_recipe())) == expected
+    assert len(sent) == 4  # training and validation images at two cuts
+    resident._images_on.cache_clear()

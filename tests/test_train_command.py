@@ -60,7 +60,8 @@ def runs_in(tmp_path):
 # --- whole commands -------------------------------------------------------------------------------------------------
 
 
-def test_a_run_is_a_line_an_epoch_and_what_came_of_it(thaw, recipe_file, tmp_path):
+def test_a_run_is_a_line_an_epoch_and_what_came_of_it(thaw, recipe_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("THAW_CACHE", str(tmp_path / "cache"))  # features that another test has kept would be used
     lines = thaw("train", recipe_file)
     (folder,) = runs_in(tmp_path)
     assert re.fullmatch(r"small-\d{8}-\d{6}", folder.name)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from trainables.data.dataset import Dataset
 from trainables.data.feature_file import gather_features
+from trainables.data.resident import resident_features
 from trainables.models.backbones import BuiltModel
 from trainables.precision import autocast
 from trainables.prefix_cache import (
@@ -109,16 +110,20 @@ class FrozenPrefix:
         try:
             if reason:
                 raise UncachedError(reason)
-            features = [self.cache.features(self._in_view(side, view), cut) for view in views]
+            kept = [self.cache.features(self._in_view(side, view), cut) for view in views]
         except UncachedError as error:
             return None, str(error)
 
+        features = [resident_features(of_view, self._device) for of_view in kept]
+        if len({of_view.device for of_view in features}) > 1:  # not all views have room
+            features = kept
+
         def lookup(positions: np.ndarray, of_versions: np.ndarray | None) -> Tensor:
-            rows = torch.from_numpy(np.searchsorted(side.positions, positions))
+            rows = torch.from_numpy(np.searchsorted(side.positions, positions)).to(features[0].device)
             if of_versions is None or len(views) == 1:
                 found = gather_features(features[0], rows)
             else:
-                which = torch.from_numpy(np.searchsorted(np.array(views), of_versions))
+                which = torch.from_numpy(np.searchsorted(np.array(views), of_versions)).to(features[0].device)
                 parts = [gather_features(of_view, rows[which == i]) for i, of_view in enumerate(features)]
                 place = torch.argsort(torch.argsort(which, stable=True))
                 found = gather_features(torch.cat([part for part in parts if len(part)]), place)

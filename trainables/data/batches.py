@@ -85,9 +85,9 @@ def gather(
     """
     device = torch.device(device)
     labels = torch.from_numpy(dataset.labels[indices]).to(device, non_blocking=True)
-    if (held := resident(dataset, image_size, device)) is not None:
-        return held.taken(torch.from_numpy(indices).to(device, non_blocking=True)), labels
     images = dataset.images if image_size is None else dataset.images_at[image_size]
+    if (held := resident(images, device)) is not None:
+        return held.taken(torch.from_numpy(indices).to(device, non_blocking=True)), labels
     return torch.from_numpy(images[indices]).to(device, non_blocking=True), labels
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,10 +21,15 @@ def load_features(array: Path) -> Tensor | None:
     if (entry := cache.find(array)) is None:
         return None
     try:
-        rows = torch.from_numpy(np.load(array, mmap_mode="c", allow_pickle=False))
+        return _mapped(array, array.stat().st_ino, entry.own["dtype"])
     except FileNotFoundError:  # removed in between
         return None
-    features = rows.view(getattr(torch, entry.own["dtype"]))
+
+
+@functools.lru_cache(maxsize=8)
+def _mapped(array: Path, inode: int, dtype: str) -> Tensor:  # noqa: ARG001  another file of this name has another inode
+    """The same object for the same file, so that a GPU is sent it once."""
+    features = torch.from_numpy(np.load(array, mmap_mode="c", allow_pickle=False)).view(getattr(torch, dtype))
     return features.movedim(-1, 1) if features.dim() in _MAPS else features
 
 

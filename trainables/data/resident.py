@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.data.dataset import Dataset
-
 _SHARE = 0.25
 """Of the free memory of a GPU that images may take; the rest is the network's, and that of trials beside it."""
 _CHUNK_BYTES = 2**28
@@ -33,11 +31,44 @@ class Resident:
         return self._images[indices].view(self._dtype)
 
 
+class _Same:
+    """An array as a key: equal to itself alone."""
+
+    def __init__(self, array: np.ndarray | Tensor):
+        self.array = array
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.array is other.array
+
+    def __hash__(self) -> int:
+        return id(self.array)
+
+
+def resident(images: np.ndarray, device: torch.device) -> Resident | None:
+    """Images on the device; None where it is no GPU, or they would take too much of its free memory.
+
+    The same array is sent there once, however many runs of a process take it.
+    """
+    return _images_on(_Same(images), device)
+
+
+def resident_features(features: Tensor, device: torch.device) -> Tensor:
+    """Features on the device, or as they are where that is no GPU or they would take too much of its free memory."""
+    return _features_on(_Same(features), device)
+
+
 @functools.lru_cache(maxsize=2)  # training and validation may see different sizes
-def resident(dataset: Dataset, image_size: int | None, device: torch.device) -> Resident | None:
-    """The images on the device; None where it is no GPU, or they would take too much of its free memory."""
-    images = dataset.images if image_size is None else dataset.images_at[image_size]
-    return Resident(images, device) if images.nbytes <= _SHARE * _free_bytes(device) else None
+def _images_on(images: _Same, device: torch.device) -> Resident | None:
+    array = images.array
+    assert isinstance(array, np.ndarray)
+    return Resident(array, device) if array.nbytes <= _SHARE * _free_bytes(device) else None
+
+
+@functools.lru_cache(maxsize=4)  # training and validation images, at the cut of one stage and of the next
+def _features_on(features: _Same, device: torch.device) -> Tensor:
+    tensor = features.array
+    assert isinstance(tensor, Tensor)
+    return tensor.to(device) if tensor.nbytes <= _SHARE * _free_bytes(device) else tensor
 
 
 def _free_bytes(device: torch.device) -> int:
