@@ -1,12 +1,13 @@
 # make search   the main job: a search on real images, in minutes
 # make test     the tests a change is judged by; make test-slow: whole searches, killed ones too
 # make check    ruff, mypy, import-linter
+# make bench    whole searches beside Ray Tune's documented pattern, on Fashion-MNIST: an hour or two
 PYTHON ?= python3
 BIN := .venv/bin
 # One thread a process: the tests and the trials share the cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup search test test-slow check format clean
+.PHONY: setup search test test-slow check bench format clean
 
 setup: .venv/installed
 
@@ -29,6 +30,13 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python benchmarks/search.py --backbone mobilenet_v3_small
+	$(BIN)/python benchmarks/search.py --backbone mobilenet_v3_small --all
+	$(BIN)/python benchmarks/search.py --backbone efficientnet_lite0
+	$(BIN)/python benchmarks/search.py --backbone efficientnet_lite0 --all
+	$(BIN)/python benchmarks/overhead.py
 
 format: setup
 	$(BIN)/ruff check --fix .
