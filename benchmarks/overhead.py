@@ -59,7 +59,7 @@ class PrivateMemory(threading.Thread):
                 with contextlib.suppress(OSError):
                     if "StagedUnfreezing" in (process / "cmdline").read_text():
                         held.append(private_bytes(process))
-            if len(held) == WORKERS:  # libraries that one alone has mapped count as private
+            if len(held) >= WORKERS:  # libraries that one alone has mapped count as private
                 self.most = max(self.most, *held)
 
 
