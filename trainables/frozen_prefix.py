@@ -146,7 +146,7 @@ class FrozenPrefix:
         }
         name = "training images" if side.trains else "validation images"
         versions = np.full(self._batch, view) if augmented else None
-        views = train.augment.views or 1 if train.augment and side.trains else 1
+        views = (train.augment.views or 1) if augmented and train.augment else 1
         epochs = epochs_by_cut(recipe, side.stage, trains=side.trains)
 
         def load(positions: np.ndarray) -> Tensor:
