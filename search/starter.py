@@ -166,7 +166,10 @@ def _train(facts: Facts, epochs: tuple[int, int, int], imbalanced: bool) -> str:
                 "# Add horizontal_flip: 0.5 where mirrored images mean the same; `thaw check` shows what training sees.",
                 "",
             ),
-            ("augment: {crop: {min_scale: 0.7}, brightness: 0.2, contrast: 0.2}", ""),
+            (
+                "augment: {views: 8, crop: {min_scale: 0.7}, brightness: 0.2, contrast: 0.2}",
+                "8 views: frozen blocks see each once",
+            ),
         ],
     )
 

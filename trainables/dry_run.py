@@ -113,6 +113,7 @@ def measure_stage(recipe: Recipe, index: int, dataset: Dataset) -> StageCost:
         building, measured = Trainer(alone, data, sharing_runs=_MANY)
         cache_bytes = sum(entry.bytes for entry in cache.entries())
     share = len(data.train) / len(dataset.train)
+    views = (recipe.train.augment.views or 1) if recipe.train.augment else 1
     model, cut, channels = trainer.model, recipe.cut(index), backbone_info(recipe.model.backbone).channels
     return StageCost(
         stage=stage.name,
@@ -127,8 +128,8 @@ def measure_stage(recipe: Recipe, index: int, dataset: Dataset) -> StageCost:
         val_loss=second.metrics["val_loss"],
         train_s=measured.train_s / share,
         val_s=measured.val_s * len(dataset.validation) / len(data.validation),
-        cache_s=building.cache_s / share,
-        cache_bytes=int(cache_bytes / share),
+        cache_s=views * building.cache_s / share,
+        cache_bytes=int(views * cache_bytes / share),
         images=len(data.train) + len(data.validation),
     )
 
@@ -138,7 +139,11 @@ def _alone(recipe: Recipe, index: int) -> Recipe:
     alone = {"epochs": 2, "plateau": None, "head_frozen_epochs": 0, "image_size": None, "data_fraction": 1.0}
     stage = recipe.train.stages[index].model_copy(update=alone)
     # No flag stops it: a loss that is no number is something to report.
-    changes = {"stages": (stage,), "early_stop": None, "stop_on": (), "prefix_cache": not why_uncached(recipe, index)}
+    kept = not why_uncached(recipe, index)
+    changes: dict[str, object] = {"stages": (stage,), "early_stop": None, "stop_on": (), "prefix_cache": kept}
+    augment = recipe.train.augment
+    if augment and augment.views:  # one of them, so that the second epoch finds what the first has kept
+        changes["augment"] = augment.model_copy(update={"views": 1})
     train, data = recipe.train.model_copy(update=changes), recipe.data.at_size(recipe.image_size(index))
     return recipe.model_copy(update={"train": train, "data": data})
 
