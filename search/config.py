@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from search.paths import with_values
+from search.resources_config import Resources
+from search.sampler_config import Sampler
+from search.scheduler_config import Asha, Scheduler
 from spaces.space import FunctionSpace, Space, SpaceError
 from spaces.space import Problem as SpaceProblem
 from trainables.problems import Config
@@ -19,57 +21,6 @@ from trainables.recipe import Recipe, parse_recipe
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
-
-
-class Sampler(Config):
-    """Where proposals come from."""
-
-    kind: Literal["tpe", "random"] = "tpe"
-    startup_trials: int = Field(10, ge=1)
-    """Random proposals before TPE has seen enough to guess."""
-
-
-class Asha(Config):
-    """Asynchronous successive halving (Li et al. 2020): at each rung the worse trials stop."""
-
-    kind: Literal["asha"] = "asha"
-    grace_epochs: int = Field(4, ge=1)
-    """Epochs before the first rung."""
-    reduction: float = Field(3, gt=1)
-    """One in `reduction` trials passes a rung; rungs are this factor apart."""
-
-
-class NoPruning(Config):
-    kind: Literal["none"]
-
-
-def _checked_gpus(value: Any) -> Any:
-    if value == "auto":
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ValueError(f"{value!r}: input should be a number from 0 on, or auto")
-    if value > 1:
-        raise ValueError(
-            f"{value:g}: a trial trains on one GPU, and several GPUs train several trials at once; what came out best trains on "
-            f"{value:g} with thaw train best.yaml --workers {value:g}"
-        )
-    return float(value)
-
-
-Gpus = Annotated[
-    float | Literal["auto"],
-    PlainValidator(_checked_gpus, json_schema_input_type=Annotated[float, Field(ge=0)] | Literal["auto"]),
-]
-
-
-class Resources(Config):
-    """What one trial takes."""
-
-    cpus: float = Field(1, gt=0)
-    """CPU cores; below 1 several trials share one. `train.cpu_threads` follows it where it is not given."""
-    gpus: Gpus | None = None
-    """GPUs, fractions allowed, at most 1; `auto`: the share that leaves room for as many trials as a GPU has memory for, measured;
-    null: one where the machine or cluster has any, else none."""
 
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
@@ -94,7 +45,7 @@ class SearchSettings(Config):
     seed: int = Field(0, ge=0)
     """Seed of the proposals."""
     sampler: Sampler = Sampler()
-    scheduler: Annotated[Asha | NoPruning, Field(discriminator="kind")] = Asha()
+    scheduler: Scheduler = Asha()
     resources: Resources = Resources()
     max_concurrent: int | None = Field(None, ge=1)
     """Trials at once; null: as many as the resources allow."""

@@ -9,9 +9,10 @@ from itertools import accumulate
 
 import numpy as np
 
-from search.config import Asha, NoPruning, Resources
 from search.machine import Machine
+from search.resources_config import Resources
 from search.rungs import rungs
+from search.scheduler_config import Asha, NoPruning
 from trainables.dry_run import DryRun, StageCost
 from trainables.recipe import Recipe
 

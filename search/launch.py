@@ -12,8 +12,9 @@ import ray
 from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
 
-from search.config import Resources, SearchConfig, longest_run
+from search.config import SearchConfig, longest_run
 from search.progress import ProgressCallback, Tally
+from search.resources_config import Resources
 from search.rungs import rungs
 from search.schedulers import build_scheduler
 from search.searcher import StudySearcher, open_study, settle

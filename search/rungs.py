@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
-from search.config import Asha, NoPruning
+from search.scheduler_config import Asha, NoPruning
 
 
 def rungs(scheduler: Asha | NoPruning, *, max_epochs: int) -> list[int]:

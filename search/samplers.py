@@ -6,7 +6,7 @@ import warnings
 
 import optuna
 
-from search.config import Sampler
+from search.sampler_config import Sampler
 
 
 def build_sampler(config: Sampler, *, seed: int) -> optuna.samplers.BaseSampler:

@@ -10,7 +10,8 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
-from search.config import Asha, SearchConfig
+from search.config import SearchConfig
+from search.scheduler_config import Asha
 
 Records = Mapping[int, Sequence[Mapping[str, Any]]]
 """Number of a trial -> its results so far (`epoch`, `best_score`, `time`), oldest first."""

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from search.config import Asha, SearchConfig, longest_run
+from search.config import SearchConfig, longest_run
 from search.paths import PathError, resolve, with_values
+from search.scheduler_config import Asha
 from spaces import parse_space, preset_names, preset_paths
 from spaces.space import Space, SpaceError
 from trainables.problems import ConfigError, Problem, dotted

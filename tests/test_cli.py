@@ -14,8 +14,8 @@ import yaml
 from conftest import RECIPE
 from PIL import Image
 
-from search import cli
 from search.cli import main
+from search.commands import search as search_command
 
 THAW = str(Path(sys.executable).with_name("thaw"))
 PROJECT = Path(__file__).parent.parent
@@ -205,7 +205,7 @@ def test_a_run_that_is_another_search_is_not_gone_on_with(refused, folder):
 def started(folder, monkeypatch):
     """`started(*words)`: the config and layout that a command would run; nothing is run."""
     calls = []
-    monkeypatch.setattr(cli, "_run", lambda config, layout, source: calls.append((config, layout)))
+    monkeypatch.setattr(search_command, "_run", lambda config, layout, source: calls.append((config, layout)))
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["thaw", *words])

@@ -9,8 +9,9 @@ import pytest
 import yaml
 from conftest import RECIPE
 
-from search.config import Asha, NoPruning, SearchConfig, json_schema, longest_run
+from search.config import SearchConfig, json_schema, longest_run
 from search.load import load_recipe, load_search
+from search.scheduler_config import Asha, NoPruning
 from search.source import InputError, read_source
 from spaces import preset_names
 from trainables.models.catalog import IMAGE_BACKBONES

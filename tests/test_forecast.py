@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
-from search.config import Asha, NoPruning, Resources
 from search.forecast import _seconds_run, elapsed, forecast, memory, share_left, trials_at_once
 from search.machine import Machine, this_machine
+from search.resources_config import Resources
 from search.rungs import rungs
+from search.scheduler_config import Asha, NoPruning
 from trainables.dry_run import DryRun, StageCost
 
 GIB = 2**30

@@ -2,9 +2,9 @@
 
 import pytest
 
-from search.config import Resources
 from search.gpu_share import gpu_share, heaviest_stages, measured_gpu_share
 from search.load import load_search
+from search.resources_config import Resources
 from search.source import read_source
 
 GIB = 2**30

@@ -3,7 +3,7 @@
 import optuna
 import pytest
 
-from search.config import Sampler
+from search.sampler_config import Sampler
 from search.samplers import build_sampler
 
 

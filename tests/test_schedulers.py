@@ -8,8 +8,9 @@ import pytest
 from conftest import RECIPE
 from ray.tune.schedulers import FIFOScheduler
 
-from search.config import Asha, NoPruning, SearchConfig, SearchSettings
+from search.config import SearchConfig, SearchSettings
 from search.rungs import rungs as epochs_of_rungs
+from search.scheduler_config import Asha, NoPruning
 from search.schedulers import ReplayedAsha, build_scheduler
 from spaces import parse_space
 from trainables.recipe import parse_recipe

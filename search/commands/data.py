@@ -1,0 +1,39 @@
+"""`thaw data`: the cache of decoded images."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def data(
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read everything; exit status 1 if something is damaged.")
+    ] = False,
+    clear: Annotated[
+        str | None, typer.Option("--clear", metavar="WHICH", help="Remove all, damaged, or what was not used for 30d.")
+    ] = None,
+) -> None:
+    """Show, verify or clear the cache of decoded images."""
+    from rich.console import Console
+
+    from search import cached_data
+    from trainables.data.cache import entries
+
+    console = Console()
+    if clear is not None:
+        for entry, went in cached_data.clear(clear):
+            console.out("removed" if went else "in use, or another user's:", cached_data.named(entry), highlight=False)
+    held = entries()
+    if held:
+        console.print(cached_data.listing(held))
+    console.out(cached_data.held_line(held), highlight=False)
+    if verify:
+        bad = cached_data.damaged(held)
+        for entry in bad:
+            console.out("damaged:", cached_data.named(entry), highlight=False)
+        console.out(
+            "Remove it with: thaw data --clear damaged" if bad else "all are as they were written", highlight=False
+        )
+        raise typer.Exit(1 if bad else 0)

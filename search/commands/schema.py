@@ -1,0 +1,14 @@
+"""`thaw schema`: what editors know of a search file."""
+
+from __future__ import annotations
+
+import typer
+
+
+def schema() -> None:
+    """Print the JSON Schema of a search file, for editors."""
+    import json
+
+    from search.config import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))

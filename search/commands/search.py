@@ -1,0 +1,107 @@
+"""`thaw search` and `thaw resume`: a search runs until it is complete."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search.commands.names import said, short
+from search.commands.options import Name, Overrides, Runs
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from search.config import SearchConfig
+    from search.source import Source
+    from trainables.layout import RunLayout
+
+
+def search(
+    file: Annotated[Path, typer.Argument(help="The search, a YAML file.")],
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    new: Annotated[
+        bool, typer.Option("--new", help="Start beside a run of this name, with the time in its name.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run of this name that is the same search.")
+    ] = False,
+) -> None:
+    """Run a search."""
+    from datetime import datetime
+
+    from search.load import load_search
+    from search.source import InputError, read_source
+    from trainables.layout import RunLayout
+
+    source = read_source(file, overrides or ())
+    config = load_search(source)
+    layout = RunLayout((runs / config.name).absolute())
+    exists = layout.config.exists()
+    if exists and new:
+        config = config.renamed(f"{config.name[:64]}-{datetime.now():%Y%m%d-%H%M%S}")
+        layout = RunLayout(layout.root.with_name(config.name))
+    elif exists and resume:
+        if layout.config.read_text(encoding="utf-8") != config.to_yaml():
+            raise InputError(f"{layout.root} holds another search than {file} is now; --new starts one beside it")
+    elif exists:
+        raise InputError(
+            f"the run {config.name!r} exists in {runs}: go on with it (thaw resume {config.name}), start one beside it "
+            "(--new), or choose another name (search.name=...)"
+        )
+    _run(config, layout, source)
+
+
+def resume(name: Name, runs: Runs = Path("runs")) -> None:
+    """Go on with a search that was stopped or killed."""
+    from results_analysis import find_run
+    from search.load import load_search
+    from search.source import read_source
+    from trainables.layout import RunLayout
+
+    layout = RunLayout(find_run(name, runs).absolute())
+    source = read_source(layout.config)
+    _run(load_search(source), layout, source)
+
+
+def _run(config: SearchConfig, layout: RunLayout, source: Source) -> None:
+    """Starts a search or goes on with it, and shows what came of it."""
+    from rich.console import Console
+
+    from search.ownership import owned
+    from search.preflight import check_by_looking
+
+    console = Console()
+    check_by_looking(config.corner_recipes(), source, console)
+    from search.launch import run_search  # Ray takes seconds: what is wrong is said before
+
+    with owned(layout):
+        complete = run_search(config, layout)
+        _show_outcome(layout, console)
+    if not complete:
+        console.out(f"\nStopped. Go on with: thaw resume {said(layout.root)}", highlight=False)
+        raise typer.Exit(130)
+
+
+def _show_outcome(layout: RunLayout, console: Console) -> None:
+    from results_analysis import RunError, export_trial, load, render, results_table
+
+    run = load(layout.root)
+    console.print()
+    console.print(render(results_table(run, top=10), run.metric, width=console.width))
+    try:
+        best = export_trial(run)
+    except RunError as error:
+        console.out(str(error), highlight=False)
+        return
+    name = said(layout.root)
+    console.out(
+        f"""
+Best config:      {short(best)}
+Train it again:   thaw train {short(best)}
+All trials:       thaw results {name}
+Curves:           tensorboard --logdir {short(layout.trials)}""",
+        highlight=False,
+    )

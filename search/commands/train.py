@@ -1,0 +1,51 @@
+"""`thaw train`: one recipe, without a search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search.commands.names import short
+from search.commands.options import Overrides, Runs
+
+
+def train(
+    file: Annotated[Path, typer.Argument(help="A recipe, or a config that `thaw export` wrote.")],
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    new: Annotated[bool, typer.Option("--new", help="A new run, though there is one of this recipe.")] = False,
+    resume: Annotated[str | None, typer.Option("--resume", metavar="NAME", help="Go on with this run.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes or GPUs that share each batch: train.workers=N.")
+    ] = None,
+) -> None:
+    """Train one recipe, without a search. Goes on with the newest run of the same recipe, if there is one."""
+    from rich.console import Console
+
+    from search.load import load_recipe
+    from search.ownership import owned
+    from search.preflight import check_by_looking
+    from search.source import read_source
+
+    console = Console()
+    source = read_source(file, [*(overrides or ()), *([] if workers is None else [f"train.workers={workers}"])])
+    recipe = load_recipe(source)
+    from search.train import best_line, choose_folder, compared_with, fingerprint_warning  # imports torch
+    from search.train import train as train_in
+
+    folder = choose_folder(recipe, runs, file.stem, new=new, resume=resume)
+    dataset = check_by_looking([recipe], source, console)
+    provenance = source.data.get("provenance")
+    if provenance and (warning := fingerprint_warning(provenance, dataset)):
+        console.out(warning, highlight=False)
+    if recipe.train.workers > 1:
+        from search.process_check import check_processes
+
+        check_processes(recipe, dataset, source)
+    with owned(folder):
+        report = train_in(recipe, folder, dataset, console)
+    console.out(f"\nRun:   {short(folder.root)}", highlight=False)
+    outcome = compared_with(provenance, report) if provenance else best_line(report, recipe)
+    console.out(outcome, highlight=False)
