@@ -41,7 +41,7 @@ class Columns(Config):
     group: str | None = None
     """What must stay on one side of the split: a patient, a video, a device."""
     split: str | None = None
-    """`train`, `val` or `test`, where the split is given. Rows of `test` are left alone."""
+    """`train`, `val` or `test`, where the split is given. Rows of `test` are left alone until `thaw confirm` reads them."""
     weight: str | None = None
     """How much an image counts in the training loss: numbers from 0."""
 
@@ -139,6 +139,9 @@ class DataConfig(Config):
     """Share of each class (in regression: of each tenth of the images by their number) that is set aside to judge the run; 0.2
     where neither `folds` nor `columns.split` is given and no split comes with the data, as it does with `npz` and some of
     `torchvision`. Where groups stay together, as near to it as whole groups come."""
+    test: float | None = Field(None, gt=0, lt=1)
+    """Share of each class that neither trains nor judges, set aside before all else for `thaw confirm`; not where the source has
+    test images of its own."""
     seed: int = Field(0, ge=0)
     """Seed of the split and of `long_tail`: trials of one search share it, whatever their own seed is."""
     long_tail: LongTail | None = None
@@ -243,6 +246,15 @@ class DataConfig(Config):
             )
         splits_itself = info.data.get("source") in {"npz", "torchvision"}
         return value if value is not None or folds or column or splits_itself else DEFAULT_VALIDATION
+
+    @field_validator("test")
+    @classmethod
+    def _no_share_of_a_given_split(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and (column := _split_column(info)):
+            raise ValueError(
+                f"{value:g}: the column {column!r} (data.columns.split) says which rows are of the test; keep one of the two"
+            )
+        return value
 
     @model_validator(mode="after")
     def _a_source_on_disk_needs_a_path(self) -> DataConfig:

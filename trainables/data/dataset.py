@@ -5,17 +5,20 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from trainables.data.groups import grouped_sides
 from trainables.data.left_out import LeftOut, without
+from trainables.data.messages import listed
 from trainables.data.number_splits import split_by_number
-from trainables.data.sources import Source, absolute, open_source
+from trainables.data.seeding import derived_seed
+from trainables.data.sources import Source, absolute, open_source, open_test_source
 from trainables.data.splits import given_split, long_tailed, stratified_folds, stratified_split
 from trainables.data.store import Progress, open_stores
 from trainables.data_config import DEFAULT_VALIDATION, DataConfig
+from trainables.problems import ConfigError, Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,8 @@ class Dataset:
     """[n] float64, from 0: how much each image counts in the training loss; None: all alike."""
     images_at: Mapping[int, np.ndarray] = field(default_factory=dict)
     """Side in pixels -> [n, (d,) side, side, c], the same images at each size that `open_dataset` was asked for."""
+    test: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    """[t] int64, positions of the images that `data.test` sets aside, ascending; they neither train nor judge."""
     left_out: LeftOut | None = None
     """Images of the source that are not among these, because they cannot be read."""
 
@@ -91,7 +96,7 @@ class _Request:
 def _open(request: _Request) -> Dataset:
     config, source = request.config, request.source
     # Split first: it may find a mistake, and decoding may take minutes.
-    train, validation = _split(config, source)
+    train, validation, test = _split(config, source)
     stores = open_stores(
         source,
         request.image_sizes,
@@ -104,7 +109,7 @@ def _open(request: _Request) -> Dataset:
     if len(store.left_out):
         left_out = LeftOut(len(store.left_out), len(source.labels), store.listing)
         source = without(source, store.left_out, store.listing)
-        train, validation = _split(config, source)  # shares and counts are those of the images that are left
+        train, validation, test = _split(config, source)  # shares and counts are those of the images that are left
     images_at = {size: stores[size].images for size in sorted(stores)}
     fingerprint = store.fingerprint
     if source.targets is not None:  # no part of the store: the same images need not be decoded again for other numbers
@@ -118,6 +123,7 @@ def _open(request: _Request) -> Dataset:
         fingerprint,
         targets=source.targets,
         images_at=images_at,
+        test=test,
         left_out=left_out,
         weights=source.weights,
     )
@@ -128,12 +134,71 @@ def _described(config: DataConfig) -> str:
     return config.source if config.path is None else f"{config.source} {absolute(config.path)}"
 
 
-def _split(config: DataConfig, source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """Positions that train and that judge, the former long-tailed where that is asked for."""
-    train, validation = sides_of(config, source)
+def _split(config: DataConfig, source: Source) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions that train, that judge and that are for the test; the first long-tailed where that is asked for."""
+    test = set_aside_for_test(config, source)
+    rest = np.delete(np.arange(len(source.labels)), test)
+    train, validation = (rest[side] for side in sides_of(config, source.without(test)))
     if config.long_tail:
         train = long_tailed(train, source.labels, config.long_tail, config.seed, classes=source.classes)
-    return train, validation
+    return train, validation, test
+
+
+def set_aside_for_test(config: DataConfig, source: Source) -> np.ndarray:
+    """[t] positions of the images that `data.test` takes before all else: a share of each class, groups whole.
+
+    Raises:
+        ConfigError: at `data.test`, if a class would miss on a side.
+    """
+    if config.test is None:
+        return np.empty(0, np.int64)
+    # Another seed: were it the split's own, the test would be what a split of the same share validates with.
+    seed = derived_seed(config.seed, "test", 0) % 2**32
+    alone = config.model_copy(update={"validation": config.test, "folds": None, "fold": None, "seed": seed})
+    try:
+        return sides_of(alone, replace(source, judges=None))[1]
+    except ConfigError as error:
+        raise ConfigError([Problem(("data", "test"), problem.message) for problem in error.problems]) from None
+
+
+def open_test(config: DataConfig, dataset: Dataset, *, image_sizes: Collection[int] = ()) -> Dataset | None:
+    """The test images of a data set, as what judges; None where there are none.
+
+    They are those that `data.test` set aside, or those that a table's split column or an NPZ file names, which nothing
+    reads before this.
+
+    Args:
+        dataset: what `open_dataset` gave for the same arguments.
+    Raises:
+        ConfigError: if they cannot be used.
+    """
+    if len(dataset.test):
+        return replace(dataset, validation=dataset.test)
+    source = open_test_source(config)
+    if source is None:
+        return None
+    if source.classes != dataset.classes:
+        missing = [repr(name) for name in dataset.classes if name not in source.classes]
+        unknown = [repr(name) for name in source.classes if name not in dataset.classes]
+        what = (
+            f"has no image of {listed(missing)}" if missing else f"has images of {listed(unknown)}, training has none"
+        )
+        raise ConfigError([Problem(("data", "path"), f"{config.path}: the test split {what}")])
+    sizes = frozenset({config.image_size, *image_sizes})
+    stores = open_stores(source, sizes, depth=config.depth, about=f"{_described(config)}, test", on_bad=config.on_bad)
+    source = source.without(stores[config.image_size].left_out)
+    everything = np.arange(len(source.labels))
+    return replace(
+        dataset,
+        images=stores[config.image_size].images,
+        labels=source.labels,
+        train=everything,
+        validation=everything,
+        fingerprint=stores[config.image_size].fingerprint,
+        targets=source.targets,
+        weights=source.weights,
+        images_at={size: stores[size].images for size in sorted(stores)},
+    )
 
 
 def sides_of(config: DataConfig, source: Source) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,9 +26,7 @@ class LeftOut(NamedTuple):
 
 
 def without(source: Source, left_out: np.ndarray, listing: Path) -> Source:
-    """The labels, groups and whatever else a source says of each image, for the good images alone.
-
-    To be split, not to be read: its reader still counts all images.
+    """A source's good images alone, see `Source.without`.
 
     Args:
         left_out: [m] positions of bad images.
@@ -37,10 +34,8 @@ def without(source: Source, left_out: np.ndarray, listing: Path) -> Source:
     Raises:
         ConfigError: if a class loses all its images.
     """
-    columns = {f.name: getattr(source, f.name) for f in fields(source)}
-    columns = {name: np.delete(values, left_out) for name, values in columns.items() if isinstance(values, np.ndarray)}
-    counts = np.bincount(source.labels, minlength=len(source.classes))
-    remain = np.bincount(columns["labels"], minlength=len(source.classes))
+    good = source.without(left_out)
+    counts, remain = (np.bincount(each.labels, minlength=len(each.classes)) for each in (source, good))
     if lost := [f"{source.classes[j]!r} (all {counts[j]})" for j in np.flatnonzero(remain == 0)]:
         raise path_error(f"no image that can be read is left of {listed(lost)}; bad images are listed in {listing}")
-    return replace(source, **columns)
+    return good

@@ -1,5 +1,5 @@
-"""NPZ files in MedMNIST's layout, of images or of volumes: train_images, train_labels, val_images, val_labels. Its test arrays
-are never read."""
+"""NPZ files in MedMNIST's layout, of images or of volumes: train_images, train_labels, val_images, val_labels. Test arrays
+are read by themselves alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Part(NamedTuple):
     """One part of a file, without its images."""
 
     name: str
-    """`train` or `val`."""
+    """`train`, `val` or `test`."""
     axes: tuple[int, ...]
     """Of its images: [n, h, w] or [n, h, w, c]; of its volumes: [n, d, h, w] or [n, d, h, w, c]."""
     dtype: np.dtype[Any]
@@ -49,18 +49,19 @@ class Part(NamedTuple):
         return len(self.axes) - 1 - self.has_colours
 
 
-def read_parts(place: Place, *, dims: int = 2) -> list[Part]:
+def read_parts(place: Place, *, dims: int = 2, test: bool = False) -> list[Part]:
     """Training images and, where it has them, validation images: their headers and labels.
 
     Args:
         dims: 2 where images are wanted, 3 for volumes.
+        test: test images alone.
     Raises:
         ValueError: with all that is wrong; as all functions here, if the file is damaged or holds something else.
         OSError: if it cannot be read.
     """
     with _archive(place) as archive:
         names = {name.removesuffix(".npy") for name in archive.namelist()}
-        wanted = ["train", *(["val"] if {"val_images", "val_labels"} & names else [])]
+        wanted = ["test"] if test else ["train", *(["val"] if {"val_images", "val_labels"} & names else [])]
         arrays = [f"{part}_{what}" for part in wanted for what in ("images", "labels")]
         if missing := [name for name in arrays if name not in names]:
             raise ValueError(f"has no array {listed(missing)}; it has {listed(sorted(names)) or 'none'}")
@@ -68,6 +69,12 @@ def read_parts(place: Place, *, dims: int = 2) -> list[Part]:
     if problems := [problem for part in parts for problem in _problems(part, dims)] or _disagreement(parts):
         raise ValueError("; ".join(problems))
     return [part._replace(labels=part.labels.ravel()) for part in parts]
+
+
+def has_test(place: Place) -> bool:
+    """Whether a file has test images."""
+    with _archive(place) as archive:
+        return bool({"test_images.npy", "test_labels.npy"} & set(archive.namelist()))
 
 
 def decoder(place: Place, parts: Sequence[Part], *, deep: bool) -> Callable[[int], np.ndarray]:

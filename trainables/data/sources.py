@@ -7,8 +7,8 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from trainables.data.image_files import bits_error, files_decoder
 from trainables.data.labels import Mapped, mapped
 from trainables.data.messages import path_error
 from trainables.data.places import Place, facts_of, file_facts, folder_of, is_url
-from trainables.data.table import read_rows
+from trainables.data.table import has_test, read_rows
 from trainables.data_config import Columns, DataConfig, Labels, label_name
 from trainables.problems import ConfigError, Problem
 
@@ -57,9 +57,16 @@ class Source:
     targets: np.ndarray | None = field(default=None, compare=False)
     """[n] float64, the number of each image where regression is the task: there are no `classes` then, and labels are 0."""
 
+    def without(self, positions: np.ndarray) -> Source:
+        """Labels, groups and whatever else is said of each image, for the others alone. To be split, not to be read: the reader
+        still counts all images."""
+        columns = {each.name: getattr(self, each.name) for each in fields(self)}
+        kept = {name: np.delete(v, positions) for name, v in columns.items() if isinstance(v, np.ndarray)}
+        return replace(self, **kept)
+
 
 def open_source(config: DataConfig) -> Source:
-    """The source that a config names: its labels, and how to decode its images.
+    """The source that a config names, without test images of its own: its labels, and how to decode its images.
 
     Raises:
         ConfigError: if there is no such source, or one with fewer than two classes.
@@ -67,8 +74,29 @@ def open_source(config: DataConfig) -> Source:
     if config.source == "digits":
         return _digits(config.labels)
     kinds = {"folder": _class_folders, "idx": _idx_files, "npz": _npz, "table": _table, "torchvision": _torchvision}
-    try:
+    with _as_path_error(config):
         return kinds[config.source](config)
+
+
+def open_test_source(config: DataConfig) -> Source | None:
+    """The test images that a source names itself; None where it has none.
+
+    Raises:
+        ConfigError: if they cannot be used.
+    """
+    with _as_path_error(config):
+        columns = config.columns
+        if config.source == "table" and columns and columns.split and has_test(absolute(str(config.path)), columns):
+            return _table(config, test=True)
+        if config.source == "npz" and npz.has_test(_npz_place(config)):
+            return _npz(config, test=True)
+    return None
+
+
+@contextlib.contextmanager
+def _as_path_error(config: DataConfig) -> Iterator[None]:
+    try:
+        yield
     except ConfigError:
         raise
     except (ValueError, OSError) as error:
@@ -108,11 +136,11 @@ def _digit_images() -> tuple[np.ndarray, np.ndarray]:
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
-def _table(config: DataConfig) -> Source:
+def _table(config: DataConfig, *, test: bool = False) -> Source:
     file = absolute(str(config.path))
     folder = absolute(config.images) if config.images else folder_of(file)
     numeric = config.task == "regression"
-    rows = read_rows(file, config.columns or Columns(), numeric=numeric)
+    rows = read_rows(file, config.columns or Columns(), numeric=numeric, test=test)
     if numeric:
         targets = np.array([float(name) for name in rows.names])[rows.labels]
         found = Mapped((), np.zeros(len(targets), np.int64), np.arange(len(targets)))
@@ -176,9 +204,13 @@ def _class_folders(config: DataConfig) -> Source:
 # --- NPZ files ------------------------------------------------------------------------------------------------------
 
 
-def _npz(config: DataConfig) -> Source:
-    place = str(config.path) if is_url(str(config.path)) else Path(str(config.path)).expanduser().resolve()
-    parts = npz.read_parts(place, dims=3 if config.depth else 2)
+def _npz_place(config: DataConfig) -> Place:
+    return str(config.path) if is_url(str(config.path)) else Path(str(config.path)).expanduser().resolve()
+
+
+def _npz(config: DataConfig, *, test: bool = False) -> Source:
+    place = _npz_place(config)
+    parts = npz.read_parts(place, dims=3 if config.depth else 2, test=test)
     present, positions = np.unique(np.concatenate([part.labels for part in parts]), return_inverse=True)
     names = tuple(label_name(value) for value in present.tolist())
     _check_classes(names)
@@ -195,7 +227,7 @@ def _npz(config: DataConfig) -> Source:
             raise path_error(f"{config.path}: {error}") from None
         return _picked(Reader(parts[0].channels, decode, np.dtype(f"u{config.bits // 8}")), found)
 
-    key = _labels_key(_read_as(_key("npz", [place]), config), found)
+    key = _labels_key(_read_as(_key("npz test" if test else "npz", [place]), config), found)
     judges = _given_judges([len(part.labels) for part in parts], config)
     return _with_sides(Source(key, found.classes, found.labels, reader), found, judges=judges)
 

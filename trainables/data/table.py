@@ -40,7 +40,7 @@ class Cells(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """What a table says of its images, without those of the test split; each image once."""
+    """What a table says of its images, either without those of the test split or of those alone; each image once."""
 
     files: list[str]
     """[n] paths as they stand in the table."""
@@ -56,11 +56,12 @@ class Rows(NamedTuple):
     """[n] float64, from 0 and finite; None without a weight column."""
 
 
-def read_rows(file: str, columns: Columns, *, numeric: bool = False) -> Rows:
+def read_rows(file: str, columns: Columns, *, numeric: bool = False, test: bool = False) -> Rows:
     """The rows of a table that has been checked for what rows alone can show.
 
     Args:
         numeric: labels are numbers, and their names what `float` reads.
+        test: rows of the test split alone.
     Raises:
         ConfigError: at `data.path` or at a column, if the file is no table, has not these columns, or its rows miss
             something or contradict each other.
@@ -72,7 +73,7 @@ def read_rows(file: str, columns: Columns, *, numeric: bool = False) -> Rows:
     judges = rows = None
     if "split" in cells:
         side = np.array([_SIDES.get(value.lower(), -1) for value in cells["split"].values])[cells["split"].codes]
-        rows = np.flatnonzero(side != _TEST)
+        rows = np.flatnonzero((side == _TEST) == test)
         cells, judges = {role: column.taken(rows) for role, column in cells.items()}, side[rows] == _VALIDATION
     else:
         rows = np.arange(len(cells["label"].codes))
@@ -97,6 +98,11 @@ def read_rows(file: str, columns: Columns, *, numeric: bool = False) -> Rows:
         None if judges is None else judges[once],
         np.array(cells["weight"].values, np.float64)[cells["weight"].codes[once]] if "weight" in cells else None,
     )
+
+
+def has_test(file: str, columns: Columns) -> bool:
+    """Whether some row of a table with a split column is of the test."""
+    return any(_SIDES.get(value.lower()) == _TEST for value in read_columns(file, columns)["split"].values)
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
