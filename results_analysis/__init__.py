@@ -13,12 +13,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from results_analysis.comparison import comparison_table, confirmation_of, load_comparison, verdict
     from results_analysis.export import as_yaml, best_trial, export_trial, trial_config
     from results_analysis.runs import Run, RunError, find_run, load, run_names
     from results_analysis.table import best_of, results_table, to_csv, to_json
     from results_analysis.terminal import render
 
 _MODULES = {
+    "results_analysis.comparison": ("comparison_table", "confirmation_of", "load_comparison", "verdict"),
     "results_analysis.export": ("as_yaml", "best_trial", "export_trial", "trial_config"),
     "results_analysis.runs": ("Run", "RunError", "find_run", "load", "run_names"),
     "results_analysis.table": ("best_of", "results_table", "to_csv", "to_json"),
@@ -27,6 +29,10 @@ _MODULES = {
 _OWNERS = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [  # noqa: RUF022  (by module)
+    "comparison_table",
+    "confirmation_of",
+    "load_comparison",
+    "verdict",
     "as_yaml",
     "best_trial",
     "export_trial",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import yaml
 from pydantic import AfterValidator, Field, WithJsonSchema
@@ -63,6 +63,11 @@ class SearchConfig:
     space: Space
     settings: SearchSettings
 
+    @property
+    def reads_test(self) -> bool:
+        """Whether trials end with a look at the test split: never where something is chosen by their scores."""
+        return False
+
     def recipe_of(self, values: Mapping[str, Any]) -> Recipe:
         """The recipe of one trial."""
         return parse_recipe(with_values(self.recipe.model_dump(mode="json"), values))
@@ -102,7 +107,7 @@ class SearchConfig:
         """Recipes that together show what trials can ask for."""
         return [self.recipe_of(values) for values in self.corner_points()]
 
-    def renamed(self, name: str) -> SearchConfig:
+    def renamed(self, name: str) -> Self:
         return replace(self, name=name)
 
     def to_yaml(self) -> str:
@@ -123,9 +128,11 @@ def longest_run(config: SearchConfig) -> int:
 
 def json_schema() -> dict[str, Any]:
     """Of a search file, as editors read it."""
+    from search.ablation import Ablation
 
     class SearchFile(Recipe):
         space: dict[str, Any] | list[str] | str
+        ablate: Ablation | None = None
         search: SearchSettings = SearchSettings()
 
     return SearchFile.model_json_schema()

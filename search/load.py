@@ -59,20 +59,8 @@ def load_search(source: Source) -> SearchConfig:
     Raises:
         InputError: with all mistakes.
     """
-    data = source.data
-    known = (*RECIPE_KEYS, "space", "search")
-    problems = [Problem((key,), f"unknown key; {nearest(str(key), known)}") for key in data if key not in known]
-    recipe = space = settings = None
-    try:
-        settings = SearchSettings.model_validate({} if data.get("search") is None else data["search"])
-    except ValidationError as error:
-        found = problems_of(error, SearchSettings, data["search"])
-        problems += [Problem(("search", *problem.path), _hint(problem)) for problem in found]
-    try:
-        given = {key: data[key] for key in RECIPE_KEYS if key in data}
-        recipe = _with_absolute_paths(parse_recipe(_with_threads(given, settings)))
-    except ConfigError as error:
-        problems += error.problems
+    data, space = source.data, None
+    settings, recipe, problems = _settings_and_recipe(source)
     try:
         if "space" not in data:
             raise SpaceError([])
@@ -94,6 +82,41 @@ def load_search(source: Source) -> SearchConfig:
         if not problems:
             return config
     raise InputError(source.describe(problems))
+
+
+def load_ablated(source: Source) -> tuple[Recipe, SearchSettings]:
+    """What `thaw ablate` changes, and where its runs run; the file's `space` is left aside.
+
+    Raises:
+        InputError: with all mistakes, but those of `ablate`.
+    """
+    settings, recipe, problems = _settings_and_recipe(source)
+    if problems or settings is None or recipe is None:
+        raise InputError(source.describe(problems))
+    return recipe, settings
+
+
+def _settings_and_recipe(source: Source) -> tuple[SearchSettings | None, Recipe | None, list[Problem]]:
+    """What a search file says beside its space, and what is wrong with it."""
+    data = source.data
+    if "comparison" in data:
+        raise InputError(
+            f"{source.file} is of a comparison: `thaw confirm` or `thaw ablate`, said again, goes on with it"
+        )
+    known = (*RECIPE_KEYS, "space", "search", "ablate")
+    problems = [Problem((key,), f"unknown key; {nearest(str(key), known)}") for key in data if key not in known]
+    recipe = settings = None
+    try:
+        settings = SearchSettings.model_validate({} if data.get("search") is None else data["search"])
+    except ValidationError as error:
+        found = problems_of(error, SearchSettings, data["search"])
+        problems += [Problem(("search", *problem.path), _hint(problem)) for problem in found]
+    try:
+        given = {key: data[key] for key in RECIPE_KEYS if key in data}
+        recipe = _with_absolute_paths(parse_recipe(_with_threads(given, settings)))
+    except ConfigError as error:
+        problems += error.problems
+    return settings, recipe, problems
 
 
 def _hint(problem: Problem) -> str:

@@ -108,6 +108,7 @@ class StudySearcher(Searcher):
             "recipe": recipe.model_dump(mode="json"),
             "trials": self._config.settings.trials,
             "rungs": self._rungs,
+            "reads_test": self._config.reads_test,
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

@@ -47,6 +47,16 @@ class CheckpointFolder:
                 logger.warning("%s; using the one before it", error)
         return None
 
+    def of_epoch(self, epoch: int) -> dict[str, Any]:
+        """
+        Raises:
+            CheckpointError: if there is none of this epoch, or it cannot be read.
+        """
+        path = next((path for path in self._files() if epoch_of(path) == epoch), None)
+        if path is None:
+            raise CheckpointError(f"{self.folder}: no checkpoint of epoch {epoch}")
+        return load_checkpoint(path)
+
     def remove_torn(self) -> None:
         """Removes what a killed process left half-written. Nobody else may be writing."""
         for path in self.folder.glob(".*.pt.*"):

@@ -107,6 +107,10 @@ class Flag(StrEnum):
     """The validation loss rises while the training loss still falls."""
 
 
+CANDIDATE, SEED = "candidate", "train.seed"
+"""What tells the trials of a comparison apart, in place of searched values."""
+
+
 class TrialStatus(StrEnum):
     RUNNING = "running"
     """Started and neither ended nor given up: it is running now or waits for `thaw resume`."""
@@ -137,6 +141,15 @@ class RunLayout:
         self.ray = self.root / "ray"
         """Ray's own files; nothing of ours depends on them."""
         self.best = self.root / "best.yaml"
+
+        self.confirmation = self.root / "confirm"
+        """A run of its own, in which `thaw confirm` trains the best trials again."""
+
+    @property
+    def confirmations(self) -> list[RunLayout]:
+        """Those that exist, oldest first."""
+        found = sorted(self.root.glob(f"{self.confirmation.name}*"))
+        return [layout for layout in map(RunLayout, found) if layout.config.is_file()]
 
     def read_attempt(self) -> int:
         """Number of the newest attempt; 0 before the first."""
@@ -173,6 +186,8 @@ class TrialLayout:
         self.log = self.root / "log.csv"
         """The same for a spreadsheet: epoch, stage, stage_index, val_loss, score, checkpoint, time."""
         self.checkpoints = self.root / "checkpoints"
+        self.test = self.root / "test.json"
+        """Metrics of the best epoch's weights on the test split, where it was read."""
         self.error = self.root / "error.txt"
         """Traceback of the last failure."""
         self.lock = self.root / ".lock"

@@ -86,16 +86,17 @@ class EpochReport:
         """One line; metrics stand beside the other fields; what is not finite becomes null."""
         fields = asdict(self)
         metrics = fields.pop("metrics")
-        return json.dumps(_finite({**fields, **metrics}), allow_nan=False)
+        return json.dumps(finite({**fields, **metrics}), allow_nan=False)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The value with null for each number that JSON does not know."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value
 
 

@@ -6,19 +6,19 @@ import csv
 import json
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import yaml
 
 from trainables.checkpoints import CheckpointFolder, epochs_to_keep
-from trainables.data.dataset import Dataset, open_dataset
+from trainables.data.dataset import Dataset, open_dataset, open_test
 from trainables.layout import RunFileError, TrialLayout, checkpoint_name, replacing
 from trainables.prefix_cache import Progress
 from trainables.provenance import environment
 from trainables.recipe import Recipe
 from trainables.replicas import ALONE, Replicas
-from trainables.report import EpochReport, read_epochs
+from trainables.report import EpochReport, finite, read_epochs
 from trainables.trainer import Trainer
 
 _LOG_COLUMNS = ("epoch", "stage", "stage_index", "val_loss", "score", "checkpoint", "time")
@@ -76,6 +76,20 @@ class TrainingRun:
             with replacing(self.folder.error) as file:
                 file.write(traceback.format_exc())
             raise
+
+    def test(self) -> None:
+        """Writes the metrics of the best epoch's weights on the test split, where the data have one. Only after the last epoch:
+        the trainer is left at the best one.
+        """
+        test = open_test(self.recipe.data, self.trainer.dataset, image_sizes=self.recipe.image_sizes)
+        if test is None:
+            return
+        state = self._checkpoints.of_epoch(self.reports[-1]["best_epoch"])
+        self.trainer.load_state_dict(state["trainer"])
+        evaluation = self.trainer.evaluate(test, reweighted=state["report"]["reweighted"])
+        self._check_ownership()
+        with replacing(self.folder.test) as file:
+            file.write(json.dumps({"images": len(test.validation), **finite(asdict(evaluation))}, indent=2))
 
     def _continue(self) -> None:
         """Takes up the newest good checkpoint and makes the records agree with it: a kill leaves them an epoch apart."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import torch
@@ -87,16 +88,17 @@ class Trainer:
         )
         self.model = built.model.to(self.device)
         self.pretrained_fingerprint = built.fingerprint
-        self.feed = Feed(
+        self._feed_of = partial(
+            Feed,
             recipe,
-            dataset,
-            built,
+            built=built,
             balanced=self.task.balanced,
             device=self.device,
             replicas=replicas,
             sharing_runs=sharing_runs,
             progress=progress,
         )
+        self.feed = self._feed_of(dataset)
 
         self.position = Position()
         self.best_score, self.best_epoch = train.metric.worst, 0
@@ -125,7 +127,9 @@ class Trainer:
         train_loss = self._train_epoch(reweighted=plan.reweighted)
         trained = time.perf_counter()
         # Agreed: processors of two kinds may differ in the last bit, on which a plateau may hang.
-        train_loss, evaluation = self.replicas.agreed((train_loss, self._validate(reweighted=plan.reweighted)))
+        train_loss, evaluation = self.replicas.agreed(
+            (train_loss, self._validate(self.feed, reweighted=plan.reweighted))
+        )
         validated = time.perf_counter()
         times = {"train_s": trained - started, "val_s": validated - trained, "cache_s": self.feed.cache_s - cached_s}
         return self._report(plan, train_loss, evaluation, times)
@@ -171,11 +175,19 @@ class Trainer:
             images += images_in_step
         return float(total) / images
 
-    def _validate(self, *, reweighted: bool) -> Evaluation:
+    def evaluate(self, dataset: Dataset, *, reweighted: bool) -> Evaluation:
+        """Metrics of the weights as they are now, on the validation images of another data set.
+
+        Args:
+            reweighted: whether these weights were trained with DRW's, which decides what the corrected metrics correct.
+        """
+        return self._validate(self._feed_of(dataset), reweighted=reweighted)
+
+    def _validate(self, feed: Feed, *, reweighted: bool) -> Evaluation:
         """See the task's `judge`, and `validation.with_others`."""
         self.model.eval()
         tails = {name: tail.eval() for name, tail in self._active.validated.items()}
-        images = self.feed.validation(stage=self.position.stage)
+        images = feed.validation(stage=self.position.stage)
         outputs, truth = outputs_of(
             list(tails.values()), images, self.recipe.train, device=self.device, replicas=self.replicas
         )

@@ -31,6 +31,7 @@ class StagedUnfreezing(tune.Trainable):
         recipe: the trial's recipe, as plain data.
         trials: how many the search has; they share what frozen blocks make of the images.
         rungs: epochs at which the scheduler judges: a step ends with them.
+        reads_test: whether the run ends with a look at the test split.
 
     Results:
         epoch: epochs done, over all stages.
@@ -66,6 +67,8 @@ class StagedUnfreezing(tune.Trainable):
         if score is None:
             score = self._run.recipe.train.metric.worst
         finished = report["finished"]
+        if finished and self._assignment["reads_test"]:
+            self._run.test()
         return {
             "epoch": report["epoch"],
             "best_score": score,

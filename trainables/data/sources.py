@@ -61,7 +61,9 @@ class Source:
         """Labels, groups and whatever else is said of each image, for the others alone. To be split, not to be read: the reader
         still counts all images."""
         columns = {each.name: getattr(self, each.name) for each in fields(self)}
-        kept: dict[str, Any] = {name: np.delete(v, positions) for name, v in columns.items() if isinstance(v, np.ndarray)}
+        kept: dict[str, Any] = {
+            name: np.delete(v, positions) for name, v in columns.items() if isinstance(v, np.ndarray)
+        }
         return replace(self, **kept)
 
 

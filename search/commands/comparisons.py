@@ -1,0 +1,109 @@
+"""`thaw confirm` and `thaw ablate`: recipes beside each other, over seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search.commands.names import short
+from search.commands.options import Name, Overrides, Runs
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from results_analysis.comparison import Comparison as Found
+    from search.comparison import Comparison
+    from search.source import Source
+    from trainables.layout import RunLayout
+
+New = Annotated[bool, typer.Option("--new", help="Start over beside what is there, with the time in its name.")]
+
+
+def confirm(
+    name: Name,
+    runs: Runs = Path("runs"),
+    top: Annotated[int, typer.Option(min=1, help="How many of the best trials.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="How often each is trained.")] = 5,
+    new: New = False,
+) -> None:
+    """Train the best trials again with fresh seeds, and say which is best and how sure that is. Reads the test split."""
+    from rich.console import Console
+
+    from results_analysis import find_run, load, verdict
+    from search.confirm import confirmation
+    from search.load import load_search
+    from search.source import read_source
+    from trainables.layout import RunLayout
+
+    run = load(find_run(name, runs))
+    source = read_source(run.layout.config)
+    comparison = confirmation(run, load_search(source).settings, top=top, seeds=seeds)
+    console = Console()
+    found = _train(comparison, RunLayout(run.layout.confirmation.absolute()), source, console, new=new)
+    for line in verdict(found):
+        console.out(line, highlight=False)
+    console.out(f"\nExport the winner: thaw export {name} --confirmed", highlight=False)
+
+
+def ablate(
+    file: Annotated[Path, typer.Argument(help="A search file with an `ablate` section.")],
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    seeds: Annotated[int | None, typer.Option(min=1, help="How often each is trained; else ablate.seeds.")] = None,
+    new: New = False,
+) -> None:
+    """Train the recipe as it is, with each named change alone and with all of them."""
+    from rich.console import Console
+
+    from search.ablation import ablation
+    from search.load import load_ablated
+    from search.source import read_source
+    from trainables.layout import RunLayout
+
+    source = read_source(file, overrides or ())
+    recipe, settings = load_ablated(source)
+    run_name = f"{(settings.name or file.stem)[:72]}-ablate"
+    comparison = ablation(source, recipe, settings, name=run_name, seeds=seeds)
+    _train(comparison, RunLayout((runs / run_name).absolute()), source, Console(), new=new, against_first=True)
+
+
+def _train(
+    comparison: Comparison,
+    layout: RunLayout,
+    source: Source,
+    console: Console,
+    *,
+    new: bool,
+    against_first: bool = False,
+) -> Found:
+    """Trains what is still to be trained of a comparison, and shows what came of it."""
+    from datetime import datetime
+
+    from results_analysis import comparison_table, load, load_comparison
+    from results_analysis.comparison_terminal import render_comparison
+    from search.ownership import owned
+    from search.preflight import check_by_looking
+    from search.source import InputError
+    from trainables.layout import RunLayout
+
+    if new and layout.config.exists():
+        comparison = comparison.renamed(f"{comparison.name}-{datetime.now():%Y%m%d-%H%M%S}")
+        layout = RunLayout(layout.root.with_name(comparison.name))
+    elif layout.config.exists() and layout.config.read_text(encoding="utf-8") != comparison.to_yaml():
+        raise InputError(f"{short(layout.root)} compares something else than is asked for now; --new starts beside it")
+    check_by_looking(comparison.corner_recipes(), source, console)
+    from search.launch import run_search  # Ray takes seconds
+
+    with owned(layout):
+        complete = run_search(comparison, layout)
+    found = load_comparison(load(layout.root))
+    baseline = found.candidates[0] if against_first else None
+    console.print()
+    console.print(render_comparison(comparison_table(found, baseline=baseline), found.metric, width=console.width))
+    console.out(f"All runs: thaw results {short(layout.root)}", highlight=False)
+    if not complete:
+        console.out("Stopped. The same command goes on with it.", highlight=False)
+        raise typer.Exit(130)
+    return found
