@@ -108,6 +108,7 @@ def test_a_trial_is_told_where_to_run_and_with_what(search):
         "attempt": 1,
         "trials": search.config.settings.trials,
         "rungs": [],
+        "reads_test": False,
         "recipe": search.config.recipe_of(params).model_dump(mode="json"),
     }
     assert parse_recipe(json.loads(json.dumps(assignment["recipe"]))) == search.config.recipe_of(params)
