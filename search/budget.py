@@ -95,7 +95,7 @@ class BudgetStopper(Stopper):
     def __init__(self, budget: Budget):
         self._budget = budget
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+    def __call__(self, _trial_id: str, result: dict[str, Any]) -> bool:
         self._budget.trained(result["reports"])
         return False
 

@@ -45,8 +45,8 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
             return True
     place = place_of(config.settings.address)
     share = _measured_share(config, place)
-    own_code = any(is_custom(recipe.model.backbone) for recipe in config.corner_recipes())
-    with connected(place, own_code=own_code), sigterm_as_ctrl_c():
+    backbones = {recipe.model.backbone for recipe in config.corner_recipes()}
+    with connected(place, functions=filter(is_custom, backbones)), sigterm_as_ctrl_c():
         resources = _checked_resources(config, layout, share, place)
         attempt = _begin_attempt(config, layout)
         study = open_study(layout, config)
@@ -125,7 +125,9 @@ def _checked_resources(config: SearchConfig, layout: RunLayout, gpus: float | No
     nodes = alive(ray.nodes())
     resources = bundle_of(config.settings.resources, [node["Resources"] for node in nodes], gpus=gpus)
     if place != LOCAL:
-        check_nodes(config, layout, [node for node in nodes if fits(resources, node["Resources"])])
+        check_nodes(
+            config, layout, [node for node in nodes if fits(resources, node["Resources"])], token=not is_insecure()
+        )
         if is_insecure():
             Console(stderr=True).out(f"warning: {place} runs without token authentication", highlight=False)
     return resources

@@ -14,9 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from search.cluster import PACKAGES, is_insecure
 from search.config import SearchConfig
 from search.source import InputError
+from search.travel import PACKAGES
 from trainables.data.places import is_there, is_url
 from trainables.layout import RunLayout
 
@@ -41,9 +41,12 @@ class Needs:
     """The node must ask for one."""
 
 
-def check_nodes(config: SearchConfig, layout: RunLayout, nodes: Sequence[Mapping[str, Any]]) -> None:
-    """Asks nodes, of those that `ray.nodes()` tells.
+def check_nodes(config: SearchConfig, layout: RunLayout, nodes: Sequence[Mapping[str, Any]], *, token: bool) -> None:
+    """Asks nodes.
 
+    Args:
+        nodes: of those that `ray.nodes()` tells.
+        token: they must ask for one.
     Raises:
         InputError: with what is wrong and where.
     """
@@ -57,7 +60,7 @@ def check_nodes(config: SearchConfig, layout: RunLayout, nodes: Sequence[Mapping
             files=files_of(config),
             meeting=meeting,
             word=word,
-            token=not is_insecure(),
+            token=token,
         )
         answers = {_name(node): answer for node, answer in zip(nodes, _asked(needs, nodes), strict=True)}
     finally:

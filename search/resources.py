@@ -34,7 +34,7 @@ def bundle_of(wanted: Resources, nodes: Sequence[Amounts], *, gpus: float | None
     asked |= {f"custom.{name}": (name, amount) for name, amount in wanted.custom.items()}
     bundle = dict(asked.values())
     problems = [
-        f"search.resources.{name}: {_too_much(name, amount, key, nodes)}"
+        f"search.resources.{name}: {_too_much(amount, key, nodes)}"
         for name, (key, amount) in asked.items()
         if amount > _most(nodes, key)
     ]
@@ -60,7 +60,7 @@ def _most(nodes: Sequence[Amounts], key: str) -> float:
     return max((node.get(key, 0.0) for node in nodes), default=0.0)
 
 
-def _too_much(name: str, amount: float, key: str, nodes: Sequence[Amounts]) -> str:
+def _too_much(amount: float, key: str, nodes: Sequence[Amounts]) -> str:
     if key.startswith(_ACCELERATOR):
         there = sorted({k.removeprefix(_ACCELERATOR) for node in nodes for k in node if k.startswith(_ACCELERATOR)})
         return f"no node has {key.removeprefix(_ACCELERATOR)!r}; there are: {', '.join(there) or 'none'}"

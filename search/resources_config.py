@@ -41,5 +41,5 @@ class Resources(Config):
     """Only nodes with this GPU, by Ray's name for it: A100, H100, T4, …"""
     memory_gib: float | None = Field(None, gt=0)
     """RAM that a node must have free of other trials; reserved, not enforced."""
-    custom: dict[str, Annotated[float, Field(gt=0)]] = {}
+    custom: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Of resources that nodes were started with (`ray start --resources '{"ssd": 1}'`)."""
