@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -194,8 +195,13 @@ def _user() -> str:
 
 
 def _hash_of_code() -> str:
-    here, digest = Path(__file__).parent.parent, hashlib.sha256()
-    for file in sorted(file for name in PACKAGES for file in (here / name).rglob("*.py")):
-        digest.update(f"{file.relative_to(here)}\0".encode())
-        digest.update(file.read_bytes())
+    digest = hashlib.sha256()
+    for name in PACKAGES:
+        spec = find_spec(name)
+        assert spec is not None
+        assert spec.origin is not None
+        folder = Path(spec.origin).parent  # on nodes each package may lie in a place of its own
+        for file in sorted(folder.rglob("*.py")):
+            digest.update(f"{name}/{file.relative_to(folder)}\0".encode())
+            digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
