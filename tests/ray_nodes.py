@@ -1,5 +1,6 @@
 """A real Ray cluster of several raylets on this machine, with a token of its own, as `ray start` makes it."""
 
+import ast
 import json
 import os
 import signal
@@ -33,26 +34,31 @@ class Nodes:
     def head(self, *options, cpus=0, **env):
         port = self.address.partition(":")[2]
         options = ("--system-config", json.dumps(HEALTH), "--include-dashboard=false", *options)
-        self._start("head", ["--head", f"--port={port}", f"--temp-dir={self.folder}", *options], cpus, env)
+        self._start((), "head", ["--head", f"--port={port}", f"--temp-dir={self.folder}", *options], cpus, env)
 
-    def node(self, name, *options, cpus=1, user=None, **env):
-        self._start(name, [f"--address={self.address}", *options], cpus, env, user=user)
+    def node(self, name, *options, cpus=1, inside=(), **env):
+        """
+        Args:
+            inside: command that runs the node, such as `unshare …`.
+        """
+        self._start(inside, name, [f"--address={self.address}", *options], cpus, env)
 
-    def _start(self, name, options, cpus, env, user=None):
-        command = [RAY, "start", "--block", f"--num-cpus={cpus}", f"--node-name={name}", *options]
-        command += ["--node-ip-address=127.0.0.1", "--object-store-memory=80000000", "--disable-usage-stats"]
+    def _start(self, inside, name, options, cpus, env):
+        command = [*inside, RAY, "start", "--block", f"--num-cpus={cpus}", f"--node-name={name}", *options]
+        command += ["--object-store-memory=80000000", "--disable-usage-stats"]
         log = (self.folder.parent / f"{self.folder.name}-{name}.log").open("w")
-        known = len(self.alive()) if name != "head" else 0
-        self.started[name] = subprocess.Popen(
-            command, env=self.env | env, stdout=log, stderr=log, start_new_session=True, user=user
-        )
-        wait_for(lambda: len(self.alive()) > known, f"{name} ({log.name})", 60)
+        env = self.env | {"NODE": name} | env
+        self.started[name] = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+
+    def wait_until_up(self):
+        """Until all that were started have joined."""
+        wait_for(lambda: set(self.started) <= set(self.alive()), f"{list(self.started)} in {self.folder}")
 
     def alive(self):
         """Names of the nodes that the head knows."""
         code = f"import ray; ray.init({self.address!r}); print([n['NodeName'] for n in ray.nodes() if n['Alive']])"
         done = subprocess.run([sys.executable, "-c", code], env=self.env, capture_output=True, text=True)
-        return eval(done.stdout) if done.returncode == 0 else []
+        return ast.literal_eval(done.stdout) if done.returncode == 0 else []
 
     def kill(self, name):
         """All processes of a node at once, as when it loses its power."""

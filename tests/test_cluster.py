@@ -107,7 +107,8 @@ def test_our_code_and_the_environment_travel(monkeypatch):
     assert "secret" not in str(env)
 
 
-def test_modules_beside_the_users_network_travel(own_module, tmp_path):
+def test_modules_beside_the_users_network_travel(own_module, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
     beside, unused = own_module("WIDTH = 8"), own_module("")
     network = own_module(f"import {beside}\n{TINY_NETWORK}")
     assert own_modules([f"{network}:tiny"]) == []  # not imported yet

@@ -3,16 +3,22 @@
 import json
 import os
 import shutil
+import signal
+import socket
 import stat
 import subprocess
 from importlib.metadata import version
 
 import pytest
 import yaml
+from conftest import RECIPE
+from ray_nodes import descendants, free_port
 from typer.testing import CliRunner
 
 from search.cli import app
 from search.source import InputError
+from trainables.layout import RunLayout
+from trainables.record import read_record
 
 KINDS = {"aws": "aws.yaml", "kubernetes": "kubernetes.yaml", "slurm": "slurm.sh", "job": "job.sh"}
 
@@ -141,3 +147,44 @@ def test_the_job_script_hands_the_search_over(written, tmp_path):
         "--runs /net/runs search.address=auto search.trials=3"
     )
     assert subprocess.run([words[0]], env=env, capture_output=True, check=False).returncode == 1
+
+
+SRUN = """#!/bin/sh
+for word; do case $word in --*) shift;; *) break;; esac; done
+exec "$@"
+"""
+
+
+@pytest.mark.slow
+def test_the_slurm_script_starts_a_cluster_searches_and_leaves_nothing(written, tmp_path):
+    """With a real Ray on this machine in place of Slurm's nodes."""
+    commands = {"srun": SRUN, "scontrol": "#!/bin/sh\nprintf '127.0.0.1\\nlocalhost\\n'\n"}
+    for name, text in commands.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    search = {**RECIPE, "space": {"train.ema.decay": {"float": [0.5, 0.9]}}, "search": {"trials": 2}}
+    search["train"] = {**RECIPE["train"], "ema": {"decay": 0.9}}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(search))
+    port = free_port()
+    env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {
+        "PATH": f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),  # of the token
+        "SLURM_JOB_ID": "7",
+        "SLURM_JOB_NODELIST": "two",
+        "SLURM_CPUS_PER_TASK": "1",
+        "THAW_RAY_PORT": str(port),
+    }
+    script = subprocess.Popen(
+        [written("slurm"), "small.yaml"], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        said, _ = script.communicate(timeout=400)
+        assert script.returncode == 0, said
+        trials = RunLayout(tmp_path / "runs" / "small").all_trials()
+        assert [read_record(trial).ended is not None for trial in trials] == [True, True]
+        assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o077 == 0
+        with socket.socket() as asking:
+            assert asking.connect_ex(("127.0.0.1", port)) != 0
+    finally:
+        for pid in [*descendants(script.pid), *([] if script.poll() is not None else [script.pid])]:
+            os.kill(pid, signal.SIGKILL)
