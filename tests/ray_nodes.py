@@ -7,15 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
 RAY = str(Path(sys.executable).with_name("ray"))
-HEALTH = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500}
-HEALTH |= {"health_check_timeout_ms": 500, "health_check_failure_threshold": 3}
-"""As in search/clusters: a node that is frozen is given up after seconds."""
+HEALTH = {"health_check_period_ms": 3000, "health_check_timeout_ms": 3000, "health_check_failure_threshold": 3}
+"""As in search/clusters."""
 
 
 class Nodes:
@@ -46,13 +46,10 @@ class Nodes:
     def _start(self, inside, name, options, cpus, env):
         command = [*inside, RAY, "start", "--block", f"--num-cpus={cpus}", f"--node-name={name}", *options]
         command += ["--object-store-memory=80000000", "--disable-usage-stats"]
-        log = (self.folder.parent / f"{self.folder.name}-{name}.log").open("w")
+        log = (self.folder / f"{name}.log").open("w")
         env = self.env | {"NODE": name} | env
         self.started[name] = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
-
-    def wait_until_up(self):
-        """Until all that were started have joined."""
-        wait_for(lambda: set(self.started) <= set(self.alive()), f"{list(self.started)} in {self.folder}")
+        wait_for(lambda: name in self.alive(), lambda: f"{name}: {Path(log.name).read_text()}")
 
     def alive(self):
         """Names of the nodes that the head knows."""
@@ -72,13 +69,15 @@ class Nodes:
 
 
 @contextmanager
-def ray_nodes(folder):
-    nodes = Nodes(folder)
-    try:
-        yield nodes
-    finally:
-        for name in reversed(list(nodes.started)):
-            nodes.kill(name)
+def ray_nodes():
+    # Not below pytest's folder: the paths of Ray's sockets must stay short.
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        nodes = Nodes(Path(folder))
+        try:
+            yield nodes
+        finally:
+            for name in reversed(list(nodes.started)):
+                nodes.kill(name)
 
 
 def descendants(pid):
@@ -103,5 +102,5 @@ def free_port():
 def wait_for(condition, what, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what() if callable(what) else what}"
         time.sleep(0.2)

@@ -7,7 +7,9 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import yaml

@@ -22,7 +22,7 @@ from trainables.report import read_epochs
 pytestmark = pytest.mark.slow
 
 THAW = str(Path(sys.executable).with_name("thaw"))
-EPOCHS = 4
+TRIALS, EPOCHS = 20, 4
 SLOW_NETWORK = f"""
 import os, time
 from pathlib import Path
@@ -49,12 +49,10 @@ def slow():
 def nodes(tmp_path_factory):
     """A head without trials and two nodes."""
     places = tmp_path_factory.mktemp("places")
-    with ray_nodes(tmp_path_factory.mktemp("ray")) as started:
+    with ray_nodes() as started:
         started.head(PLACES=str(places))
-        wait_for(started.alive, "the head")
         started.node("one", PLACES=str(places))
         started.node("two", PLACES=str(places))
-        started.wait_until_up()
         started.places = places
         yield started
 
@@ -72,7 +70,7 @@ def folder(tmp_path):
     for stage in config["train"]["stages"]:
         stage["plateau"] = None
     config["space"] = {"train.stages[*].head_lr": {"log": [0.01, 0.3]}}
-    config["search"] = {"trials": 12, "scheduler": {"kind": "none"}}
+    config["search"] = {"trials": TRIALS, "scheduler": {"kind": "none"}}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(config))
     return tmp_path
 
@@ -95,17 +93,24 @@ def ended(layout):
 
 def test_no_trial_is_lost_when_nodes_come_and_go(nodes, folder):
     layout, driver = RunLayout(folder / "runs" / "small"), search(nodes, folder)
-    wait_for(lambda: ended(layout) >= 2 or driver.poll() is not None, "two trials")
-    assert {place.name for place in nodes.places.iterdir()} == {"one", "two"}
+
+    def wait_for_trials_on(*names):
+        places = lambda: {place.name for place in nodes.places.iterdir()}  # noqa: E731
+        wait_for(lambda: places() == set(names) or driver.poll() is not None, f"trials on {names}")
+        assert driver.poll() is None, said_by(driver)
+
+    wait_for_trials_on("one", "two")
     nodes.node("three", PLACES=str(nodes.places))
+    wait_for_trials_on("one", "two", "three")
+    before = ended(layout)
     nodes.kill("one")
     said = said_by(driver)
     assert driver.returncode == 0, said
-    assert [trial.number for trial in layout.all_trials()] == list(range(12))
+    assert [trial.number for trial in layout.all_trials()] == list(range(TRIALS))
     for trial in layout.all_trials():
         assert read_record(trial).status == "finished"
         assert [report["epoch"] for report in read_epochs(trial.epochs)] == list(range(1, EPOCHS + 1))
-    assert {place.name for place in nodes.places.iterdir()} == {"one", "two", "three"}
+    assert before < TRIALS - 3
     assert not list(layout.root.glob(".nodes-*"))
 
 
@@ -115,7 +120,7 @@ def test_a_budget_ends_a_search_and_resume_knows_it(nodes, folder):
     assert driver.returncode == 0, said
     assert "The search is over: a trial scored" in said
     records = [read_record(trial) for trial in layout.all_trials()]
-    assert 1 <= len(records) < 12
+    assert 1 <= len(records) < TRIALS
     assert {record.status for record in records} <= {"finished", "pruned"}
     assert all(record.reason.startswith("budget: a trial scored") for record in records if record.status == "pruned")
     again = subprocess.run([THAW, "resume", "small"], cwd=folder, env=nodes.env, capture_output=True, text=True)
@@ -174,7 +179,6 @@ def test_a_node_with_other_disks_is_named(nodes, folder, mount, message):
     inside = ["unshare", "--mount", "sh", "-c", f'{mount.format(**places)} && exec "$@"', "sh"]
     nodes.node("elsewhere", inside=inside)
     try:
-        nodes.wait_until_up()
         data = f"data={{source: npz, path: {places['data']}/digits.npz, image_size: 32}}"
         said = refused(nodes, folder, data)
     finally:
