@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from search.address_config import LOCAL
 from search.config import SearchConfig, longest_run
 from search.forecast import Forecast, Memory, forecast, memory, trials_at_once
 from search.machine import Machine, this_machine
@@ -101,7 +102,7 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
     """
     machine, settings = this_machine(), config.settings
     at_once = trials_at_once(settings.resources, machine, settings.max_concurrent)
-    if at_once == 0:
+    if at_once == 0 and settings.address == LOCAL:
         raise InputError(_no_room(config, machine))
     check_by_looking([config.recipe, *config.corner_recipes()], source, console)
     recipes = [config.recipe, *config.corner_recipes()]
@@ -132,7 +133,7 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
             trials=settings.trials,
             scheduler=settings.scheduler,
             longest_epochs=longest_run(config),
-            at_once=at_once,
+            at_once=max(1, at_once),  # a cluster may have what this machine lacks
         ),
         varied=varied(config.recipe, draws),
     )

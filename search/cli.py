@@ -7,6 +7,7 @@ import sys
 import typer
 
 from search.commands.check import check
+from search.commands.clusters import clusters
 from search.commands.comparisons import ablate, confirm
 from search.commands.data import data
 from search.commands.export import export
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (init, check, search, resume, results, export, train, confirm, ablate, data, schema):
+for command in (init, check, search, resume, results, export, train, confirm, ablate, clusters, data, schema):
     app.command()(command)
 
 

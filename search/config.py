@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import yaml
 from pydantic import AfterValidator, Field, WithJsonSchema
 
+from search.address_config import Address
 from search.paths import with_values
 from search.resources_config import Resources
 from search.sampler_config import Sampler
 from search.scheduler_config import Asha, Scheduler
+from search.stop_config import Stop
 from spaces.space import FunctionSpace, Space, SpaceError
 from spaces.space import Problem as SpaceProblem
 from trainables.problems import Config
@@ -37,6 +39,9 @@ def checked_name(name: str) -> str:
 class SearchSettings(Config):
     """How the space is searched."""
 
+    address: Address = "local"
+    """Where Ray runs: `local` starts it on this machine; `auto`: the cluster this machine belongs to, or RAY_ADDRESS; or the head
+    node's host:port. In what `ray job submit` runs, local means auto."""
     name: Annotated[str, AfterValidator(checked_name), WithJsonSchema({"type": "string", "pattern": _NAME})] | None = (
         None
     )
@@ -51,6 +56,7 @@ class SearchSettings(Config):
     """Trials at once; null: as many as the resources allow."""
     max_retries: int = Field(2, ge=0)
     """Times a trial that failed is taken up again from its last epoch."""
+    stop: Stop = Stop()
 
 
 @dataclass(frozen=True)

@@ -5,22 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 # First: it sets what Ray and torch read when they are imported.
-from search.local_ray import local_ray, sigterm_as_ctrl_c  # isort: skip
+from search.cluster import connected, is_insecure, place_of, sigterm_as_ctrl_c  # isort: skip
 
 import optuna
 import ray
 from ray import tune
-from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
+from ray.tune import CheckpointConfig, FailureConfig, PlacementGroupFactory, RunConfig, TuneConfig
+from rich.console import Console
 
+from search.address_config import LOCAL
+from search.budget import Budget, BudgetCallback, BudgetStopper
 from search.config import SearchConfig, longest_run
+from search.node_check import check_nodes
 from search.progress import ProgressCallback, Tally
-from search.resources_config import Resources
+from search.resources import alive, bundle_of, fits
 from search.rungs import rungs
 from search.schedulers import build_scheduler
-from search.searcher import StudySearcher, open_study, settle
+from search.searcher import StudySearcher, end_running, open_study, settle
 from search.source import InputError
 from search.tensorboard import TensorBoardCallback
 from trainables.layout import RunLayout, replacing
+from trainables.models.catalog import is_custom
 from trainables.report import read_epochs
 from trainables.tune_trainable import StagedUnfreezing
 
@@ -31,22 +36,25 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
     Returns:
         Whether the search is complete; False after Ctrl+C or SIGTERM, when calling this again later goes on with it.
     Raises:
-        InputError: if no trial fits this machine.
+        InputError: if there is no such cluster, or a trial cannot run on it.
     """
     if layout.study.exists():
         study = open_study(layout, config)
         settle(study, layout)
-        if _remaining(config, study) == 0:
+        if _remaining(config, study) == 0 or _is_over(Budget(config, layout, study), study, layout):
             return True
-    share = _measured_share(config)
-    with local_ray(), sigterm_as_ctrl_c():
-        resources = _trial_resources(config.settings.resources, share)
+    place = place_of(config.settings.address)
+    share = _measured_share(config, place)
+    backbones = {recipe.model.backbone for recipe in config.corner_recipes()}
+    with connected(place, functions=filter(is_custom, backbones)), sigterm_as_ctrl_c():
+        resources = _checked_resources(config, layout, share, place)
         attempt = _begin_attempt(config, layout)
         study = open_study(layout, config)
+        budget = Budget(config, layout, study)
         scheduler, longest = config.settings.scheduler, longest_run(config)
         tally = Tally.of_run(layout, config.settings.trials, config.recipe.train.metric)
         tuner = tune.Tuner(
-            tune.with_resources(StagedUnfreezing, resources),
+            tune.with_resources(StagedUnfreezing, PlacementGroupFactory([resources])),
             tune_config=TuneConfig(
                 num_samples=_remaining(config, study),
                 search_alg=StudySearcher(
@@ -60,7 +68,8 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
             run_config=RunConfig(
                 name=f"attempt-{attempt}",
                 storage_path=str(layout.ray),
-                callbacks=[TensorBoardCallback(), ProgressCallback(config.name, tally)],
+                stop=BudgetStopper(budget),
+                callbacks=[TensorBoardCallback(), ProgressCallback(config.name, tally), BudgetCallback(budget)],
                 # The run's folder holds our checkpoints: without any of its own, Ray starts a failed trial anew, and it goes on.
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
                 failure_config=FailureConfig(max_failures=config.settings.max_retries),
@@ -68,7 +77,17 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
             ),
         )
         tuner.fit()
-    return _remaining(config, study) == 0
+    budget.keep()
+    return _is_over(budget, study, layout) or _remaining(config, study) == 0
+
+
+def _is_over(budget: Budget, study: optuna.Study, layout: RunLayout) -> bool:
+    """Whether a budget has ended the search: then what ran is pruned."""
+    if budget.reached is None:
+        return False
+    end_running(study, layout, f"budget: {budget.reached}")
+    Console().out(f"The search is over: {budget.reached} (search.stop).", highlight=False)
+    return True
 
 
 def _begin_attempt(config: SearchConfig, layout: RunLayout) -> int:
@@ -87,23 +106,31 @@ def _remaining(config: SearchConfig, study: optuna.Study) -> int:
     return max(0, config.settings.trials - ended)
 
 
-def _measured_share(config: SearchConfig) -> float:
-    if config.settings.resources.gpus != "auto":
-        return 0.0
+def _measured_share(config: SearchConfig, place: str) -> float | None:
+    """GPUs of a trial; None: as the nodes have."""
+    gpus = config.settings.resources.gpus
+    if gpus != "auto":
+        return gpus
+    if place != LOCAL:
+        raise InputError(
+            "search.resources.gpus: auto measures on this machine; give a number for a search on a cluster"
+        )
     from search.gpu_share import measured_gpu_share  # trains a stage or two
 
     return measured_gpu_share(config)
 
 
-def _trial_resources(wanted: Resources, measured_share: float) -> dict[str, float]:
-    there = ray.cluster_resources()
-    gpus = measured_share if wanted.gpus == "auto" else wanted.gpus
-    if gpus is None:
-        gpus = min(1.0, there.get("GPU", 0.0))
-    for name, key, count in (("cpus", "CPU", wanted.cpus), ("gpus", "GPU", gpus)):
-        if count > there.get(key, 0.0):
-            raise InputError(f"search.resources.{name}: {count:g} for a trial, but there are {there.get(key, 0.0):g}")
-    return {"cpu": wanted.cpus, "gpu": gpus}
+def _checked_resources(config: SearchConfig, layout: RunLayout, gpus: float | None, place: str) -> dict[str, float]:
+    """What a trial takes, after a look at the nodes that have it."""
+    nodes = alive(ray.nodes())
+    resources = bundle_of(config.settings.resources, [node["Resources"] for node in nodes], gpus=gpus)
+    if place != LOCAL:
+        check_nodes(
+            config, layout, [node for node in nodes if fits(resources, node["Resources"])], token=not is_insecure()
+        )
+        if is_insecure():
+            Console(stderr=True).out(f"warning: {place} runs without token authentication", highlight=False)
+    return resources
 
 
 def _scheduler(config: SearchConfig, layout: RunLayout, study: optuna.Study, *, max_epochs: int) -> Any:

@@ -122,6 +122,8 @@ def _settings_and_recipe(source: Source) -> tuple[SearchSettings | None, Recipe 
 def _hint(problem: Problem) -> str:
     if problem.path[-1:] in {("metric",), ("mode",)}:
         return "belongs to `train`: set train.metric, which also says whether more or less is better"
+    if problem.path == ("stop", "trials"):
+        return "belongs to `search`: set search.trials"
     return problem.message
 
 

@@ -9,7 +9,7 @@ from threading import Thread
 from typing import Any
 
 # First: it sets what Ray and torch read when they are imported.
-from search.local_ray import local_ray, sigterm_as_ctrl_c  # isort: skip
+from search.cluster import local_ray, sigterm_as_ctrl_c  # isort: skip
 
 from ray.exceptions import RayActorError
 from ray.train import RunConfig, ScalingConfig, WorkerGroupError

@@ -37,3 +37,9 @@ class Resources(Config):
     gpus: Gpus | None = None
     """GPUs, fractions allowed, at most 1; `auto`: the share that leaves room for as many trials as a GPU has memory for, measured;
     null: one where the machine or cluster has any, else none."""
+    accelerator_type: str | None = Field(None, min_length=1)
+    """Only nodes with this GPU, by Ray's name for it: A100, H100, T4, …"""
+    memory_gib: float | None = Field(None, gt=0)
+    """RAM that a node must have free of other trials; reserved, not enforced."""
+    custom: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Of resources that nodes were started with (`ray start --resources '{"ssd": 1}'`)."""

@@ -58,6 +58,20 @@ def settle(study: optuna.Study, layout: RunLayout) -> None:
         study.tell(trial.number, value, state=_STATES[record.status])
 
 
+def end_running(study: optuna.Study, layout: RunLayout, reason: str) -> None:
+    """Prunes the trials that a budget cut off."""
+    settle(study, layout)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        folder = layout.trial(trial.number)
+        if folder.trial.exists():  # else the driver was killed before its first record
+            record = read_record(folder)
+            record.model_copy(update={"status": TrialStatus.PRUNED, "reason": reason, "ended": now()}).write(folder)
+        _report_recorded(
+            Trial(study, trial._trial_id), read_epochs(folder.epochs), known=set(trial.intermediate_values)
+        )
+        study.tell(trial.number, state=TrialState.PRUNED)
+
+
 def _report_recorded(trial: Trial, reports: Iterable[dict[str, Any]], *, known: Container[int]) -> None:
     """Reports the epochs that are on disk and not `known` to the study."""
     for report in reports:

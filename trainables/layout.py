@@ -137,6 +137,8 @@ class RunLayout:
         """Held by the driver that owns the run."""
         self.attempt = self.root / "attempt"
         """Number of the newest start or resume; workers of older ones stop writing when they see it."""
+        self.spent = self.root / "spent.json"
+        """Wall time of all attempts, in seconds."""
         self.trials = self.root / "trials"
         self.ray = self.root / "ray"
         """Ray's own files; nothing of ours depends on them."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import platform
 import time
+import traceback
 from typing import Any
 
 import torch
 from ray import tune
 
-from trainables.layout import RunLayout
+from trainables.layout import RunLayout, replacing
 from trainables.recipe import parse_recipe
 from trainables.run import SupersededError, TrainingRun
 
@@ -56,7 +59,7 @@ class StagedUnfreezing(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         if self._run is None:
-            self._run = _open(self._assignment)
+            self._run = _opened_here(self._assignment)
         began = time.monotonic()
         reports: list[dict[str, Any]] = []
         while not reports or not self._is_due(reports[-1], since=began):
@@ -88,6 +91,25 @@ class StagedUnfreezing(tune.Trainable):
 
     def cleanup(self) -> None:
         self._run = None
+
+
+def _opened_here(assignment: dict[str, Any]) -> TrainingRun:
+    """The trial's run; where it cannot be opened, its folder says on which machine and why, if that can be written.
+
+    Nodes may join when the others have been checked.
+    """
+    try:
+        return _open(assignment)
+    except SupersededError:
+        raise
+    except Exception as error:
+        message = f"on {platform.node()}: {error}"
+        with (
+            contextlib.suppress(OSError),
+            replacing(RunLayout(assignment["run"]).trial(assignment["number"]).error) as file,
+        ):
+            file.write(f"{traceback.format_exc()}\n{' '.join(message.split())}\n")
+        raise RuntimeError(message) from error
 
 
 def _open(assignment: dict[str, Any]) -> TrainingRun:

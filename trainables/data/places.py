@@ -32,6 +32,17 @@ def is_url(place: Place) -> bool:
     return isinstance(place, str) and "://" in place
 
 
+def is_there(place: str) -> bool:
+    """Whether a file or folder exists.
+
+    Raises:
+        OSError: if that cannot be found out.
+    """
+    if not is_url(place):
+        return Path(place).exists()
+    return bool(_asked(lambda system, path: system.exists(path), place))
+
+
 def joined(folder: str, name: str) -> str:
     """A file's URL from that of its folder, where it is no URL already."""
     return name if is_url(name) else f"{folder.rstrip('/')}/{name.lstrip('/')}"

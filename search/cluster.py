@@ -1,0 +1,81 @@
+"""Connects to Ray: started on this machine, or a cluster that is there. Import it before Ray, torch and Optuna."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+# Before Ray and torch are imported, here or in a worker: idle threads shall sleep; Ray shall neither phone home nor print
+# and write what we show and write ourselves. A cluster asks for a token, unless the user says RAY_AUTH_MODE=disabled.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+import ray
+
+from search.address_config import AUTO, LOCAL
+from search.reachable import check_reachable
+from search.travel import JOB, runtime_env
+
+
+@contextmanager
+def local_ray(cpus: int | None = None) -> Iterator[None]:
+    """
+    Args:
+        cpus: cores to compute with; None: all that Ray finds.
+    """
+    ray.init(address=LOCAL, num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def place_of(address: str) -> str:
+    """Where a search with this `search.address` runs: a job on a cluster stays on it."""
+    return AUTO if address == LOCAL and JOB in os.environ else address
+
+
+@contextmanager
+def connected(place: str, *, functions: Iterable[str] = ()) -> Iterator[None]:
+    """
+    Args:
+        place: `local`, `auto` or `host:port`.
+        functions: `module:function` of the user's that trials call; on a cluster their code travels with ours.
+    Raises:
+        InputError: if there is no such cluster, or it does not let us in.
+    """
+    if place == LOCAL:
+        with local_ray():
+            yield
+        return
+    check_reachable(place)
+    ray.init(address=place, runtime_env=runtime_env(functions), log_to_driver=False, logging_level="CRITICAL")
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def is_insecure() -> bool:
+    """Whether the user has waived tokens."""
+    return os.environ["RAY_AUTH_MODE"] != "token"
+
+
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Ray stops cleanly on SIGINT only; a scheduler that preempts a machine sends SIGTERM."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,205 @@
+"""Searches on a real Ray cluster: several raylets on this machine, one of which joins late and one of which dies."""
+
+import copy
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import RECIPE, TINY_NETWORK
+from ray_nodes import ray_nodes, wait_for
+
+from search import reachable
+from search.reachable import check_reachable
+from search.source import InputError
+from trainables.layout import RunLayout
+from trainables.record import read_record
+from trainables.report import read_epochs
+
+pytestmark = pytest.mark.slow
+
+THAW = str(Path(sys.executable).with_name("thaw"))
+TRIALS, EPOCHS = 20, 4
+SLOW_NETWORK = f"""
+import os, time
+from pathlib import Path
+{TINY_NETWORK}
+
+class Wait(nn.Module):
+    def forward(self, x):
+        time.sleep(0.02)
+        return x
+
+
+def slow():
+    place = os.environ.get("NODE")
+    if place:
+        Path(os.environ["PLACES"], place).touch()
+    backbone = tiny()
+    backbone.blocks["three"].append(Wait())
+    return backbone
+"""
+"""Says on which node it was made, and takes a while, so that nodes can come and go meanwhile."""
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory):
+    """A head without trials and two nodes."""
+    places = tmp_path_factory.mktemp("places")
+    with ray_nodes() as started:
+        started.head(PLACES=str(places))
+        started.node("one", PLACES=str(places))
+        started.node("two", PLACES=str(places))
+        started.places = places
+        yield started
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """With a search of the slow network, which lies in a package beside it."""
+    package = tmp_path / "own"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "networks.py").write_text(SLOW_NETWORK)
+    config = copy.deepcopy(RECIPE)
+    config["model"] = {"backbone": "own.networks:slow"}
+    config["train"]["prefix_cache"] = False
+    for stage in config["train"]["stages"]:
+        stage["plateau"] = None
+    config["space"] = {"train.stages[*].head_lr": {"log": [0.01, 0.3]}}
+    config["search"] = {"trials": TRIALS, "scheduler": {"kind": "none"}}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(config))
+    return tmp_path
+
+
+def search(nodes, folder, *overrides, **env):
+    words = [THAW, "search", "small.yaml", f"search.address={nodes.address}", *overrides]
+    return subprocess.Popen(
+        words, cwd=folder, env=nodes.env | env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def said_by(driver):
+    said, _ = driver.communicate(timeout=300)
+    return said
+
+
+def ended(layout):
+    return sum(read_record(trial).ended is not None for trial in layout.all_trials() if trial.trial.exists())
+
+
+def test_no_trial_is_lost_when_nodes_come_and_go(nodes, folder):
+    layout, driver = RunLayout(folder / "runs" / "small"), search(nodes, folder)
+
+    def wait_for_trials_on(*names):
+        places = lambda: {place.name for place in nodes.places.iterdir()}  # noqa: E731
+        wait_for(lambda: places() == set(names) or driver.poll() is not None, f"trials on {names}")
+        assert driver.poll() is None, said_by(driver)
+
+    wait_for_trials_on("one", "two")
+    nodes.node("three", PLACES=str(nodes.places))
+    wait_for_trials_on("one", "two", "three")
+    before = ended(layout)
+    nodes.kill("one")
+    said = said_by(driver)
+    assert driver.returncode == 0, said
+    assert [trial.number for trial in layout.all_trials()] == list(range(TRIALS))
+    for trial in layout.all_trials():
+        assert read_record(trial).status == "finished"
+        assert [report["epoch"] for report in read_epochs(trial.epochs)] == list(range(1, EPOCHS + 1))
+    assert before < TRIALS - 3
+    assert not list(layout.root.glob(".nodes-*"))
+
+
+def test_a_budget_ends_a_search_and_resume_knows_it(nodes, folder):
+    layout, driver = RunLayout(folder / "runs" / "small"), search(nodes, folder, "search.stop.score=0.01")
+    said = said_by(driver)
+    assert driver.returncode == 0, said
+    assert "The search is over: a trial scored" in said
+    records = [read_record(trial) for trial in layout.all_trials()]
+    assert 1 <= len(records) < TRIALS
+    assert {record.status for record in records} <= {"finished", "pruned"}
+    assert all(record.reason.startswith("budget: a trial scored") for record in records if record.status == "pruned")
+    again = subprocess.run([THAW, "resume", "small"], cwd=folder, env=nodes.env, capture_output=True, text=True)
+    assert (again.returncode, "The search is over: a trial scored" in again.stdout) == (0, True), again.stderr
+    assert [read_record(trial) for trial in layout.all_trials()] == records
+
+
+def refused(nodes, folder, *overrides, **env):
+    """What is said about a search that does not start; nothing is left of it."""
+    driver = search(nodes, folder, *overrides, **env)
+    said = said_by(driver)
+    assert driver.returncode == 2, said
+    assert not (folder / "runs" / "small").exists()
+    (message,) = [line for line in said.splitlines() if "images of" not in line]
+    return message
+
+
+def test_a_wrong_token_is_refused(nodes, folder):
+    said = refused(nodes, folder, RAY_AUTH_TOKEN="0" * 32)
+    assert said.startswith(f"error: search.address: the Ray cluster {nodes.address} refuses the token of this machine")
+
+
+def test_more_than_any_node_has_is_refused(nodes, folder):
+    said = refused(nodes, folder, "search.resources={cpus: 2, gpus: 0}")  # two nodes with one each
+    assert said.startswith("error: search.resources.cpus: 2 for a trial, but no node has more than 1")
+
+
+def test_another_version_of_ray_is_refused(nodes, monkeypatch):
+    for name, value in nodes.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(reachable, "_TRY", reachable._TRY.replace("; ray", "; ray.__version__ = '2.54.0'; ray"))
+    with pytest.raises(
+        InputError, match=r"runs Ray 2\.\d+\.\d+ on Python [\d.]+, and this machine Ray 2.54.0 on Python"
+    ):
+        check_reachable(nodes.address)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="a node with other disks takes root")
+@pytest.mark.parametrize(
+    ("mount", "message"),
+    [
+        ("mount -t tmpfs none {runs}", "does not see the run's folder {runs}/small: it must be on storage that all"),
+        (
+            "mount --bind {runs} {runs} && mount -o remount,bind,ro {runs}",
+            "cannot write to the run's folder {runs}/small",
+        ),
+        ("mount -t tmpfs none {data}", "data.path: {data}/digits.npz does not exist there; put it where all nodes"),
+    ],
+)
+def test_a_node_with_other_disks_is_named(nodes, folder, mount, message):
+    places = {"runs": folder / "runs", "data": folder / "data"}
+    for place in places.values():
+        place.mkdir()
+    (places["data"] / "digits.npz").write_bytes(npz())
+    (places["runs"] / "other").touch()
+    inside = ["unshare", "--mount", "sh", "-c", f'{mount.format(**places)} && exec "$@"', "sh"]
+    nodes.node("elsewhere", inside=inside)
+    try:
+        data = f"data={{source: npz, path: {places['data']}/digits.npz, image_size: 32}}"
+        said = refused(nodes, folder, data)
+    finally:
+        nodes.kill("elsewhere")
+        wait_for(lambda: "elsewhere" not in nodes.alive(), "the end of the node")
+    assert said.startswith("error: node elsewhere (")
+    assert message.format(**places) in said
+
+
+def npz():
+    import io
+
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    digits, file = load_digits(), io.BytesIO()
+    images, labels = (digits.images[:200] * 15).astype("uint8"), digits.target[:200].reshape(-1, 1)
+    parts = {"train": slice(0, 150), "val": slice(150, 200)}
+    np.savez(
+        file,
+        **{f"{k}_images": images[s] for k, s in parts.items()},
+        **{f"{k}_labels": labels[s] for k, s in parts.items()},
+    )
+    return file.getvalue()
