@@ -13,12 +13,15 @@ from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
 
 from search.config import SearchConfig, longest_run
-from search.progress import ProgressCallback, Tally
+from search.follow import Follower
+from search.progress import ProgressCallback
 from search.resources_config import Resources
+from search.run_status import Attempt, RunStatus, forget_stop, seconds
 from search.rungs import rungs
 from search.schedulers import build_scheduler
 from search.searcher import StudySearcher, open_study, settle
 from search.source import InputError
+from search.tally import Tally
 from search.tensorboard import TensorBoardCallback
 from trainables.layout import RunLayout, replacing
 from trainables.report import read_epochs
@@ -33,6 +36,7 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
     Raises:
         InputError: if no trial fits this machine.
     """
+    forget_stop(layout)
     if layout.study.exists():
         study = open_study(layout, config)
         settle(study, layout)
@@ -44,14 +48,13 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
         attempt = _begin_attempt(config, layout)
         study = open_study(layout, config)
         scheduler, longest = config.settings.scheduler, longest_run(config)
-        tally = Tally.of_run(layout, config.settings.trials, config.recipe.train.metric)
+        judged_at = rungs(scheduler, max_epochs=longest)
+        told = Attempt(layout, RunStatus(attempt=attempt, trials=config.settings.trials, rungs=tuple(judged_at)))
         tuner = tune.Tuner(
             tune.with_resources(StagedUnfreezing, resources),
             tune_config=TuneConfig(
                 num_samples=_remaining(config, study),
-                search_alg=StudySearcher(
-                    config, layout, study, attempt=attempt, rungs=rungs(scheduler, max_epochs=longest)
-                ),
+                search_alg=StudySearcher(config, layout, study, attempt=attempt, rungs=judged_at),
                 scheduler=_scheduler(config, layout, study, max_epochs=longest),
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
@@ -60,15 +63,20 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
             run_config=RunConfig(
                 name=f"attempt-{attempt}",
                 storage_path=str(layout.ray),
-                callbacks=[TensorBoardCallback(), ProgressCallback(config.name, tally)],
+                callbacks=[
+                    TensorBoardCallback(layout.trials, config.space.parameters, config.recipe.train.metric),
+                    ProgressCallback(config.name, _tally(config, layout, told.status), told),
+                ],
                 # The run's folder holds our checkpoints: without any of its own, Ray starts a failed trial anew, and it goes on.
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
                 failure_config=FailureConfig(max_failures=config.settings.max_retries),
                 verbose=0,
             ),
         )
-        tuner.fit()
-    return _remaining(config, study) == 0
+        with told.told():
+            tuner.fit()
+            told.complete = _remaining(config, study) == 0
+    return told.complete
 
 
 def _begin_attempt(config: SearchConfig, layout: RunLayout) -> int:
@@ -80,6 +88,14 @@ def _begin_attempt(config: SearchConfig, layout: RunLayout) -> int:
     with replacing(layout.attempt) as file:
         file.write(str(attempt))
     return attempt
+
+
+def _tally(config: SearchConfig, layout: RunLayout, status: RunStatus) -> Tally:
+    """What earlier attempts have done."""
+    tally = Tally(status.trials, config.recipe.train.metric, started=seconds(status.started), rungs=status.rungs)
+    Follower(layout, tally).look()
+    tally.running.clear()  # none of them has begun again
+    return tally
 
 
 def _remaining(config: SearchConfig, study: optuna.Study) -> int:
