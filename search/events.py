@@ -1,4 +1,4 @@
-"""TensorBoard's event files: of a run its curves, and a trial's hyperparameters from its first epoch on; of a search its columns."""
+"""TensorBoard's event files: a run's curves, a trial's hyperparameters from its first epoch on, and a search's columns."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.plugins.hparams import api_pb2
-from tensorboard.plugins.hparams.summary import session_end_pb
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import api_pb2, metadata
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from tensorboard.plugins.hparams.summary_v2 import (
     Discrete,
     Domain,
@@ -72,7 +73,15 @@ class TrialEvents:
     def ended(self, *, well: bool) -> None:
         """Of a search's trial: it will have no more epochs."""
         status = api_pb2.STATUS_SUCCESS if well else api_pb2.STATUS_FAILURE
-        self._add(session_end_pb(status), step=0)
+        end = HParamsPluginData(session_end_info=SessionEndInfo(status=status, end_time_secs=time.time()))
+        # tensorboard.plugins.hparams.summary has a function for this, which imports TensorFlow.
+        summary = Summary()
+        summary.value.add(
+            tag=metadata.SESSION_END_INFO_TAG,
+            metadata=metadata.create_summary_metadata(end),
+            tensor=metadata.NULL_TENSOR,
+        )
+        self._add(summary, step=0)
 
     def close(self) -> None:
         self._writer.close()

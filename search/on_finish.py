@@ -59,7 +59,7 @@ def run_on_finish(command: Sequence[str], environment: Mapping[str, str]) -> str
     """
     shown = f"search.on_finish: {shlex.join(command)}"
     try:
-        done = subprocess.run(command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, check=False)
+        done = subprocess.run(command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, check=False)  # noqa: S603 - the command is the user's own
     except OSError as error:
         return f"{shown}: {error.strerror}"
     except KeyboardInterrupt:

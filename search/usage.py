@@ -10,8 +10,10 @@ import ray
 
 
 def usage() -> str:
-    """`CPU 16/16 · GPU 2/2 · cores here 97 % busy`: what Ray has given to trials; then, where psutil and NVML are installed, what this
-    machine makes of it."""
+    """`CPU 16/16 · GPU 2/2 · cores here 97 % busy`
+
+    What Ray has given to trials; and where psutil and pynvml are installed, how busy this machine is.
+    """
     there, free = ray.cluster_resources(), ray.available_resources()
     parts = [
         f"{name} {there[name] - free.get(name, 0.0):.4g}/{there[name]:.4g}"

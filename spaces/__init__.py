@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spaces.distributions import KINDS, Distribution
-    from spaces.explain import Preset, explain, presets
+    from spaces.explained import Preset, explain, presets
     from spaces.parse import parse_space, preset_names, preset_paths
     from spaces.space import FunctionSpace, Problem, Space, SpaceError
 
@@ -33,7 +33,7 @@ __all__ = [
 
 _HOMES = (
     {"KINDS": "distributions", "Distribution": "distributions"}
-    | dict.fromkeys(("Preset", "explain", "presets"), "explain")
+    | dict.fromkeys(("Preset", "explain", "presets"), "explained")
     | dict.fromkeys(("parse_space", "preset_names", "preset_paths"), "parse")
 )
 

@@ -8,8 +8,9 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import TextIO
 
 LONGEST = 2 * 2**20
 """Bytes of a log; of a longer one the first and the last quarter stay."""
@@ -29,19 +30,21 @@ class TrialLog:
     @contextmanager
     def taking(self) -> Iterator[None]:
         """Inside, output goes to the log; an exception is written there and goes on."""
-        # Appending, so that nothing tears when the log is shortened, or written by an older attempt's worker.
-        with self._file.open("a", encoding="utf-8", errors="backslashreplace", buffering=1) as stream:
-            with (
-                _descriptors_to(stream.fileno()),
+        with ExitStack() as stack:
+            # Appending, so that nothing tears where an older attempt's worker still writes, or when the log is shortened.
+            stream = stack.enter_context(self._file.open("a", encoding="utf-8", errors="backslashreplace", buffering=1))
+            for taken in (
+                _descriptors_to(stream),
                 redirect_stdout(stream),
                 redirect_stderr(stream),
                 _logging_to(stream),
             ):
-                try:
-                    yield
-                except BaseException:
-                    traceback.print_exc()
-                    raise
+                stack.enter_context(taken)
+            try:
+                yield
+            except BaseException:
+                traceback.print_exc()
+                raise
         self._shorten()
 
     def _shorten(self) -> None:
@@ -57,14 +60,14 @@ class TrialLog:
 
 
 @contextmanager
-def _descriptors_to(target: int) -> Iterator[None]:
+def _descriptors_to(target: TextIO) -> Iterator[None]:
     """Standard output and error of the process, which libraries outside Python write to."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     kept = {number: os.dup(number) for number in (1, 2)}
     try:
         for number in kept:
-            os.dup2(target, number)
+            os.dup2(target.fileno(), number)
         yield
     finally:
         for number, before in kept.items():
@@ -73,8 +76,8 @@ def _descriptors_to(target: int) -> Iterator[None]:
 
 
 @contextmanager
-def _logging_to(stream: object) -> Iterator[None]:
-    root, handler = logging.getLogger(), logging.StreamHandler(stream)  # type: ignore[type-var]
+def _logging_to(stream: TextIO) -> Iterator[None]:
+    root, handler = logging.getLogger(), logging.StreamHandler(stream)
     handler.setFormatter(_FORMAT)
     level = root.level
     root.addHandler(handler)

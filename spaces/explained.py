@@ -55,7 +55,7 @@ def explain(name: str) -> Preset:
 
 def _comments(name: str) -> tuple[str, dict[str, str]]:
     """The first comment of a preset's file; and path -> the comment above it, also of what comes from other presets."""
-    about, whys, comment = "", {}, list[str]()
+    about, whys, comment = "", dict[str, str](), list[str]()
     for line in preset_text(name).splitlines():
         if line.startswith("#"):
             comment.append(line.removeprefix("#").strip())
