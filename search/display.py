@@ -122,8 +122,7 @@ def _part(title: str, rows: Sequence[Row], room: int, tally: Tally) -> Iterable[
             continue
         is_text = column in {"status", "stage", "flags"}
         justify: JustifyMethod = "left" if is_text else "right"
-        # Of all columns only the stage may be cut.
-        table.add_column(column, justify=justify, no_wrap=True, min_width=None if column == "stage" else len(column))
+        table.add_column(column, justify=justify, no_wrap=column != "stage")  # the only column that may be cut
     for row in shown:
         status = [row.status.value] if title == "best" else []
         flags = [", ".join(row.flags)] if any(other.flags for other in shown) else []
@@ -133,9 +132,9 @@ def _part(title: str, rows: Sequence[Row], room: int, tally: Tally) -> Iterable[
         yield Text(f"and {more} more", style="dim")
 
 
-def _progress(row: Row) -> list[str]:
+def _progress(row: Row) -> list[str | Text]:
     """A trial's stage, epoch, loss, score and best score."""
-    stage = row.doing or row.stage or "starts"
+    stage = Text(row.doing or row.stage or "starts", no_wrap=True, overflow="ellipsis")
     return [stage, str(row.epoch or "–"), *map(_number, (row.loss, row.score, row.best))]
 
 

@@ -85,8 +85,9 @@ class Tally:
         row = self.rows[number]
         if row.stage is not None and report["stage"] != row.stage:
             self._happened(at, f"trial {number}: enters stage {report['stage']} after {row.epoch} epochs")
-        self._count_rungs(row.epoch, report["epoch"])
-        row.stage, row.epoch, row.flags = report["stage"], report["epoch"], tuple(report["flags"])
+        furthest = max(row.epoch, report["epoch"])  # a killed worker's last epoch is done again
+        self._count_rungs(row.epoch, furthest)
+        row.stage, row.epoch, row.flags = report["stage"], furthest, tuple(report["flags"])
         row.loss, row.score, row.best = report.get("val_loss"), report["score"], report["best_score"]
         row.doing = None
         self._rank(row)
