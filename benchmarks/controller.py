@@ -2,10 +2,10 @@
 
     python benchmarks/controller.py [--trials 1000] [--workers 16] [--sampler random] [--scheduler none] [--profile FILE]
 
-The real driver runs: Ray Tune, our searcher on Optuna's journal, scheduler, records, TensorBoard events, display. Only the trials are
-made of sleep (sleeping_trainable.py), so that 16 of them fit on two cores. Ideal is trials × their sleep / workers. Printed: wall
-time from the first trial's start to the last one's end over ideal; the same for each part of the search, which shows whether
-it grows with the number of trials; and the driver's memory after each part.
+The real driver runs: Ray Tune, our searcher on Optuna's journal, scheduler, records, TensorBoard events, display. Only the trials
+are made of sleep (sleeping_trainable.py), so that 16 of them fit on two cores. Ideal is trials × their sleep / workers. Printed:
+wall time from the end of the first trials to that of the last one over ideal, also of each fifth of the search, which shows whether
+it grows with the number of trials; the driver's CPU time, which other programs on the machine change little; and its memory.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from __future__ import annotations
 import argparse
 import cProfile
 import functools
+import itertools
 import json
 import os
 import pstats
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent
 sys.path[0] = str(HERE.parent)
@@ -54,22 +55,13 @@ def config(trials: int, sampler: str, scheduler: str, epochs: int) -> dict:
     }
 
 
-class Watch(threading.Thread):
-    """When each trial's record came and what the driver held then, looked at from the side."""
+class Sample(NamedTuple):
+    """The driver when a trial has ended."""
 
-    def __init__(self, study: Path):
-        super().__init__(daemon=True)
-        self.samples: list[tuple[float, int, int]] = []  # time, ended trials, bytes
-        self.trials, self.over = study, threading.Event()
-
-    def run(self) -> None:
-        ended: set[str] = set()
-        while not self.over.wait(0.5):
-            for record in self.trials.glob("*/trial.json") if self.trials.is_dir() else ():
-                if record.parent.name not in ended and '"ended":null' not in record.read_text().replace(" ", ""):
-                    ended.add(record.parent.name)
-            if self.trials.is_dir() and any(self.trials.iterdir()):
-                self.samples.append((time.time(), len(ended), resident()))
+    ended: int
+    at_s: float
+    cpu_s: float
+    memory: int
 
 
 def resident() -> int:
@@ -98,38 +90,42 @@ def main() -> None:
         # JSON is YAML.
         file.write_text(json.dumps(config(args.trials, args.sampler, args.scheduler, sleeping_trainable.STEPS)))
         layout = RunLayout(Path(folder) / "run")
-        layout.root.mkdir()
-        watch = Watch(layout.trials)
-        watch.start()
+        samples: list[Sample] = []
+
+        class Measured(launch.ProgressCallback):
+            def _end(self, trial: Any) -> None:
+                super()._end(trial)
+                samples.append(Sample(self._tally.ended, time.monotonic(), time.process_time(), resident()))
+
+        launch.ProgressCallback = Measured
         profile = cProfile.Profile(time.process_time)
         if args.profile:
             profile.enable()
         launch.run_search(load_search(read_source(file, ())), layout)
         profile.disable()
-        time.sleep(1)
-        watch.over.set()
     if args.profile:
         profile.dump_stats(args.profile)
         pstats.Stats(profile).sort_stats("tottime").print_stats(25)
     of_a_trial = sleeping_trainable.STEP_S * sleeping_trainable.STEPS / args.workers
-    report(watch.samples, args.trials, of_a_trial, pruned=args.scheduler != "none")
+    report(samples, args.workers, of_a_trial, pruned=args.scheduler != "none")
 
 
-def report(samples: list[tuple[float, int, int]], trials: int, of_a_trial: float, *, pruned: bool) -> None:
-    parts = 5
-    marks = [next(s for s in samples if s[1] >= trials * part / parts) for part in range(parts + 1)]
-    print(f"{'trials':>8}{'s':>8}{'ms a trial':>12}{'over ideal':>12}{'driver MiB':>12}")
-    for before, after in zip(marks, marks[1:], strict=False):
-        took, count = after[0] - before[0], after[1] - before[1]
-        over = "pruned" if pruned else f"{took / (count * of_a_trial) - 1:.0%}"
-        print(f"{after[1]:>8}{took:>8.1f}{1000 * took / count:>12.0f}{over:>12}{after[2] / 2**20:>12.0f}")
-    took = marks[-1][0] - marks[0][0]
-    print(
-        f"all {trials} in {took:.0f} s; ideal, if none is pruned, {trials * of_a_trial:.0f} s: {took / (trials * of_a_trial) - 1:.0%} over"
-    )
-    # The first part holds what libraries load once.
-    grown = (marks[-1][2] - marks[1][2]) / (marks[-1][1] - marks[1][1])
-    print(f"memory: {grown * 1000 / 2**20:.0f} MiB for 1,000 trials more")
+def report(samples: list[Sample], workers: int, of_a_trial: float, *, pruned: bool) -> None:
+    # The first ones wait for their workers to start.
+    marks = [
+        samples[min(workers, len(samples) // 2) - 1],
+        *(samples[len(samples) * part // 5 - 1] for part in range(1, 6)),
+    ]
+    print(f"{'trials':>8}{'s':>8}{'ms a trial':>12}{'over ideal':>12}{'CPU ms':>8}{'driver MiB':>12}")
+    for before, after in [*itertools.pairwise(marks), (marks[0], marks[-1])]:
+        count, took = after.ended - before.ended, after.at_s - before.at_s
+        over = "–" if pruned else f"{took / (count * of_a_trial) - 1:.0%}"
+        cpu = 1000 * (after.cpu_s - before.cpu_s) / count
+        print(
+            f"{after.ended:>8}{took:>8.1f}{1000 * took / count:>12.0f}{over:>12}{cpu:>8.0f}{after.memory / 2**20:>12.0f}"
+        )
+    grown = (marks[-1].memory - marks[1].memory) / (marks[-1].ended - marks[1].ended)
+    print(f"the last line is the whole search; memory grows by {1000 * grown / 2**20:.0f} MiB with each 1,000 trials")
 
 
 if __name__ == "__main__":

@@ -87,7 +87,11 @@ def test_before_the_first_trial_there_is_no_table():
 def test_of_a_search_without_a_driver_nothing_runs():
     tally = tally_of(ended=[FINISHED], running=[(1, 0.5)])
     shown = lines(picture_of(tally, state="its driver was killed"))
-    assert shown[:3] == ["digits  1/16 trials · best 0.5000 (trial 1)", "1 finished · 1 cut off", "its driver was killed"]
+    assert shown[:3] == [
+        "digits  1/16 trials · best 0.5000 (trial 1)",
+        "1 finished · 1 cut off",
+        "its driver was killed",
+    ]
     assert shown[3].split()[:2] == ["cut", "off"]
 
 
@@ -115,7 +119,7 @@ def test_a_thousand_trials_fit_the_terminal(large, width, height):
     rows = [line.split() for line in shown if re.match(r" +\d+  ", line)]
     assert len(rows) == {16: 6, None: 20}.get(height, len(rows)) >= 6
     assert all(re.fullmatch(r"[01]\.\d{4}", number) for row in rows for number in row[-3:])
-    assert [row for row in rows if row[1] in {"running", "finished", "pruned", "failed"}][0][:2] == ["939", "running"]
+    assert next(row for row in rows if row[1] in {"running", "finished", "pruned", "failed"})[:2] == ["939", "running"]
     assert any(line.startswith("and ") and line.endswith(" more") for line in shown)
 
 

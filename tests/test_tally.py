@@ -6,7 +6,7 @@ import pytest
 
 from search.follow import Follower
 from search.tally import EVENTS, TOP, Tally
-from trainables.layout import Metric, RunLayout, RunFileError, TrialStatus
+from trainables.layout import Metric, RunFileError, RunLayout, TrialStatus
 from trainables.record import TrialRecord
 
 FINISHED, PRUNED, FAILED = TrialStatus.FINISHED, TrialStatus.PRUNED, TrialStatus.FAILED
@@ -110,7 +110,9 @@ def test_only_the_newest_events_are_kept():
         pytest.param(tally_of(10), 100, None, id="unknown at first"),
         pytest.param(tally_of(10, running=[(0, 0.5)]), 100, None, id="unknown before one has ended"),
         pytest.param(tally_of(10, ended=[FINISHED] * 2), 100, 400, id="eight more at the pace of two"),
-        pytest.param(tally_of(10, ended=[FINISHED] * 2, running=[(2, 0.5), (3, 0.5)]), 90, 210, id="running: half done"),
+        pytest.param(
+            tally_of(10, ended=[FINISHED] * 2, running=[(2, 0.5), (3, 0.5)]), 90, 210, id="running: half done"
+        ),
         pytest.param(
             tally_of(10, ended=[PRUNED] * 2, earlier=[FINISHED] * 4), 100, 200, id="earlier ones do not count as pace"
         ),

@@ -28,7 +28,14 @@ def test_all_that_is_said_while_a_trial_runs_is_in_its_log_and_nowhere_else(tmp_
     print("after")
     logger.info("logged after")
     text = file.read_text()
-    for said in ("printed", "to stderr", "from below Python", "from a child", "and its stderr", "INFO some.library: logged"):
+    for said in (
+        "printed",
+        "to stderr",
+        "from below Python",
+        "from a child",
+        "and its stderr",
+        "INFO some.library: logged",
+    ):
         assert text.count(said) == 1
     assert "too much" not in text
     assert "after" not in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import os
 import socket
@@ -36,7 +37,7 @@ class StagedUnfreezing(tune.Trainable):
         run: the search's folder.
         number: the trial's number in it.
         attempt: which start or resume of the search this belongs to.
-        recipe: the trial's recipe, as plain data.
+        recipe: the trial's recipe, as JSON.
         trials: how many the search has; they share what frozen blocks make of the images.
         rungs: epochs at which the scheduler judges: a step ends with them.
 
@@ -114,7 +115,7 @@ def _open(assignment: dict[str, Any]) -> TrainingRun:
                 f"{layout.root}: attempt {newest} of this search has taken over from attempt {attempt}"
             )
 
-    folder, recipe = layout.trial(assignment["number"]), parse_recipe(assignment["recipe"])
+    folder, recipe = layout.trial(assignment["number"]), parse_recipe(json.loads(assignment["recipe"]))
     _log.info("trial %d, attempt %d: process %d on %s", folder.number, attempt, os.getpid(), socket.gethostname())
     building = Building(folder.building)
     decoding = building.progress("decoding images")
