@@ -15,7 +15,9 @@ from search.commands.init import init
 from search.commands.results import results
 from search.commands.schema import schema
 from search.commands.search import resume, search
+from search.commands.spaces import spaces
 from search.commands.train import train
+from search.commands.watch import stop, watch
 
 app = typer.Typer(
     help="Searches the hyperparameters of staged-unfreezing fine-tuning.",
@@ -25,7 +27,23 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (init, check, search, resume, results, export, train, confirm, ablate, clusters, data, schema):
+for command in (
+    init,
+    check,
+    search,
+    resume,
+    stop,
+    watch,
+    results,
+    export,
+    train,
+    confirm,
+    ablate,
+    spaces,
+    clusters,
+    data,
+    schema,
+):
     app.command()(command)
 
 

@@ -11,6 +11,7 @@ import yaml
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from search.address_config import Address
+from search.on_finish import Command
 from search.paths import with_values
 from search.resources_config import Resources
 from search.sampler_config import Sampler
@@ -57,6 +58,9 @@ class SearchSettings(Config):
     max_retries: int = Field(2, ge=0)
     """Times a trial that failed is taken up again from its last epoch."""
     stop: Stop = Stop()
+    on_finish: Command | None = None
+    """A command that is run when the search is complete, stopped or failed; it finds THAW_RUN, THAW_STATUS, THAW_BEST_SCORE and
+    THAW_BEST_TRIAL in its environment. Text is parted into words, or give a list of them; no shell is started."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The TensorBoard event file of a run: curves, and a trial's hyperparameters from its first epoch on."""
+"""TensorBoard's event files: a run's curves, a trial's hyperparameters from its first epoch on, and a search's columns."""
 
 from __future__ import annotations
 
@@ -8,10 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import api_pb2, metadata
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
+from tensorboard.plugins.hparams.summary_v2 import (
+    Discrete,
+    Domain,
+    HParam,
+    IntInterval,
+    RealInterval,
+    hparams_config_pb,
+    hparams_pb,
+)
+from tensorboard.plugins.hparams.summary_v2 import (
+    Metric as Column,
+)
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from spaces.distributions import Choice, Distribution, Range
 from trainables.layout import WEIGHTS, Flag, Metric, metric_of_weights
 
 _GROUPS = {
@@ -43,9 +58,7 @@ class TrialEvents:
         folder.mkdir(parents=True, exist_ok=True)
         self._writer = EventFileWriter(str(folder))
         if params:
-            known = {
-                key: value if isinstance(value, int | float | str) else str(value) for key, value in params.items()
-            }
+            known = {key: _known(value) for key, value in params.items()}
             self._add(hparams_pb(known, trial_id=folder.name), step=0)
 
     def epoch(self, report: Mapping[str, Any]) -> None:
@@ -57,8 +70,51 @@ class TrialEvents:
             self._add(scalar_pb(f"health/{flag}", float(flag in report["flags"])), step=report["epoch"])
         self._writer.flush()
 
+    def ended(self, *, well: bool) -> None:
+        """Of a search's trial: it will have no more epochs."""
+        status = api_pb2.STATUS_SUCCESS if well else api_pb2.STATUS_FAILURE
+        end = HParamsPluginData(session_end_info=SessionEndInfo(status=status, end_time_secs=time.time()))
+        # tensorboard.plugins.hparams.summary has a function for this, which imports TensorFlow.
+        summary = Summary()
+        summary.value.add(
+            tag=metadata.SESSION_END_INFO_TAG,
+            metadata=metadata.create_summary_metadata(end),
+            tensor=metadata.NULL_TENSOR,
+        )
+        self._add(summary, step=0)
+
     def close(self) -> None:
         self._writer.close()
 
     def _add(self, summary: Any, *, step: int) -> None:
         self._writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+
+
+def write_columns(folder: Path, parameters: Mapping[str, Distribution], metric: Metric) -> None:
+    """What TensorBoard's table of hyperparameters shows of a search's trials, which lie in `folder`.
+
+    Args:
+        parameters: what is searched, by dotted path.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    hparams = [HParam(path, _domain(distribution)) for path, distribution in parameters.items()]
+    best = Column("validation/best_score", display_name=f"best {metric.value}")
+    writer = EventFileWriter(str(folder))
+    writer.add_event(Event(wall_time=time.time(), summary=hparams_config_pb(hparams, [best])))
+    writer.close()
+
+
+def _domain(distribution: Distribution) -> Domain | None:
+    """None where values are of several types, which TensorBoard's domains do not know."""
+    if isinstance(distribution, Range):
+        kind = IntInterval if all(isinstance(bound, int) for bound in distribution.bounds) else RealInterval
+        return kind(*distribution.bounds)
+    if isinstance(distribution, Choice):
+        choices = [_known(choice) for choice in distribution.choices]
+        return Discrete(choices) if len({type(choice) for choice in choices}) == 1 else None
+    return None
+
+
+def _known(value: Any) -> bool | int | float | str:
+    """As TensorBoard takes a value."""
+    return value if isinstance(value, int | float | str) else str(value)

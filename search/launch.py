@@ -16,13 +16,16 @@ from rich.console import Console
 from search.address_config import LOCAL
 from search.budget import Budget, BudgetCallback, BudgetStopper
 from search.config import SearchConfig, longest_run
+from search.follow import Follower
 from search.node_check import check_nodes
-from search.progress import ProgressCallback, Tally
+from search.progress import ProgressCallback
 from search.resources import alive, bundle_of, fits
+from search.run_status import Attempt, RunStatus, forget_stop, seconds
 from search.rungs import rungs
 from search.schedulers import build_scheduler
 from search.searcher import StudySearcher, end_running, open_study, settle
 from search.source import InputError
+from search.tally import Tally
 from search.tensorboard import TensorBoardCallback
 from trainables.layout import RunLayout, replacing
 from trainables.models.catalog import is_custom
@@ -38,6 +41,7 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
     Raises:
         InputError: if there is no such cluster, or a trial cannot run on it.
     """
+    forget_stop(layout)
     if layout.study.exists():
         study = open_study(layout, config)
         settle(study, layout)
@@ -52,14 +56,13 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
         study = open_study(layout, config)
         budget = Budget(config, layout, study)
         scheduler, longest = config.settings.scheduler, longest_run(config)
-        tally = Tally.of_run(layout, config.settings.trials, config.recipe.train.metric)
+        judged_at = rungs(scheduler, max_epochs=longest)
+        told = Attempt(layout, RunStatus(attempt=attempt, trials=config.settings.trials, rungs=tuple(judged_at)))
         tuner = tune.Tuner(
             tune.with_resources(StagedUnfreezing, PlacementGroupFactory([resources])),
             tune_config=TuneConfig(
                 num_samples=_remaining(config, study),
-                search_alg=StudySearcher(
-                    config, layout, study, attempt=attempt, rungs=rungs(scheduler, max_epochs=longest)
-                ),
+                search_alg=StudySearcher(config, layout, study, attempt=attempt, rungs=judged_at),
                 scheduler=_scheduler(config, layout, study, max_epochs=longest),
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
@@ -69,16 +72,22 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
                 name=f"attempt-{attempt}",
                 storage_path=str(layout.ray),
                 stop=BudgetStopper(budget),
-                callbacks=[TensorBoardCallback(), ProgressCallback(config.name, tally), BudgetCallback(budget)],
+                callbacks=[
+                    TensorBoardCallback(layout.trials, config.space.parameters, config.recipe.train.metric),
+                    ProgressCallback(config.name, _tally(config, layout, told.status), told),
+                    BudgetCallback(budget),
+                ],
                 # The run's folder holds our checkpoints: without any of its own, Ray starts a failed trial anew, and it goes on.
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
                 failure_config=FailureConfig(max_failures=config.settings.max_retries),
                 verbose=0,
             ),
         )
-        tuner.fit()
-    budget.keep()
-    return _is_over(budget, study, layout) or _remaining(config, study) == 0
+        with told.told():
+            tuner.fit()
+            budget.keep()
+            told.complete = _is_over(budget, study, layout) or _remaining(config, study) == 0
+    return told.complete
 
 
 def _is_over(budget: Budget, study: optuna.Study, layout: RunLayout) -> bool:
@@ -99,6 +108,14 @@ def _begin_attempt(config: SearchConfig, layout: RunLayout) -> int:
     with replacing(layout.attempt) as file:
         file.write(str(attempt))
     return attempt
+
+
+def _tally(config: SearchConfig, layout: RunLayout, status: RunStatus) -> Tally:
+    """What earlier attempts have done."""
+    tally = Tally(status.trials, config.recipe.train.metric, started=seconds(status.started), rungs=status.rungs)
+    Follower(layout, tally).look()
+    tally.running.clear()  # none of them has begun again
+    return tally
 
 
 def _remaining(config: SearchConfig, study: optuna.Study) -> int:

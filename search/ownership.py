@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,9 @@ import filelock
 
 from search.source import InputError
 from trainables.layout import RunLayout, TrialLayout
+
+_PATIENCE_S = 0.3
+"""For who only looks whether the folder is owned, and holds the lock for that moment."""
 
 
 @contextmanager
@@ -20,7 +24,7 @@ def owned(layout: RunLayout | TrialLayout) -> Iterator[None]:
     """
     layout.root.mkdir(parents=True, exist_ok=True)
     try:
-        with filelock.FileLock(layout.lock, timeout=0):
+        with filelock.FileLock(layout.lock, timeout=_PATIENCE_S):
             try:
                 yield
             finally:
@@ -29,3 +33,15 @@ def owned(layout: RunLayout | TrialLayout) -> Iterator[None]:
                     layout.root.rmdir()
     except filelock.Timeout:
         raise InputError(f"{layout.root} is in use: it is running in another process") from None
+
+
+def is_owned(layout: RunLayout) -> bool:
+    """Whether a process holds the run's folder, on this machine or on another that shares it and its locks."""
+    try:
+        with layout.lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # closing lets go of it
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

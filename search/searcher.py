@@ -119,7 +119,7 @@ class StudySearcher(Searcher):
             "run": str(self._layout.root),
             "number": trial.number,
             "attempt": self._attempt,
-            "recipe": recipe.model_dump(mode="json"),
+            "recipe": recipe.model_dump_json(),  # as text: Ray copies, flattens and encodes a config several times a trial
             "trials": self._config.settings.trials,
             "rungs": self._rungs,
             "reads_test": self._config.reads_test,

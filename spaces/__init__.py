@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spaces.distributions import KINDS, Distribution
+    from spaces.explained import Preset, explain, presets
     from spaces.parse import parse_space, preset_names, preset_paths
     from spaces.space import FunctionSpace, Problem, Space, SpaceError
 
@@ -19,16 +20,21 @@ __all__ = [
     "KINDS",
     "Distribution",
     "FunctionSpace",
+    "Preset",
     "Problem",
     "Space",
     "SpaceError",
+    "explain",
     "parse_space",
     "preset_names",
     "preset_paths",
+    "presets",
 ]
 
-_HOMES = {"KINDS": "distributions", "Distribution": "distributions"} | dict.fromkeys(
-    ("parse_space", "preset_names", "preset_paths"), "parse"
+_HOMES = (
+    {"KINDS": "distributions", "Distribution": "distributions"}
+    | dict.fromkeys(("Preset", "explain", "presets"), "explained")
+    | dict.fromkeys(("parse_space", "preset_names", "preset_paths"), "parse")
 )
 
 

@@ -63,6 +63,11 @@ def preset_names() -> list[str]:
     return sorted(file.stem for file in _PRESETS.glob("*.yaml"))
 
 
+def preset_text(name: str) -> str:
+    """A preset's file, with the comments that say why."""
+    return (_PRESETS / f"{name}.yaml").read_text("utf-8")
+
+
 def preset_paths(data: object) -> dict[str, str]:
     """The paths that a `space:` section has from the presets it names, and neither replaces nor removes -> the preset's name."""
     own = _without_preset(data) if isinstance(data, Mapping) else {}
@@ -87,7 +92,7 @@ def _named_presets(data: object) -> tuple[list[str], list[Problem]]:
 
 
 def _preset(name: str) -> dict[str, Any]:
-    data = yaml.safe_load((_PRESETS / f"{name}.yaml").read_text("utf-8"))
+    data = yaml.safe_load(preset_text(name))
     presets, _ = _named_presets(data)
     return _merged([*map(_preset, presets), _without_preset(data)])
 

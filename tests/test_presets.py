@@ -8,6 +8,7 @@ import optuna
 import pytest
 
 import spaces
+from search.cli import main
 from search.paths import with_values
 from spaces import parse_space, preset_names
 from trainables.models.catalog import IMAGE_BACKBONES
@@ -32,8 +33,9 @@ def recipe_at(values: dict[str, Any]) -> Recipe:
     return parse_recipe(with_values(BASE, values))
 
 
-def test_six_presets_come_with_thaw() -> None:
-    assert preset_names() == ["augment", "ema", "full", "imbalance", "progressive", "unfreezing"]
+def test_nine_presets_come_with_thaw() -> None:
+    parts = {"augment", "ema", "full", "imbalance", "progressive", "unfreezing"}
+    assert set(preset_names()) == parts | {"mammography", "thumbnails", "volumes"}
 
 
 @pytest.mark.parametrize("preset", preset_names())
@@ -49,7 +51,7 @@ def test_every_draw_is_a_valid_recipe(preset: str) -> None:
 def test_every_corner_is_a_valid_recipe_of_every_backbone(preset: str, backbone: str) -> None:
     for values in parse_space(preset).corner_points():
         recipe = recipe_at(values | {"model.backbone": backbone})
-        assert 0 <= recipe.cut(-1) < len(recipe.blocks)
+        assert 0 <= recipe.cut(-1) <= len(recipe.blocks)
 
 
 @pytest.mark.parametrize("backbone", IMAGE_BACKBONES)
@@ -125,6 +127,96 @@ def test_progressive_grows_the_first_stage_and_dampens_the_last() -> None:
 )
 def test_full_searches_what_the_product_is_for(named_by_the_user: str, path: str) -> None:
     assert path in parse_space("full").parameters
+
+
+VOLUMES = {"source": "npz", "path": "volumes.npz", "image_size": 32, "depth": 16}
+
+
+@pytest.mark.parametrize(
+    ("preset", "base"),
+    [
+        # Staged unfreezing driven by plateaus, of classes and of a score.
+        ("thumbnails", {"model.backbone": "mobilenet_v3_small"}),
+        (
+            "thumbnails",
+            {
+                "model.backbone": "mobilenet_v3_small",
+                "data": {"source": "table", "path": "videos.csv", "task": "regression"},
+                "train.metric": "spearman",
+                "train.loss.kind": "huber",
+            },
+        ),
+        ("progressive", {"model.backbone": "resnet50", "train.one_cycle": {}}),
+        # Three depths: one stage, and an imbalance that is corrected once.
+        ("mammography", {"model.backbone": "resnet50", "train.stages": [{"name": "only", "unfreeze_from": "all"}]}),
+        ("mammography", {"model.backbone": "efficientnet_b0"}),
+        ("volumes", {"model.backbone": "medicalnet_resnet50", "model.weights": "none", "data": VOLUMES}),
+        ("volumes", {"model.backbone": "r3d_18", "model.weights": "none", "data": VOLUMES}),
+    ],
+)
+def test_each_system_starts_from_one_line(preset: str, base: dict[str, Any]) -> None:
+    given = with_values(BASE, base)
+    space = parse_space(preset)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    points = [*space.corner_points(), *(space.suggest(study.ask()) for _ in range(50))]
+    recipes = {parse_recipe(with_values(given, values)).model_dump_json() for values in points}
+    assert len(recipes) > 50
+
+
+@pytest.mark.parametrize(
+    ("preset", "paths"),
+    [
+        (
+            "thumbnails",
+            {"train.stages[*].plateau.patience", "train.stages[1].head_frozen_epochs", "train.stages[-1].dropout"},
+        ),
+        ("mammography", {"train.stages[-1].unfreeze_from", "train.balance", "train.stages[*].schedule.kind"}),
+        ("volumes", {"train.loss.max_margin", "train.loss.scale", "train.drw.start_fraction", "train.ema.decay"}),
+    ],
+)
+def test_a_system_searches_what_it_is_about(preset: str, paths: set[str]) -> None:
+    assert paths <= set(parse_space(preset).parameters)
+
+
+def test_mammography_reaches_all_three_depths() -> None:
+    depths = parse_space("mammography").parameters["train.stages[-1].unfreeze_from"].extremes()
+    recipes = [recipe_at({"train.stages[-1].unfreeze_from": depth}) for depth in depths]
+    assert [len(recipe.blocks) - recipe.cut(-1) for recipe in recipes] == [0, 1, len(recipes[0].blocks)]
+
+
+# --- in words -------------------------------------------------------------------------------------------------------
+
+
+def test_every_preset_is_explained_value_by_value() -> None:
+    for preset in spaces.presets():
+        assert len(preset.about) > 20
+        assert [line.path for line in preset.lines] == list(parse_space(preset.name).parameters)
+        assert all(line.why and line.distribution for line in preset.lines), preset.name
+
+
+def test_a_condition_is_said_in_words() -> None:
+    (tau,) = (line for line in spaces.explain("imbalance").lines if line.path == "train.loss.tau")
+    assert (tau.distribution, tau.when) == ("float 0.5 … 2", "train.loss.kind is balanced_softmax")
+    assert tau.why.startswith("1 is balanced softmax as published")
+
+
+def test_thaw_spaces_lists_and_explains(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def thaw(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["thaw", "spaces", *words])
+        monkeypatch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return ended.value.code, out, err  # type: ignore[return-value]
+
+    code, out, _ = thaw()
+    assert code == 0
+    assert all(f" {name} " in out for name in preset_names())
+    code, out, _ = thaw("volumes")
+    assert code == 0
+    assert "float 0.1 … 0.5, when train.loss.kind is ldam" in out
+    assert "Margin of the rarest class" in out
+    assert thaw("volume")[::2] == (2, "error: unknown preset 'volume'; did you mean 'volumes'?\n")
 
 
 @pytest.mark.parametrize("preset", preset_names())

@@ -1,139 +1,41 @@
-"""What a search shows while it runs: its tally, and how it is drawn in a terminal and elsewhere."""
+"""What a driver shows of its search, and that it stops when it is asked to."""
 
 import io
 import json
+import signal
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
+from test_tally import FAILED, FINISHED, PRUNED, STARTED, report, tally_of
 
 from search import progress
-from search.progress import ProgressCallback, Tally, duration, headline
-from trainables.layout import Metric, RunLayout, TrialStatus
+from search.progress import ProgressCallback
+from search.run_status import Attempt, RunStatus, ask_to_stop, read_status
+from trainables.layout import RunLayout, TrialStatus
 from trainables.record import TrialRecord
-
-FINISHED, PRUNED, FAILED = TrialStatus.FINISHED, TrialStatus.PRUNED, TrialStatus.FAILED
-
-
-def report(epoch=3, best=0.5, stage="top", **changes):
-    return {"epoch": epoch, "stage": stage, "val_loss": 1.25, "score": best, "best_score": best, "flags": [], **changes}
-
-
-def tally_of(total=16, metric=Metric.KAPPA, *, ended=(), running=(), earlier=None, started=0.0):
-    tally = Tally(total, metric, counts=dict(earlier or {}), started=started)
-    for number, status in enumerate(ended):
-        tally.end(number, status)
-    for number, best in running:
-        tally.reported(number, report(best=best))
-    return tally
-
-
-# --- tally ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("metric", "scores", "best"),
-    [
-        (Metric.KAPPA, [(0, 0.5), (1, 0.7), (2, 0.6)], (0.7, 1)),
-        (Metric.KAPPA, [(0, 0.5), (1, 0.5)], (0.5, 0)),
-        (Metric.KAPPA, [(0, None), (1, -0.5)], (-0.5, 1)),
-        (Metric.VAL_LOSS, [(0, 0.5), (1, 0.7), (2, 0.4)], (0.4, 2)),
-        (Metric.KAPPA, [(0, None)], None),
-        (Metric.KAPPA, [], None),
-    ],
-)
-def test_the_best_trial_so_far_is_kept_the_first_of_equals(metric, scores, best):
-    assert tally_of(metric=metric, running=scores).best == best
-
-
-def test_a_trial_that_ended_runs_no_more_but_stays_the_best():
-    tally = tally_of(running=[(0, 0.5), (1, 0.7)])
-    tally.end(1, PRUNED)
-    assert (set(tally.running), tally.counts, tally.ended, tally.best) == ({0}, {PRUNED: 1}, 1, (0.7, 1))
-
-
-def test_a_resumed_search_counts_what_earlier_attempts_ended_and_passes_over_a_trial_cut_off_at_its_birth(tmp_path):
-    layout = RunLayout(tmp_path)
-    for number, status in enumerate((FINISHED, PRUNED, PRUNED, TrialStatus.RUNNING)):
-        TrialRecord(number=number, params={}, status=status, started="2026-01-01T00:00:00+00:00").write(
-            layout.trial(number)
-        )
-    needed = {"stage_index": 0, "best_epoch": 1, "train_s": 1.0, "time": "2026-01-01T00:00:00+00:00"}
-    layout.trial(1).epochs.write_text(json.dumps(report(epoch=1, best=0.625) | needed) + "\n")
-    layout.trial(4).root.mkdir()  # killed between making the folder and its trial.json
-    tally = Tally.of_run(layout, 16, Metric.KAPPA)
-    assert (tally.counts, tally.ended, tally.best) == ({FINISHED: 1, PRUNED: 2}, 3, (0.625, 1))
-    assert tally.ended_here == 0
-
-
-@pytest.mark.parametrize(
-    ("tally", "now", "left"),
-    [
-        pytest.param(tally_of(10), 100, None, id="unknown at first"),
-        pytest.param(tally_of(10, running=[(0, 0.5)]), 100, None, id="unknown before one has ended"),
-        pytest.param(tally_of(10, ended=[FINISHED] * 2), 100, 400, id="eight more at the pace of two"),
-        pytest.param(
-            tally_of(10, ended=[FINISHED] * 2, running=[(2, 0.5), (3, 0.5)]), 90, 210, id="running ones half done"
-        ),
-        pytest.param(
-            tally_of(10, ended=[PRUNED] * 2, earlier={FINISHED: 4}), 100, 200, id="earlier ones do not count as pace"
-        ),
-        pytest.param(tally_of(2, ended=[FINISHED] * 2), 100, 0, id="none is left"),
-        pytest.param(tally_of(2, ended=[FINISHED] * 3), 100, 0, id="never negative"),
-    ],
-)
-def test_the_time_left_follows_the_pace_of_this_attempt(tally, now, left):
-    assert tally.seconds_left(now=now) == left
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0 s"),
-        (45.4, "45 s"),
-        (89, "89 s"),
-        (90, "2 min"),
-        (720, "12 min"),
-        (5340, "89 min"),
-        (5400, "1 h 30 min"),
-        (12000, "3 h 20 min"),
-        (90000, "25 h 0 min"),
-    ],
-)
-def test_durations_are_as_exact_as_people_need(seconds, text):
-    assert duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("tally", "text"),
-    [
-        (tally_of(), "digits  0/16 trials"),
-        (tally_of(running=[(0, None)]), "digits  0/16 trials · 1 running"),
-        (tally_of(running=[(3, 0.93124)]), "digits  0/16 trials · 1 running · best 0.9312 (trial 3)"),
-        (
-            tally_of(ended=[FAILED, PRUNED, FINISHED, PRUNED], running=[(7, 0.5)], earlier={FINISHED: 2}),
-            "digits  6/16 trials · 3 finished · 2 pruned · 1 failed · 1 running · best 0.5000 (trial 7) · about 3 min left",
-        ),
-        (tally_of(1, ended=[FINISHED]), "digits  1/1 trials · 1 finished"),
-    ],
-)
-def test_the_headline_says_how_far_the_search_is(tally, text):
-    assert headline("digits", tally, now=80.0) == text
-
-
-# --- callback -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def show(tmp_path, monkeypatch):
+def clock(monkeypatch):
+    """`clock.now` is what both clocks say, in seconds; it stands still unless it is set."""
+    held = SimpleNamespace(now=STARTED + 80)
+    fake = SimpleNamespace(time=lambda: held.now, monotonic=lambda: held.now)
+    monkeypatch.setattr(progress, "time", fake)
+    monkeypatch.setattr(progress, "usage", lambda: "CPU 1/2")
+    return held
+
+
+@pytest.fixture
+def show(tmp_path, monkeypatch, clock):
     """`show(width, terminal=...)`: a callback of a run in tmp_path, and what it has shown so far."""
-    monkeypatch.setattr(progress.time, "monotonic", lambda: 80.0)
 
     def make(width, *, terminal, tally=None, name="digits"):
         screen = io.StringIO()
-        console = Console(file=screen, width=width, force_terminal=terminal, color_system=None)
+        console = Console(file=screen, width=width, height=40, force_terminal=terminal, color_system=None)
         monkeypatch.setattr(progress, "Console", lambda: console)
-        callback = ProgressCallback(name, tally or tally_of())
+        attempt = Attempt(RunLayout(tmp_path), RunStatus(attempt=1, trials=16))
+        callback = ProgressCallback(name, tally or tally_of(), attempt)
         callback.setup()
         return callback, screen
 
@@ -145,10 +47,8 @@ def trial(tmp_path):
     """`trial(number, status, reason)`: a trial as Ray shows it, with its record."""
 
     def make(number, status=TrialStatus.RUNNING, reason=None):
-        record = TrialRecord(
-            number=number, params={}, status=status, reason=reason, started="2025-01-01T00:00:00+00:00"
-        )
-        record.write(RunLayout(tmp_path).trial(number))
+        known = {"number": number, "params": {}, "status": status, "reason": reason}
+        TrialRecord(started="2025-01-01T00:00:00+00:00", **known).write(RunLayout(tmp_path).trial(number))
         return SimpleNamespace(trial_id=f"id{number}", config={"run": str(tmp_path), "number": number})
 
     return make
@@ -169,6 +69,31 @@ def test_elsewhere_each_ended_trial_is_a_line_and_the_headline_another(show, tri
     ]
 
 
+def test_of_a_thousand_trials_only_the_best_and_the_failed_are_lines(show, trial):
+    callback, screen = show(80, terminal=False, tally=tally_of(1000))
+    for number in range(1000):
+        status = FAILED if number == 500 else PRUNED
+        best = 0.9 if number == 300 else 0.5 + number / 10_000 if number < 3 else 0.1
+        callback.on_trial_result(trial=trial(number), result={"reports": [report(best=best)]})
+        callback.on_trial_complete(trial=trial(number, status))
+    callback.on_experiment_end()
+    lines = screen.getvalue().splitlines()
+    told = [int(line.split()[1].rstrip(":")) for line in lines if line.startswith("trial")]
+    assert told == [0, 1, 2, 300, 500]
+    heads = [int(line.split()[1].partition("/")[0]) for line in lines if line.startswith("digits")]
+    assert heads[:3] == [0, 20, 40]
+    assert len(heads) <= 51
+    assert heads[-1] == 1000
+
+
+def test_no_minute_of_a_large_search_goes_by_without_a_headline(show, trial, clock):
+    callback, screen = show(80, terminal=False, tally=tally_of(1000))
+    for number in range(3):
+        clock.now += 61
+        callback.on_trial_complete(trial=trial(number, PRUNED))
+    assert [line.split()[1] for line in screen.getvalue().splitlines()] == [f"{n}/1000" for n in range(4)]
+
+
 def test_plain_lines_are_neither_wrapped_nor_read_as_markup(show, trial):
     reason = "not trained: train.stages[head].unfreeze_from: [/tmp/x] is no block" + " of many" * 20
     callback, screen = show(40, terminal=False)
@@ -176,72 +101,66 @@ def test_plain_lines_are_neither_wrapped_nor_read_as_markup(show, trial):
     assert f"trial 0: failed ({reason})" in screen.getvalue().splitlines()
 
 
-def test_a_terminal_shows_the_running_trials_and_forgets_those_that_ended(show, trial):
-    callback, _ = show(80, terminal=True)
+def test_a_terminal_shows_a_trial_from_its_start_on_and_the_machine_in_use(show, trial):
+    callback, screen = show(80, terminal=True)
     try:
-        for number in (0, 1):
-            callback.on_trial_result(trial=trial(number), result={"reports": [report(best=0.5 + number / 10)]})
-        callback.on_trial_complete(trial=trial(0, PRUNED, "not among the best"))
-        lines = drawn(callback, 80)
+        callback.on_trial_start(trial=trial(3))
+        callback.on_step_end()
+        console = Console(width=80, file=io.StringIO(), color_system=None)
+        console.print(callback._render())
     finally:
         callback.on_experiment_end()
-    assert lines == [
-        "digits  1/16 trials · best 0.6000 (trial 1) · about 13 min left",
-        "1 pruned · 1 running",
-        "trial  stage  epoch    loss   kappa    best",
-        "    1  top        3  1.2500  0.6000  0.6000",
-    ]
-
-
-def drawn(callback, width):
-    console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(callback._render())
-    return [line.rstrip() for line in console.file.getvalue().splitlines()]
-
-
-@pytest.mark.parametrize("width", [80, 120])
-def test_the_table_fits_the_terminal_and_keeps_its_numbers_whole(show, width):
-    tally = tally_of(total=64, metric=Metric.ADJUSTED_BALANCED_ACCURACY)
-    for number in range(14):
-        tally.reported(number, report(best=0.5, stage="a_stage_with_a_rather_long_name_" + "x" * 8))
-    tally.reported(20, report(best=None, score=None, val_loss=None))
-    callback, _ = show(width, terminal=False, tally=tally)
-    lines = drawn(callback, width)
-    assert max(map(len, lines)) <= width
-    assert lines[2].split() == ["trial", "stage", "epoch", "loss", "adjusted_balanced_accuracy", "best"]
-    assert all(line.split()[2:] == ["3", "1.2500", "0.5000", "0.5000"] for line in lines[3:13])
-    assert lines[13:] == ["and 5 more"]
-
-
-@pytest.mark.parametrize("width", [60, 80, 120])
-def test_flags_stand_beside_the_trial_that_has_them(show, width):
-    tally = tally_of(running=[(0, 0.5)])
-    tally.reported(1, report(flags=["spike", "gap"]))
-    tally.begin(2)
-    callback, _ = show(width, terminal=False, tally=tally)
-    assert [line.split()[6:] for line in drawn(callback, width)[2:]] == [["flags"], [], ["spike,", "gap"], []]
-
-
-def test_what_has_no_value_is_a_dash(show):
-    callback, _ = show(80, terminal=False, tally=tally_of(running=[(0, None)]))
-    callback._tally.running[0] = report(best=None, val_loss=None)
-    assert drawn(callback, 80)[-1].split() == ["0", "top", "3", "–", "–", "–"]
-
-
-def test_a_trial_is_shown_from_its_start_on(show, trial):
-    callback, _ = show(80, terminal=False)
-    callback.on_trial_start(trial=trial(3))
-    assert drawn(callback, 80)[1] == "1 running"
-    assert drawn(callback, 80)[-1].split() == ["3", "starts", "–", "–", "–", "–"]
-
-
-def test_before_the_first_trial_there_is_no_table(show):
-    callback, _ = show(80, terminal=False)
-    assert drawn(callback, 80) == ["digits  0/16 trials", ""]
+    shown = console.file.getvalue().splitlines()
+    assert shown[1].rstrip() == "1 running · CPU 1/2"
+    assert shown[-1].split() == ["3", "starts", "–", "–", "–", "–"]
+    assert screen.getvalue().endswith("\x1b[?25h")  # the cursor is back
 
 
 def test_an_interrupted_search_leaves_the_terminal_in_order(show):
     callback, screen = show(80, terminal=True)
     callback.on_experiment_end()
     assert "digits  0/16 trials" in screen.getvalue()
-    assert screen.getvalue().endswith("\x1b[?25h")  # the cursor is back
+    assert screen.getvalue().endswith("\x1b[?25h")
+
+
+def test_what_is_computed_for_the_cache_is_told_now_and_then(show, trial, tmp_path, clock):
+    callback, screen = show(80, terminal=False)
+    callback.on_trial_start(trial=trial(0))
+    file = RunLayout(tmp_path).trial(0).building
+    for done in range(100, 900, 100):
+        file.write_text(json.dumps({"what": "computing features", "done": done, "total": 900}))
+        clock.now += 10
+        callback.on_step_end()
+    assert [line for line in screen.getvalue().splitlines() if line.startswith("trial")] == [
+        f"trial 0: computing features {done}/900" for done in (100, 400, 700)
+    ]
+
+
+def test_who_watches_from_elsewhere_learns_what_is_in_use(show, tmp_path):
+    callback, _ = show(80, terminal=False)
+    callback.on_step_end()
+    assert read_status(RunLayout(tmp_path)).usage == "CPU 1/2"
+
+
+def test_a_driver_that_is_asked_to_stop_interrupts_itself_once(show, tmp_path, clock, monkeypatch):
+    raised = []
+    monkeypatch.setattr(progress.signal, "raise_signal", raised.append)
+    callback, _ = show(80, terminal=False)
+    callback.on_step_end()
+    assert raised == []
+    ask_to_stop(RunLayout(tmp_path))
+    for _ in range(3):
+        clock.now += 2
+        callback.on_step_end()
+    assert raised == [signal.SIGINT]
+    assert not RunLayout(tmp_path).stop.exists()
+
+
+def test_between_two_looks_a_step_costs_nothing(show, tmp_path, clock, monkeypatch):
+    callback, _ = show(80, terminal=False)
+    callback.on_step_end()
+    monkeypatch.setattr(progress, "read_building", None)
+    callback._tally.begin(0)
+    for _ in range(5):
+        clock.now += 0.1
+        callback.on_step_end()

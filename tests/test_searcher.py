@@ -109,9 +109,9 @@ def test_a_trial_is_told_where_to_run_and_with_what(search):
         "trials": search.config.settings.trials,
         "rungs": [],
         "reads_test": False,
-        "recipe": search.config.recipe_of(params).model_dump(mode="json"),
+        "recipe": search.config.recipe_of(params).model_dump_json(),
     }
-    assert parse_recipe(json.loads(json.dumps(assignment["recipe"]))) == search.config.recipe_of(params)
+    assert parse_recipe(json.loads(assignment["recipe"])) == search.config.recipe_of(params)
     assert set(params) <= set(SPACE)
     assert search.record(0).status is TrialStatus.RUNNING
 

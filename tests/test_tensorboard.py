@@ -4,11 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams import metadata as hparams
 from tensorboard.util import tensor_util
 
-from search.events import TrialEvents
+from search.events import TrialEvents, write_columns
 from search.tensorboard import TensorBoardCallback
+from spaces import parse_space
 from trainables.layout import Flag, Metric, RunLayout, TrialStatus
 from trainables.record import TrialRecord
 
@@ -140,11 +142,27 @@ def ray_trial(layout, number):
     return SimpleNamespace(trial_id=f"id{number}", config={"run": str(layout.root), "number": number})
 
 
-@pytest.mark.parametrize("end", ["on_trial_complete", "on_trial_error", "on_experiment_end"])
-def test_each_trial_of_a_search_has_its_events_in_its_folder(tmp_path, end):
-    layout = RunLayout(tmp_path)
-    callback = TensorBoardCallback()
+def callback_of(layout, parameters=None):
+    callback = TensorBoardCallback(layout.trials, parameters or {}, Metric.KAPPA)
     callback.setup()
+    return callback
+
+
+def ending(folder):
+    """How a session ended, as the plugin finds it; None where it has not."""
+    content = read(folder).summary_metadata.get(hparams.SESSION_END_INFO_TAG)
+    if content is None:
+        return None
+    return api_pb2.Status.Name(hparams.parse_session_end_info_plugin_data(content.plugin_data.content).status)
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [("on_trial_complete", "STATUS_SUCCESS"), ("on_trial_error", "STATUS_FAILURE"), ("on_experiment_end", None)],
+)
+def test_each_trial_of_a_search_has_its_events_in_its_folder(tmp_path, end, status):
+    layout = RunLayout(tmp_path)
+    callback = callback_of(layout)
     trials = [ray_trial(layout, number) for number in (0, 1)]
     for epoch in (1, 2):
         for trial in trials:
@@ -155,10 +173,43 @@ def test_each_trial_of_a_search_has_its_events_in_its_folder(tmp_path, end):
     for number in (0, 1):
         assert scalars(read(layout.trial(number).root), "loss/train") == [(1, 2.0), (2, 1.0)]
         assert hyperparameters(layout.trial(number).root)[0] == f"000{number}"
+        assert ending(layout.trial(number).root) == status
+    assert not list(layout.trials.glob("events*"))  # what a function searches is known trial by trial only
 
 
 def test_a_trial_without_a_result_ends_quietly(tmp_path):
-    callback = TensorBoardCallback()
-    callback.setup()
+    callback = callback_of(RunLayout(tmp_path))
     callback.on_trial_error(trial=ray_trial(RunLayout(tmp_path), 0))
     assert list(RunLayout(tmp_path).trial(0).root.glob("events*")) == []
+
+
+SPACE = {
+    "train.stages[*].head_lr": {"log": [0.01, 0.1]},
+    "train.batch_size": {"int": [8, 64], "step": 8},
+    "train.loss.kind": {"choice": ["cross_entropy", "ldam"]},
+    "train.nesterov": {"choice": [True, False]},
+    "train.clip_norm": {"choice": [None, 1.0]},
+}
+
+
+def test_the_table_of_hyperparameters_has_what_is_searched_and_the_best_score(tmp_path):
+    write_columns(tmp_path, parse_space(SPACE).parameters, Metric.KAPPA)
+    content = read(tmp_path).summary_metadata[hparams.EXPERIMENT_TAG].plugin_data.content
+    experiment = hparams.parse_experiment_plugin_data(content)
+    columns = {
+        info.name: (api_pb2.DataType.Name(info.type), info.WhichOneof("domain")) for info in experiment.hparam_infos
+    }
+    assert columns == {
+        "train.stages[*].head_lr": ("DATA_TYPE_FLOAT64", "domain_interval"),
+        "train.batch_size": ("DATA_TYPE_FLOAT64", "domain_interval"),
+        "train.loss.kind": ("DATA_TYPE_STRING", "domain_discrete"),
+        "train.nesterov": ("DATA_TYPE_BOOL", "domain_discrete"),
+        "train.clip_norm": ("DATA_TYPE_UNSET", None),
+    }
+    ((metric),) = experiment.metric_infos
+    assert (metric.name.tag, metric.name.group, metric.display_name) == ("validation/best_score", "", "best kappa")
+
+
+def test_a_search_writes_its_columns_when_it_starts(tmp_path):
+    callback_of(RunLayout(tmp_path), parse_space(SPACE).parameters)
+    assert hparams.EXPERIMENT_TAG in read(RunLayout(tmp_path).trials).summary_metadata

@@ -4,7 +4,9 @@ import pytest
 import yaml
 
 from trainables import tune_trainable
+from trainables.building import Building
 from trainables.layout import RunLayout
+from trainables.problems import ConfigError
 from trainables.report import OF_THE_MACHINE, read_epochs
 from trainables.tune_trainable import StagedUnfreezing
 
@@ -20,7 +22,7 @@ def assign(tmp_path):
 
     def make(number, recipe, *, rungs=()):
         shared = {"run": str(layout.root), "attempt": 1, "trials": 1000, "rungs": list(rungs), "reads_test": False}
-        return {**shared, "number": number, "recipe": recipe.model_dump(mode="json")}
+        return {**shared, "number": number, "recipe": recipe.model_dump_json()}
 
     return make
 
@@ -93,3 +95,42 @@ def test_a_trial_goes_on_from_its_folder_on_whatever_worker(make_recipe, assign,
     cut_off.cleanup()
     assert numbers(done) + numbers(results_of(StagedUnfreezing(assign(1, recipe)))) == whole
     assert yaml.safe_load(RunLayout(assign(1, recipe)["run"]).trial(1).recipe.read_text())["train"]["seed"] == 0
+
+
+def test_each_trial_of_a_worker_has_its_own_log(make_recipe, assign, capfd):
+    worker = StagedUnfreezing(assign(0, make_recipe()))
+    for number in (0, 1):
+        worker.reset_config(assign(number, make_recipe()))
+        worker.step()
+    for number in (0, 1):
+        log = RunLayout(assign(number, make_recipe())["run"]).trial(number).output.read_text()
+        assert f"trial {number}, attempt 1: process" in log
+        assert f"trial {1 - number}," not in log
+    assert "trial" not in capfd.readouterr().err
+
+
+def test_a_trial_that_cannot_start_says_why_in_its_log(make_recipe, assign):
+    assignment = assign(0, make_recipe(data={"source": "folder", "path": "/nowhere", "long_tail": None}))
+    with pytest.raises(ConfigError, match="/nowhere"):
+        StagedUnfreezing(assignment).step()
+    log = RunLayout(assignment["run"]).trial(0).output.read_text()
+    assert "Traceback" in log
+    assert "/nowhere" in log
+
+
+def test_what_is_computed_for_the_cache_is_told_in_the_trials_folder(make_recipe, assign, monkeypatch):
+    """Decoding and features; not seen by who looks a moment later."""
+    told = []
+
+    class Told(Building):
+        def progress(self, what):
+            return lambda done, total: told.append((what, done == total))
+
+    monkeypatch.setattr(tune_trainable, "Building", Told)
+    # Images and features that no other test has.
+    recipe = make_recipe(stages=[HEAD], data={"image_size": 96, "seed": 77})
+    assignment = assign(0, recipe)
+    results_of(StagedUnfreezing(assignment))
+    assert ("decoding images", True) in told
+    assert ("computing features", True) in told
+    assert not RunLayout(assignment["run"]).trial(0).building.exists()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -129,3 +130,34 @@ def read_epochs(file: Path) -> list[dict[str, Any]]:
             raise RunFileError(f"{file}:{position}: an epoch report {what}")
         reports.append(report)
     return reports
+
+
+def last_report(file: Path) -> dict[str, Any] | None:
+    """The newest report in an `epochs.jsonl`, read from its end; None if there is none yet.
+
+    What is torn or no report is passed over: the file may be written this moment.
+    """
+    for line in _lines_from_the_end(file):
+        try:
+            report = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(report, dict) and all(key in report for key in _NEEDED):
+            return report
+    return None
+
+
+def _lines_from_the_end(file: Path, *, block: int = 1 << 14) -> Iterator[bytes]:
+    try:
+        stream = file.open("rb")
+    except FileNotFoundError:
+        return
+    with stream:
+        position, tail = stream.seek(0, os.SEEK_END), b""
+        while position > 0:
+            start = max(0, position - block)
+            stream.seek(start)
+            first, *whole = (stream.read(position - start) + tail).split(b"\n")
+            yield from filter(None, reversed(whole))
+            position, tail = start, first
+        yield tail

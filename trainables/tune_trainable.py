@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
+import logging
+import os
 import platform
+import socket
 import time
 import traceback
 from typing import Any
@@ -12,9 +16,14 @@ from typing import Any
 import torch
 from ray import tune
 
+from trainables.building import Building
+from trainables.data.dataset import open_dataset
 from trainables.layout import RunLayout, replacing
 from trainables.recipe import parse_recipe
 from trainables.run import SupersededError, TrainingRun
+from trainables.trial_log import TrialLog
+
+_log = logging.getLogger(__name__)
 
 REPORT_EVERY_S = 0.2
 """Epochs that take less share a report: telling Ray costs more than an epoch of a head on kept features."""
@@ -31,7 +40,7 @@ class StagedUnfreezing(tune.Trainable):
         run: the search's folder.
         number: the trial's number in it.
         attempt: which start or resume of the search this belongs to.
-        recipe: the trial's recipe, as plain data.
+        recipe: the trial's recipe, as JSON.
         trials: how many the search has; they share what frozen blocks make of the images.
         rungs: epochs at which the scheduler judges: a step ends with them.
         reads_test: whether the run ends with a look at the test split.
@@ -47,6 +56,7 @@ class StagedUnfreezing(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         # Nothing is opened before the first step: Ray may set up an actor and tear it down without one.
         self._run: TrainingRun | None = None
+        self._output: TrialLog | None = None
         self._assignment = config
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             # What the trial before took shall be free for this one and for its neighbours on the GPU.
@@ -58,6 +68,13 @@ class StagedUnfreezing(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
+        if self._output is None:
+            folder = RunLayout(self._assignment["run"]).trial(self._assignment["number"])
+            self._output = TrialLog(folder.output)
+        with self._output.taking():
+            return self._some_epochs()
+
+    def _some_epochs(self) -> dict[str, Any]:
         if self._run is None:
             self._run = _opened_here(self._assignment)
         began = time.monotonic()
@@ -123,9 +140,15 @@ def _open(assignment: dict[str, Any]) -> TrainingRun:
                 f"{layout.root}: attempt {newest} of this search has taken over from attempt {attempt}"
             )
 
+    folder, recipe = layout.trial(assignment["number"]), parse_recipe(json.loads(assignment["recipe"]))
+    _log.info("trial %d, attempt %d: process %d on %s", folder.number, attempt, os.getpid(), socket.gethostname())
+    building = Building(folder.building)
+    decoding = building.progress("decoding images")
     return TrainingRun(
-        parse_recipe(assignment["recipe"]),
-        layout.trial(assignment["number"]),
+        recipe,
+        folder,
+        dataset=open_dataset(recipe.data, image_sizes=recipe.image_sizes, progress=decoding),
         sharing_runs=assignment["trials"],
+        progress=building.progress("computing features"),
         check_ownership=check_ownership,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,12 +78,27 @@ def _run(config: SearchConfig, layout: RunLayout, source: Source) -> None:
     check_by_looking(config.corner_recipes(), source, console)
     from search.launch import run_search  # Ray takes seconds: what is wrong is said before
 
-    with owned(layout):
-        complete = run_search(config, layout)
-        _show_outcome(layout, console)
+    attempt = layout.read_attempt()
+    try:
+        with owned(layout):
+            complete = run_search(config, layout)
+            _show_outcome(layout, console)
+    finally:
+        if config.settings.on_finish and layout.read_attempt() != attempt:  # something was begun
+            _finish(config.settings.on_finish, layout)
     if not complete:
         console.out(f"\nStopped. Go on with: thaw resume {said(layout.root)}", highlight=False)
         raise typer.Exit(130)
+
+
+def _finish(command: Sequence[str], layout: RunLayout) -> None:
+    """After the run is let go of, so that the command may do with it what it likes."""
+    import sys
+
+    from search.on_finish import facts, run_on_finish
+
+    if problem := run_on_finish(command, facts(layout)):
+        print(f"warning: {problem}", file=sys.stderr)
 
 
 def _show_outcome(layout: RunLayout, console: Console) -> None:

@@ -1,0 +1,51 @@
+"""A trial that sleeps: what is left of a search's time is the controller's. Imported by Ray's workers; no torch."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+from ray import tune
+
+STEP_S, STEPS = 0.5, 4
+
+
+class Sleeping(tune.Trainable):
+    """As many steps as epochs, each as long; reports what `StagedUnfreezing` does."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._config, self._epoch = config, 0
+        self._best = float("-inf")
+        self._random = random.Random(config["number"])
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        time.sleep(STEP_S)
+        self._epoch += 1
+        score = self._random.random()
+        self._best = max(self._best, score)
+        finished = self._epoch == STEPS
+        report = {
+            "epoch": self._epoch,
+            "stage": "head",
+            "stage_index": 0,
+            "val_loss": 1 - score,
+            "score": score,
+            "best_score": self._best,
+            "best_epoch": 1,
+            "flags": [],
+            "train_s": STEP_S,
+            "time": "2026-01-01T00:00:00+00:00",
+        }
+        return {
+            "epoch": self._epoch,
+            "best_score": self._best,
+            "finished": finished,
+            "stopped_for": None,
+            "done": finished,
+            "reports": [report],
+        }

@@ -1,0 +1,44 @@
+"""`thaw spaces`: the presets, and what they search and why."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+_AFTER = """
+One line of a search file starts from a preset: `space: thumbnails`; or from several: `space: [unfreezing, ema]`. What each
+of them searches and why: thaw spaces NAME. Which checkpoints a long run keeps is nothing to search: say it in train.checkpoints."""
+
+
+def spaces(name: Annotated[str | None, typer.Argument(help="A preset; without one all are listed.")] = None) -> None:
+    """List the presets a search can start from, or show what one of them searches and why."""
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from search.source import InputError
+    from spaces import SpaceError, explain, presets
+
+    console = Console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    if name is None:
+        for heading in ("preset", "values", "for"):
+            table.add_column(heading, no_wrap=heading != "for", justify="right" if heading == "values" else "left")
+        for preset in presets():
+            table.add_row(preset.name, str(len(preset.lines)), escape(preset.about))
+        console.print(table)
+        console.out(_AFTER.strip("\n"), highlight=False)
+        return
+    try:
+        preset = explain(name)
+    except SpaceError as error:
+        raise InputError("; ".join(problem.message for problem in error.problems)) from None
+    console.out(preset.about, highlight=False)
+    for heading in ("value", "drawn from", "why"):
+        table.add_column(heading, overflow="fold")
+    for line in preset.lines:
+        drawn = line.distribution + (f", when {line.when}" if line.when else "")
+        table.add_row(*map(escape, (line.path, drawn, line.why)))
+    console.print(table)

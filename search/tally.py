@@ -1,0 +1,137 @@
+"""`Tally`: what is known about a search's trials, from events. An event costs the same however many trials there are."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainables.layout import Metric, TrialStatus
+
+TOP = 10
+"""Best trials that are kept in order."""
+
+EVENTS = 8
+"""Newest events that are kept."""
+
+
+@dataclass(slots=True)
+class Row:
+    """A trial as it is shown."""
+
+    number: int
+    status: TrialStatus = TrialStatus.RUNNING
+    stage: str | None = None
+    """None before the first report."""
+    epoch: int = 0
+    loss: float | None = None
+    score: float | None = None
+    best: float | None = None
+    flags: tuple[str, ...] = ()
+    doing: str | None = None
+    """What it is busy with that is no epoch, and how far it is: `computing features 1200/3000`."""
+
+
+@dataclass
+class Tally:
+    """Times are seconds since 1970, so that a driver and who watches it from elsewhere mean the same."""
+
+    total: int
+    metric: Metric
+    started: float
+    """When this attempt began."""
+    rungs: Sequence[int] = ()
+    """Epochs at which trials are compared."""
+    rows: dict[int, Row] = field(default_factory=dict)
+    """Every trial that has begun."""
+    running: dict[int, Row] = field(default_factory=dict)
+    counts: dict[TrialStatus, int] = field(default_factory=dict)
+    """Ended trials by status, those of earlier attempts included."""
+    ended_here: int = 0
+    """Trials that ended in this attempt."""
+    top: list[Row] = field(default_factory=list)
+    """Those with the best scores, the best first; of equals the one that had it first."""
+    events: list[tuple[float, str]] = field(default_factory=list)
+    """The newest ones, oldest first."""
+
+    def __post_init__(self) -> None:
+        self.reached, self.passed = [0] * len(self.rungs), [0] * len(self.rungs)
+        """Trials that have come to each rung, and those of them that went on or had come to their own end there."""
+
+    @property
+    def ended(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def best(self) -> Row | None:
+        return self.top[0] if self.top else None
+
+    def begin(self, number: int) -> None:
+        row = self.rows.setdefault(number, Row(number))
+        if row.status is TrialStatus.RUNNING:
+            self.running[number] = row
+
+    def busy(self, number: int, doing: str | None, *, at: float) -> None:
+        """A running trial does something that is no epoch, or has done with it."""
+        row = self.rows[number]
+        if doing and not row.doing:
+            self._happened(at, f"trial {number}: {doing.rpartition(' ')[0]}")
+        row.doing = doing
+
+    def reported(self, number: int, report: Mapping[str, Any], *, at: float) -> None:
+        """An epoch is done; of several at once the last one is enough."""
+        self.begin(number)
+        row = self.rows[number]
+        if row.stage is not None and report["stage"] != row.stage:
+            self._happened(at, f"trial {number}: enters stage {report['stage']} after {row.epoch} epochs")
+        furthest = max(row.epoch, report["epoch"])  # a killed worker's last epoch is done again
+        self._count_rungs(row.epoch, furthest)
+        row.stage, row.epoch, row.flags = report["stage"], furthest, tuple(report["flags"])
+        row.loss, row.score, row.best = report.get("val_loss"), report["score"], report["best_score"]
+        row.doing = None
+        self._rank(row)
+
+    def end(self, number: int, status: TrialStatus, reason: str | None, *, at: float) -> None:
+        self.begin(number)
+        row = self.rows[number]
+        row.status, row.doing = status, None
+        self.running.pop(number, None)
+        self.counts[status] = self.counts.get(status, 0) + 1
+        self.ended_here += at >= self.started
+        if status is TrialStatus.FINISHED and row.epoch in self.rungs:
+            self.passed[list(self.rungs).index(row.epoch)] += 1
+        self._happened(at, story(row, reason))
+
+    def seconds_left(self, *, now: float) -> float | None:
+        """Estimate from the pace of this attempt, running trials counted as half done; None before one has ended."""
+        if not self.ended_here:
+            return None
+        done = self.ended_here + len(self.running) / 2
+        return max(0.0, (now - self.started) / done * (self.total - self.ended - len(self.running) / 2))
+
+    def _count_rungs(self, before: int, epoch: int) -> None:
+        for i, rung in enumerate(self.rungs):
+            self.reached[i] += before < rung <= epoch
+            self.passed[i] += before <= rung < epoch
+
+    def _rank(self, row: Row) -> None:
+        """Puts a trial in its place among the best. A trial's best score never falls."""
+        if row.best is None:
+            return
+        others = [other for other in self.top if other is not row]
+        sign = -1 if self.metric.mode == "max" else 1
+        place = bisect.bisect_right([sign * (other.best or 0.0) for other in others], sign * row.best)
+        if row in self.top and place > self.top.index(row):
+            place = self.top.index(row)  # it has had this score for longer than its equals
+        self.top = [*others[:place], row, *others[place:]][:TOP]
+
+    def _happened(self, at: float, what: str) -> None:
+        bisect.insort(self.events, (at, what), key=lambda event: event[0])
+        del self.events[:-EVENTS]
+
+
+def story(row: Row, reason: str | None) -> str:
+    """`trial 7: pruned in stage head after 4 epochs (0.61 at epoch 4 was not among the best there)`"""
+    where = "" if row.stage is None else f" in stage {row.stage} after {row.epoch} epochs"
+    return f"trial {row.number}: {row.status}{where}" + (f" ({reason})" if reason else "")

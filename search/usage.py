@@ -1,0 +1,45 @@
+"""How much of a machine or cluster a search uses."""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import suppress
+from typing import Any
+
+import ray
+
+
+def usage() -> str:
+    """`CPU 16/16 · GPU 2/2 · cores here 97 % busy`
+
+    What Ray has given to trials; and where psutil and pynvml are installed, how busy this machine is.
+    """
+    there, free = ray.cluster_resources(), ray.available_resources()
+    parts = [
+        f"{name} {there[name] - free.get(name, 0.0):.4g}/{there[name]:.4g}"
+        for name in ("CPU", "GPU")
+        if there.get(name)
+    ]
+    return " · ".join([*parts, *_of_this_machine()])
+
+
+def _of_this_machine() -> list[str]:
+    parts = []
+    if psutil := _installed("psutil"):
+        parts.append(f"cores here {psutil.cpu_percent():.0f} % busy")
+    if nvml := _installed("pynvml"):
+        # NVMLError: no driver, no GPU, or one that tells nothing.
+        with suppress(nvml.NVMLError):
+            nvml.nvmlInit()
+            handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+            busy = [nvml.nvmlDeviceGetUtilizationRates(handle).gpu for handle in handles]
+            parts.append(f"GPUs here {sum(busy) / len(busy):.0f} % busy")
+    return parts
+
+
+def _installed(name: str) -> Any:
+    """A module, or None where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        return None
