@@ -15,7 +15,8 @@ import pytest
 import torch
 import yaml
 
-from trainables.checkpoints import epochs_to_keep, load_checkpoint
+from trainables.checkpoint_file import load_checkpoint
+from trainables.checkpoint_policy import epochs_to_keep
 from trainables.data.dataset import open_dataset
 from trainables.layout import TrialLayout, checkpoint_name
 from trainables.recipe import parse_recipe
@@ -426,6 +427,7 @@ def test_a_run_leaves_its_records(recipe, finished):
         "epochs.jsonl",
         "log.csv",
         "checkpoints",
+        "checkpoints.jsonl",
     }
 
 
@@ -446,7 +448,7 @@ def test_a_report_is_on_disk_before_it_is_handed_on(recipe, tmp_path):
 
 def test_every_nth_checkpoint_stays(make_recipe, tmp_path):
     folder = TrialLayout(tmp_path / "run")
-    policy = CheckpointPolicy(every_epochs=2).model_dump()
+    policy = CheckpointPolicy(keep_every_epochs=2).model_dump()
     recipe = make_recipe(data=FEW, stages=[stage("head", "head", 5)], checkpoints=policy)
     reports = list(TrainingRun(recipe, folder))
     kept = {int(path.name[:4]) for path in folder.checkpoints.iterdir()}
