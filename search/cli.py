@@ -7,6 +7,7 @@ import sys
 import typer
 
 from search.commands.check import check
+from search.commands.checkpoints import checkpoints
 from search.commands.data import data
 from search.commands.export import export
 from search.commands.init import init
@@ -23,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (init, check, search, resume, results, export, train, data, schema):
+for command in (init, check, search, resume, results, export, train, checkpoints, data, schema):
     app.command()(command)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 # First: it sets what Ray and torch read when they are imported.
-from search.local_ray import local_ray, sigterm_as_ctrl_c  # isort: skip
+from search.local_ray import local_ray  # isort: skip
 
 import optuna
 import ray
@@ -18,6 +18,7 @@ from search.resources_config import Resources
 from search.rungs import rungs
 from search.schedulers import build_scheduler
 from search.searcher import StudySearcher, open_study, settle
+from search.signals import sigterm_as_ctrl_c
 from search.source import InputError
 from search.tensorboard import TensorBoardCallback
 from trainables.layout import RunLayout, replacing

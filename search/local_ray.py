@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 # Before Ray and torch are imported, here or in a worker: idle threads shall sleep; Ray shall neither phone home nor print
 # and write what we show and write ourselves.
@@ -29,17 +27,3 @@ def local_ray(cpus: int | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-@contextmanager
-def sigterm_as_ctrl_c() -> Iterator[None]:
-    """Ray stops cleanly on SIGINT only; a scheduler that preempts a machine sends SIGTERM."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        signal.raise_signal(signal.SIGINT)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

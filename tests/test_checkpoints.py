@@ -35,12 +35,16 @@ PEAK_AT_2 = {1: 0.1, 2: 0.9, 3: 0.3, 4: 0.4, 5: 0.3}
         pytest.param(PEAK_AT_2, {"keep_best": 3, "keep_last": 1}, "kappa", {2, 3, 4, 5}, id="of equals the earlier"),
         pytest.param(PEAK_AT_2, {"keep_best": 9}, "kappa", {1, 2, 3, 4, 5}, id="more best than there are"),
         pytest.param(PEAK_AT_2, {"keep_last": 1}, "val_loss", {1, 5}, id="a loss is best where it is lowest"),
-        pytest.param(PEAK_AT_2, {"keep_best": 2, "keep_last": 1}, "val_loss", {1, 3, 5}, id="of equal losses the earlier"),
+        pytest.param(
+            PEAK_AT_2, {"keep_best": 2, "keep_last": 1}, "val_loss", {1, 3, 5}, id="of equal losses the earlier"
+        ),
         pytest.param(RISING, {"keep_every_epochs": 2, "keep_last": 1}, "kappa", {2, 4, 6}, id="each second one"),
         pytest.param(RISING, {"keep_every_epochs": 5, "keep_last": 1}, "val_loss", {1, 5, 6}, id="each fifth and best"),
         pytest.param(RISING, {"keep_every_epochs": 1}, "kappa", set(RISING), id="all"),
         pytest.param({1: NAN, 2: 0.1, 3: NAN}, {"keep_last": 1}, "kappa", {2, 3}, id="NaN is never best"),
-        pytest.param({1: NAN, 2: NAN}, {"keep_best": 2, "keep_last": 1}, "kappa", {2}, id="nothing but NaN: the newest"),
+        pytest.param(
+            {1: NAN, 2: NAN}, {"keep_best": 2, "keep_last": 1}, "kappa", {2}, id="nothing but NaN: the newest"
+        ),
         pytest.param({1: INF, 2: 0.1}, {"keep_last": 1}, "val_loss", {2}, id="an infinite loss is the worst"),
         pytest.param({7: 0.5, 8: 0.1}, {}, "kappa", {7, 8}, id="not counted from 1"),
     ],
@@ -53,7 +57,9 @@ def test_milestones_stay_also_the_one_that_is_the_best():
     policy = CheckpointPolicy(keep_last=1)
     assert epochs_to_keep(PEAK_AT_2, policy, Metric.KAPPA, milestones={2, 3}) == {2, 3, 5}
     later = PEAK_AT_2 | {6: 0.95}
-    assert epochs_to_keep(later, policy, Metric.KAPPA, milestones={2}) == {2, 6}, "no longer the best, still a milestone"
+    assert epochs_to_keep(later, policy, Metric.KAPPA, milestones={2}) == {2, 6}, (
+        "no longer the best, still a milestone"
+    )
     assert epochs_to_keep({5: 0.1}, policy, Metric.KAPPA, milestones={2}) == {5}, "one whose file is lost"
 
 

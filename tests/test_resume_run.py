@@ -133,6 +133,22 @@ RECIPES: dict[str, tuple[int, dict[str, Any]]] = {
             "augment": {"rotate_degrees": 10},
         },
     ),
+    "bf16, accumulation, one cycle, EMA, growing images": (
+        4,
+        {
+            "stages": [
+                stage("small", "head", 2, data_fraction=0.5, image_size=32),
+                stage("large", "last:2", 2, image_size=64, batch_size=5, head_frozen_epochs=1, weight_decay=2e-4),
+            ],
+            "optimizer": {"kind": "adamw"},
+            "precision": "bf16",
+            "accumulate": 2,
+            "one_cycle": {"warmup_fraction": 0.5},
+            "ema": {"decay": 0.9},
+            "drw": {"start_fraction": 0.7},
+            "clip_norm": 1.0,
+        },
+    ),
     "freezing again on smaller images, features mixed": (
         4,
         {

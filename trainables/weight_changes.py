@@ -40,7 +40,7 @@ class Course:
         now = {name: tensor for name, tensor in weights.items() if name in self._parameters}
         norms = dict(zip(now, _lengths(now.values()), strict=True))
         known = [name for name in now if name in self._before]
-        moved = torch._foreach_sub([now[name] for name in known], [self._before[name] for name in known])
+        moved = (now[name] - self._before[name] for name in known)
         changes = dict(zip(known, _lengths(moved), strict=True))
         self.begin(now)
         return {
@@ -89,23 +89,23 @@ class Difference:
 
 
 def differences(a: Mapping[str, Tensor], b: Mapping[str, Tensor], blocks: Sequence[str]) -> dict[str, list[Difference]]:
-    """Block by block: all of it, then each of its tensors.
+    """Block by block: all of it but the running statistics of BatchNorm, then each of its tensors.
 
     Args:
         a, b: floating-point tensors; what only one has, or in another shape, is left out.
     """
     common = [name for name in b if name in a and a[name].shape == b[name].shape and b[name].is_floating_point()]
-    return {
-        block: [
-            _difference(
-                block,
-                torch.cat([a[name].flatten() for name in names]),
-                torch.cat([b[name].flatten() for name in names]),
-            ),
-            *(_difference(_within(name), a[name], b[name]) for name in names),
-        ]
-        for block, names in _by_block(common, blocks).items()
-    }
+    found = {}
+    for block, names in _by_block(common, blocks).items():
+        # Running variances are larger than all else by orders of magnitude.
+        own = [name for name in names if not name.endswith(("running_mean", "running_var"))]
+        whole = _difference(block, _as_one(a, own), _as_one(b, own))
+        found[block] = [whole, *(_difference(_within(name), a[name], b[name]) for name in names)]
+    return found
+
+
+def _as_one(weights: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
+    return torch.cat([weights[name].flatten() for name in names]) if names else torch.zeros(0)
 
 
 def _within(name: str) -> str:
