@@ -7,6 +7,7 @@ import sys
 import typer
 
 from search.commands.check import check
+from search.commands.checkpoints import checkpoints
 from search.commands.clusters import clusters
 from search.commands.comparisons import ablate, confirm
 from search.commands.data import data
@@ -39,6 +40,7 @@ for command in (
     train,
     confirm,
     ablate,
+    checkpoints,
     spaces,
     clusters,
     data,

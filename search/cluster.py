@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 # Before Ray and torch are imported, here or in a worker: idle threads shall sleep; Ray shall neither phone home nor print
 # and write what we show and write ourselves. A cluster asks for a token, unless the user says RAY_AUTH_MODE=disabled.
@@ -67,17 +65,3 @@ def connected(place: str, *, functions: Iterable[str] = ()) -> Iterator[None]:
 def is_insecure() -> bool:
     """Whether the user has waived tokens."""
     return os.environ["RAY_AUTH_MODE"] != "token"
-
-
-@contextmanager
-def sigterm_as_ctrl_c() -> Iterator[None]:
-    """Ray stops cleanly on SIGINT only; a scheduler that preempts a machine sends SIGTERM."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        signal.raise_signal(signal.SIGINT)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

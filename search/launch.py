@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 # First: it sets what Ray and torch read when they are imported.
-from search.cluster import connected, is_insecure, place_of, sigterm_as_ctrl_c  # isort: skip
+from search.cluster import connected, is_insecure, place_of  # isort: skip
 
 import optuna
 import ray
@@ -24,6 +24,7 @@ from search.run_status import Attempt, RunStatus, forget_stop, seconds
 from search.rungs import rungs
 from search.schedulers import build_scheduler
 from search.searcher import StudySearcher, end_running, open_study, settle
+from search.signals import sigterm_as_ctrl_c
 from search.source import InputError
 from search.tally import Tally
 from search.tensorboard import TensorBoardCallback

@@ -5,17 +5,19 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import closing
 from threading import Thread
 from typing import Any
 
 # First: it sets what Ray and torch read when they are imported.
-from search.cluster import local_ray, sigterm_as_ctrl_c  # isort: skip
+from search.cluster import local_ray  # isort: skip
 
 from ray.exceptions import RayActorError
 from ray.train import RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Empty, Queue
 
+from search.signals import sigterm_as_ctrl_c
 from search.source import InputError
 from trainables.data.dataset import open_dataset
 from trainables.layout import RunFileError, TrialLayout
@@ -33,13 +35,19 @@ Tell = Callable[[EpochReport, Reports], None]
 
 
 def train_in_processes(
-    recipe: Recipe, folder: TrialLayout, *, done_before: Callable[[int], None], tell: Tell
+    recipe: Recipe,
+    folder: TrialLayout,
+    *,
+    done_before: Callable[[int], None],
+    tell: Tell,
+    go_on_from: str | None = None,
 ) -> dict[str, Any]:
     """Trains, or goes on training. The folder must be `owned`.
 
     Args:
         done_before: told how many epochs there were.
         tell: told of each epoch as it comes.
+        go_on_from: see `TrainingRun`.
     Returns:
         The last epoch's report.
     Raises:
@@ -54,6 +62,7 @@ def train_in_processes(
                 "recipe": recipe.model_dump(mode="json"),
                 "folder": folder.root.absolute(),
                 "said": said,
+                "go_on_from": go_on_from,
             },
             scaling_config=_scaling(recipe),
             torch_config=TorchConfig(timeout_s=_PATIENCE_S),
@@ -119,8 +128,9 @@ def _work(assignment: dict[str, Any]) -> None:
         for _ in trainer:
             pass
         return
-    run = TrainingRun(recipe, TrialLayout(assignment["folder"]), replicas=replicas)
-    replicas.agreed(run.trainer.state_dict() if run.reports else None)
-    assignment["said"].put((None, run.reports))
-    for report in run:
-        assignment["said"].put((report, run.reports))
+    folder = TrialLayout(assignment["folder"])
+    with closing(TrainingRun(recipe, folder, replicas=replicas, go_on_from=assignment["go_on_from"])) as run:
+        replicas.agreed(run.trainer.state_dict() if run.reports else None)
+        assignment["said"].put((None, run.reports))
+        for report in run:
+            assignment["said"].put((report, run.reports))

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from search.bars import bar
 from search.events import TrialEvents
+from search.signals import sigterm_as_ctrl_c
 from search.source import InputError
 from trainables.data.dataset import Dataset
 from trainables.layout import TrialLayout
@@ -65,9 +66,13 @@ def _recipe_in(folder: TrialLayout) -> Recipe | None:
         return None
 
 
-def train(recipe: Recipe, folder: TrialLayout, dataset: Dataset, console: Console) -> dict[str, Any]:
+def train(
+    recipe: Recipe, folder: TrialLayout, dataset: Dataset, console: Console, *, go_on_from: str | None = None
+) -> dict[str, Any]:
     """Trains, or goes on training, with a line for each epoch.
 
+    Args:
+        go_on_from: see `TrainingRun`.
     Returns:
         The last epoch's report.
     """
@@ -76,9 +81,14 @@ def train(recipe: Recipe, folder: TrialLayout, dataset: Dataset, console: Consol
         if recipe.train.workers > 1:
             from search.processes import train_in_processes  # imports Ray
 
-            return train_in_processes(recipe, folder, done_before=shown.done_before, tell=shown.epoch)
-        with bar(console, "computing features of frozen blocks") as show:
-            run = TrainingRun(recipe, folder, dataset=dataset, progress=show)
+            return train_in_processes(
+                recipe, folder, done_before=shown.done_before, tell=shown.epoch, go_on_from=go_on_from
+            )
+        with (
+            sigterm_as_ctrl_c(),
+            bar(console, "computing features of frozen blocks") as show,
+            closing(TrainingRun(recipe, folder, dataset=dataset, progress=show, go_on_from=go_on_from)) as run,
+        ):
             shown.done_before(len(run.reports))
             for report in run:
                 shown.epoch(report, run.reports)

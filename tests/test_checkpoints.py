@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainables.checkpoints import CheckpointError, CheckpointFolder, epochs_to_keep, load_checkpoint
+from trainables.checkpoint_file import CheckpointError, load_checkpoint
+from trainables.checkpoint_policy import epochs_to_keep, is_due, milestone_of
+from trainables.checkpoints import CheckpointFolder
 from trainables.data.dataset import open_dataset
 from trainables.layout import SCHEMA_VERSION, Metric
+from trainables.stage_config import Stage
 from trainables.train_config import CheckpointPolicy
 from trainables.trainer import Trainer
 
@@ -23,24 +26,114 @@ PEAK_AT_2 = {1: 0.1, 2: 0.9, 3: 0.3, 4: 0.4, 5: 0.3}
     [
         pytest.param({}, {}, "kappa", set(), id="nothing done"),
         pytest.param({1: 0.1}, {}, "kappa", {1}, id="one epoch"),
-        pytest.param(RISING, {}, "kappa", {6}, id="the newest is the best"),
-        pytest.param(PEAK_AT_2, {}, "kappa", {2, 5}, id="newest and best"),
-        pytest.param(PEAK_AT_2, {"keep_best": 2}, "kappa", {2, 4, 5}, id="the two best"),
-        pytest.param(PEAK_AT_2, {"keep_best": 3}, "kappa", {2, 3, 4, 5}, id="of equal scores the earlier"),
-        pytest.param(PEAK_AT_2, {"keep_best": 9}, "kappa", {1, 2, 3, 4, 5}, id="more than there are"),
-        pytest.param(PEAK_AT_2, {}, "val_loss", {1, 5}, id="a loss is best where it is lowest"),
-        pytest.param(PEAK_AT_2, {"keep_best": 2}, "val_loss", {1, 3, 5}, id="of equal losses the earlier"),
-        pytest.param(RISING, {"every_epochs": 2}, "kappa", {2, 4, 6}, id="each second one"),
-        pytest.param(RISING, {"every_epochs": 5}, "val_loss", {1, 5, 6}, id="each fifth, best and newest"),
-        pytest.param(RISING, {"every_epochs": 1}, "kappa", set(RISING), id="all"),
-        pytest.param({1: NAN, 2: 0.1, 3: NAN}, {}, "kappa", {2, 3}, id="NaN is never best"),
-        pytest.param({1: NAN, 2: NAN}, {"keep_best": 2}, "kappa", {2}, id="nothing but NaN: the newest"),
-        pytest.param({1: INF, 2: 0.1}, {}, "val_loss", {2}, id="an infinite loss is the worst"),
+        pytest.param(RISING, {}, "kappa", {5, 6}, id="the newest is the best"),
+        pytest.param(RISING, {"keep_last": 1}, "kappa", {6}, id="only the newest"),
+        pytest.param(RISING, {"keep_last": 5}, "kappa", {2, 3, 4, 5, 6}, id="the last five"),
+        pytest.param(RISING, {"keep_last": 9}, "kappa", set(RISING), id="more than there are"),
+        pytest.param(PEAK_AT_2, {}, "kappa", {2, 4, 5}, id="newest and best"),
+        pytest.param(PEAK_AT_2, {"keep_best": 2, "keep_last": 1}, "kappa", {2, 4, 5}, id="the two best"),
+        pytest.param(PEAK_AT_2, {"keep_best": 3, "keep_last": 1}, "kappa", {2, 3, 4, 5}, id="of equals the earlier"),
+        pytest.param(PEAK_AT_2, {"keep_best": 9}, "kappa", {1, 2, 3, 4, 5}, id="more best than there are"),
+        pytest.param(PEAK_AT_2, {"keep_last": 1}, "val_loss", {1, 5}, id="a loss is best where it is lowest"),
+        pytest.param(
+            PEAK_AT_2, {"keep_best": 2, "keep_last": 1}, "val_loss", {1, 3, 5}, id="of equal losses the earlier"
+        ),
+        pytest.param(RISING, {"keep_every_epochs": 2, "keep_last": 1}, "kappa", {2, 4, 6}, id="each second one"),
+        pytest.param(RISING, {"keep_every_epochs": 5, "keep_last": 1}, "val_loss", {1, 5, 6}, id="each fifth and best"),
+        pytest.param(RISING, {"keep_every_epochs": 1}, "kappa", set(RISING), id="all"),
+        pytest.param({1: NAN, 2: 0.1, 3: NAN}, {"keep_last": 1}, "kappa", {2, 3}, id="NaN is never best"),
+        pytest.param(
+            {1: NAN, 2: NAN}, {"keep_best": 2, "keep_last": 1}, "kappa", {2}, id="nothing but NaN: the newest"
+        ),
+        pytest.param({1: INF, 2: 0.1}, {"keep_last": 1}, "val_loss", {2}, id="an infinite loss is the worst"),
         pytest.param({7: 0.5, 8: 0.1}, {}, "kappa", {7, 8}, id="not counted from 1"),
     ],
 )
 def test_the_epochs_whose_checkpoints_stay(scores, policy, metric, kept):
     assert epochs_to_keep(scores, CheckpointPolicy(**policy), Metric(metric)) == kept
+
+
+def test_milestones_stay_also_the_one_that_is_the_best():
+    policy = CheckpointPolicy(keep_last=1)
+    assert epochs_to_keep(PEAK_AT_2, policy, Metric.KAPPA, milestones={2, 3}) == {2, 3, 5}
+    later = PEAK_AT_2 | {6: 0.95}
+    assert epochs_to_keep(later, policy, Metric.KAPPA, milestones={2}) == {2, 6}, (
+        "no longer the best, still a milestone"
+    )
+    assert epochs_to_keep({5: 0.1}, policy, Metric.KAPPA, milestones={2}) == {5}, "one whose file is lost"
+
+
+STAGES = [Stage(name="a", unfreeze_from="head", epochs=4), Stage(name="b", unfreeze_from="all", epochs=6)]
+QUARTERS = ("25%", "50%", "75%", "100%")
+
+
+def run_of(*epochs, finished=True):
+    """Reports of epochs given by stage and epoch in it."""
+    count = len(epochs)
+    return [
+        {"epoch": n, "stage_index": stage, "epoch_in_stage": at, "finished": finished and n == count, "best_epoch": 1}
+        for n, (stage, at) in enumerate(epochs, start=1)
+    ]
+
+
+WHOLE = run_of(*((0, at) for at in range(1, 5)), *((1, at) for at in range(1, 7)))
+EARLY = run_of((0, 1), (0, 2), (1, 1), (1, 2), (1, 3))
+"""The first stage ends on its plateau, the last one early."""
+
+
+@pytest.mark.parametrize(
+    ("reports", "milestones", "reached"),
+    [
+        pytest.param(WHOLE, QUARTERS, {3: "25%", 5: "50%", 8: "75%", 10: "100%"}, id="quarters of ten epochs"),
+        pytest.param(WHOLE, (2, 7, 99), {2: "2", 7: "7"}, id="epochs"),
+        pytest.param(WHOLE, (5, "50%"), {5: "50%"}, id="both in one epoch"),
+        pytest.param(WHOLE, ("1%", "2%", "9%"), {1: "9%"}, id="several in one epoch"),
+        pytest.param(WHOLE, (), {}, id="none"),
+        pytest.param(EARLY, QUARTERS, {3: "50%", 5: "100%"}, id="by the plan where a stage ended early"),
+        pytest.param(WHOLE[:-1], QUARTERS, {3: "25%", 5: "50%", 8: "75%"}, id="not over yet"),
+    ],
+)
+def test_the_milestones_of_a_run(reports, milestones, reached):
+    policy = CheckpointPolicy(milestones=milestones)
+    found = {
+        report["epoch"]: milestone_of(report, before, policy, STAGES)
+        for before, report in zip([None, *reports], reports, strict=False)
+    }
+    assert {epoch: name for epoch, name in found.items() if name} == reached
+
+
+@pytest.mark.parametrize(
+    ("policy", "report", "milestone", "due"),
+    [
+        ({}, {"epoch": 3}, None, True),
+        ({"save_every_epochs": 5}, {"epoch": 3}, None, False),
+        ({"save_every_epochs": 5}, {"epoch": 10}, None, True),
+        ({"save_every_epochs": 5}, {"epoch": 3, "best_epoch": 3}, None, True),
+        ({"save_every_epochs": 5}, {"epoch": 3}, "50%", True),
+        ({"save_every_epochs": 5}, {"epoch": 3, "finished": True}, None, True),
+        ({"save_every_epochs": 5, "keep_every_epochs": 3}, {"epoch": 3}, None, True),
+        ({"save_every_epochs": 5, "keep_every_epochs": 2}, {"epoch": 3}, None, False),
+    ],
+)
+def test_the_epochs_that_are_written(policy, report, milestone, due):
+    assert is_due({"best_epoch": 1, "finished": False} | report, milestone, CheckpointPolicy(**policy)) == due
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ({"milestones": ["0%"]}, "milestones"),
+        ({"milestones": ["101%"]}, "milestones"),
+        ({"milestones": [0]}, "milestones"),
+        ({"milestones": ["half"]}, "milestones"),
+        ({"keep_last": 0}, "keep_last"),
+        ({"backup": "backups"}, "must be an absolute path or a URL"),
+        ({"backup": "nowhere://x"}, "nowhere"),
+    ],
+)
+def test_a_policy_that_cannot_be_meant_is_refused(policy, message):
+    with pytest.raises(ValueError, match=message):
+        CheckpointPolicy(**policy)
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ import pytest
 import torch
 import yaml
 
-from trainables.checkpoints import epochs_to_keep, load_checkpoint
+from trainables.checkpoint_file import load_checkpoint
+from trainables.checkpoint_policy import epochs_to_keep
 from trainables.data.dataset import open_dataset
 from trainables.layout import TrialLayout, checkpoint_name
 from trainables.recipe import parse_recipe
@@ -130,6 +131,22 @@ RECIPES: dict[str, tuple[int, dict[str, Any]]] = {
             "loss": {"kind": "ldam", "scale": 15},
             "drw": {"start_epoch": 4},
             "augment": {"rotate_degrees": 10},
+        },
+    ),
+    "bf16, accumulation, one cycle, EMA, growing images": (
+        4,
+        {
+            "stages": [
+                stage("small", "head", 2, data_fraction=0.5, image_size=32),
+                stage("large", "last:2", 2, image_size=64, batch_size=5, head_frozen_epochs=1, weight_decay=2e-4),
+            ],
+            "optimizer": {"kind": "adamw"},
+            "precision": "bf16",
+            "accumulate": 2,
+            "one_cycle": {"warmup_fraction": 0.5},
+            "ema": {"decay": 0.9},
+            "drw": {"start_fraction": 0.7},
+            "clip_norm": 1.0,
         },
     ),
     "freezing again on smaller images, features mixed": (
@@ -426,6 +443,7 @@ def test_a_run_leaves_its_records(recipe, finished):
         "epochs.jsonl",
         "log.csv",
         "checkpoints",
+        "checkpoints.jsonl",
     }
 
 
@@ -446,7 +464,7 @@ def test_a_report_is_on_disk_before_it_is_handed_on(recipe, tmp_path):
 
 def test_every_nth_checkpoint_stays(make_recipe, tmp_path):
     folder = TrialLayout(tmp_path / "run")
-    policy = CheckpointPolicy(every_epochs=2).model_dump()
+    policy = CheckpointPolicy(keep_every_epochs=2).model_dump()
     recipe = make_recipe(data=FEW, stages=[stage("head", "head", 5)], checkpoints=policy)
     reports = list(TrainingRun(recipe, folder))
     kept = {int(path.name[:4]) for path in folder.checkpoints.iterdir()}

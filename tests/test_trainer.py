@@ -323,7 +323,7 @@ def test_each_switch_changes_the_result(trainer_of, field, value):
 def test_what_only_concerns_files_changes_nothing(trainer_of):
     results = [
         timeless(next(trainer_of(stage(), checkpoints=policy.model_dump())))
-        for policy in (CheckpointPolicy(), CheckpointPolicy(keep_best=3, every_epochs=1))
+        for policy in (CheckpointPolicy(), CheckpointPolicy(keep_best=3, keep_every_epochs=1))
     ]
     assert results[0] == results[1]
 

@@ -52,6 +52,7 @@ class ActiveStage:
         self.optimizer = moments_of
         self._best_score = recipe.train.metric.worst
         self._best_weights: dict[str, Tensor] | None = None
+        self._best_is_now = False
 
     @property
     def validated(self) -> dict[str, nn.Module]:
@@ -101,7 +102,8 @@ class ActiveStage:
 
     def keep_if_best(self, score: float) -> None:
         """Remembers the judged weights if none of this stage scored better."""
-        if self._train.metric.better(score, self._best_score):
+        self._best_is_now = self._train.metric.better(score, self._best_score)
+        if self._best_is_now:
             self._best_score = score
             self._best_weights = {name: tensor.clone() for name, tensor in self.judged.state_dict().items()}
 
@@ -114,12 +116,15 @@ class ActiveStage:
         """After an epoch: all but the model's own weights."""
         assert self.optimizer is not None
         assert self._opening is not None
+        # The same tensors as elsewhere in the state, which a file then holds once.
+        best = dict(self.judged.state_dict()) if self._best_is_now else self._best_weights
         return {
+            "cut": self.cut,
             "head_trains": self._opening.head,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
             "ema": self._ema.state_dict() if self._ema else None,
-            "best": {"score": self._best_score, "weights": self._best_weights},
+            "best": {"score": self._best_score, "weights": best},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -127,10 +132,19 @@ class ActiveStage:
         self._open(Opening(self.cut, head=state["head_trains"]))
         assert self.optimizer is not None
         self.optimizer.load_state_dict(state["optimizer"])
+        for parameter, moments in self.optimizer.state.items():
+            if odd := [
+                name for name, t in moments.items() if torch.is_tensor(t) and t.shape not in {parameter.shape, ()}
+            ]:
+                raise ValueError(f"{odd[0]} of a parameter of shape {tuple(parameter.shape)} has another one")
         self._scaler.load_state_dict(state["scaler"])
         if self._ema is not None:
             self._ema.load_state_dict(state["ema"])
-        self._best_score, self._best_weights = state["best"]["score"], state["best"]["weights"]
+        self._best_score, self._best_weights = float(state["best"]["score"]), state["best"]["weights"]
+        if self._best_weights is not None:
+            shapes = {name: tensor.shape for name, tensor in self.tail.state_dict().items()}
+            if {name: tensor.shape for name, tensor in self._best_weights.items()} != shapes:
+                raise ValueError("the stage's best weights are those of another network")
 
     def _open(self, opening: Opening) -> None:
         apply_opening(self._model, opening, bn_affine=self._train.bn_affine)

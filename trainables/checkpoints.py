@@ -1,27 +1,19 @@
-"""A run's checkpoint files: written whole or not at all, found again past a damaged one, rotated.
-
-Files hold tensors and plain values and are loaded with `weights_only`: a checkpoint can never run code.
-"""
+"""A run's folder of checkpoints: the newest good one, the best one, a named one; rotated."""
 
 from __future__ import annotations
 
 import logging
-import zipfile
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import torch
+from torch import Tensor
 
-from trainables.layout import SCHEMA_VERSION, Metric, replacing
-from trainables.train_config import CheckpointPolicy
+from trainables.checkpoint_file import CheckpointError, load_checkpoint, write_state
+from trainables.layout import CHECKPOINT_FILE, replacing
 
 logger = logging.getLogger(__name__)
-
-
-class CheckpointError(ValueError):
-    """A file that is no usable checkpoint."""
 
 
 class CheckpointFolder:
@@ -30,101 +22,116 @@ class CheckpointFolder:
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def save(self, name: str, state: Mapping[str, Any]) -> None:
-        """Writes a checkpoint under the name that `layout.checkpoint_name` gives."""
-        with replacing(self.folder / name, "wb") as file:
-            torch.save({"schema": SCHEMA_VERSION, **state}, file)
-        for path in self._files():
-            if epoch_of(path) == int(name.split("_")[0]) and path.name != name:
-                path.unlink()  # of an epoch that came out differently before a crash
+    @property
+    def files(self) -> dict[int, Path]:
+        """By epoch."""
+        found = [path for path in self.folder.glob("*.pt") if re.fullmatch(CHECKPOINT_FILE, path.name)]
+        return {epoch_of(path): path for path in sorted(found, key=epoch_of)}
 
-    def newest(self) -> dict[str, Any] | None:
-        """The newest checkpoint that can be read; a damaged one is passed over with a warning. None where there is none."""
-        for path in reversed(self._files()):
+    def save(self, name: str, state: Mapping[str, Any] | bytes, *, compress: bool = False, sync: bool = False) -> Path:
+        """Writes a checkpoint under the name that `layout.checkpoint_name` gives.
+
+        Args:
+            state: what it holds, or a file's content as `write_state` makes it.
+            sync: see `replacing`.
+        """
+        path = self.folder / name
+        with replacing(path, "wb", sync=sync) as file:
+            if isinstance(state, bytes):
+                file.write(state)
+            else:
+                write_state(file, state, compress=compress)
+        for other in self.folder.glob(f"{epoch_of(path):04d}_*.pt"):
+            if other.name != name:
+                other.unlink()  # of an epoch that came out differently before a crash
+        return path
+
+    def good(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """The checkpoints that can be read, the newest first; a damaged one is passed over with a warning."""
+        for path in reversed(self.files.values()):
             try:
-                return load_checkpoint(path)
+                state = load_checkpoint(path)
             except CheckpointError as error:
                 logger.warning("%s; using the one before it", error)
-        return None
+            else:
+                yield path, state
 
-    def of_epoch(self, epoch: int) -> dict[str, Any]:
-        """
+    def newest(self) -> dict[str, Any] | None:
+        """The newest that can be read; None where there is none."""
+        return next((state for _, state in self.good()), None)
+
+    def best(self) -> Path:
+        """The best epoch's, as the newest good one has it.
+
         Raises:
-            CheckpointError: if there is none of this epoch, or it cannot be read.
+            CheckpointError: if there is none.
         """
-        path = next((path for path in self._files() if epoch_of(path) == epoch), None)
-        if path is None:
-            raise CheckpointError(f"{self.folder}: no checkpoint of epoch {epoch}")
-        return load_checkpoint(path)
+        newest = self.newest()
+        epoch = 0 if newest is None else newest["report"]["best_epoch"]
+        if epoch not in (files := self.files):
+            raise CheckpointError(f"{self.folder} has no checkpoint of a best epoch; {self._those(files)}")
+        return files[epoch]
+
+    def named(self, which: str) -> Path:
+        """A checkpoint as people name it: `best`, `newest`, an epoch (`12`) or a file's name.
+
+        Raises:
+            CheckpointError: if there is no such checkpoint.
+        """
+        if which == "best":
+            return self.best()
+        files = self.files
+        if which == "newest" and files:
+            return files[max(files)]
+        for epoch, path in files.items():
+            if which == path.name or (which.isdecimal() and int(which) == epoch):
+                return path
+        raise CheckpointError(f"{self.folder} has no checkpoint {which!r}; {self._those(files)}")
+
+    @staticmethod
+    def _those(files: Mapping[int, Path]) -> str:
+        return f"there are best, newest and epochs {', '.join(map(str, files))}" if files else "there is none at all"
 
     def remove_torn(self) -> None:
         """Removes what a killed process left half-written. Nobody else may be writing."""
         for path in self.folder.glob(".*.pt.*"):
             path.unlink()
 
-    def keep(self, epochs: set[int]) -> None:
-        """Removes the checkpoints of all other epochs."""
-        for path in self._files():
-            if epoch_of(path) not in epochs:
-                path.unlink(missing_ok=True)
+    def keep(self, epochs: Collection[int]) -> list[Path]:
+        """Removes the checkpoints of all other epochs.
 
-    def _files(self) -> list[Path]:
-        """By epoch."""
-        found = self.folder.glob("[0-9]*_*.pt")
-        return sorted((path for path in found if path.name.split("_")[0].isdecimal()), key=epoch_of)
+        Returns:
+            Those that went.
+        """
+        gone = [path for epoch, path in self.files.items() if epoch not in epochs]
+        for path in gone:
+            path.unlink(missing_ok=True)
+        return gone
 
 
 def epoch_of(path: Path) -> int:
     return int(path.name.split("_")[0])
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint onto the CPU.
+def judged_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights whose score a checkpoint has, by their names in the model: the average's where that is judged.
 
-    Raises:
-        CheckpointError: if the file is damaged, foreign or newer than this version understands.
+    Only what training had changed by then; all else is as the pretrained weights have it.
     """
-    try:
-        _verify_checksums(path)
-        state = torch.load(path, weights_only=True, map_location="cpu")
-    except UnpicklingError:  # torch's own words for it invite to load the file without protection
-        raise CheckpointError(f"{path} is no checkpoint: it holds more than tensors and plain values") from None
-    except Exception as error:  # foreign bytes make zip reader and unpickler raise nearly anything
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise CheckpointError(f"{path} is damaged or no checkpoint: {reason}") from None
-    if not isinstance(state, dict) or "schema" not in state:
-        raise CheckpointError(f"{path} is no checkpoint of a run")
-    if state["schema"] > SCHEMA_VERSION:
-        raise CheckpointError(
-            f"{path} was written by a newer version (schema {state['schema']}, known: {SCHEMA_VERSION})"
-        )
-    loaded: dict[str, Any] = state
-    return loaded
+    trainer = checkpoint["trainer"]
+    weights, stage, ema = dict(trainer["weights"]), trainer["stage"], checkpoint["recipe"]["train"]["ema"]
+    if ema is not None and ema["judge"] == "ema":
+        weights |= {
+            _in_model(name.removeprefix("module."), stage["cut"]): tensor
+            for name, tensor in stage["ema"].items()
+            if name.startswith("module.")
+        }
+    return weights
 
 
-def _verify_checksums(path: Path) -> None:
-    """torch writes a checksum for every tensor of the file (a zip archive) and checks none when it loads it.
-
-    Raises:
-        ValueError: if a part does not have its checksum.
-        BadZipFile: if it is no zip archive.
-    """
-    with zipfile.ZipFile(path) as archive:
-        if damaged := archive.testzip():
-            raise ValueError(f"checksum of {damaged} is wrong")
-
-
-def epochs_to_keep(scores: Mapping[int, float], policy: CheckpointPolicy, metric: Metric) -> set[int]:
-    """The newest epoch, the best ones, and each n-th.
-
-    Args:
-        scores: epoch -> score of every epoch done; NaN is never among the best. Of equal scores the earlier one is better.
-    """
-    if not scores:
-        return set()
-    sign = 1 if metric.mode == "min" else -1
-    ranked = sorted((epoch for epoch in scores if scores[epoch] == scores[epoch]), key=lambda e: (sign * scores[e], e))
-    kept = {max(scores), *ranked[: policy.keep_best]}
-    if policy.every_epochs is not None:
-        kept |= {epoch for epoch in scores if epoch % policy.every_epochs == 0}
-    return kept
+def _in_model(name: str, cut: int) -> str:
+    """A tail counts its blocks from its cut."""
+    if not name.startswith("blocks."):
+        return name
+    _, block, rest = name.split(".", 2)
+    return f"blocks.{int(block) + cut}.{rest}"

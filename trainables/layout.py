@@ -194,6 +194,9 @@ class TrialLayout:
         self.checkpoints = self.root / "checkpoints"
         self.test = self.root / "test.json"
         """Metrics of the best epoch's weights on the test split, where it was read."""
+        self.registry = self.root / "checkpoints.jsonl"
+        """One line for each checkpoint that was ever written; files that are gone were rotated out."""
+        self.checkpoint_report = self.root / "checkpoints.html"
         self.error = self.root / "error.txt"
         """Traceback of the last failure."""
         self.output = self.root / "log.txt"
@@ -208,6 +211,16 @@ class TrialLayout:
         """Number of the trial in its search."""
         return int(self.root.name)
 
+    @property
+    def place(self) -> Path:
+        """Where it belongs below a folder of runs: `digits-20260101-120000`, or `digits/trials/0007`."""
+        root = self.root.absolute()
+        return root.relative_to(root.parents[2] if root.parent.name == "trials" else root.parent)
+
+
+CHECKPOINT_FILE = r"[0-9]{4,9}_[A-Za-z0-9_=.-]+\.pt"
+"""What `checkpoint_name` gives, as a pattern."""
+
 
 def checkpoint_name(epoch: int, stage: str, metric: str, score: float) -> str:
     """`0007_head_kappa=0.8123.pt`"""
@@ -215,8 +228,12 @@ def checkpoint_name(epoch: int, stage: str, metric: str, score: float) -> str:
 
 
 @contextlib.contextmanager
-def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """A file that takes the place of `path` when the block ends well, and leaves no trace when it does not."""
+def replacing(path: Path, mode: str = "w", *, sync: bool = True) -> Iterator[IO[Any]]:
+    """A file that takes the place of `path` when the block ends well, and leaves no trace when it does not.
+
+    Args:
+        sync: wait until the disk has it, so that a power cut leaves it whole, too. A killed process never needs that.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     encoding = None if "b" in mode else "utf-8"
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -224,8 +241,9 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     try:
         with os.fdopen(handle, mode, encoding=encoding) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException:

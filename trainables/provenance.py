@@ -18,7 +18,14 @@ def software() -> dict[str, str | None]:
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for name in _LIBRARIES:
         versions[name] = metadata.version(name)
-    return {**versions, "commit": _commit()}
+    here = Path(__file__).parent
+    return {**versions, "commit": _commit(here) if (here.parent / ".git").exists() else None}
+
+
+@lru_cache(maxsize=1)
+def project_commit() -> str | None:
+    """Commit of the user's own code: of the git checkout that holds the working directory; `…-dirty` where it was changed since."""
+    return _commit(Path.cwd())
 
 
 def environment(*, data_fingerprint: str, pretrained: str, device: str, cpu_threads: int) -> dict[str, Any]:
@@ -29,21 +36,16 @@ def environment(*, data_fingerprint: str, pretrained: str, device: str, cpu_thre
         "device": device,
         "cpu_threads": cpu_threads,
         **software(),
+        "project_commit": project_commit(),
     }
 
 
-def _commit() -> str | None:
-    here = Path(__file__).parent
-    if not (here.parent / ".git").exists():
-        return None
+def _commit(folder: Path) -> str | None:
+    # No monitor: a checkout's own settings could name a program for it.
+    words = ["git", "-C", str(folder), "-c", "core.fsmonitor=false"]
+    words += ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        answer = subprocess.run(  # noqa: S603  fixed words
-            ["git", "-C", str(here), "rev-parse", "HEAD"],  # noqa: S607
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        answer = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603  fixed words
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip()

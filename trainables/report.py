@@ -125,9 +125,8 @@ def read_epochs(file: Path) -> list[dict[str, Any]]:
             if position == len(lines):
                 break
             raise RunFileError(f"{file}:{position}: not a line of JSON ({error})") from None
-        if not isinstance(report, dict) or (missing := [key for key in _NEEDED if key not in report]):
-            what = f"without {', '.join(missing)}" if isinstance(report, dict) else "that is no JSON object"
-            raise RunFileError(f"{file}:{position}: an epoch report {what}")
+        if fault := fault_of(report):
+            raise RunFileError(f"{file}:{position}: an epoch report {fault}")
         reports.append(report)
     return reports
 
@@ -161,3 +160,11 @@ def _lines_from_the_end(file: Path, *, block: int = 1 << 14) -> Iterator[bytes]:
             yield from filter(None, reversed(whole))
             position, tail = start, first
         yield tail
+
+
+def fault_of(report: Any) -> str | None:
+    """Why something read from a file is no epoch's report: `without score`; None where it is one."""
+    if not isinstance(report, dict):
+        return "that is no JSON object"
+    missing = [key for key in _NEEDED if key not in report]
+    return f"without {', '.join(missing)}" if missing else None

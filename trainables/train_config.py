@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from trainables.data_config import Augment, Mix
 from trainables.layout import Flag, Metric
@@ -89,13 +90,45 @@ class Ema(Config):
     validation loss and metric, as `raw_…` or `ema_…`."""
 
 
-class CheckpointPolicy(Config):
-    """Which checkpoints stay on disk. The newest one always does: a run continues from it."""
+_Milestone = Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=r"^([1-9][0-9]?|100)%$")]
 
+
+class CheckpointPolicy(Config):
+    """When checkpoints are written, and which stay on disk. None of it changes what a run comes to."""
+
+    save_every_epochs: int = Field(1, ge=1)
+    """Write each n-th epoch; also, in any case, the best so far, the milestones, those of `keep_every_epochs` and the last. What a
+    kill can cost is so many epochs; Ctrl+C, SIGTERM and errors cost the epoch under way only. Runs in several processes
+    (`workers`) write each epoch."""
+    keep_last: int = Field(2, ge=1)
+    """How many of the newest stay. A run goes on from the newest; the one before stands in where that is damaged."""
     keep_best: int = Field(1, ge=1)
-    """How many of the best epochs."""
-    every_epochs: int | None = Field(None, ge=1)
+    """How many of the best stay."""
+    keep_every_epochs: int | None = Field(None, ge=1)
     """Also each n-th epoch, for good."""
+    milestones: tuple[_Milestone, ...] = ()
+    """Also these, for good: numbers of epochs (`10`) or shares of the plan (`50%`). A stage that ended early counts as if it had
+    used all its epochs; 100% is the last epoch, whenever that is."""
+    compress: bool = False
+    """Whether files are deflated: about a tenth smaller, and ten times slower to write."""
+    backup: str | None = None
+    """An absolute path or a URL (s3://bucket/folder) to which what a run needs to go on is copied after each save, below the run's
+    name. A copy that fails is warned of, and made up for after the next save."""
+
+    @field_validator("backup")
+    @classmethod
+    def _backup_can_be_reached(cls, backup: str | None) -> str | None:
+        if backup is None or PurePath(backup).is_absolute():
+            return backup
+        if "://" not in backup:
+            raise ValueError("must be an absolute path or a URL: trials do not run in this folder")
+        from fsspec import get_filesystem_class
+
+        try:
+            get_filesystem_class(backup.partition("://")[0])
+        except (ImportError, ValueError) as error:
+            raise ValueError(str(error)) from None
+        return backup
 
 
 class TrainConfig(Config):

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
 from trainables.active_stage import ActiveStage
 from trainables.data.batches import derived_seed, generator
@@ -34,6 +35,13 @@ State = dict[str, Any]
 
 _WATCHED = ("val_loss", "auc", "classes_predicted", "adjusted_balanced_accuracy", "kappa", "prediction_spread")
 """Metrics of an epoch that are kept for the rules of `health`, where the task has them."""
+
+
+_POSITION, _HISTORY = TypeAdapter(Position), TypeAdapter(list[Vitals])
+
+
+class OtherOriginError(ValueError):
+    """The state of a run on other pretrained weights or other data."""
 
 
 def device_of(recipe: Recipe) -> torch.device:
@@ -101,6 +109,8 @@ class Trainer:
         self.feed = self._feed_of(dataset)
 
         self.position = Position()
+        self.steps = 0
+        """Steps of the optimizer so far."""
         self.best_score, self.best_epoch = train.metric.worst, 0
         self._history: list[Vitals] = []
         self._stopped_for: Flag | None = None
@@ -172,6 +182,7 @@ class Trainer:
                 active.backward(loss * (len(labels) / images_in_step))
                 total += loss.detach() * len(labels)
             active.step()
+            self.steps += 1
             images += images_in_step
         return float(total) / images
 
@@ -266,6 +277,7 @@ class Trainer:
             "pretrained": self.pretrained_fingerprint,
             "data": self.dataset.fingerprint,
             "position": {**asdict(self.position), "losses": list(self.position.losses)},
+            "steps": self.steps,
             "best": {"score": self.best_score, "epoch": self.best_epoch},
             "history": [asdict(epoch) for epoch in self._history],
             "stopped_for": None if self._stopped_for is None else self._stopped_for.value,
@@ -278,18 +290,19 @@ class Trainer:
         """Continues where `state` was taken.
 
         Raises:
-            ValueError: if it belongs to other pretrained weights or other data.
+            OtherOriginError: if it belongs to other pretrained weights or other data.
+            Exception: of nearly any kind, if it was not made by `state_dict` of the same recipe; the trainer is of no use then.
         """
         for key, own in (("pretrained", self.pretrained_fingerprint), ("data", self.dataset.fingerprint)):
             if state[key] != own:
                 what = "pretrained weights" if key == "pretrained" else "data"
-                raise ValueError(
+                raise OtherOriginError(
                     f"the checkpoint was made from other {what} ({state[key][:12]}) than these ({own[:12]})"
                 )
-        position = state["position"]
-        self.position = Position(**{**position, "losses": tuple(position["losses"])})
-        self.best_score, self.best_epoch = state["best"]["score"], state["best"]["epoch"]
-        self._history = [Vitals(**epoch) for epoch in state["history"]]
+        self.position = _POSITION.validate_python(state["position"])
+        self.steps = int(state["steps"])
+        self.best_score, self.best_epoch = float(state["best"]["score"]), int(state["best"]["epoch"])
+        self._history = _HISTORY.validate_python(state["history"])
         self._stopped_for = None if state["stopped_for"] is None else Flag(state["stopped_for"])
         self._deepest_cut = state["deepest_cut"]
         missing, unexpected = self.model.load_state_dict(state["weights"], strict=False)

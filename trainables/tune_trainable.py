@@ -64,6 +64,7 @@ class StagedUnfreezing(tune.Trainable):
             torch.cuda.empty_cache()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._close()
         self.setup(new_config)
         return True
 
@@ -107,7 +108,12 @@ class StagedUnfreezing(tune.Trainable):
         )
 
     def cleanup(self) -> None:
-        self._run = None
+        self._close()
+
+    def _close(self) -> None:
+        if self._run is not None:
+            self._run.close()
+            self._run = None
 
 
 def _opened_here(assignment: dict[str, Any]) -> TrainingRun:

@@ -17,6 +17,12 @@ def train(
     runs: Runs = Path("runs"),
     new: Annotated[bool, typer.Option("--new", help="A new run, though there is one of this recipe.")] = False,
     resume: Annotated[str | None, typer.Option("--resume", metavar="NAME", help="Go on with this run.")] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHICH", help="With --resume: from this one on (best, an epoch, a file); later epochs are redone."
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes or GPUs that share each batch: train.workers=N.")
     ] = None,
@@ -27,8 +33,10 @@ def train(
     from search.load import load_recipe
     from search.ownership import owned
     from search.preflight import check_by_looking
-    from search.source import read_source
+    from search.source import InputError, read_source
 
+    if checkpoint is not None and resume is None:
+        raise InputError("--checkpoint needs --resume NAME: the run that it is a checkpoint of")
     console = Console()
     source = read_source(file, [*(overrides or ()), *([] if workers is None else [f"train.workers={workers}"])])
     recipe = load_recipe(source)
@@ -45,7 +53,7 @@ def train(
 
         check_processes(recipe, dataset, source)
     with owned(folder):
-        report = train_in(recipe, folder, dataset, console)
+        report = train_in(recipe, folder, dataset, console, go_on_from=checkpoint)
     console.out(f"\nRun:   {short(folder.root)}", highlight=False)
     outcome = compared_with(provenance, report) if provenance else best_line(report, recipe)
     console.out(outcome, highlight=False)

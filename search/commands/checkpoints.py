@@ -1,0 +1,109 @@
+"""`thaw checkpoints`: the checkpoints of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search.commands.names import short
+from search.commands.options import Name, Runs
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from trainables.layout import TrialLayout
+
+_WORDS = {"list": (), "verify": (), "compare": ("A", "B"), "report": (), "backup": ("DEST",), "prune": ()}
+"""What can be done, and what else each needs to be told."""
+
+
+def checkpoints(
+    name: Name,
+    action: Annotated[str, typer.Argument(help=f"{', '.join(_WORDS)}.")] = "list",
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="compare: two of best, newest, an epoch, a file. backup: a folder or URL.", metavar="[A B | DEST]"
+        ),
+    ] = None,
+    runs: Runs = Path("runs"),
+    trial: Annotated[int | None, typer.Option(min=0, help="Of a search: this trial.")] = None,
+    best_only: Annotated[bool, typer.Option("--best-only", help="prune: keep the best epoch's alone.")] = False,
+) -> None:
+    """Show, verify, compare, copy or thin out a run's checkpoints, or make a page of them."""
+    from rich.console import Console
+
+    from search.checkpoint_actions import folder_of
+    from search.source import InputError
+
+    told = tuple(words or ())
+    if action not in _WORDS:
+        raise InputError(f"thaw checkpoints {name} {action}: not known; there are {', '.join(_WORDS)}")
+    if len(told) != len(_WORDS[action]):
+        raise InputError(f"it is: {' '.join(('thaw checkpoints', name, action, *_WORDS[action]))}")
+    if best_only and action != "prune":
+        raise InputError("--best-only is for prune")
+    folder, console = folder_of(name, runs, trial), Console()
+    if action == "prune":
+        _prune(folder, console, best_only=best_only)
+    else:
+        _ACTIONS[action](folder, console, *told)
+
+
+def _list(folder: TrialLayout, console: Console) -> None:
+    from search.checkpoint_tables import listing, summary
+    from trainables.registry import read_registry
+
+    entries = read_registry(folder.registry)
+    console.print(listing(entries, folder))
+    console.out(summary(entries, folder), highlight=False)
+
+
+def _verify(folder: TrialLayout, console: Console) -> None:
+    from search.checkpoint_actions import verified
+
+    bad = False
+    for path, fault in verified(folder):
+        bad = bad or fault is not None
+        console.out(fault or f"good: {path.name}", highlight=False)
+    raise typer.Exit(1 if bad else 0)
+
+
+def _compare(folder: TrialLayout, console: Console, a: str, b: str) -> None:
+    from search.checkpoint_actions import compared
+    from search.checkpoint_tables import comparison
+
+    console.print(comparison(*compared(folder, a, b)))
+
+
+def _report(folder: TrialLayout, console: Console) -> None:
+    from results_analysis.checkpoint_page import write_page
+
+    console.out(f"Page: {short(write_page(folder))}", highlight=False)
+
+
+def _backup(folder: TrialLayout, console: Console, place: str) -> None:
+    from trainables.backup import back_up
+
+    console.out(f"Copy: {back_up(folder, place)}", highlight=False)
+
+
+def _prune(folder: TrialLayout, console: Console, *, best_only: bool) -> None:
+    from search.checkpoint_actions import prune
+
+    gone = prune(folder, best_only=best_only)
+    for path in gone:
+        console.out(f"removed: {path.name}", highlight=False)
+    console.out("nothing to remove" if not gone else f"{len(gone)} removed", highlight=False)
+
+
+_ACTIONS: dict[str, Callable[..., None]] = {
+    "list": _list,
+    "verify": _verify,
+    "compare": _compare,
+    "report": _report,
+    "backup": _backup,
+}
