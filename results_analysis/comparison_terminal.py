@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from results_analysis.table import is_missing
+from results_analysis.formats import is_missing
 from trainables.layout import Metric
 
 if TYPE_CHECKING:

@@ -1,17 +1,20 @@
-"""A run's folder as a `Run`: its config, its trials, their epochs. Reads; never writes."""
+"""A run's folder as a `Run`, several as `Runs`: their configs, trials and epochs. Reads; never writes."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import yaml
+from pydantic_core import from_json
 
-from trainables.layout import Flag, Metric, RunLayout, Task, TrialLayout, metrics_of
+from results_analysis.columns import UNREADABLE, columns_of
+from results_analysis.errors import RunError, as_run_error
+from results_analysis.frames import Frames, Keys, Reports, best_of_reports, epochs_of
+from trainables.layout import Metric, RunFileError, RunLayout, Task, TrialLayout
 from trainables.problems import nearest
 from trainables.record import TrialRecord, read_record
 from trainables.report import read_epochs
@@ -19,48 +22,15 @@ from trainables.report import read_epochs
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = {
-    "trial": "int64",
-    "status": "string",
-    "score": "float64",
-    "best_epoch": "Int64",
-    "epochs": "int64",
-    "stage": "string",
-    "stage_index": "Int64",
-    **{metric.value: "float64" for metric in Metric},
-    "classes_predicted": "float64",
-    "prediction_spread": "float64",
-    "flags": "string",
-    "flags_at_best": "string",
-    "stopped_for": "string",
-    "train_s": "float64",
-    "reason": "string",
-}
-"""Of tables of trials, with their pandas types; `columns_of` a task leaves out what only the other one has. One for each searched
-value follows, named by its dotted path."""
-
-_NESTED = ("per_class", "confusion")
-
-
-def columns_of(task: Task) -> dict[str, str]:
-    """The columns of a task's table, with their pandas types."""
-    foreign = "classes_predicted" if task == "regression" else "prediction_spread"
-    others = {foreign, *(metric.value for metric in Metric if metric not in metrics_of(task))}
-    return {name: kind for name, kind in COLUMNS.items() if name not in others}
-
-
-class RunError(ValueError):
-    """A run that is not there, cannot be read, or cannot answer what was asked of it."""
+__all__ = ["Run", "RunError", "Runs", "find_run", "load", "load_all", "run_names"]
 
 
 @dataclass(frozen=True)
-class Run:
-    """A search's folder. Methods read the disk anew: a search that goes on is seen as far as it has come."""
+class Run(Frames):
+    """A search's folder."""
 
     name: str
     layout: RunLayout
-    metric: Metric
-    """What score is."""
     config: dict[str, Any]
     """The resolved search: data, model, train, space, search."""
 
@@ -70,9 +40,32 @@ class Run:
         return "regression" if isinstance(data, dict) and data.get("task") == "regression" else "classification"
 
     @property
+    def metric(self) -> Metric:
+        return _metric(self.config, self.layout.config)
+
+    @property
+    def judges(self) -> str:
+        return f"{self.metric.value} in {self.name!r}"
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        search = self.config.get("search")
+        listed = search.get("objectives") if isinstance(search, dict) else None
+        return tuple(map(str, listed)) if isinstance(listed, list) else ()
+
+    @property
+    def columns(self) -> dict[str, str]:
+        return columns_of(self.task)
+
+    @property
+    def folders(self) -> list[TrialLayout]:
+        """Of the trials, by number. A folder without `trial.json` is none yet: its search was stopped while it was made."""
+        return [folder for folder in self.layout.all_trials() if folder.trial.is_file()]
+
+    @property
     def numbers(self) -> list[int]:
-        """Trials, ascending. A folder without `trial.json` is none yet: its search was stopped while it was made."""
-        return [folder.number for folder in self.layout.all_trials() if folder.trial.is_file()]
+        """Trials, ascending."""
+        return [folder.number for folder in self.folders]
 
     def folder(self, number: int) -> TrialLayout:
         """
@@ -86,7 +79,7 @@ class Run:
 
     def trial(self, number: int) -> TrialRecord:
         """What the search recorded about a trial."""
-        with _as_run_error():
+        with as_run_error():
             return read_record(self.folder(number))
 
     def environment(self, number: int) -> dict[str, Any]:
@@ -94,8 +87,8 @@ class Run:
         file = self.folder(number).environment
         if not file.exists():
             return {}
-        with _as_run_error():
-            environment: dict[str, Any] = json.loads(file.read_bytes())
+        with as_run_error():
+            environment: dict[str, Any] = from_json(file.read_bytes())
             return environment
 
     def recipe(self, number: int) -> dict[str, Any]:
@@ -104,64 +97,106 @@ class Run:
 
     def reports(self, number: int) -> list[dict[str, Any]]:
         """A trial's epoch reports as they were written, oldest first."""
-        with _as_run_error():
+        with as_run_error():
             return read_epochs(self.folder(number).epochs)
 
-    def epochs(self, number: int) -> pd.DataFrame:
-        """A trial's curves: one row an epoch, one column a field of its reports but those of each class."""
-        import pandas as pd
+    def epochs(self, number: int | None = None) -> pd.DataFrame:
+        """All fields of all epochs but those of each class, of one trial or of all; `flags` are the epoch's: `spike, gap`."""
+        return super().epochs() if number is None else epochs_of([({"trial": number}, self.reports(number))], self.keys)
 
-        flat = [{key: report[key] for key in report if key not in _NESTED} for report in self.reports(number)]
-        return pd.DataFrame(flat)
+    def confusion(self, number: int, epoch: int | None = None) -> pd.DataFrame:
+        """Images of each true class (rows) by predicted class (columns) after an epoch; by default the best.
 
-    def summary(self, number: int) -> dict[str, Any]:
-        """A trial's row of the table, in plain values: its task's columns, then its searched values. None: not known."""
-        trial, reports = self.trial(number), self.reports(number)
-        last = reports[-1] if reports else {}
-        best = next((report for report in reports if report["epoch"] == last["best_epoch"]), {})
-        row = {
-            "trial": number,
-            "status": trial.status.value,
-            "score": last.get("best_score"),
-            "best_epoch": last.get("best_epoch"),
-            "epochs": last.get("epoch", 0),
-            "stage": last.get("stage"),
-            "stage_index": last.get("stage_index"),
-            **{metric.value: best.get(metric.value) for metric in Metric},
-            "classes_predicted": best.get("classes_predicted"),
-            "prediction_spread": best.get("prediction_spread"),
-            "flags": _listed(flag for report in reports for flag in report["flags"]) if reports else None,
-            "flags_at_best": _listed(best["flags"]) if best else None,
-            "stopped_for": last.get("stopped_for"),
-            "train_s": sum(report["train_s"] for report in reports),
-            "reason": trial.reason,
-        }
-        return {**{name: row[name] for name in columns_of(self.task)}, **trial.params}
-
-    def trials(self) -> pd.DataFrame:
-        """One row a trial, by number.
-
-        `score` is the best epoch's; `epochs`, `stage` and `train_s` tell how far the trial came; the other metrics are those
-        of the best epoch. `flags` were raised in some epoch, `flags_at_best` in the best one (`spike, gap`; empty: none),
-        and `stopped_for` is the one that ended the trial. Searched values stand under their dotted paths, missing where a trial
-        has no such value.
+        Raises:
+            RunError: if there is no such epoch, or it has no confusion, as in regression.
         """
         import pandas as pd
 
-        rows = [self.summary(number) for number in self.numbers]
-        columns = columns_of(self.task)
-        known = {name: pd.Series([row[name] for row in rows], dtype=kind) for name, kind in columns.items()}
-        searched = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
-        return pd.DataFrame({**known, **{name: _series([row.get(name) for row in rows]) for name in searched}})
+        reports = self.reports(number)
+        found = best_of_reports(reports) if epoch is None else [r for r in reports if r["epoch"] == epoch]
+        if not found:
+            which = "an epoch" if epoch is None else f"epoch {epoch}"
+            raise RunError(f"trial {number} of run {self.name!r} has not done {which}; {len(reports)} are done")
+        if not (counts := found[0].get("confusion")):
+            raise RunError(f"trial {number} of run {self.name!r} has no confusion: its task is {self.task}")
+        classes = range(len(counts))
+        return pd.DataFrame(
+            counts, index=pd.Index(classes, name="true"), columns=pd.Index(classes, name="predicted"), dtype="int64"
+        )
+
+    def summary(self, number: int) -> dict[str, Any]:
+        """A trial's row of the table, in plain values: its task's columns, objectives, searched values. None: not known.
+
+        Raises:
+            RunError: if there is no such trial, or its files are damaged.
+        """
+        with as_run_error():
+            return self._row(self.folder(number), self.columns)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Each trial's row; one that is damaged tells how.
+
+        Raises:
+            RunError: if there are trials and none can be read.
+        """
+        columns = self.columns
+        rows = [self._row_or_damage(folder, columns) for folder in self.folders]
+        if rows and all(row["status"] == UNREADABLE for row in rows):
+            raise RunError(rows[0]["reason"])
+        return rows
+
+    def reports_of_all(self) -> Iterator[tuple[Keys, Reports]]:
+        for folder in self.folders:
+            with suppress(RunFileError, OSError):
+                yield {"trial": folder.number}, read_epochs(folder.epochs)
+
+    def _row(self, folder: TrialLayout, columns: Iterable[str]) -> dict[str, Any]:
+        trial = read_record(folder)
+        row = {"trial": trial.number, "status": trial.status.value, "reason": trial.reason}
+        row |= {"started": trial.started, "ended": trial.ended, **trial.summary_now(folder).row()}
+        return {**trial.objectives, **{name: row[name] for name in columns}, **trial.params}
+
+    def _row_or_damage(self, folder: TrialLayout, columns: Iterable[str]) -> dict[str, Any]:
+        try:
+            return self._row(folder, columns)
+        except (RunFileError, OSError) as error:
+            return {"trial": folder.number, "status": UNREADABLE, "epochs": 0, "reason": str(error)}
 
 
-@contextmanager
-def _as_run_error() -> Iterator[None]:
-    """A file that cannot be read is the run's problem."""
-    try:
-        yield
-    except ValueError as error:
-        raise error if isinstance(error, RunError) else RunError(str(error)) from None
+@dataclass(frozen=True)
+class Runs(Frames):
+    """Several runs together: their tables have the column `run`."""
+
+    keys: ClassVar[tuple[str, ...]] = ("run", "trial")
+    runs: dict[str, Run]
+    """By the names that tell them apart."""
+
+    @property
+    def metric(self) -> Metric | None:
+        metrics = {run.metric for run in self.runs.values()}
+        return metrics.pop() if len(metrics) == 1 else None
+
+    @property
+    def judges(self) -> str:
+        return " and ".join(f"{run.metric.value} in {name!r}" for name, run in self.runs.items())
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Those that all have."""
+        first, *others = (run.objectives for run in self.runs.values())
+        return tuple(name for name in first if all(name in other for other in others))
+
+    @property
+    def columns(self) -> dict[str, str]:
+        return columns_of(*(run.task for run in self.runs.values()), several=True)
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [{"run": name, **row} for name, run in self.runs.items() for row in run.rows()]
+
+    def reports_of_all(self) -> Iterator[tuple[Keys, Reports]]:
+        for name, run in self.runs.items():
+            for keys, reports in run.reports_of_all():
+                yield {"run": name, **keys}, reports
 
 
 def load(run: str | Path) -> Run:
@@ -174,7 +209,24 @@ def load(run: str | Path) -> Run:
     if not layout.config.is_file():
         raise _not_a_run(layout.root)
     config = _read_yaml(layout.config)
-    return Run(name=layout.root.resolve().name, layout=layout, metric=_metric(config, layout.config), config=config)
+    _metric(config, layout.config)
+    return Run(name=layout.root.resolve().name, layout=layout, config=config)
+
+
+def load_all(runs: Iterable[str | Path]) -> Runs:
+    """The runs in several folders, by their names; by their folders where names are the same.
+
+    Raises:
+        RunError: for what `load` refuses, and if there is none or one stands there twice.
+    """
+    places = list(runs)
+    loaded = {Path(run).resolve(): load(run) for run in places}
+    if not places:
+        raise RunError("no runs to load")
+    if len(loaded) < len(places):
+        raise RunError("a run stands there twice: " + ", ".join(map(str, places)))
+    names = [run.name for run in loaded.values()]
+    return Runs({run.name if names.count(run.name) == 1 else str(run.layout.root): run for run in loaded.values()})
 
 
 def find_run(run: str | Path, runs_dir: str | Path = "runs") -> Path:
@@ -230,26 +282,6 @@ def _not_a_run(folder: Path) -> RunError:
     names = run_names(folder.parent)
     where = nearest(folder.name, names) if names else "there are no runs at all"
     return RunError(f"no run {folder.name!r} in {str(folder.parent)!r}; {where}")
-
-
-def _series(values: list[Any]) -> pd.Series[Any]:
-    """Searched values with the narrowest type that holds them, so that 5 stays 5 where another trial has none."""
-    import pandas as pd
-
-    kinds = {type(value) for value in values if value is not None}
-    if kinds == {bool}:
-        return pd.Series(values, dtype="boolean")
-    if kinds == {int}:
-        return pd.Series(values, dtype="Int64")
-    if kinds == {str}:
-        return pd.Series(values, dtype="string")
-    return pd.Series(values, dtype="float64" if kinds <= {int, float} else "object")
-
-
-def _listed(flags: Iterable[str]) -> str:
-    """`spike, gap`: each flag once, in the order of `Flag`."""
-    raised = set(flags)
-    return ", ".join(flag for flag in Flag if flag in raised)
 
 
 def _ranges(numbers: Iterable[int]) -> str:

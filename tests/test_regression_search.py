@@ -16,9 +16,11 @@ from scored_digits import regression_recipe, write_scored_digits
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_results import write_run
 
+from results_analysis.columns import columns_of
 from results_analysis.export import trial_config
-from results_analysis.runs import columns_of, load
-from results_analysis.table import best_of, results_table, to_csv
+from results_analysis.formats import to_csv
+from results_analysis.runs import load
+from results_analysis.table import best_of, results_table
 from results_analysis.terminal import render
 from search.cli import main
 from search.load import load_search
@@ -261,7 +263,7 @@ def test_a_search_finds_exports_and_trains_again_bit_for_bit(write, metric):
 
     assert "Best config" in done("search", str(file))
     run = RunLayout("runs/pop")
-    rows = json.loads(done("results", "pop", "--json"))
+    rows = json.loads(done("results", "pop", "--format", "json"))
     better = min if metric == "mae" else max
     finished = [row for row in rows if row["status"] == "finished"]
     best = better(finished, key=lambda row: row["score"])

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from trainables.layout import Flag, RunFileError
 
 
@@ -104,8 +106,20 @@ def finite(value: Any) -> Any:
 OF_THE_MACHINE = ("train_s", "val_s", "cache_s", "uncached", "images_per_s", "time")
 """Fields in which runs of one recipe may differ."""
 
-_NEEDED = ("epoch", "stage", "stage_index", "score", "best_score", "best_epoch", "flags", "train_s", "time")
-"""What readers rely on."""
+_NUMBER, _SCORE = (int, float), (int, float, type(None))
+_NEEDED: dict[str, type | tuple[type, ...]] = {
+    "epoch": int,
+    "stage": str,
+    "stage_index": int,
+    "score": _SCORE,
+    "best_score": _SCORE,
+    "best_epoch": int,
+    "flags": list,
+    "train_s": _NUMBER,
+    "time": str,
+}
+"""What readers rely on, and its kinds."""
+_KINDS = {**_NEEDED, "val_s": _NUMBER, "cache_s": _NUMBER}
 
 
 def read_epochs(file: Path) -> list[dict[str, Any]]:
@@ -116,11 +130,14 @@ def read_epochs(file: Path) -> list[dict[str, Any]]:
     Raises:
         RunFileError: if a line cannot be read, with file and line.
     """
-    lines = file.read_bytes().splitlines() if file.exists() else []
+    try:
+        lines = file.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
     reports: list[dict[str, Any]] = []
     for position, line in enumerate(lines, start=1):
         try:
-            report = json.loads(line)
+            report = from_json(line)  # three times as fast as json.loads: tables read hundreds of MiB of these
         except ValueError as error:
             if position == len(lines):
                 break
@@ -138,10 +155,10 @@ def last_report(file: Path) -> dict[str, Any] | None:
     """
     for line in _lines_from_the_end(file):
         try:
-            report = json.loads(line)
+            report: dict[str, Any] = from_json(line)
         except ValueError:
             continue
-        if isinstance(report, dict) and all(key in report for key in _NEEDED):
+        if not fault_of(report):
             return report
     return None
 
@@ -166,5 +183,7 @@ def fault_of(report: Any) -> str | None:
     """Why something read from a file is no epoch's report: `without score`; None where it is one."""
     if not isinstance(report, dict):
         return "that is no JSON object"
-    missing = [key for key in _NEEDED if key not in report]
-    return f"without {', '.join(missing)}" if missing else None
+    if missing := [key for key in _NEEDED if key not in report]:
+        return f"without {', '.join(missing)}"
+    wrong = [key for key, kinds in _KINDS.items() if not isinstance(report.get(key, 0.0), kinds)]
+    return f"whose {wrong[0]} is {str(report[wrong[0]])[:60]!r}" if wrong else None
