@@ -39,7 +39,8 @@ def results_table(run: Run, *, sort: str = "score", where: str | None = None, to
 def best_of(table: pd.DataFrame, metric: Metric) -> int | None:
     """Number of the best trial: of the finished ones; if none has finished, of those that were pruned or still run.
 
-    Failed trials are out: they may fail again. Of equals, the first trial counts. None: no trial to choose from.
+    Failed trials are out: they may fail again; infeasible ones are ruled out. Of equals, the first trial counts. None: no trial to
+    choose from.
     """
     for statuses in ([TrialStatus.FINISHED], [TrialStatus.PRUNED, TrialStatus.RUNNING]):
         scored = table[table["status"].isin([s.value for s in statuses]) & table["score"].notna()]

@@ -21,6 +21,7 @@ _STATUS_STYLES = {
     TrialStatus.RUNNING: "cyan",
     TrialStatus.PRUNED: "yellow",
     TrialStatus.FAILED: "red",
+    TrialStatus.INFEASIBLE: "magenta",
 }
 
 

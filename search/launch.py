@@ -17,9 +17,11 @@ from search.progress import ProgressCallback, Tally
 from search.resources_config import Resources
 from search.rungs import rungs
 from search.schedulers import build_scheduler
-from search.searcher import StudySearcher, open_study, settle
+from search.searcher import StudySearcher
 from search.source import InputError
+from search.study import check_storage, open_study, settle
 from search.tensorboard import TensorBoardCallback
+from search.warm_start import remember
 from trainables.layout import RunLayout, replacing
 from trainables.report import read_epochs
 from trainables.tune_trainable import StagedUnfreezing
@@ -31,13 +33,16 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
     Returns:
         Whether the search is complete; False after Ctrl+C or SIGTERM, when calling this again later goes on with it.
     Raises:
-        InputError: if no trial fits this machine.
+        InputError: if no trial fits this machine, the study's database cannot be used, or there is nothing to start warm from.
     """
-    if layout.study.exists():
+    remember(config, layout)
+    if layout.config.exists():
         study = open_study(layout, config)
-        settle(study, layout)
+        settle(study, layout, config)
         if _remaining(config, study) == 0:
             return True
+    else:
+        check_storage(layout, config)
     share = _measured_share(config)
     with local_ray(), sigterm_as_ctrl_c():
         resources = _trial_resources(config.settings.resources, share)

@@ -13,8 +13,9 @@ from optuna.trial import TrialState
 
 from search.config import SearchConfig
 from search.load import load_search
-from search.searcher import StudySearcher, open_study, settle
+from search.searcher import StudySearcher
 from search.source import read_source
+from search.study import open_study, settle
 from spaces import FunctionSpace, parse_space
 from trainables.layout import RunLayout, TrialStatus
 from trainables.recipe import parse_recipe
@@ -36,7 +37,7 @@ def make_config(tmp_path):
     def make(metric="balanced_accuracy", **search):
         data = copy.deepcopy(RECIPE)
         data["train"]["metric"] = metric
-        data |= {"space": SPACE, "search": {"trials": 4, "sampler": {"startup_trials": STARTUP}, **search}}
+        data |= {"space": SPACE, "search": {"trials": 4, "sampler": {"kind": "tpe", "startup_trials": STARTUP}, **search}}
         file = tmp_path / "small.yaml"
         file.write_text(yaml.safe_dump(data))
         return load_search(read_source(file))
@@ -56,7 +57,7 @@ class Search:
         """A new driver, as after a kill: nothing is left but the folder."""
         self.attempt += 1
         self.study = open_study(self.layout, self.config)
-        settle(self.study, self.layout)
+        settle(self.study, self.layout, self.config)
         self.searcher = StudySearcher(self.config, self.layout, self.study, attempt=self.attempt)
 
     def suggest(self, trial_id):
@@ -82,11 +83,13 @@ class Search:
 
 
 def result(epoch, score, *, finished=False):
-    return {"epoch": epoch, "best_score": score, "finished": finished, "stopped_for": None}
+    objectives = {"score": score if math.isfinite(score) else None}
+    return {"epoch": epoch, "best_score": score, "finished": finished, "stopped_for": None, "objectives": objectives}
 
 
 def write_epochs(folder, scores):
     fields = {"stage": "top", "stage_index": 1, "best_epoch": 1, "flags": [], "train_s": 1.0, "time": "2025"}
+    fields |= {"finished": False, "stopped_for": None}
     lines = [{"epoch": n, "score": s, "best_score": s, **fields} for n, s in enumerate(scores, start=1)]
     folder.epochs.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
@@ -108,6 +111,7 @@ def test_a_trial_is_told_where_to_run_and_with_what(search):
         "attempt": 1,
         "trials": search.config.settings.trials,
         "rungs": [],
+        "objectives": ["score"],
         "recipe": search.config.recipe_of(params).model_dump(mode="json"),
     }
     assert parse_recipe(json.loads(json.dumps(assignment["recipe"]))) == search.config.recipe_of(params)
@@ -154,7 +158,7 @@ def test_an_end_for_a_flag_that_was_recorded_but_not_told_is_told_later(search):
     record.model_copy(update={"status": TrialStatus.PRUNED, "reason": "stopped for gap in epoch 2"}).write(
         search.layout.trial(0)
     )
-    settle(search.study, search.layout)
+    settle(search.study, search.layout, search.config)
     assert (search.trials[0].state, search.trials[0].intermediate_values) == (TrialState.PRUNED, {1: 0.5, 2: 0.625})
 
 

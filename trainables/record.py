@@ -23,7 +23,10 @@ class TrialRecord(Config):
     """Searched values by dotted recipe path."""
     status: TrialStatus
     reason: str | None = None
-    """Why it was pruned or failed."""
+    """Why it was pruned, failed or is infeasible."""
+    objectives: dict[str, float] = Field(default_factory=dict)
+    """What it came to, by the names of `search.objectives`, `score` always among them; where it ended early, what it had come to
+    by then. Empty before it ended, and where it failed."""
     started: str
     """UTC, ISO 8601."""
     ended: str | None = None

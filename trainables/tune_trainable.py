@@ -10,6 +10,7 @@ import torch
 from ray import tune
 
 from trainables.layout import RunLayout
+from trainables.objectives import network_costs, objectives_of
 from trainables.recipe import parse_recipe
 from trainables.run import SupersededError, TrainingRun
 
@@ -31,12 +32,14 @@ class StagedUnfreezing(tune.Trainable):
         recipe: the trial's recipe, as plain data.
         trials: how many the search has; they share what frozen blocks make of the images.
         rungs: epochs at which the scheduler judges: a step ends with them.
+        objectives: names of `Objective` and `Metric` that the search asks for.
 
     Results:
         epoch: epochs done, over all stages.
         best_score: of the best epoch so far, so that the dip after a stage change speaks against nobody.
         finished: the run came to its own end; a result without it that stays the last one was pruned.
         stopped_for: the flag that made it end itself early, or None.
+        objectives: name -> what the trial has come to by now, or None.
         reports: the step's lines in `epochs.jsonl`.
     """
 
@@ -54,8 +57,10 @@ class StagedUnfreezing(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
+        names = self._assignment["objectives"]
         if self._run is None:
             self._run = _open(self._assignment)
+            self._costs = network_costs(self._run.trainer, names)
         began = time.monotonic()
         reports: list[dict[str, Any]] = []
         while not reports or not self._is_due(reports[-1], since=began):
@@ -72,6 +77,7 @@ class StagedUnfreezing(tune.Trainable):
             "finished": finished,
             "stopped_for": report["stopped_for"],
             "done": finished,
+            "objectives": objectives_of(names, self._run.reports, self._costs),
             "reports": reports,
         }
 
