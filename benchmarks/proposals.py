@@ -10,12 +10,17 @@ relative to Optuna's own `study.ask` in memory, measured in turn.
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+sys.path[0] = str(Path(__file__).parent.parent)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import optuna
@@ -121,7 +126,9 @@ def main() -> None:
     parser.add_argument("--samplers", nargs="+", default=kinds, choices=kinds)
     parser.add_argument("--storage", default="journal", choices=["journal", "sqlite"])
     options = parser.parse_args()
-    print(f"{'sampler':8} {'trials':>7} {'ask ms':>8} {'tell ms':>8} {'take up s':>9} {'of study.ask':>12} {'peak MiB':>9}")
+    print(
+        f"{'sampler':8} {'trials':>7} {'ask ms':>8} {'tell ms':>8} {'take up s':>9} {'of study.ask':>12} {'peak MiB':>9}"
+    )
     for count in options.trials:
         for kind in options.samplers:
             if count > SLOW.get(kind, count):

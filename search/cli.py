@@ -9,6 +9,7 @@ import typer
 from search.commands.check import check
 from search.commands.data import data
 from search.commands.export import export
+from search.commands.extend import extend
 from search.commands.init import init
 from search.commands.results import results
 from search.commands.schema import schema
@@ -23,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (init, check, search, resume, results, export, train, data, schema):
+for command in (init, check, search, resume, extend, results, export, train, data, schema):
     app.command()(command)
 
 

@@ -44,7 +44,9 @@ def known_trials(config: SearchConfig, layout: RunLayout) -> list[FrozenTrial]:
     known: list[Known] = json.loads(layout.known.read_bytes()) if layout.known.exists() else []
     trials = [_frozen(trial, config) for trial in known]
     for position, trial in enumerate(trials):
-        trial.number = trial._trial_id = position - len(trials)  # before all of the study's own
+        trial._trial_id = position - len(trials)
+        # Samplers take the older trial by its number: these lie before the study's first, 0, and above what Optuna takes for none, -1.
+        trial.number = (position - len(trials)) / (len(trials) + 1)  # type: ignore[assignment]
     return trials
 
 

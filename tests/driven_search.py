@@ -51,8 +51,8 @@ def result(epoch, score, *, finished=False, **objectives):
     return {"epoch": epoch, "best_score": score, "finished": finished, "stopped_for": None, "objectives": objectives}
 
 
-def write_epochs(folder, scores):
+def write_epochs(folder, scores, *, finished=False):
     fields = {"stage": "top", "stage_index": 1, "best_epoch": 1, "flags": [], "train_s": 1.0, "time": "2025"}
-    fields |= {"finished": False, "stopped_for": None}
+    fields |= {"finished": finished, "stopped_for": None}
     lines = [{"epoch": n, "score": s, "best_score": s, **fields} for n, s in enumerate(scores, start=1)]
     folder.epochs.write_text("".join(json.dumps(line) + "\n" for line in lines))
