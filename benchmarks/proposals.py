@@ -82,8 +82,7 @@ def fill(study: optuna.Study, space: Space, count: int) -> None:
 
 def result(epoch: int, score: float) -> dict[str, Any]:
     last = epoch == 12
-    goals = {"score": score}
-    return {"epoch": epoch, "best_score": score, "finished": last, "stopped_for": None, "objectives": goals}
+    return {"epoch": epoch, "best_score": score, "finished": last, "stopped_for": None, "objectives": [score]}
 
 
 def measure(kind: str, count: int, *, storage: str) -> dict[str, float]:

@@ -87,7 +87,9 @@ class StudySearcher(Searcher):
             self._end(trial, TrialStatus.FAILED, self._reason(trial.number))
             return
         self._report(trial, result)  # Ray tells of a trial's last result here only
-        came_to = {name: value for name, value in result["objectives"].items() if value is not None}
+        came_to = {
+            n: value for n, value in zip(self._config.goals, result["objectives"], strict=True) if value is not None
+        }
         missing = [name for name in self._config.goals if not math.isfinite(came_to.get(name, math.nan))]
         if not math.isfinite(result["best_score"]):
             self._end(trial, TrialStatus.FAILED, "no epoch had a score: training diverged")

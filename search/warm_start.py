@@ -45,7 +45,7 @@ def known_trials(config: SearchConfig, layout: RunLayout) -> list[FrozenTrial]:
     trials = [_frozen(trial, config) for trial in known]
     for position, trial in enumerate(trials):
         trial._trial_id = position - len(trials)
-        # Samplers take the older trial by its number: these lie before the study's first, 0, and above what Optuna takes for none, -1.
+        # Samplers tell older trials by their numbers: these are before the first, 0, and above what Optuna takes for none, -1.
         trial.number = (position - len(trials)) / (len(trials) + 1)  # type: ignore[assignment]
     return trials
 

@@ -29,7 +29,10 @@ class Search:
 
     def run(self, trial_id, scores, *, finished=True, stopped_for=None, **objectives):
         """The results of a trial; Ray hands its last one to `on_trial_complete` alone."""
-        results = [result(epoch, score, **objectives) for epoch, score in enumerate(scores, start=1)]
+        results = [
+            result(epoch, score, *(objectives[name] for name in self.config.goals[1:]))
+            for epoch, score in enumerate(scores, start=1)
+        ]
         for each in results[:-1]:
             self.searcher.on_trial_result(trial_id, each)
         self.searcher.on_trial_complete(trial_id, {**results[-1], "finished": finished, "stopped_for": stopped_for})
@@ -46,8 +49,8 @@ class Search:
         return [trial.state.name for trial in self.trials]
 
 
-def result(epoch, score, *, finished=False, **objectives):
-    objectives["score"] = score if math.isfinite(score) else None
+def result(epoch, score, *others, finished=False):
+    objectives = [score if math.isfinite(score) else None, *others]
     return {"epoch": epoch, "best_score": score, "finished": finished, "stopped_for": None, "objectives": objectives}
 
 

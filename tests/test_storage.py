@@ -3,8 +3,10 @@
 import copy
 import os
 import pwd
+import shutil
 import socket
 import subprocess
+import tempfile
 from pathlib import Path
 
 import optuna
@@ -112,12 +114,10 @@ def test_a_study_of_another_run_is_left_alone(tmp_path, read):
 
 
 @pytest.fixture
-def postgres(tmp_path_factory):
+def postgres():
     """The port of a server of this test alone."""
-    folder = tmp_path_factory.mktemp("postgres")
+    folder = Path(tempfile.mkdtemp(prefix="thaw-postgres-"))  # pytest's own folders are root's alone
     user = pwd.getpwnam("postgres") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
-    for place in (folder, *folder.parents[:2]):
-        place.chmod(0o755)
     os.chown(folder, user.pw_uid, user.pw_gid)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -138,6 +138,7 @@ def postgres(tmp_path_factory):
     run("pg_ctl", "-D", folder / "data", "-w", "-l", folder / "log", "-o", settings, "start")
     yield port
     run("pg_ctl", "-D", folder / "data", "-m", "immediate", "stop")
+    shutil.rmtree(folder)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ def assign(tmp_path):
     layout.attempt.write_text("1")
 
     def make(number, recipe, *, rungs=()):
-        shared = {"run": str(layout.root), "attempt": 1, "trials": 1000, "rungs": list(rungs)}
+        shared = {"run": str(layout.root), "attempt": 1, "trials": 1000, "rungs": list(rungs), "objectives": ["score"]}
         return {**shared, "number": number, "recipe": recipe.model_dump(mode="json")}
 
     return make

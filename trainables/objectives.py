@@ -42,8 +42,8 @@ def multiply_adds(network: nn.Module, image: Tensor) -> float:
 
 def objectives_of(
     names: Collection[str], reports: Sequence[Mapping[str, Any]], costs: Mapping[str, float]
-) -> dict[str, float | None]:
-    """What a trial has come to so far: name -> value; None where its best epoch has no such number.
+) -> list[float | None]:
+    """What a trial has come to so far, for each of some names; None where its best epoch has no such number.
 
     Args:
         names: of `Objective` and `Metric`; metrics are those of the best epoch.
@@ -58,4 +58,4 @@ def objectives_of(
         Objective.SCORE.value: last["best_score"],
         Objective.TRAIN_S.value: sum(report["train_s"] for report in reports),
     }
-    return {name: known.get(name) for name in names}
+    return [known.get(name) for name in names]

@@ -39,7 +39,7 @@ class StagedUnfreezing(tune.Trainable):
         best_score: of the best epoch so far, so that the dip after a stage change speaks against nobody.
         finished: the run came to its own end; a result without it that stays the last one was pruned.
         stopped_for: the flag that made it end itself early, or None.
-        objectives: name -> what the trial has come to by now, or None.
+        objectives: what the trial has come to by now in each of them, or None. (A list: Ray flattens mappings.)
         reports: the step's lines in `epochs.jsonl`.
     """
 
