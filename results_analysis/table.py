@@ -56,7 +56,8 @@ def results_table(
 def best_of(table: pd.DataFrame, metric: Metric) -> int | None:
     """Number of the best trial: of the finished ones; if none has finished, of those that were pruned or still run.
 
-    Failed trials are out: they may fail again. Of equals, the first trial counts. None: no trial to choose from.
+    Failed trials are out: they may fail again; infeasible ones are ruled out. Of equals, the first trial counts. None: no trial to
+    choose from.
     """
     row = best_row(table, metric)
     return None if row is None else int(table.loc[row, "trial"])

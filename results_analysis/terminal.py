@@ -24,6 +24,7 @@ _STATUS_STYLES: dict[str, str] = {
     TrialStatus.PRUNED: "yellow",
     TrialStatus.FAILED: "red",
     UNREADABLE: "red",
+    TrialStatus.INFEASIBLE: "magenta",
 }
 
 _LONGEST_ASKED = 60

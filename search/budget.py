@@ -123,7 +123,7 @@ class BudgetCallback(Callback):
 def _scores(trials: Sequence[FrozenTrial]) -> list[float | None]:
     ended = [trial for trial in trials if trial.datetime_complete is not None]
     ended.sort(key=lambda trial: (trial.datetime_complete, trial.number))
-    return [trial.value if trial.state is TrialState.COMPLETE else None for trial in ended]
+    return [trial.values[0] if trial.state is TrialState.COMPLETE else None for trial in ended]
 
 
 def _wall_s(layout: RunLayout) -> float:

@@ -12,6 +12,7 @@ from search.commands.clusters import clusters
 from search.commands.comparisons import ablate, confirm
 from search.commands.data import data
 from search.commands.export import export
+from search.commands.extend import extend
 from search.commands.init import init
 from search.commands.results import results
 from search.commands.schema import schema
@@ -33,6 +34,7 @@ for command in (
     check,
     search,
     resume,
+    extend,
     stop,
     watch,
     results,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from search.config import SearchConfig, SearchSettings
-from search.sampler_config import Sampler
+from search.sampler_config import Random
 from search.scheduler_config import NoPruning
 from spaces.space import Space
 from trainables.layout import CANDIDATE, SEED
@@ -73,14 +73,14 @@ def comparison_of(
         candidates: at least one, by the names that people read.
         settings: of the search whose means are used: where and with what trials run.
     """
-    of_the_machine = settings.model_dump(include={"resources", "max_concurrent", "max_retries"})
+    of_the_machine = settings.model_dump(include={"address", "resources", "max_concurrent", "max_retries"})
     return Comparison(
         name,
         next(iter(candidates.values())),
         Space({}),
         SearchSettings(
             trials=len(candidates) * len(seeds),
-            sampler=Sampler(kind="random"),
+            sampler=Random(kind="random"),
             scheduler=NoPruning(kind="none"),
             **of_the_machine,
         ),

@@ -5,20 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from search.address_config import Address
+from search.goals_config import Bound, Goal, Objectives
 from search.on_finish import Command
 from search.paths import with_values
 from search.resources_config import Resources
-from search.sampler_config import Sampler
+from search.sampler_config import Sampler, Tpe
 from search.scheduler_config import Asha, Scheduler
 from search.stop_config import Stop
-from spaces.space import FunctionSpace, Space, SpaceError
+from search.storage_config import Storage
+from spaces.space import FunctionSpace, Space, SpaceError, random_study
 from spaces.space import Problem as SpaceProblem
+from trainables.layout import mode_of_objective
 from trainables.problems import Config
 from trainables.recipe import Recipe, parse_recipe
 
@@ -50,7 +53,18 @@ class SearchSettings(Config):
     trials: int = Field(32, ge=1)
     seed: int = Field(0, ge=0)
     """Seed of the proposals."""
-    sampler: Sampler = Sampler()
+    sampler: Sampler = Tpe()
+    objectives: Objectives = ("score",)
+    """What is sought: `score`, then what else: `macs`, `parameters`, `train_s`, or a metric by name."""
+    constraints: dict[Goal, Bound] = Field(default_factory=dict)
+    """What a trial may come to, by the names of objectives: one that breaks them is never chosen best."""
+    enqueue: tuple[dict[str, Any] | str, ...] = ()
+    """Trials to begin with, each as paths of the space and their values; as `defaults`, the recipe's own values; or as an exported
+    config's file. What is not given is proposed."""
+    warm_start: tuple[str, ...] = ()
+    """Earlier runs, by name or folder, whose ended trials the sampler learns from. They do not count as trials."""
+    storage: Storage = "journal"
+    """Where the study is: `journal` or `sqlite`, a file in the run; or a database by URL, its password as `${VARIABLE}`."""
     scheduler: Scheduler = Asha()
     resources: Resources = Resources()
     max_concurrent: int | None = Field(None, ge=1)
@@ -82,6 +96,18 @@ class SearchConfig:
         """The recipe of one trial."""
         return parse_recipe(with_values(self.recipe.model_dump(mode="json"), values))
 
+    @property
+    def goals(self) -> list[str]:
+        """Names of all that a trial is asked for: objectives, then what else is constrained."""
+        return list(dict.fromkeys((*self.settings.objectives, *self.settings.constraints)))
+
+    @property
+    def directions(self) -> list[Literal["minimize", "maximize"]]:
+        """Of the objectives."""
+        metric = self.recipe.train.metric
+        modes = [mode_of_objective(name, metric) for name in self.settings.objectives]
+        return ["minimize" if mode == "min" else "maximize" for mode in modes]
+
     def values_of(self, trial: BaseTrial) -> dict[str, Any]:
         """A trial's point in the space.
 
@@ -104,12 +130,7 @@ class SearchConfig:
 
     def draws(self, count: int = 20) -> Iterator[dict[str, Any]]:
         """Points of the space at random, the same each time."""
-        import optuna
-
-        verbosity = optuna.logging.get_verbosity()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-        optuna.logging.set_verbosity(verbosity)
+        study = random_study()
         for _ in range(count):
             yield self.values_of(study.ask())
 
@@ -119,6 +140,9 @@ class SearchConfig:
 
     def renamed(self, name: str) -> Self:
         return replace(self, name=name)
+
+    def with_settings(self, **changes: Any) -> Self:
+        return replace(self, settings=self.settings.model_copy(update=changes))
 
     def to_yaml(self) -> str:
         """The resolved search, runnable again."""

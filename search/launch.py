@@ -23,11 +23,13 @@ from search.resources import alive, bundle_of, fits
 from search.run_status import Attempt, RunStatus, forget_stop, seconds
 from search.rungs import rungs
 from search.schedulers import build_scheduler
-from search.searcher import StudySearcher, end_running, open_study, settle
+from search.searcher import StudySearcher
 from search.signals import sigterm_as_ctrl_c
 from search.source import InputError
+from search.study import check_storage, end_running, open_study, settle
 from search.tally import Tally
 from search.tensorboard import TensorBoardCallback
+from search.warm_start import remember
 from trainables.layout import RunLayout, replacing
 from trainables.models.catalog import is_custom
 from trainables.report import read_epochs
@@ -40,14 +42,18 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
     Returns:
         Whether the search is complete; False after Ctrl+C or SIGTERM, when calling this again later goes on with it.
     Raises:
-        InputError: if there is no such cluster, or a trial cannot run on it.
+        InputError: if there is no such cluster or a trial cannot run on it, if the study's database cannot be used, or if there is
+            nothing to start warm from.
     """
     forget_stop(layout)
-    if layout.study.exists():
+    remember(config, layout)
+    if layout.config.exists():
         study = open_study(layout, config)
-        settle(study, layout)
-        if _remaining(config, study) == 0 or _is_over(Budget(config, layout, study), study, layout):
+        settle(study, layout, config)
+        if _remaining(config, study) == 0 or _is_over(config, Budget(config, layout, study), study, layout):
             return True
+    else:
+        check_storage(layout, config)
     place = place_of(config.settings.address)
     share = _measured_share(config, place)
     backbones = {recipe.model.backbone for recipe in config.corner_recipes()}
@@ -87,15 +93,15 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
         with told.told():
             tuner.fit()
             budget.keep()
-            told.complete = _is_over(budget, study, layout) or _remaining(config, study) == 0
+            told.complete = _is_over(config, budget, study, layout) or _remaining(config, study) == 0
     return told.complete
 
 
-def _is_over(budget: Budget, study: optuna.Study, layout: RunLayout) -> bool:
+def _is_over(config: SearchConfig, budget: Budget, study: optuna.Study, layout: RunLayout) -> bool:
     """Whether a budget has ended the search: then what ran is pruned."""
     if budget.reached is None:
         return False
-    end_running(study, layout, f"budget: {budget.reached}")
+    end_running(study, layout, config, f"budget: {budget.reached}")
     Console().out(f"The search is over: {budget.reached} (search.stop).", highlight=False)
     return True
 

@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from search.config import SearchConfig, SearchSettings, checked_name
+from search.enqueued import with_points
+from search.proposal_check import proposal_problems
 from search.source import InputError, Source
 from search.space_check import presets_for_another_task, space_problems
 from spaces.parse import parse_space
@@ -79,6 +81,9 @@ def load_search(source: Source) -> SearchConfig:
     if recipe and space:
         config = SearchConfig(name, recipe, space, settings or SearchSettings())
         problems += presets_for_another_task(data["space"], config) or space_problems(config)
+        if not problems:
+            config, problems = with_points(config)
+            problems += proposal_problems(config)
         if not problems:
             return config
     raise InputError(source.describe(problems))

@@ -7,85 +7,23 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial, TrialState
 from ray.tune.search import Searcher
 
 from search.config import SearchConfig
 from search.paths import PathError
-from search.samplers import build_sampler
+from search.samplers import Samplers
+from search.study import AskingStudy, ended_by_itself, report_epoch, report_recorded, summary_of, tell
+from search.warm_start import known_trials
 from spaces.space import SpaceError
-from trainables.data.seeding import derived_seed
-from trainables.layout import RunFileError, RunLayout, TrialLayout, TrialStatus
+from trainables.layout import RunLayout, TrialStatus
 from trainables.problems import ConfigError
 from trainables.record import TrialRecord, now, read_record
 from trainables.report import read_epochs
-from trainables.summary import TrialSummary, summary_in
-
-_STATES = {
-    TrialStatus.FINISHED: TrialState.COMPLETE,
-    TrialStatus.PRUNED: TrialState.PRUNED,
-    TrialStatus.FAILED: TrialState.FAIL,
-}
-
-
-def open_study(layout: RunLayout, config: SearchConfig) -> optuna.Study:
-    """The run's study; made where there is none."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = JournalStorage(JournalFileBackend(str(layout.study)))
-    try:
-        return optuna.load_study(storage=storage, study_name=config.name)
-    except KeyError:
-        minimize = config.recipe.train.metric.mode == "min"
-        direction = optuna.study.StudyDirection.MINIMIZE if minimize else optuna.study.StudyDirection.MAXIMIZE
-        return optuna.create_study(storage=storage, study_name=config.name, direction=direction)
-
-
-def settle(study: optuna.Study, layout: RunLayout) -> None:
-    """Tells the study of trials whose end was recorded, but not told before the driver was killed."""
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        folder = layout.trial(trial.number)
-        record = read_record(folder) if folder.trial.exists() else None
-        if record is None or record.status is TrialStatus.RUNNING:
-            continue
-        reports = read_epochs(folder.epochs)
-        _report_recorded(Trial(study, trial._trial_id), reports, known=set(trial.intermediate_values))
-        value = reports[-1]["best_score"] if record.status is TrialStatus.FINISHED else None
-        study.tell(trial.number, value, state=_STATES[record.status])
-
-
-def end_running(study: optuna.Study, layout: RunLayout, reason: str) -> None:
-    """Prunes the trials that a budget cut off."""
-    settle(study, layout)
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        folder = layout.trial(trial.number)
-        if folder.trial.exists():  # else the driver was killed before its first record
-            record = read_record(folder)
-            record.model_copy(update={"status": TrialStatus.PRUNED, "reason": reason, "ended": now()}).write(folder)
-        _report_recorded(
-            Trial(study, trial._trial_id), read_epochs(folder.epochs), known=set(trial.intermediate_values)
-        )
-        study.tell(trial.number, state=TrialState.PRUNED)
-
-
-def _report_recorded(trial: Trial, reports: Iterable[dict[str, Any]], *, known: Container[int]) -> None:
-    """Reports the epochs that are on disk and not `known` to the study."""
-    for report in reports:
-        if report["epoch"] not in known and report["best_score"] is not None:
-            trial.report(report["best_score"], report["epoch"])
-
-
-def _summary(folder: TrialLayout) -> TrialSummary | None:
-    """None: the epochs are damaged, which is for those to tell who read them."""
-    try:
-        return summary_in(folder.epochs)
-    except RunFileError:
-        return None
 
 
 class StudySearcher(Searcher):
@@ -101,7 +39,10 @@ class StudySearcher(Searcher):
         metric = config.recipe.train.metric
         super().__init__(metric="best_score", mode=metric.mode)
         self._config, self._layout, self._study, self._attempt = config, layout, study, attempt
-        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        self._asking, self._samplers = AskingStudy(study, known_trials(config, layout)), Samplers(config)
+        trials = study.get_trials(deepcopy=False)
+        self._count = len(trials)
+        running = [trial for trial in trials if trial.state is TrialState.RUNNING]
         self._interrupted = deque(running)
         self._rungs = list(rungs)
         self._live: dict[str, Trial] = {}
@@ -111,7 +52,7 @@ class StudySearcher(Searcher):
         limit = self._config.settings.max_concurrent
         if limit is not None and len(self._live) >= limit:
             return None
-        if not self._interrupted and len(self._study.get_trials(deepcopy=False)) >= self._config.settings.trials:
+        if not self._interrupted and self._count >= self._config.settings.trials:
             return str(Searcher.FINISHED)
         trial = self._next()
         values: dict[str, Any] = {}
@@ -128,9 +69,10 @@ class StudySearcher(Searcher):
             "run": str(self._layout.root),
             "number": trial.number,
             "attempt": self._attempt,
-            "recipe": recipe.model_dump_json(),  # as text: Ray copies, flattens and encodes a config several times a trial
+            "recipe": recipe.model_dump_json(),
             "trials": self._config.settings.trials,
             "rungs": self._rungs,
+            "objectives": self._config.goals,
             "reads_test": self._config.reads_test,
         }
 
@@ -146,16 +88,34 @@ class StudySearcher(Searcher):
             self._end(trial, TrialStatus.FAILED, self._reason(trial.number))
             return
         self._report(trial, result)  # Ray tells of a trial's last result here only
-        if not result["finished"]:
-            rung = f"{result['best_score']:.4g} at epoch {result['epoch']} was not among the best there"
-            self._end(trial, TrialStatus.PRUNED, rung)
-        elif not math.isfinite(result["best_score"]):
+        came_to = {
+            n: value for n, value in zip(self._config.goals, result["objectives"], strict=True) if value is not None
+        }
+        missing = [name for name in self._config.goals if not math.isfinite(came_to.get(name, math.nan))]
+        if not math.isfinite(result["best_score"]):
             self._end(trial, TrialStatus.FAILED, "no epoch had a score: training diverged")
+        elif result["finished"] and missing:
+            self._end(trial, TrialStatus.FAILED, f"its best epoch has no {missing[0]}")
+        elif broken := self._broken(came_to):
+            self._end(trial, TrialStatus.INFEASIBLE, broken, came_to, came_to_its_end=ended_by_itself(result))
+        elif not result["finished"]:
+            rung = f"{result['best_score']:.4g} at epoch {result['epoch']} was not among the best there"
+            self._end(trial, TrialStatus.PRUNED, rung, came_to)
         elif flag := result["stopped_for"]:
             # PRUNED, not FAIL: its curve teaches the sampler to stay away. Not COMPLETE: it is no config to export as best.
-            self._end(trial, TrialStatus.PRUNED, f"stopped for {flag} in epoch {result['epoch']}")
+            self._end(trial, TrialStatus.PRUNED, f"stopped for {flag} in epoch {result['epoch']}", came_to)
         else:
-            self._end(trial, TrialStatus.FINISHED, None, value=result["best_score"])
+            self._end(trial, TrialStatus.FINISHED, None, came_to)
+
+    def _broken(self, came_to: dict[str, float]) -> str | None:
+        """How a trial breaks the search's constraints, if it does."""
+        bounds = {name: bound for name, bound in self._config.settings.constraints.items() if name in came_to}
+        broken = [
+            f"{name} is {came_to[name]:.4g} ({bound.describe()})"
+            for name, bound in bounds.items()
+            if bound.excess(came_to[name]) > 0
+        ]
+        return ", ".join(broken) or None
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study is on disk."""
@@ -169,12 +129,13 @@ class StudySearcher(Searcher):
     def _next(self) -> Trial:
         """An interrupted trial, or else a new one."""
         taken_up = self._interrupted.popleft() if self._interrupted else None
-        number = taken_up.number if taken_up else len(self._study.get_trials(deepcopy=False))
-        settings = self._config.settings
-        seed = derived_seed(settings.seed, "proposal", number) % 2**32
+        number = taken_up.number if taken_up else self._count
         # Also for a trial taken up: it may have been cut off before its values were drawn.
-        self._study.sampler = build_sampler(settings.sampler, seed=seed)
-        return Trial(self._study, taken_up._trial_id) if taken_up else self._study.ask()
+        self._asking.sampler = self._samplers.of(number)
+        if taken_up:
+            return Trial(self._asking, taken_up._trial_id)
+        self._count += 1
+        return self._asking.ask()
 
     def _record(self, trial: Trial, values: dict[str, Any]) -> None:
         folder = self._layout.trial(trial.number)
@@ -188,16 +149,26 @@ class StudySearcher(Searcher):
             return
         if missed := set(range(1, epoch)) - reported:
             earlier = read_epochs(self._layout.trial(trial.number).epochs)
-            _report_recorded(trial, (r for r in earlier if r["epoch"] in missed), known=reported)
-        trial.report(result["best_score"], epoch)
+            report_recorded(trial, (r for r in earlier if r["epoch"] in missed), known=reported)
+        report_epoch(trial, result["best_score"], epoch)
         reported |= {epoch, *missed}
 
-    def _end(self, trial: Trial, status: TrialStatus, reason: str | None, *, value: float | None = None) -> None:
+    def _end(
+        self,
+        trial: Trial,
+        status: TrialStatus,
+        reason: str | None,
+        came_to: dict[str, float] | None = None,
+        *,
+        came_to_its_end: bool = False,
+    ) -> None:
         # The record first: a kill in between leaves the study's trial running, and it is taken up and told again.
         folder = self._layout.trial(trial.number)
-        end = {"status": status, "reason": reason, "ended": now(), "summary": _summary(folder)}
-        read_record(folder).model_copy(update=end).write(folder)
-        self._study.tell(trial, value, state=_STATES[status])
+        ended: dict[str, Any] = {"status": status, "reason": reason, "ended": now()}
+        ended |= {"objectives": came_to or {}, "summary": summary_of(folder)}
+        record = read_record(folder).model_copy(update=ended)
+        record.write(folder)
+        tell(trial, record, self._config, came_to_its_end=came_to_its_end)
 
     def _reason(self, number: int) -> str:
         error = self._layout.trial(number).error

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from search.paths import PathError, resolve, with_values
+from search.storage_config import without_passwords
 from trainables.problems import Path as KeyPath
 from trainables.problems import Problem, dotted
 
@@ -74,8 +75,8 @@ def read_source(file: Path, overrides: Sequence[str] = ()) -> Source:
             places = resolve(path, data)
         except (PathError, yaml.YAMLError) as error:
             reason = error.problem if isinstance(error, yaml.MarkedYAMLError) else error
-            raise InputError(f"command line ({override}): {reason}") from None
-        typed |= dict.fromkeys(places, override)
+            raise InputError(f"command line ({without_passwords(override)}): {reason}") from None
+        typed |= dict.fromkeys(places, without_passwords(override))
         lines = {at: line for at, line in lines.items() if not any(at[: len(place)] == place for place in places)}
     return Source(file, data, lines, typed)
 

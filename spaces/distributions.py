@@ -89,6 +89,18 @@ class Distribution(BaseModel, ABC):
         """Whether a condition on `value` can ever hold."""
         return False
 
+    def contains(self, value: Scalar) -> bool:
+        """Whether it could draw a value."""
+        return self.takes(value)
+
+    def parameter(self, path: str) -> str:
+        """Name of the study's parameter for `path`."""
+        return path
+
+    def as_parameter(self, value: Scalar) -> Scalar:
+        """What the study holds where the recipe has `value`."""
+        return value
+
     def is_active(self, values: Mapping[str, Scalar]) -> bool:
         """Whether the conditions hold, given the values of all parameters before this one."""
         return all(parent in values and values[parent] in allowed for parent, allowed in self.when.items())
@@ -113,6 +125,10 @@ class Range(Distribution):
     def describe(self) -> str:
         return f"{self.kind} {self.bounds[0]:.12g} … {self.bounds[1]:.12g}"
 
+    def contains(self, value: Scalar) -> bool:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and self.bounds[0] <= value <= self.bounds[1]  # type: ignore[operator]
+
 
 class Stepped(Range):
     """A range that may be a grid."""
@@ -135,6 +151,11 @@ class Uniform(Stepped):
 
     def suggest(self, trial: BaseTrial, path: str) -> float:
         return trial.suggest_float(path, *self.bounds, step=self.step)
+
+    def contains(self, value: Scalar) -> bool:
+        if not super().contains(value) or self.step is None:
+            return super().contains(value)
+        return (Decimal(str(value)) - Decimal(str(self.bounds[0]))) % Decimal(str(self.step)) == 0
 
 
 class LogUniform(Range):
@@ -160,10 +181,15 @@ class OneMinusLogUniform(Range):
 
     def suggest(self, trial: BaseTrial, path: str) -> float:
         low, high = self.bounds
-        # Through Decimal, so that the study shows 0.0001 and not 0.00009999999999998899.
-        nearest, farthest = (float(1 - Decimal(str(value))) for value in (high, low))
-        distance = trial.suggest_float(f"1 - {path}", nearest, farthest, log=True)
+        distance = trial.suggest_float(self.parameter(path), self.as_parameter(high), self.as_parameter(low), log=True)
         return min(max(1 - distance, low), high)
+
+    def parameter(self, path: str) -> str:
+        return f"1 - {path}"
+
+    def as_parameter(self, value: Scalar) -> float:
+        # Through Decimal, so that the study shows 0.0001 and not 0.00009999999999998899.
+        return float(1 - Decimal(str(value)))
 
 
 class Integer(Stepped):
@@ -182,6 +208,9 @@ class Integer(Stepped):
         low, high = self.bounds
         return type(value) is int and low <= value <= high and (value - low) % (self.step or 1) == 0
 
+    def contains(self, value: Scalar) -> bool:
+        return self.takes(value)
+
 
 class LogInteger(Range):
     """`{int_log: [16, 128]}`: each doubling is as likely as any other."""
@@ -195,6 +224,9 @@ class LogInteger(Range):
 
     def takes(self, value: Scalar) -> bool:
         return type(value) is int and self.bounds[0] <= value <= self.bounds[1]
+
+    def contains(self, value: Scalar) -> bool:
+        return self.takes(value)
 
 
 class Choice(Distribution):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -262,6 +263,8 @@ def _imported(python: object) -> Any:
     module_name, colon, name = python.partition(":") if isinstance(python, str) else ("", "", "")
     if not (module_name and colon and name):
         raise ValueError(f"{python!r}: needs module:function")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)  # where `thaw` runs, as for a network of the user's own
     try:
         module = import_module(module_name)
     except Exception as error:  # the user's code: whatever it raises is a mistake in the file that names it

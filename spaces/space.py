@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from spaces.distributions import Distribution, Scalar
 
 if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
     from optuna.trial import BaseTrial
 
 
@@ -56,6 +58,25 @@ class Space:
                 if point not in seen:
                     seen.append(point)
                     yield point
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether some parameters are drawn in some trials only."""
+        return any(parameter.when for parameter in self.parameters.values())
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """The study's parameters, conditional ones included, as far as is known before they are drawn."""
+        trial = random_study().ask()
+        for path, parameter in self.parameters.items():
+            parameter.suggest(trial, path)
+        return trial.distributions
+
+    def parameters_of(self, values: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """What the study holds for values that the space could draw."""
+        return {
+            self.parameters[path].parameter(path): self.parameters[path].as_parameter(value)
+            for path, value in values.items()
+        }
 
     def _corner(self, pinned: Mapping[str, Scalar]) -> dict[str, Any]:
         return self._point(lambda path, parameter: pinned.get(path, parameter.extremes()[0]))
@@ -110,5 +131,36 @@ class FunctionSpace(Space):
             raise SpaceError([Problem(("python",), message)])
         return dict(values)
 
+    @property
+    def is_conditional(self) -> bool:
+        names = [frozenset(drawn) for drawn in self._drawn()]
+        return len(set(names)) > 1
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        return {name: distribution for drawn in self._drawn() for name, distribution in drawn.items()}
+
+    def parameters_of(self, values: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """The values: they are given by the names that the function suggests, not by recipe paths."""
+        return dict(values)
+
+    def _drawn(self, count: int = 20) -> Iterator[dict[str, BaseDistribution]]:
+        """What each of some random trials suggests."""
+        study = random_study()
+        for _ in range(count):
+            trial = study.ask()
+            self.suggest(trial)
+            yield trial.distributions
+
     def to_data(self) -> dict[str, Any]:
         return {"python": self.python}
+
+
+def random_study() -> Study:
+    """A study that draws at random, the same each time."""
+    import optuna
+
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    optuna.logging.set_verbosity(verbosity)
+    return study

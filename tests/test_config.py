@@ -163,7 +163,7 @@ def without(section, text=FILE):
         pytest.param(
             "trials: 8",
             "sampler: {kind: tpee}",
-            "19 search.sampler.kind: 'tpee': input should be 'tpe' or 'random'",
+            "19 search.sampler: 'tpee' is not one of 'tpe', 'gp', 'cma_es', 'qmc', 'random', 'grid', 'nsga2'",
             id="sampler",
         ),
         pytest.param(

@@ -9,16 +9,17 @@ import optuna
 import pytest
 import yaml
 from conftest import RECIPE
+from driven_search import Search, result, write_epochs
 from optuna.trial import TrialState
 
 from search.config import SearchConfig
 from search.load import load_search
-from search.searcher import StudySearcher, open_study, settle
 from search.source import read_source
+from search.study import open_study, settle
 from spaces import FunctionSpace, parse_space
 from trainables.layout import RunLayout, TrialStatus
 from trainables.recipe import parse_recipe
-from trainables.record import TrialRecord, read_record
+from trainables.record import TrialRecord
 
 SPACE = {
     "train.stages[*].head_lr": {"log": [1e-3, 0.3]},
@@ -36,59 +37,15 @@ def make_config(tmp_path):
     def make(metric="balanced_accuracy", **search):
         data = copy.deepcopy(RECIPE)
         data["train"]["metric"] = metric
-        data |= {"space": SPACE, "search": {"trials": 4, "sampler": {"startup_trials": STARTUP}, **search}}
+        data |= {
+            "space": SPACE,
+            "search": {"trials": 4, "sampler": {"kind": "tpe", "startup_trials": STARTUP}, **search},
+        }
         file = tmp_path / "small.yaml"
         file.write_text(yaml.safe_dump(data))
         return load_search(read_source(file))
 
     return make
-
-
-class Search:
-    """A run's folder, and the drivers that own it one after another."""
-
-    def __init__(self, folder, config):
-        self.config, self.layout, self.attempt = config, RunLayout(folder), 0
-        folder.mkdir(exist_ok=True)
-        self.take_up()
-
-    def take_up(self):
-        """A new driver, as after a kill: nothing is left but the folder."""
-        self.attempt += 1
-        self.study = open_study(self.layout, self.config)
-        settle(self.study, self.layout)
-        self.searcher = StudySearcher(self.config, self.layout, self.study, attempt=self.attempt)
-
-    def suggest(self, trial_id):
-        return self.searcher.suggest(trial_id)
-
-    def run(self, trial_id, scores, *, finished=True, stopped_for=None):
-        """The results of a trial; Ray hands its last one to `on_trial_complete` alone."""
-        results = [result(epoch, score) for epoch, score in enumerate(scores, start=1)]
-        for each in results[:-1]:
-            self.searcher.on_trial_result(trial_id, each)
-        self.searcher.on_trial_complete(trial_id, {**results[-1], "finished": finished, "stopped_for": stopped_for})
-
-    def record(self, number):
-        return read_record(self.layout.trial(number))
-
-    @property
-    def trials(self):
-        return open_study(self.layout, self.config).get_trials()
-
-    @property
-    def states(self):
-        return [trial.state.name for trial in self.trials]
-
-
-def result(epoch, score, *, finished=False):
-    return {"epoch": epoch, "best_score": score, "finished": finished, "stopped_for": None}
-
-
-def write_epochs(folder, scores):
-    fields = {"stage": "top", "stage_index": 1, "best_epoch": 1, "flags": [], "train_s": 1.0, "time": "2025"}
-    lines = [{"epoch": n, "score": s, "best_score": s, **fields} for n, s in enumerate(scores, start=1)]
-    folder.epochs.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 @pytest.fixture
@@ -127,6 +84,7 @@ def test_a_trial_is_told_where_to_run_and_with_what(search):
         "attempt": 1,
         "trials": search.config.settings.trials,
         "rungs": [],
+        "objectives": ["score"],
         "reads_test": False,
         "recipe": search.config.recipe_of(params).model_dump_json(),
     }
@@ -174,7 +132,7 @@ def test_an_end_for_a_flag_that_was_recorded_but_not_told_is_told_later(search):
     record.model_copy(update={"status": TrialStatus.PRUNED, "reason": "stopped for gap in epoch 2"}).write(
         search.layout.trial(0)
     )
-    settle(search.study, search.layout)
+    settle(search.study, search.layout, search.config)
     assert (search.trials[0].state, search.trials[0].intermediate_values) == (TrialState.PRUNED, {1: 0.5, 2: 0.625})
 
 
@@ -324,7 +282,9 @@ def test_an_end_that_was_recorded_but_not_told_is_told_later(search, status, rea
     search.searcher.on_trial_result("a", result(1, 0.75))
     folder = search.layout.trial(0)
     write_epochs(folder, [0.75, 0.75])
-    search.record(0).model_copy(update={"status": status, "reason": reason}).write(folder)
+    search.record(0).model_copy(update={"status": status, "reason": reason, "objectives": {"score": 0.75}}).write(
+        folder
+    )
     search.take_up()
     (trial,) = search.trials
     assert (trial.state.name, trial.value) == (state, value)
@@ -349,27 +309,6 @@ def test_a_trial_that_was_asked_for_but_never_recorded_goes_on(search):
     assert search.states == ["RUNNING"]
     assert search.suggest("a")["number"] == 0
     assert isinstance(search.record(0), TrialRecord)
-
-
-@pytest.mark.parametrize("kind", ["tpe", "random"])
-def test_a_resumed_search_proposes_what_an_uninterrupted_one_would_have(tmp_path, make_config, kind):
-    config = make_config(trials=10, sampler={"kind": kind, "startup_trials": STARTUP})
-
-    def proposals(folder, *, killed_every):
-        search, seen = Search(folder, config), []
-        for number in range(10):
-            if number % killed_every == 0:
-                search.suggest("cut off")
-                search.take_up()
-            search.suggest("it")
-            params = search.record(number).params
-            seen.append(params)
-            search.run("it", [params["train.batch_size"] / 100])
-        return seen
-
-    whole = proposals(tmp_path / "whole", killed_every=100)
-    assert proposals(tmp_path / "cut", killed_every=3) == whole
-    assert len({json.dumps(params) for params in whole}) == 10
 
 
 def test_another_seed_proposes_other_points(tmp_path, make_config):

@@ -21,7 +21,14 @@ def assign(tmp_path):
     layout.attempt.write_text("1")
 
     def make(number, recipe, *, rungs=()):
-        shared = {"run": str(layout.root), "attempt": 1, "trials": 1000, "rungs": list(rungs), "reads_test": False}
+        shared = {
+            "run": str(layout.root),
+            "attempt": 1,
+            "trials": 1000,
+            "rungs": list(rungs),
+            "reads_test": False,
+            "objectives": ["score"],
+        }
         return {**shared, "number": number, "recipe": recipe.model_dump_json()}
 
     return make

@@ -81,6 +81,26 @@ FALLBACK_ORDER = (
 """Where the chosen metric is not finite, the first of its task's among these that is judges the epoch."""
 
 
+class Objective(StrEnum):
+    """What trials of a search can be compared by beside the metrics: their score, and costs, of which less is better."""
+
+    SCORE = "score"
+    """`train.metric` of the best epoch."""
+    MACS = "macs"
+    """Multiplications and additions, in pairs, that the network does for one image of the last stage's size."""
+    PARAMETERS = "parameters"
+    """Of the whole network, frozen ones included."""
+    TRAIN_S = "train_s"
+    """Seconds of training."""
+
+
+def mode_of_objective(name: str, metric: Metric) -> str:
+    """`max` or `min`, for an `Objective` or a `Metric` by name in a search whose score is `metric`."""
+    if name == Objective.SCORE:
+        return metric.mode
+    return Metric(name).mode if name in list(Metric) else "min"
+
+
 WEIGHTS = ("ema", "raw")
 """What an epoch of a run with an average has validated: the averaged weights and the current ones."""
 
@@ -118,6 +138,8 @@ class TrialStatus(StrEnum):
     PRUNED = "pruned"
     """Ended early: by the scheduler, or by itself for a flag of `train.stop_on`."""
     FAILED = "failed"
+    INFEASIBLE = "infeasible"
+    """Came to its end, but costs or reports what `search.constraints` rules out."""
 
 
 class RunFileError(ValueError):
@@ -132,7 +154,11 @@ class RunLayout:
         self.config = self.root / "search.yaml"
         """The resolved search; runnable again."""
         self.study = self.root / "study.journal"
-        """Optuna's storage."""
+        """Optuna's storage, where `search.storage` is `journal`."""
+        self.study_database = self.root / "study.db"
+        """The same where it is `sqlite`."""
+        self.known = self.root / "known.json"
+        """Trials of earlier runs that the search was told of (`search.warm_start`)."""
         self.lock = self.root / ".lock"
         """Held by the driver that owns the run."""
         self.attempt = self.root / "attempt"

@@ -24,12 +24,13 @@ class TrialRecord(Config):
     """Searched values by dotted recipe path."""
     status: TrialStatus
     reason: str | None = None
-    """Why it was pruned or failed."""
+    """Why it was pruned, failed or is infeasible."""
+    objectives: dict[str, float] = Field(default_factory=dict)
+    """What it came to, by the names of `search.objectives`, `score` always among them; where it ended early, what it had come to
+    by then. Empty before it ended, and where it failed."""
     started: str
     """UTC, ISO 8601."""
     ended: str | None = None
-    objectives: dict[str, float] = Field(default_factory=dict)
-    """What the search weighs against each other, where there is more than the score."""
     summary: TrialSummary | None = None
     """Of its epochs, when it ended."""
 

@@ -19,6 +19,7 @@ from ray import tune
 from trainables.building import Building
 from trainables.data.dataset import open_dataset
 from trainables.layout import RunLayout, replacing
+from trainables.objectives import network_costs, objectives_of
 from trainables.recipe import parse_recipe
 from trainables.run import SupersededError, TrainingRun
 from trainables.trial_log import TrialLog
@@ -44,12 +45,14 @@ class StagedUnfreezing(tune.Trainable):
         trials: how many the search has; they share what frozen blocks make of the images.
         rungs: epochs at which the scheduler judges: a step ends with them.
         reads_test: whether the run ends with a look at the test split.
+        objectives: names of `Objective` and `Metric` that the search asks for.
 
     Results:
         epoch: epochs done, over all stages.
         best_score: of the best epoch so far, so that the dip after a stage change speaks against nobody.
         finished: the run came to its own end; a result without it that stays the last one was pruned.
         stopped_for: the flag that made it end itself early, or None.
+        objectives: what the trial has come to by now in each of them, or None. (A list: Ray flattens mappings.)
         reports: the step's lines in `epochs.jsonl`.
     """
 
@@ -76,8 +79,10 @@ class StagedUnfreezing(tune.Trainable):
             return self._some_epochs()
 
     def _some_epochs(self) -> dict[str, Any]:
+        names = self._assignment["objectives"]
         if self._run is None:
             self._run = _opened_here(self._assignment)
+            self._costs = network_costs(self._run.trainer, names)
         began = time.monotonic()
         reports: list[dict[str, Any]] = []
         while not reports or not self._is_due(reports[-1], since=began):
@@ -96,6 +101,7 @@ class StagedUnfreezing(tune.Trainable):
             "finished": finished,
             "stopped_for": report["stopped_for"],
             "done": finished,
+            "objectives": objectives_of(names, self._run.reports, self._costs),
             "reports": reports,
         }
 

@@ -1,0 +1,45 @@
+"""`thaw extend`: more trials for a search that has run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search.commands.options import Name, Runs
+
+
+def extend(
+    name: Name,
+    trials: Annotated[str, typer.Option("--trials", help="So many more (+32), or so many altogether (64).")],
+    runs: Runs = Path("runs"),
+) -> None:
+    """Go on with a search for more trials; they are what a longer search would have tried."""
+    from results_analysis import find_run
+    from search.commands.search import resume
+    from search.load import load_search
+    from search.ownership import owned
+    from search.source import InputError, read_source
+    from trainables.layout import RunLayout, replacing
+
+    layout = RunLayout(find_run(name, runs).absolute())
+    with owned(layout):
+        now = load_search(read_source(layout.config)).settings.trials
+        wanted, there = _wanted(trials, now), len(layout.all_trials())
+        if wanted < there:
+            raise InputError(f"--trials {trials}: {layout.root} has {there} trials already; give at least {there}")
+        # Read as if it had been typed, so that what does not fit the number is said before it is written.
+        config = load_search(read_source(layout.config, [f"search.trials={wanted}"]))
+        with replacing(layout.config) as file:
+            file.write(config.to_yaml())
+    resume(str(layout.root), runs)
+
+
+def _wanted(trials: str, now: int) -> int:
+    from search.source import InputError
+
+    if not re.fullmatch(r"\+?[0-9]+", trials) or int(trials) == 0:
+        raise InputError(f"--trials {trials}: needs a number of trials, such as +32 for more or 64 for all")
+    return now + int(trials) if trials.startswith("+") else int(trials)

@@ -1,0 +1,61 @@
+"""A search whose trials are told of as Ray does, without training any: the real searcher, a real study, a real folder."""
+
+import json
+import math
+
+from search.searcher import StudySearcher
+from search.study import open_study, settle
+from trainables.layout import RunLayout
+from trainables.record import read_record
+
+
+class Search:
+    """A run's folder, and the drivers that own it one after another."""
+
+    def __init__(self, folder, config):
+        self.config, self.layout, self.attempt = config, RunLayout(folder), 0
+        folder.mkdir(exist_ok=True)
+        self.take_up()
+
+    def take_up(self):
+        """A new driver, as after a kill: nothing is left but the folder."""
+        self.attempt += 1
+        self.study = open_study(self.layout, self.config)
+        settle(self.study, self.layout, self.config)
+        self.searcher = StudySearcher(self.config, self.layout, self.study, attempt=self.attempt)
+
+    def suggest(self, trial_id):
+        return self.searcher.suggest(trial_id)
+
+    def run(self, trial_id, scores, *, finished=True, stopped_for=None, **objectives):
+        """The results of a trial; Ray hands its last one to `on_trial_complete` alone."""
+        results = [
+            result(epoch, score, *(objectives[name] for name in self.config.goals[1:]))
+            for epoch, score in enumerate(scores, start=1)
+        ]
+        for each in results[:-1]:
+            self.searcher.on_trial_result(trial_id, each)
+        self.searcher.on_trial_complete(trial_id, {**results[-1], "finished": finished, "stopped_for": stopped_for})
+
+    def record(self, number):
+        return read_record(self.layout.trial(number))
+
+    @property
+    def trials(self):
+        return open_study(self.layout, self.config).get_trials()
+
+    @property
+    def states(self):
+        return [trial.state.name for trial in self.trials]
+
+
+def result(epoch, score, *others, finished=False):
+    objectives = [score if math.isfinite(score) else None, *others]
+    return {"epoch": epoch, "best_score": score, "finished": finished, "stopped_for": None, "objectives": objectives}
+
+
+def write_epochs(folder, scores, *, finished=False):
+    fields = {"stage": "top", "stage_index": 1, "best_epoch": 1, "flags": [], "train_s": 1.0, "time": "2025"}
+    fields |= {"finished": finished, "stopped_for": None}
+    lines = [{"epoch": n, "score": s, "best_score": s, **fields} for n, s in enumerate(scores, start=1)]
+    folder.epochs.write_text("".join(json.dumps(line) + "\n" for line in lines))
