@@ -13,23 +13,40 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from results_analysis.export import as_yaml, best_trial, export_trial, trial_config
+    from results_analysis.choice import Choice, best_trial, cheapest_within
+    from results_analysis.compare import compare
+    from results_analysis.export import (
+        as_yaml,
+        export_training,
+        export_trial,
+        training_config,
+        trial_config,
+    )
     from results_analysis.runs import Run, RunError, find_run, load, run_names
     from results_analysis.table import best_of, results_table, to_csv, to_json
     from results_analysis.terminal import render
+    from results_analysis.trained import Trained, find_search_or_training, trial_of
 
 _MODULES = {
-    "results_analysis.export": ("as_yaml", "best_trial", "export_trial", "trial_config"),
+    "results_analysis.choice": ("Choice", "best_trial", "cheapest_within"),
+    "results_analysis.compare": ("compare",),
+    "results_analysis.export": ("as_yaml", "export_training", "export_trial", "training_config", "trial_config"),
     "results_analysis.runs": ("Run", "RunError", "find_run", "load", "run_names"),
     "results_analysis.table": ("best_of", "results_table", "to_csv", "to_json"),
     "results_analysis.terminal": ("render",),
+    "results_analysis.trained": ("Trained", "find_search_or_training", "trial_of"),
 }
 _OWNERS = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [  # noqa: RUF022  (by module)
-    "as_yaml",
+    "Choice",
     "best_trial",
+    "cheapest_within",
+    "compare",
+    "as_yaml",
+    "export_training",
     "export_trial",
+    "training_config",
     "trial_config",
     "Run",
     "RunError",
@@ -41,6 +58,9 @@ __all__ = [  # noqa: RUF022  (by module)
     "to_csv",
     "to_json",
     "render",
+    "Trained",
+    "find_search_or_training",
+    "trial_of",
 ]
 
 

@@ -7,9 +7,12 @@ import sys
 import typer
 
 from search.commands.check import check
+from search.commands.compare import compare
 from search.commands.data import data
+from search.commands.embed import embed
 from search.commands.export import export
 from search.commands.init import init
+from search.commands.predict import predict
 from search.commands.results import results
 from search.commands.schema import schema
 from search.commands.search import resume, search
@@ -23,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (init, check, search, resume, results, export, train, data, schema):
+for command in (init, check, search, resume, results, export, train, predict, embed, compare, data, schema):
     app.command()(command)
 
 
@@ -44,7 +47,8 @@ def _is_the_users(error: Exception) -> bool:
     from results_analysis import RunError
     from search.source import InputError
     from trainables.layout import RunFileError
+    from trainables.package.manifest import PackageError
     from trainables.problems import ConfigError
 
     # OSError: a full disk, a folder that cannot be written. It names the file.
-    return isinstance(error, InputError | ConfigError | RunError | RunFileError | OSError)
+    return isinstance(error, InputError | ConfigError | RunError | RunFileError | PackageError | OSError)

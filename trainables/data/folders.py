@@ -23,9 +23,7 @@ def images_of_classes(root: Path) -> dict[str, list[Place]]:
     """
     visible = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
     folders = [entry for entry in visible if entry.is_dir()]
-    return _images(
-        {folder.name: files_of(folder) for folder in folders}, [entry.name for entry in visible], str(root)
-    )
+    return _images({folder.name: files_of(folder) for folder in folders}, [entry.name for entry in visible], str(root))
 
 
 def images_behind(url: str) -> dict[str, list[Place]]:

@@ -140,7 +140,9 @@ def _build(
             _Writer(files.enter_context(replacing(array, "wb")), shapes[size], reader, source)
             for size, array in arrays.items()
         ]
-        for i, at_sizes in enumerate(in_parallel(lambda i: decoded(partial(reader.decode, i), list(shapes.values())), total)):
+        for i, at_sizes in enumerate(
+            in_parallel(lambda i: decoded(partial(reader.decode, i), list(shapes.values())), total)
+        ):
             if isinstance(at_sizes, BadImageError):
                 bad[i] = str(at_sizes)
             elif not bad or on_bad == "skip":

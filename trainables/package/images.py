@@ -66,7 +66,9 @@ def find_images(given: Sequence[str], manifest: Manifest, columns: Columns | Non
     wrong = [name for name in names if nifti.is_nifti_name(name) != (manifest.input.depth is not None)]
     if wrong := [name for name in wrong if ".npz:" not in name]:
         takes = "volumes: .nii and .nii.gz files" if manifest.input.depth else "images, and these are volumes"
-        raise PackageError(f"{len(wrong)} of {len(items)} files do not fit: this model takes {takes} ({listed(wrong, 3)})")
+        raise PackageError(
+            f"{len(wrong)} of {len(items)} files do not fit: this model takes {takes} ({listed(wrong, 3)})"
+        )
     return items
 
 
@@ -144,7 +146,9 @@ def _rows(name: str, manifest: Manifest, columns: Columns) -> list[Item]:
         raise PackageError(f"{name}: the table has no column {columns.path!r}; {close}; --path-column says which one")
     paths = table[columns.path].tolist()
     if empty := [str(row + 1) for row, path in enumerate(paths) if not isinstance(path, str) or not path]:
-        raise PackageError(f"{name}: {len(empty)} rows have no {columns.path}, counted from 1 below the header: {listed(empty)}")
+        raise PackageError(
+            f"{name}: {len(empty)} rows have no {columns.path}, counted from 1 below the header: {listed(empty)}"
+        )
     folder = columns.images or folder_of(absolute(name))
     labels = table[columns.label].tolist() if columns.label in table else [None] * len(paths)
 

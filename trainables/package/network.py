@@ -129,9 +129,7 @@ def new_model(manifest: Manifest) -> StagedModel:
     weights = "default" if is_custom(manifest.backbone) else "none"
     config = ModelConfig(backbone=manifest.backbone, weights=weights)
     generator = torch.Generator().manual_seed(0)
-    return build_model(
-        config, classes=manifest.outputs, cosine_scale=manifest.cosine_scale, generator=generator
-    ).model
+    return build_model(config, classes=manifest.outputs, cosine_scale=manifest.cosine_scale, generator=generator).model
 
 
 def load_package(folder: str | Path, *, device: str = "auto", threads: int | None = None) -> TorchNetwork:
@@ -187,4 +185,6 @@ def check_sha256(file: Path, expected: str) -> None:
     except OSError as error:
         raise PackageError(f"{file} cannot be read: {error.strerror}") from None
     if found != expected:
-        raise PackageError(f"{file} is damaged: it is not what was exported (SHA-256 {found[:12]}, not {expected[:12]})")
+        raise PackageError(
+            f"{file} is damaged: it is not what was exported (SHA-256 {found[:12]}, not {expected[:12]})"
+        )

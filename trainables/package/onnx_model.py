@@ -28,6 +28,9 @@ TOLERANCE = 1e-4
 class _WithPreprocessing(nn.Module):
     """[b, c, h, w] or [b, c, d, h, w] in 0 … 1 -> predictions, outputs and features."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, model: StagedModel, manifest: Manifest):
         super().__init__()
         self._tail, self._manifest = model.tail(0), manifest
@@ -118,7 +121,8 @@ class OnnxNetwork:
     def predicted(self, images: np.ndarray) -> np.ndarray:
         """[n, c] probabilities, or [n] numbers, as the file itself gives them."""
         (found,) = self._session.run(["predictions"], {"images": _as_input(images)})
-        return found if self.manifest.target is None else found[:, 0]
+        predicted: np.ndarray = found if self.manifest.target is None else found[:, 0]
+        return predicted
 
 
 def load_onnx(folder: str | Path, *, threads: int | None = None) -> OnnxNetwork:

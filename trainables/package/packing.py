@@ -192,9 +192,7 @@ def _validated(
             progress(done, len(positions))
     features, outputs = (np.concatenate(column) for column in zip(*parts, strict=True))
     truth = data.truth[positions]
-    loss, evaluation = task.judge(
-        torch.from_numpy(outputs), torch.from_numpy(truth), reweighted=report["reweighted"]
-    )
+    loss, evaluation = task.judge(torch.from_numpy(outputs), torch.from_numpy(truth), reweighted=report["reweighted"])
     metrics = {**evaluation.metrics, "val_loss": loss}
     return Validated(Outcome(features, outputs), truth, metrics, evaluation, data.images[positions[:SAMPLE]])
 
