@@ -141,8 +141,8 @@ def _limits_of_selection(manifest: Manifest) -> Iterator[str]:
     trials = sum(origin.get("trials", {}).values())
     if trials > 1:
         yield (
-            f"The same {validation['images']:,} validation images chose this epoch and this trial out of {trials}: its score is "
-            "higher than new images will show, and the intervals do not know of that."
+            f"The same {validation['images']:,} validation images chose this epoch and this trial out of {trials}: its score is likely "
+            "higher than one on new images would be, and the intervals do not know of that."
         )
     elif origin["epochs"] > 1:
         yield f"The validation images chose the best of {origin['epochs']} epochs: its score is somewhat flattering."
@@ -193,7 +193,7 @@ def _limits_of_probabilities(manifest: Manifest) -> Iterator[str]:
     elif max(train) > _UNEVEN * min(train):
         yield (
             f"It was trained to treat classes as equally common, though the training data has {max(train):,} images of the largest "
-            f"and {min(train):,} of the smallest: where classes are as uneven as that, rare ones are predicted too often."
+            f"and {min(train):,} of the smallest: where classes are as uneven as that, rare ones may be predicted too often."
         )
     confidence, accuracy = manifest.validation["mean_confidence"], metrics[Metric.ACCURACY.value]
     if math.isfinite(confidence) and abs(confidence - accuracy) > _OVERCONFIDENT:

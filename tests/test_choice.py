@@ -60,7 +60,9 @@ def test_of_equal_costs_the_better_score_and_then_the_first_trial_is_kept(tmp_pa
 
 
 def test_the_best_itself_may_be_the_cheapest(run):
-    assert cheapest_within(run, "0").why.endswith("of 1 finished trial within 0 of the best score 0.6000; it is the best one itself")
+    assert cheapest_within(run, "0").why.endswith(
+        "of 1 finished trial within 0 of the best score 0.6000; it is the best one itself"
+    )
 
 
 def test_where_less_is_better_nearness_turns_round(tmp_path):
@@ -84,7 +86,9 @@ def test_what_is_no_distance_is_refused(run, within):
 
 def test_an_error_that_reports_do_not_tell_is_said_to_be_missing(tmp_path):
     run = load(write_run(tmp_path / "a", [trial(0.5, 1.0)], metric=Metric.AUC))
-    with pytest.raises(RunError, match=r"the standard error of auc cannot be had .*; give a difference of scores instead"):
+    with pytest.raises(
+        RunError, match=r"the standard error of auc cannot be had .*; give a difference of scores instead"
+    ):
         cheapest_within(run, "1se")
     assert cheapest_within(run, "0.1").trial == 0
 

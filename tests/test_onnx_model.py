@@ -38,18 +38,29 @@ def own_model(own_module):
     return lambda code=TINY_NETWORK: {"backbone": f"{own_module(code)}:tiny"}
 
 
-@pytest.fixture
-def photos(tmp_path):
-    return write_photos(tmp_path / "photos")
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return write_photos(tmp_path_factory.mktemp("onnx") / "photos")
 
 
-def test_onnxruntime_predicts_what_torch_predicts_for_any_number_of_images(photos, own_model, tmp_path):
-    recipe = photo_recipe(photos, model=own_model(), loss={"kind": "ldam"})
-    manifest, judged = pack(train(recipe, tmp_path / "run"), tmp_path / "model", onnx=True)
-    assert manifest.onnx.images == len(judged.validated.images) == 21
-    assert manifest.onnx.largest_difference < 1e-4
+@pytest.fixture(scope="module")
+def exported(photos):
+    """A folder `model`, with ONNX, of a small network, and its recipe in plain values."""
+    (photos.parent / "networks_of_onnx_tests.py").write_text(TINY_NETWORK)
+    sys.path.append(str(photos.parent))
+    recipe = photo_recipe(photos, model={"backbone": "networks_of_onnx_tests:tiny"}, loss={"kind": "ldam"})
+    pack(train(recipe, photos.parent / "run"), photos.parent / "model", onnx=True)
+    yield photos.parent / "model", recipe
+    sys.path.remove(str(photos.parent))
+
+
+def test_onnxruntime_predicts_what_torch_predicts_for_any_number_of_images(photos, exported):
+    folder, recipe = exported
     files = validation_files(photos, open_dataset(parse_recipe(recipe).data))
-    networks = load_package(tmp_path / "model"), load_onnx(tmp_path / "model")
+    networks = load_package(folder), load_onnx(folder)
+    manifest = networks[0].manifest
+    assert manifest.onnx.images == 21
+    assert manifest.onnx.largest_difference < 1e-4
     for count in (1, 3, len(files)):
         found = [run(network, find_images(files[:count], network.manifest)).outcome for network in networks]
         assert np.allclose(found[0].outputs, found[1].outputs, atol=1e-4)
@@ -58,9 +69,8 @@ def test_onnxruntime_predicts_what_torch_predicts_for_any_number_of_images(photo
         assert np.abs(probabilities[0] - probabilities[1]).max() < 1e-4
 
 
-def test_the_file_stands_for_itself(photos, own_model, tmp_path):
-    pack(train(photo_recipe(photos, model=own_model()), tmp_path / "run"), tmp_path / "model", onnx=True)
-    file = PackageLayout(tmp_path / "model").onnx
+def test_the_file_stands_for_itself(exported):
+    file = PackageLayout(exported[0]).onnx
     model = onnx.load(file, load_external_data=False)
     onnx.checker.check_model(model)
     assert [value.name for value in model.graph.input] == ["images"]
@@ -121,7 +131,9 @@ def test_each_volume_is_standardised_inside_for_medicalnet(tmp_path):
 def test_a_file_that_predicts_something_else_is_not_written(photos, own_model, tmp_path, monkeypatch):
     run_ = train(photo_recipe(photos, model=own_model()), tmp_path / "run")
     monkeypatch.setattr(onnx_model, "_as_input", lambda images: np.ones((len(images), 3, 32, 32), np.float32))
-    with pytest.raises(PackageError, match=r"onnxruntime predicts .* beside torch on 21 validation images, more than 0\.0001"):
+    with pytest.raises(
+        PackageError, match=r"onnxruntime predicts .* beside torch on 21 validation images, more than 0\.0001"
+    ):
         pack(run_, tmp_path / "model", onnx=True)
     assert not (tmp_path / "model").exists()
 
@@ -142,7 +154,9 @@ def tiny():
 
 
 def test_a_network_that_cannot_be_exported_says_why(photos, own_model, tmp_path):
-    run_ = train(photo_recipe(photos, model=own_model(NO_ONNX)), tmp_path / "run")
+    recipe = photo_recipe(photos, model=own_model(NO_ONNX))
+    recipe["train"]["stages"] = recipe["train"]["stages"][:1]
+    run_ = train(recipe, tmp_path / "run")
     with pytest.raises(PackageError, match="cannot be exported to ONNX: "):
         pack(run_, tmp_path / "model", onnx=True)
     assert sorted(path.name for path in tmp_path.glob("*model*")) == []
@@ -154,9 +168,8 @@ def test_without_the_extra_its_name_is_said(monkeypatch, tmp_path):
         onnx_model.needed()
 
 
-def test_a_package_without_onnx_and_a_damaged_file_are_refused(photos, own_model, tmp_path):
-    pack(train(photo_recipe(photos, model=own_model()), tmp_path / "run"), tmp_path / "model", onnx=True)
-    layout = PackageLayout(tmp_path / "model")
+def test_a_package_without_onnx_and_a_damaged_file_are_refused(exported, tmp_path):
+    layout = PackageLayout(shutil.copytree(exported[0], tmp_path / "model"))
     layout.onnx.write_bytes(layout.onnx.read_bytes()[:-1])
     with pytest.raises(PackageError, match=r"model\.onnx is damaged"):
         load_onnx(layout.root)

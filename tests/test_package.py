@@ -145,7 +145,9 @@ def test_the_exported_config_trains_to_the_same_result(photos, trained, packed, 
     config = yaml.safe_load(PackageLayout(packed).recipe.read_text())
     again = train({key: config[key] for key in ("data", "model", "train")}, tmp_path / "again")
     pack(again, tmp_path / "model")
-    assert load_file(PackageLayout(tmp_path / "model").weights).keys() == load_file(PackageLayout(packed).weights).keys()
+    assert (
+        load_file(PackageLayout(tmp_path / "model").weights).keys() == load_file(PackageLayout(packed).weights).keys()
+    )
     assert sha256_of(PackageLayout(tmp_path / "model").weights) == sha256_of(PackageLayout(packed).weights)
 
 
@@ -222,7 +224,10 @@ def test_a_folder_that_is_no_package_is_refused(tmp_path):
         ({"schema": PACKAGE_SCHEMA + 1}, r"model\.json: schema 2 is newer than 1, the newest known here; update thaw"),
         ({"task": "detection"}, r"model\.json: task: 'detection'"),
         ({"classes": None}, r"model\.json: classes: "),
-        ({"weights_sha256": "0" * 64}, r"model\.safetensors is damaged: it is not what was exported \(SHA-256 .*, not 0000"),
+        (
+            {"weights_sha256": "0" * 64},
+            r"model\.safetensors is damaged: it is not what was exported \(SHA-256 .*, not 0000",
+        ),
     ],
 )
 def test_a_manifest_that_cannot_be_used_is_refused(package, change, message):
@@ -254,7 +259,9 @@ def test_weights_of_another_network_are_refused(package):
     save_file({"odd": torch.zeros(1)}, package.weights)
     data = json.loads(package.manifest.read_text()) | {"weights_sha256": sha256_of(package.weights)}
     package.manifest.write_text(json.dumps(data))
-    with pytest.raises(PackageError, match="does not fit efficientnet_lite0 as it is installed here: Error.* Missing key"):
+    with pytest.raises(
+        PackageError, match="does not fit efficientnet_lite0 as it is installed here: Error.* Missing key"
+    ):
         load_package(package.root)
 
 
@@ -282,7 +289,9 @@ def export(run, folder):
 def test_a_checkpoint_that_was_removed_is_missed_by_name(run_copy, tmp_path):
     best = training_in(run_copy.root).best
     (run_copy.checkpoints / best["checkpoint"]).unlink()
-    with pytest.raises(PackageError, match=rf"the checkpoint of its best epoch \({best['epoch']}\) is gone; in checkpoints: "):
+    with pytest.raises(
+        PackageError, match=rf"the checkpoint of its best epoch \({best['epoch']}\) is gone; in checkpoints: "
+    ):
         export(run_copy, tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
@@ -296,7 +305,10 @@ def test_a_damaged_checkpoint_is_refused(run_copy, tmp_path):
 
 @pytest.mark.parametrize(
     ("key", "message"),
-    [("data", r"was trained on other data \(0000"), ("pretrained", r"started from other pretrained weights \(0000.*lite0 \(default\)")],
+    [
+        ("data", r"was trained on other data \(0000"),
+        ("pretrained", r"started from other pretrained weights \(0000.*lite0 \(default\)"),
+    ],
 )
 def test_other_data_and_other_pretrained_weights_are_refused(run_copy, tmp_path, key, message):
     file = run_copy.checkpoints / training_in(run_copy.root).best["checkpoint"]

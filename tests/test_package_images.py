@@ -119,9 +119,13 @@ def test_what_holds_no_image_of_the_model_is_refused(photos, given, message):
 
 
 def test_images_are_refused_where_volumes_are_taken(photos):
-    with pytest.raises(PackageError, match=r"this model takes volumes: \.nii and \.nii\.gz files \(photos/cat/1\.png\)"):
+    with pytest.raises(
+        PackageError, match=r"this model takes volumes: \.nii and \.nii\.gz files \(photos/cat/1\.png\)"
+    ):
         found("photos/cat/1.png", depth=4)
-    with pytest.raises(PackageError, match="photos holds no volume this model could take; it holds 1.png, 2.png, note.txt"):
+    with pytest.raises(
+        PackageError, match="photos holds no volume this model could take; it holds 1.png, 2.png, note.txt"
+    ):
         found("photos", depth=4)
 
 
@@ -132,7 +136,9 @@ def test_images_are_refused_where_volumes_are_taken(photos):
 def test_a_table_gives_the_paths_that_stand_in_it_and_known_labels(photos, ending):
     table = pd.DataFrame({"path": ["cat/1.png", "dog/2.png"], "label": ["cat", "horse"]})
     file = photos / "photos" / f"list.{ending}"
-    table.to_parquet(file) if ending == "parquet" else table.to_csv(file, index=False, sep="\t" if ending == "tsv" else ",")
+    table.to_parquet(file) if ending == "parquet" else table.to_csv(
+        file, index=False, sep="\t" if ending == "tsv" else ","
+    )
     assert found(f"photos/list.{ending}") == [("cat/1.png", "cat"), ("dog/2.png", None)]
     (first, _) = find_images([f"photos/list.{ending}"], manifest())
     assert first.decode().max() == 1
@@ -164,7 +170,11 @@ def test_arrays_of_images_are_taken_in_the_form_that_the_model_takes(photos):
     grey = np.arange(2 * 4 * 5, dtype=np.uint8).reshape(2, 4, 5)
     np.savez(photos / "grey.npz", val_images=grey, test_images=grey[:1], test_labels=np.zeros(1), x=grey)
     items = find_images(["grey.npz"], manifest())
-    assert [item.name for item in items] == ["grey.npz:val_images[0]", "grey.npz:val_images[1]", "grey.npz:test_images[0]"]
+    assert [item.name for item in items] == [
+        "grey.npz:val_images[0]",
+        "grey.npz:val_images[1]",
+        "grey.npz:test_images[0]",
+    ]
     assert np.array_equal(items[1].decode(), np.repeat(grey[1][:, :, None], 3, axis=2))
     assert np.array_equal(find_images(["grey.npz"], manifest(channels=1))[1].decode(), grey[1][:, :, None])
     deep = find_images(["grey.npz"], manifest(channels=1, bits=16))[1].decode()
