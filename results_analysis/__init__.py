@@ -14,38 +14,84 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from results_analysis.choice import Choice, best_trial, cheapest_within
+    from results_analysis.compare import compare
     from results_analysis.comparison import comparison_table, confirmation_of, load_comparison, verdict
     from results_analysis.errors import RunError
-    from results_analysis.export import as_yaml, best_trial, export_trial, trial_config
+    from results_analysis.export import as_yaml, export_training, export_trial, training_config, trial_config
     from results_analysis.formats import save, to_csv, to_json, to_markdown, to_parquet
     from results_analysis.frames import Frames
     from results_analysis.pareto import pareto_front
     from results_analysis.runs import Run, Runs, find_run, load, load_all, run_names
     from results_analysis.table import best_of, results_table
     from results_analysis.terminal import render
+    from results_analysis.trained import Trained, find_search_or_training, trial_of
 
 _MODULES = {
-    "results_analysis.comparison": ("comparison_table", "confirmation_of", "load_comparison", "verdict"),
+    "results_analysis.choice": (
+        "Choice",
+        "best_trial",
+        "cheapest_within",
+    ),
+    "results_analysis.compare": ("compare",),
+    "results_analysis.comparison": (
+        "comparison_table",
+        "confirmation_of",
+        "load_comparison",
+        "verdict",
+    ),
     "results_analysis.errors": ("RunError",),
-    "results_analysis.export": ("as_yaml", "best_trial", "export_trial", "trial_config"),
-    "results_analysis.formats": ("save", "to_csv", "to_json", "to_markdown", "to_parquet"),
+    "results_analysis.export": (
+        "as_yaml",
+        "export_training",
+        "export_trial",
+        "training_config",
+        "trial_config",
+    ),
+    "results_analysis.formats": (
+        "save",
+        "to_csv",
+        "to_json",
+        "to_markdown",
+        "to_parquet",
+    ),
     "results_analysis.frames": ("Frames",),
     "results_analysis.pareto": ("pareto_front",),
-    "results_analysis.runs": ("Run", "Runs", "find_run", "load", "load_all", "run_names"),
-    "results_analysis.table": ("best_of", "results_table"),
+    "results_analysis.runs": (
+        "Run",
+        "Runs",
+        "find_run",
+        "load",
+        "load_all",
+        "run_names",
+    ),
+    "results_analysis.table": (
+        "best_of",
+        "results_table",
+    ),
     "results_analysis.terminal": ("render",),
+    "results_analysis.trained": (
+        "Trained",
+        "find_search_or_training",
+        "trial_of",
+    ),
 }
 _OWNERS = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [  # noqa: RUF022  (by module)
+    "Choice",
+    "best_trial",
+    "cheapest_within",
+    "compare",
     "comparison_table",
     "confirmation_of",
     "load_comparison",
     "verdict",
     "RunError",
     "as_yaml",
-    "best_trial",
+    "export_training",
     "export_trial",
+    "training_config",
     "trial_config",
     "save",
     "to_csv",
@@ -63,6 +109,9 @@ __all__ = [  # noqa: RUF022  (by module)
     "best_of",
     "results_table",
     "render",
+    "Trained",
+    "find_search_or_training",
+    "trial_of",
 ]
 
 

@@ -10,52 +10,63 @@ from typing import Any
 
 import yaml
 
+from results_analysis.choice import Choice, best_trial
 from results_analysis.runs import Run, RunError
-from results_analysis.table import best_of
-from trainables.layout import TrialStatus, replacing
+from results_analysis.trained import Trained
+from trainables.layout import RunLayout, TrialStatus, replacing
 
 SECTIONS = ("data", "model", "train")
 """Of a recipe, in the order in which people read them."""
 
 
-def best_trial(run: Run) -> int:
-    """Number of the best trial, by the rule of `best_of`: finished ones first.
-
-    Raises:
-        RunError: if no trial that can be chosen has a score yet.
-    """
-    number = best_of(run.trials(), run.metric)
-    if number is None:
-        raise RunError(
-            f"run {run.name!r} has no best trial yet: none has finished an epoch with a score; name one to export"
-        )
-    return number
-
-
-def trial_config(run: Run, *, trial: int | None = None, extras: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def trial_config(
+    run: Run, *, trial: int | Choice | None = None, extras: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """A trial's recipe and its provenance, in plain values.
 
     Args:
-        trial: its number; the best one if not given.
+        trial: its number, or how a rule chose it; the best one if not given.
         extras: further entries for `provenance`.
     Raises:
         RunError: if there is no such trial, or nothing to choose from.
     """
-    number = best_trial(run) if trial is None else trial
-    recipe, file = run.recipe(number), run.folder(number).recipe
+    number = trial.trial if isinstance(trial, Choice) else best_trial(run) if trial is None else trial
+    sections = _sections(run.recipe(number), run.folder(number).recipe)
+    why = trial.why if isinstance(trial, Choice) else None if trial is None else "by hand"
+    chosen = {"chosen": why} if why else {}
+    return {**sections, "provenance": {**_provenance(run, number), **chosen, **(extras or {})}}
+
+
+def training_config(trained: Trained) -> dict[str, Any]:
+    """The recipe of a run of `thaw train` and its provenance, in plain values."""
+    last = trained.reports[-1] if trained.reports else {}
+    provenance = {
+        "run": trained.name,
+        "metric": trained.metric.value,
+        "score": last.get("best_score"),
+        "best_epoch": last.get("best_epoch"),
+        "epochs": last.get("epoch", 0),
+        "status": (TrialStatus.FINISHED if last.get("finished") else TrialStatus.RUNNING).value,
+        "exported": _now(),
+        "thaw": version("thaw-search"),
+        "environment": trained.environment,
+    }
+    return {**_sections(trained.recipe, trained.folder.recipe), "provenance": provenance}
+
+
+def _sections(recipe: Mapping[str, Any], file: Path) -> dict[str, Any]:
     if missing := [section for section in SECTIONS if section not in recipe]:
         raise RunError(f"{file}: {', '.join(missing)} missing")
-    sections = {section: recipe[section] for section in SECTIONS}
-    return {**sections, "provenance": {**_provenance(run, number), **(extras or {})}}
+    return {section: recipe[section] for section in SECTIONS}
 
 
 def as_yaml(config: Mapping[str, Any], name: str = "best.yaml") -> str:
     """What `trial_config` returned as a file called `name`: what it is on top, then data, model, train, provenance."""
     origin = config["provenance"]
     score = "no epoch yet" if origin["score"] is None else f"{origin['metric']} {origin['score']:.4f}"
-    of_how_many = sum(origin["trials"].values())
     comment = [
-        f"Trial {origin['trial']} of {of_how_many} of the search {origin['search']!r}: {score} ({origin['status']}).",
+        f"{_named(origin)}: {score} ({origin['status']}).",
+        *([f"Chosen: {origin['chosen']}."] if "chosen" in origin else []),
         *([f"Note: {origin['note']}."] if "note" in origin else []),
         f"Train it again: thaw train {name}",
         "Training takes data, model and train from here, and compares provenance with what it finds.",
@@ -64,15 +75,33 @@ def as_yaml(config: Mapping[str, Any], name: str = "best.yaml") -> str:
     return "".join(f"# {line}\n" for line in comment) + "\n" + "\n".join(blocks)
 
 
+def _named(origin: Mapping[str, Any]) -> str:
+    if "search" not in origin:
+        return f"The run {origin['run']!r}"
+    return f"Trial {origin['trial']} of {sum(origin['trials'].values())} of the search {origin['search']!r}"
+
+
 def export_trial(
-    run: Run, file: Path | None = None, *, trial: int | None = None, extras: Mapping[str, Any] | None = None
+    run: Run, file: Path | None = None, *, trial: int | Choice | None = None, extras: Mapping[str, Any] | None = None
 ) -> Path:
     """Writes the config of a trial, by default the best one's, and returns where: `file`, or the run's `best.yaml`."""
-    target = run.layout.best if file is None else file
-    text = as_yaml(trial_config(run, trial=trial, extras=extras), target.name)
-    with replacing(target) as stream:
+    return write_config(trial_config(run, trial=trial, extras=extras), run.layout.best if file is None else file)
+
+
+def export_training(trained: Trained, file: Path | None = None) -> Path:
+    """Writes the config of a run of `thaw train`, and returns where: `file`, or `best.yaml` in its folder."""
+    return write_config(training_config(trained), RunLayout(trained.folder.root).best if file is None else file)
+
+
+def write_config(config: Mapping[str, Any], file: Path) -> Path:
+    text = as_yaml(config, file.name)
+    with replacing(file) as stream:
         stream.write(text)
-    return target
+    return file
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class _Readable(yaml.SafeDumper):
@@ -95,7 +124,7 @@ def _provenance(run: Run, number: int) -> dict[str, Any]:
         "epochs": row["epochs"],
         "status": row["status"],
         "trials": {status.value: statuses.count(status.value) for status in TrialStatus if status.value in statuses},
-        "exported": datetime.now(UTC).isoformat(timespec="seconds"),
+        "exported": _now(),
         "thaw": version("thaw-search"),
         "environment": run.environment(number),
     }

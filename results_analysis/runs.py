@@ -93,7 +93,7 @@ class Run(Frames):
 
     def recipe(self, number: int) -> dict[str, Any]:
         """The trial's full recipe: data, model, train."""
-        return _read_yaml(self.folder(number).recipe)
+        return read_yaml(self.folder(number).recipe)
 
     def reports(self, number: int) -> list[dict[str, Any]]:
         """A trial's epoch reports as they were written, oldest first."""
@@ -208,7 +208,7 @@ def load(run: str | Path) -> Run:
     layout = RunLayout(run)
     if not layout.config.is_file():
         raise _not_a_run(layout.root)
-    config = _read_yaml(layout.config)
+    config = read_yaml(layout.config)
     _metric(config, layout.config)
     return Run(name=layout.root.resolve().name, layout=layout, config=config)
 
@@ -253,7 +253,12 @@ def run_names(runs_dir: str | Path) -> list[str]:
     )
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
+def read_yaml(file: Path) -> dict[str, Any]:
+    """A mapping.
+
+    Raises:
+        RunError: if the file is missing or holds something else.
+    """
     try:
         data = yaml.safe_load(file.read_bytes())
     except FileNotFoundError:

@@ -9,11 +9,14 @@ import typer
 from search.commands.check import check
 from search.commands.checkpoints import checkpoints
 from search.commands.clusters import clusters
+from search.commands.compare import compare
 from search.commands.comparisons import ablate, confirm
 from search.commands.data import data
+from search.commands.embed import embed
 from search.commands.export import export
 from search.commands.extend import extend
 from search.commands.init import init
+from search.commands.predict import predict
 from search.commands.results import results
 from search.commands.schema import schema
 from search.commands.search import resume, search
@@ -42,6 +45,9 @@ for command in (
     train,
     confirm,
     ablate,
+    predict,
+    embed,
+    compare,
     checkpoints,
     spaces,
     clusters,
@@ -68,7 +74,8 @@ def _is_the_users(error: Exception) -> bool:
     from results_analysis import RunError
     from search.source import InputError
     from trainables.layout import RunFileError
+    from trainables.package.manifest import PackageError
     from trainables.problems import ConfigError
 
     # OSError: a full disk, a folder that cannot be written. It names the file.
-    return isinstance(error, InputError | ConfigError | RunError | RunFileError | OSError)
+    return isinstance(error, InputError | ConfigError | RunError | RunFileError | PackageError | OSError)

@@ -144,7 +144,8 @@ def best_line(report: Mapping[str, Any], recipe: Recipe) -> str:
 def compared_with(provenance: Mapping[str, Any], report: Mapping[str, Any]) -> str:
     """How a run of an exported config came out beside the trial it was exported from."""
     expected, got = provenance.get("score"), report["best_score"]
-    trial = f"trial {provenance.get('trial')} of {provenance.get('search')}"
+    searched = "search" in provenance or "run" not in provenance
+    trial = f"trial {provenance.get('trial')} of {provenance.get('search')}" if searched else str(provenance["run"])
     if got is not None and got == expected:
         return f"best score {got:.6f}: the same as {trial}, to the last bit"
     return f"best score {got}; {trial} had {expected}"  # all digits: they may differ in the last

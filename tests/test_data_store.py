@@ -108,7 +108,7 @@ def test_the_order_does_not_depend_on_threads(photos, monkeypatch):
         return i
 
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
-    assert list(store_module._in_parallel(shuffled, 200)) == list(range(200))
+    assert list(store_module.in_parallel(shuffled, 200)) == list(range(200))
 
 
 @pytest.mark.parametrize(("value", "folder"), [("/some/where", "/some/where"), ("", "~/.cache/thaw"), ("~/x", "~/x")])

@@ -15,6 +15,7 @@ from trainables.data.dataset import Dataset
 from trainables.data.feature_file import gather_features
 from trainables.data.resident import resident_features
 from trainables.models.backbones import BuiltModel
+from trainables.models.staged import StagedModel
 from trainables.precision import autocast
 from trainables.prefix_cache import (
     Images,
@@ -46,6 +47,15 @@ class Side(NamedTuple):
     """[n] ascending."""
     stage: int
     trains: bool
+
+
+def through_prefix(model: StagedModel, x: Tensor, cut: int, *, start: int = 0, batch: int) -> Tensor:
+    """What enters block `start` -> what enters block `cut`, for at most `batch` images, which are made as many: on CPU the bits
+    that come out for an image depend on how many there are."""
+    count = len(x)
+    if count < batch:
+        x = torch.cat([x, x[:1].expand(batch - count, *x.shape[1:])])
+    return model.prefix(x, cut, start=start)[:count]
 
 
 class FrozenPrefix:
@@ -84,11 +94,8 @@ class FrozenPrefix:
     @torch.no_grad()
     def through(self, x: Tensor, start: int, cut: int) -> Tensor:
         """What enters block `start` -> what enters block `cut`, for at most a prefix batch of images."""
-        count = len(x)
-        if count < self._batch:
-            x = torch.cat([x, x[:1].expand(self._batch - count, *x.shape[1:])])
         with autocast(self._device, self._recipe.train):
-            return self._built.model.prefix(x, cut, start=start)[:count]
+            return through_prefix(self._built.model, x, cut, start=start, batch=self._batch)
 
     def computed(self, side: Side, positions: np.ndarray, versions: np.ndarray | None) -> Tensor:
         """What leaves the prefix for some images, computed now."""

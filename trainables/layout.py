@@ -248,6 +248,24 @@ CHECKPOINT_FILE = r"[0-9]{4,9}_[A-Za-z0-9_=.-]+\.pt"
 """What `checkpoint_name` gives, as a pattern."""
 
 
+class PackageLayout:
+    """A trained model's folder, as `thaw export --model` writes it."""
+
+    def __init__(self, root: str | os.PathLike[str]):
+        self.root = Path(root)
+        self.manifest = self.root / "model.json"
+        """Network, classes, preprocessing, origin, validation."""
+        self.weights = self.root / "model.safetensors"
+        self.onnx = self.root / "model.onnx"
+        """There where it was asked for."""
+        self.recipe = self.root / "recipe.yaml"
+        """What trains it again."""
+        self.labels = self.root / "labels.txt"
+        """A class a line, in the order of the outputs."""
+        self.card = self.root / "README.md"
+        """The model card."""
+
+
 def checkpoint_name(epoch: int, stage: str, metric: str, score: float) -> str:
     """`0007_head_kappa=0.8123.pt`"""
     return f"{epoch:04d}_{stage}_{metric}={score:.4f}.pt"

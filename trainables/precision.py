@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Literal, Protocol
+
 import torch
 
-from trainables.train_config import TrainConfig
+
+class HasPrecision(Protocol):
+    """A `TrainConfig`, or what else says in what precision a network runs."""
+
+    @property
+    def precision(self) -> Literal["fp32", "bf16", "fp16"]: ...
 
 
-def autocast(device: torch.device, train: TrainConfig) -> torch.autocast:
+def autocast(device: torch.device, train: HasPrecision) -> torch.autocast:
     """Convolutions and matrix products within are of the recipe's precision."""
     dtype = torch.float16 if train.precision == "fp16" else torch.bfloat16
     return torch.autocast(device.type, dtype, enabled=train.precision != "fp32")

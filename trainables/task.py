@@ -120,12 +120,13 @@ class Classification:
         """
         logits = logits.double()
         probabilities = logits.softmax(dim=1).cpu().numpy()
-        prior = self._learned_prior(reweighted=reweighted)
+        prior = self.learned_prior(reweighted=reweighted)
         return float(F.cross_entropy(logits, labels)), evaluate(
             probabilities, labels.cpu().numpy(), learned_prior=prior
         )
 
-    def _learned_prior(self, *, reweighted: bool) -> np.ndarray:
+    def learned_prior(self, *, reweighted: bool) -> np.ndarray:
+        """[c] see `prior.learned_prior`."""
         weights = self._loss.weights(reweighted=reweighted)
         return learned_prior(
             self._config,

@@ -23,9 +23,7 @@ def images_of_classes(root: Path) -> dict[str, list[Place]]:
     """
     visible = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
     folders = [entry for entry in visible if entry.is_dir()]
-    return _images(
-        {folder.name: _files_below(folder) for folder in folders}, [entry.name for entry in visible], str(root)
-    )
+    return _images({folder.name: files_of(folder) for folder in folders}, [entry.name for entry in visible], str(root))
 
 
 def images_behind(url: str) -> dict[str, list[Place]]:
@@ -48,13 +46,14 @@ def _images(files: dict[str, list[Place]], visible: list[str], root: str) -> dic
     if {name.lower() for name in files} <= _SPLIT_NAMES:
         first = f"{root.rstrip('/')}/{next(iter(files))}"
         raise ValueError(f"holds splits ({', '.join(files)}), not classes; give the path of one of them, like {first}")
-    images = {name: [file for file in found if _is_image(file)] for name, found in files.items()}
+    images = {name: [file for file in found if is_image(file)] for name, found in files.items()}
     if empty := [_without_images(name, files[name]) for name, found in images.items() if not found]:
         raise ValueError(f"{len(empty)} of {len(images)} classes have no image: {listed(empty)}")
     return images
 
 
-def _is_image(file: Place) -> bool:
+def is_image(file: Place) -> bool:
+    """Whether a file is called as images or volumes are."""
     return _suffix(file) in SUFFIXES or is_nifti_name(file)
 
 
@@ -62,7 +61,7 @@ def _suffix(file: Place) -> str:
     return os.path.splitext(file)[1].lower()  # noqa: PTH122  a million Path objects take seconds
 
 
-def _files_below(folder: Path) -> list[Place]:
+def files_of(folder: Path) -> list[Place]:
     """Visible files at any depth, in the order of their paths."""
     found: list[Place] = []
     for parent, folders, files in os.walk(folder):  # does not follow links to folders: they may go in rings

@@ -35,6 +35,11 @@ class Part(NamedTuple):
     """[n] numbers or names."""
 
     @property
+    def images(self) -> str:
+        """Name of the array."""
+        return f"{self.name}_images" if self.name else "images"
+
+    @property
     def has_colours(self) -> bool:
         """Whether the last axis is one of colours: volumes are wider than three voxels."""
         return len(self.axes) == 5 or (len(self.axes) == 4 and self.axes[3] in {1, 3})
@@ -92,17 +97,43 @@ def decoder(place: Place, parts: Sequence[Part], *, deep: bool) -> Callable[[int
     return decode
 
 
+def image_arrays(place: Place, *, dims: int = 2) -> dict[str, np.ndarray]:
+    """Name -> [n, h, w, c] or [n, d, h, w, c] on disk: the arrays of images, with labels or without, that are to be predicted.
+
+    Args:
+        dims: 2 where images are wanted, 3 for volumes.
+    Raises:
+        ValueError: with all that is wrong; see `read_parts`.
+        OSError: if the file cannot be read.
+    """
+    with _archive(place) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        wanted = [name for name in names if name == "images" or name.endswith("_images")]
+        if not wanted:
+            raise ValueError(f"has no array of images (images, train_images, …); it has {listed(names) or 'none'}")
+        parts = [_without_labels(archive, name) for name in wanted]
+    if problems := [problem for part in parts for problem in _problems(part, dims)]:
+        raise ValueError("; ".join(problems))
+    return {name: _images(place, part) for name, part in zip(wanted, parts, strict=True)}
+
+
+def _without_labels(archive: zipfile.ZipFile, name: str) -> Part:
+    with archive.open(f"{name}.npy") as file:
+        axes, _, dtype = _header(file)
+    return Part(name.removesuffix("images").removesuffix("_"), axes, dtype, np.zeros(axes[:1], np.int64))
+
+
 def _images(place: Place, part: Part) -> np.ndarray:
     """[n, h, w, c] or [n, d, h, w, c] of a part, on disk: none of it need be in memory."""
     # A file without a name, because what is compressed cannot be mapped; it goes when the array does.
     with tempfile.TemporaryFile() as unpacked:
-        with _archive(place) as archive, archive.open(f"{part.name}_images.npy") as packed:
+        with _archive(place) as archive, archive.open(f"{part.images}.npy") as packed:
             shutil.copyfileobj(packed, unpacked, 1 << 20)
         unpacked.seek(0)
         axes, is_fortran, dtype = _header(unpacked)
         start = unpacked.tell()
         if os.fstat(unpacked.fileno()).st_size - start != np.prod(axes, dtype=np.int64) * dtype.itemsize:
-            raise ValueError(f"{part.name}_images is damaged: it does not hold what its header says")
+            raise ValueError(f"{part.images} is damaged: it does not hold what its header says")
         order: Any = "F" if is_fortran else "C"
         mapped = np.memmap(unpacked, dtype, "r", start, axes, order)
     return mapped if part.has_colours else mapped[..., None]
@@ -145,7 +176,7 @@ def _labels(file: Any, name: str) -> np.ndarray:
 
 def _problems(part: Part, dims: int) -> list[str]:
     """What is wrong with one part where images of so many dimensions are wanted."""
-    images, labels = f"{part.name}_images", f"{part.name}_labels"
+    images, labels = part.images, f"{part.name}_labels"
     shape, problems = _axes(part.axes), []
     if part.dims not in {2, 3} or part.channels not in {1, 3} or 0 in part.axes:
         problems.append(f"{images} holds {shape or 'one number'}; {_KINDS[dims]}")

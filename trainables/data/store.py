@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
@@ -139,11 +140,13 @@ def _build(
             _Writer(files.enter_context(replacing(array, "wb")), shapes[size], reader, source)
             for size, array in arrays.items()
         ]
-        for i, decoded in enumerate(_in_parallel(lambda i: _decoded(reader, i, list(shapes.values())), total)):
-            if isinstance(decoded, BadImageError):
-                bad[i] = str(decoded)
+        for i, at_sizes in enumerate(
+            in_parallel(lambda i: decoded(partial(reader.decode, i), list(shapes.values())), total)
+        ):
+            if isinstance(at_sizes, BadImageError):
+                bad[i] = str(at_sizes)
             elif not bad or on_bad == "skip":
-                for writer, image in zip(writers, decoded, strict=True):
+                for writer, image in zip(writers, at_sizes, strict=True):
                     writer.write(image)
             if progress:
                 progress(i + 1, total)
@@ -163,10 +166,10 @@ def _build(
         add(array, kind="images", source=about, what=what, images=len(good), own=own)
 
 
-def _decoded(reader: Reader, i: int, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray] | BadImageError:
-    """An image at each size."""
+def decoded(decode: Callable[[], np.ndarray], shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray] | BadImageError:
+    """An image at each size, (height, width) or of volumes (depth, height, width); or why it cannot be read."""
     try:
-        image = reader.decode(i)
+        image = decode()
     except BadImageError as error:
         return error
     return [resampled(image, shape) if len(shape) == 3 else fitted(image, shape[0]) for shape in shapes]
@@ -223,7 +226,7 @@ def _listing(array: Path) -> Path:
     return array.with_name(f"{array.name}.skipped.txt")
 
 
-def _in_parallel(work: Callable[[int], Any], total: int) -> Iterator[Any]:
+def in_parallel(work: Callable[[int], Any], total: int) -> Iterator[Any]:
     """work(0), work(1), … in this order, computed ahead by one thread a core (Pillow runs without the GIL)."""
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:

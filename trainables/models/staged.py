@@ -58,10 +58,18 @@ class Tail(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The prefix's output -> logits [b, c]."""
+        logits: Tensor = self.head(self._pooled(x))
+        return logits
+
+    def features(self, x: Tensor) -> Tensor:
+        """The prefix's output -> what the last layer takes, without dropout, [b, f]."""
+        features: Tensor = self.head.hidden(self._pooled(x))
+        return features
+
+    def _pooled(self, x: Tensor) -> Tensor:
         for block in self.blocks:
             x = block(x)
-        logits: Tensor = self.head(self.pool(x) if self.blocks else x)
-        return logits
+        return self.pool(x) if self.blocks else x
 
 
 class StagedModel(nn.Module):

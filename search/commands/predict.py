@@ -1,0 +1,54 @@
+"""`thaw predict`: what a model says of images."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search.commands.names import short
+from search.commands.options import Device, Images, Model, OnBadImage, PathColumn, Paths, Threads
+
+
+def predict(
+    model: Model,
+    paths: Paths,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help=".csv, .json or .parquet; by default CSV on standard output.")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="The K most probable classes, and not the probability of every class.")
+    ] = None,
+    corrected: Annotated[
+        bool, typer.Option("--corrected", help="As if classes were equally common: without what training taught of it.")
+    ] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Run the model's ONNX file, not torch.")] = False,
+    on_bad: OnBadImage = "skip",
+    path_column: PathColumn = "path",
+    images: Images = None,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Predict classes, or numbers, of images: files, folders, globs, tables of paths, NPZ files."""
+    from rich.console import Console
+
+    from search.predictions import check_format, known_score, open_model, prediction_table, run_on, write_table
+    from trainables.package.images import Columns
+    from trainables.package.network import predictions
+
+    check_format(output, (".csv", ".json", ".parquet"))
+    console = Console(stderr=True)
+    network = open_model(model, onnx=onnx, device=device, threads=threads)
+    columns = Columns(path=path_column, images=images)
+    items, results = run_on(network, paths, columns, on_bad=on_bad, console=console, what="predicting")
+    predicted = predictions(network.manifest, results.outcome.outputs, corrected=corrected)
+    table = prediction_table(network.manifest, items, predicted, top=top)
+    if output is None:
+        table.to_csv(sys.stdout, index=False, lineterminator="\n")
+    else:
+        write_table(table, output)
+        console.out(f"{short(output)}: {len(table)} predictions", highlight=False)
+    if score := known_score(network.manifest, items, predicted):
+        console.out(score, highlight=False)
