@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from trainables.checkpoints import CheckpointError, load_checkpoint
+from trainables.checkpoint_file import CheckpointError, load_checkpoint
 from trainables.data.batches import generator
 from trainables.data.dataset import Dataset
 from trainables.data.store import Progress
