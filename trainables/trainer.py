@@ -11,12 +11,13 @@ from typing import Any
 import torch
 
 from trainables.active_stage import ActiveStage
+from trainables.compute import trained_parameters
 from trainables.data.batches import derived_seed, generator
 from trainables.data.dataset import Dataset
 from trainables.feed import Feed
 from trainables.health import Vitals, flag_that_stops, flags_of
 from trainables.layout import Flag
-from trainables.metrics import Evaluation, score_of
+from trainables.metrics import Evaluation, corrected_score, score_of
 from trainables.models.backbones import build_model
 from trainables.models.catalog import HEAD
 from trainables.precision import autocast
@@ -25,7 +26,7 @@ from trainables.problems import ConfigError, Problem
 from trainables.recipe import Recipe
 from trainables.replicas import ALONE, Replicas
 from trainables.report import EpochReport
-from trainables.stages import EpochPlan, Position, has_settled, plan_epoch, stage_is_over
+from trainables.stages import EpochPlan, Position, drw_is_pending, has_settled, plan_epoch, stage_is_over
 from trainables.task import task_of
 from trainables.validation import outputs_of, with_others
 
@@ -100,6 +101,7 @@ class Trainer:
 
         self.position = Position()
         self.best_score, self.best_epoch = train.metric.worst, 0
+        self._best_corrected, self._compute = train.metric.worst, 0.0
         self._history: list[Vitals] = []
         self._stopped_for: Flag | None = None
         self._deepest_cut = recipe.cut(0)
@@ -192,7 +194,12 @@ class Trainer:
         # Over all stages, also where their image sizes differ: each score is that of a network at the size it is to be used at.
         if self.recipe.train.metric.better(score, self.best_score):
             self.best_score, self.best_epoch = score, self.position.epoch
+        corrected = corrected_score(evaluation, self.recipe.train.metric)
+        if self.recipe.train.metric.better(corrected, self._best_corrected):
+            self._best_corrected = corrected
         flags = self._watch(plan, train_loss, metrics, score)
+        images = len(self.feed.data(self.position.stage).train)
+        self._compute += trained_parameters(self.model) * images
         cut = plan.opening.cut
         return EpochReport(
             epoch=self.position.epoch,
@@ -212,11 +219,14 @@ class Trainer:
             score=score,
             best_score=self.best_score,
             best_epoch=self.best_epoch,
+            best_corrected=self._best_corrected,
+            drw_pending=drw_is_pending(self.recipe, self.position),
             train_s=times["train_s"],
             val_s=times["val_s"],
             cache_s=times["cache_s"],
             uncached=self.feed.uncached,
-            images_per_s=len(self.feed.data(self.position.stage).train) / times["train_s"],
+            images_per_s=images / times["train_s"],
+            compute=self._compute,
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             stage_over=self.finished or stage_is_over(self.recipe, self.position),
             finished=self.finished,
@@ -254,7 +264,8 @@ class Trainer:
             "pretrained": self.pretrained_fingerprint,
             "data": self.dataset.fingerprint,
             "position": {**asdict(self.position), "losses": list(self.position.losses)},
-            "best": {"score": self.best_score, "epoch": self.best_epoch},
+            "best": {"score": self.best_score, "epoch": self.best_epoch, "corrected": self._best_corrected},
+            "compute": self._compute,
             "history": [asdict(epoch) for epoch in self._history],
             "stopped_for": None if self._stopped_for is None else self._stopped_for.value,
             "deepest_cut": self._deepest_cut,
@@ -277,6 +288,7 @@ class Trainer:
         position = state["position"]
         self.position = Position(**{**position, "losses": tuple(position["losses"])})
         self.best_score, self.best_epoch = state["best"]["score"], state["best"]["epoch"]
+        self._best_corrected, self._compute = state["best"]["corrected"], state["compute"]
         self._history = [Vitals(**epoch) for epoch in state["history"]]
         self._stopped_for = None if state["stopped_for"] is None else Flag(state["stopped_for"])
         self._deepest_cut = state["deepest_cut"]
