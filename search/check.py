@@ -14,6 +14,7 @@ from search.config import SearchConfig, longest_run
 from search.forecast import Forecast, Memory, forecast, memory, trials_at_once
 from search.machine import Machine, this_machine
 from search.preflight import check_by_looking
+from search.rungs import rungs_of
 from search.source import InputError, Source
 from trainables.data.contact_sheet import draw_contact_sheet
 from trainables.data.dataset import Dataset, open_dataset
@@ -131,6 +132,7 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
             tried.stages,
             trials=settings.trials,
             scheduler=settings.scheduler,
+            rungs=rungs_of(config),
             longest_epochs=longest_run(config),
             at_once=at_once,
         ),

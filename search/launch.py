@@ -11,17 +11,19 @@ import optuna
 import ray
 from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
+from ray.tune.schedulers import TrialScheduler
 
-from search.config import SearchConfig, longest_run
+from search.config import SearchConfig
 from search.progress import ProgressCallback, Tally
 from search.resources_config import Resources
-from search.rungs import rungs
-from search.schedulers import build_scheduler
-from search.searcher import StudySearcher, open_study, settle
+from search.rungs import rungs_of
+from search.schedulers import RungScheduler, build_scheduler
+from search.searcher import StudySearcher, end_judged, open_study, settle
 from search.source import InputError
 from search.tensorboard import TensorBoardCallback
 from trainables.layout import RunLayout, replacing
 from trainables.report import read_epochs
+from trainables.rungs import Rungs
 from trainables.tune_trainable import StagedUnfreezing
 
 
@@ -33,9 +35,13 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
     Raises:
         InputError: if no trial fits this machine.
     """
+    where = rungs_of(config)
     if layout.study.exists():
         study = open_study(layout, config)
         settle(study, layout)
+        judges = _scheduler(config, layout, study, where)
+        if isinstance(judges, RungScheduler):
+            end_judged(study, layout, judges.stopped)
         if _remaining(config, study) == 0:
             return True
     share = _measured_share(config)
@@ -43,16 +49,13 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
         resources = _trial_resources(config.settings.resources, share)
         attempt = _begin_attempt(config, layout)
         study = open_study(layout, config)
-        scheduler, longest = config.settings.scheduler, longest_run(config)
         tally = Tally.of_run(layout, config.settings.trials, config.recipe.train.metric)
         tuner = tune.Tuner(
             tune.with_resources(StagedUnfreezing, resources),
             tune_config=TuneConfig(
                 num_samples=_remaining(config, study),
-                search_alg=StudySearcher(
-                    config, layout, study, attempt=attempt, rungs=rungs(scheduler, max_epochs=longest)
-                ),
-                scheduler=_scheduler(config, layout, study, max_epochs=longest),
+                search_alg=StudySearcher(config, layout, study, attempt=attempt, rungs=where),
+                scheduler=_scheduler(config, layout, study, where),
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
@@ -106,14 +109,14 @@ def _trial_resources(wanted: Resources, measured_share: float) -> dict[str, floa
     return {"cpu": wanted.cpus, "gpu": gpus}
 
 
-def _scheduler(config: SearchConfig, layout: RunLayout, study: optuna.Study, *, max_epochs: int) -> Any:
-    states = {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}
-    records = {number: read_epochs(layout.trial(number).epochs) for number in states}
+def _scheduler(config: SearchConfig, layout: RunLayout, study: optuna.Study, where: Rungs) -> TrialScheduler:
+    trials = study.get_trials(deepcopy=False)
     return build_scheduler(
-        config,
-        max_epochs=max_epochs,
-        ended={number: records[number] for number, state in states.items() if state.is_finished()},
-        interrupted={number: records[number] for number, state in states.items() if not state.is_finished()},
+        config.settings.scheduler,
+        where,
+        metric=config.recipe.train.metric,
+        seed=config.settings.seed,
+        records={trial.number: read_epochs(layout.trial(trial.number).epochs) for trial in trials},
     )
 
 

@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
 
+from search.config import SearchConfig, longest_run
 from search.scheduler_config import Asha, Hyperband, Median, Scheduler
 from trainables.rungs import Rungs
 
 
-@dataclass(frozen=True, kw_only=True)
-class Longest:
-    """The most that any trial may come to."""
-
-    epochs: int
-    stages: int
-    compute: float
+def rungs_of(config: SearchConfig) -> Rungs:
+    """Where the trials of a search are judged."""
+    stages = max(len(recipe.train.stages) for recipe in config.corner_recipes())
+    return rungs(config.settings.scheduler, epochs=longest_run(config), stages=stages)
 
 
-def rungs(scheduler: Scheduler, longest: Longest) -> Rungs:
+def rungs(scheduler: Scheduler, *, epochs: int, stages: int) -> Rungs:
     """The rungs of a search; none where nobody is pruned.
 
     Of `epochs` and `compute` the first is the grace, and each is `reduction` times the one before. A rung between two epochs is
     judged at the later one. The median rule judges after each epoch.
+
+    Args:
+        epochs, stages: of the longest trial.
     """
     if isinstance(scheduler, Median):
-        return Rungs("epochs", tuple(range(scheduler.grace_epochs, longest.epochs + 1)))
+        return Rungs("epochs", tuple(range(scheduler.grace_epochs, epochs + 1)))
     if not isinstance(scheduler, Asha | Hyperband):
         return Rungs()
     if scheduler.rungs == "stages":
-        return Rungs("stages", tuple(range(1, longest.stages)))
-    if scheduler.rungs == "compute":
-        first, last = scheduler.grace_share * longest.compute, longest.compute
-    else:
-        first, last = scheduler.grace_epochs, float(longest.epochs)
-    return Rungs(scheduler.rungs, tuple(itertools.takewhile(lambda at: at <= last, _ladder(first, scheduler.reduction))))
-
-
-def _ladder(first: float, reduction: float) -> Iterator[float]:
-    return (first * reduction**k for k in itertools.count())
+        return Rungs("stages", tuple(range(1, stages)))
+    first, last = (scheduler.grace_share, 1.0) if scheduler.rungs == "compute" else (scheduler.grace_epochs, epochs)
+    ladder = (first * scheduler.reduction**k for k in itertools.count())
+    return Rungs(scheduler.rungs, tuple(itertools.takewhile(lambda at: at <= last, ladder)))

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import optuna
@@ -25,6 +26,7 @@ from trainables.layout import RunLayout, TrialStatus
 from trainables.problems import ConfigError
 from trainables.record import TrialRecord, now, read_record
 from trainables.report import read_epochs
+from trainables.rungs import Rungs
 
 _STATES = {
     TrialStatus.FINISHED: TrialState.COMPLETE,
@@ -58,6 +60,26 @@ def settle(study: optuna.Study, layout: RunLayout) -> None:
         study.tell(trial.number, value, state=_STATES[record.status])
 
 
+def end_judged(study: optuna.Study, layout: RunLayout, stopped: Mapping[int, int]) -> None:
+    """Ends the trials that had come to a rung and failed there when the driver was killed: an epoch more would be one too many.
+
+    Args:
+        stopped: number of a trial -> the epoch after which it was not to go on.
+    """
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        folder = layout.trial(trial.number)
+        reports = read_epochs(folder.epochs)
+        if reports and reports[-1]["epoch"] == stopped.get(trial.number):
+            update = {"status": TrialStatus.PRUNED, "reason": _fell_behind(reports[-1]), "ended": now()}
+            read_record(folder).model_copy(update=update).write(folder)
+    settle(study, layout)
+
+
+def _fell_behind(result: Mapping[str, Any]) -> str:
+    score = "no score" if result["best_score"] is None else f"{result['best_score']:.4g}"
+    return f"{score} at epoch {result['epoch']} was not among the best there"
+
+
 def _report_recorded(trial: Trial, reports: Iterable[dict[str, Any]], *, known: Container[int]) -> None:
     """Reports the epochs that are on disk and not `known` to the study."""
     for report in reports:
@@ -69,18 +91,18 @@ class StudySearcher(Searcher):
     """Hands out points of the space and tells the study what came of them."""
 
     def __init__(
-        self, config: SearchConfig, layout: RunLayout, study: optuna.Study, *, attempt: int, rungs: Sequence[int] = ()
+        self, config: SearchConfig, layout: RunLayout, study: optuna.Study, *, attempt: int, rungs: Rungs = Rungs()
     ):
         """
         Args:
-            rungs: epochs at which the scheduler judges.
+            rungs: where the scheduler judges.
         """
         metric = config.recipe.train.metric
         super().__init__(metric="best_score", mode=metric.mode)
         self._config, self._layout, self._study, self._attempt = config, layout, study, attempt
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self._interrupted = deque(running)
-        self._rungs = list(rungs)
+        self._rungs = rungs
         self._live: dict[str, Trial] = {}
         self._reported: dict[int, set[int]] = {trial.number: set(trial.intermediate_values) for trial in running}
 
@@ -107,7 +129,7 @@ class StudySearcher(Searcher):
             "attempt": self._attempt,
             "recipe": recipe.model_dump(mode="json"),
             "trials": self._config.settings.trials,
-            "rungs": self._rungs,
+            "rungs": asdict(self._rungs),
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -123,8 +145,7 @@ class StudySearcher(Searcher):
             return
         self._report(trial, result)  # Ray tells of a trial's last result here only
         if not result["finished"]:
-            rung = f"{result['best_score']:.4g} at epoch {result['epoch']} was not among the best there"
-            self._end(trial, TrialStatus.PRUNED, rung)
+            self._end(trial, TrialStatus.PRUNED, _fell_behind(result))
         elif not math.isfinite(result["best_score"]):
             self._end(trial, TrialStatus.FAILED, "no epoch had a score: training diverged")
         elif flag := result["stopped_for"]:

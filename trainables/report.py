@@ -59,8 +59,10 @@ class EpochReport:
     """Why training images went through frozen blocks in this epoch; None: their features had been kept."""
     images_per_s: float
     """Training images over `train_s`."""
-    compute: float
+    compute: int
     """Trained parameters × training images, added up over all epochs so far."""
+    compute_share: float
+    """Of what the run would spend if each stage used all its epochs."""
     time: str
     """UTC, ISO 8601."""
     stage_over: bool

@@ -16,7 +16,7 @@ class Rungs:
 
     unit: Unit = "epochs"
     positions: tuple[float, ...] = ()
-    """Ascending: epochs done, compute spent (`EpochReport.compute`), or stages ended."""
+    """Ascending: epochs done, shares of its planned compute (`EpochReport.compute_share`), or stages ended."""
 
     def passed(self, report: Mapping[str, Any]) -> int:
         """How many of them a trial has come to.
@@ -29,4 +29,4 @@ class Rungs:
     def _way(self, report: Mapping[str, Any]) -> float:
         if self.unit == "stages":
             return float(report["stage_index"] + report["stage_over"])
-        return float(report["epoch" if self.unit == "epochs" else "compute"])
+        return float(report["epoch" if self.unit == "epochs" else "compute_share"])

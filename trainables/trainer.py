@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from trainables.active_stage import ActiveStage
-from trainables.compute import trained_parameters
+from trainables.compute import planned_compute, trained_parameters
 from trainables.data.batches import derived_seed, generator
 from trainables.data.dataset import Dataset
 from trainables.feed import Feed
@@ -101,7 +101,8 @@ class Trainer:
 
         self.position = Position()
         self.best_score, self.best_epoch = train.metric.worst, 0
-        self._best_corrected, self._compute = train.metric.worst, 0.0
+        self._best_corrected, self._compute = train.metric.worst, 0
+        self._planned_compute = planned_compute(recipe, self.model, self._images)
         self._history: list[Vitals] = []
         self._stopped_for: Flag | None = None
         self._deepest_cut = recipe.cut(0)
@@ -147,6 +148,10 @@ class Trainer:
         return ActiveStage(
             self.model, self.recipe, stage, device=self.device, replicas=self.replicas, moments_of=moments_of
         )
+
+    def _images(self, stage: int) -> int:
+        """Training images that a stage sees in an epoch."""
+        return len(self.feed.data(stage).train)
 
     # --- an epoch ---------------------------------------------------------------------------------------------------
 
@@ -198,7 +203,7 @@ class Trainer:
         if self.recipe.train.metric.better(corrected, self._best_corrected):
             self._best_corrected = corrected
         flags = self._watch(plan, train_loss, metrics, score)
-        images = len(self.feed.data(self.position.stage).train)
+        images = self._images(self.position.stage)
         self._compute += trained_parameters(self.model) * images
         cut = plan.opening.cut
         return EpochReport(
@@ -227,6 +232,7 @@ class Trainer:
             uncached=self.feed.uncached,
             images_per_s=images / times["train_s"],
             compute=self._compute,
+            compute_share=self._compute / self._planned_compute,
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             stage_over=self.finished or stage_is_over(self.recipe, self.position),
             finished=self.finished,

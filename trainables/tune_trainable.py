@@ -12,6 +12,7 @@ from ray import tune
 from trainables.layout import RunLayout
 from trainables.recipe import parse_recipe
 from trainables.run import SupersededError, TrainingRun
+from trainables.rungs import Rungs
 
 REPORT_EVERY_S = 0.2
 """Epochs that take less share a report: telling Ray costs more than an epoch of a head on kept features."""
@@ -30,7 +31,7 @@ class StagedUnfreezing(tune.Trainable):
         attempt: which start or resume of the search this belongs to.
         recipe: the trial's recipe, as plain data.
         trials: how many the search has; they share what frozen blocks make of the images.
-        rungs: epochs at which the scheduler judges: a step ends with them.
+        rungs: where the scheduler judges, as the fields of `Rungs`: a step ends there.
 
     Results:
         epoch: epochs done, over all stages.
@@ -44,6 +45,7 @@ class StagedUnfreezing(tune.Trainable):
         # Nothing is opened before the first step: Ray may set up an actor and tear it down without one.
         self._run: TrainingRun | None = None
         self._assignment = config
+        self._rungs = Rungs(**config["rungs"])
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             # What the trial before took shall be free for this one and for its neighbours on the GPU.
             gc.collect()
@@ -57,8 +59,9 @@ class StagedUnfreezing(tune.Trainable):
         if self._run is None:
             self._run = _open(self._assignment)
         began = time.monotonic()
+        passed = self._rungs.passed(self._run.reports[-1]) if self._run.reports else 0
         reports: list[dict[str, Any]] = []
-        while not reports or not self._is_due(reports[-1], since=began):
+        while not reports or not self._is_due(reports[-1], since=began, passed=passed):
             next(self._run, None)  # None: the last epoch was done by a process that could not tell Ray any more
             reports.append(self._run.reports[-1])
         report = reports[-1]
@@ -75,11 +78,15 @@ class StagedUnfreezing(tune.Trainable):
             "reports": reports,
         }
 
-    def _is_due(self, report: dict[str, Any], *, since: float) -> bool:
-        """Whether Ray is to be told now."""
+    def _is_due(self, report: dict[str, Any], *, since: float, passed: int) -> bool:
+        """Whether Ray is to be told now.
+
+        Args:
+            passed: rungs that the run had come to when the step began.
+        """
         return (
             report["finished"]
-            or report["epoch"] in self._assignment["rungs"]
+            or self._rungs.passed(report) > passed
             or time.monotonic() - since >= REPORT_EVERY_S
         )
 
