@@ -154,7 +154,7 @@ def without(section, text=FILE):
         pytest.param(
             "trials: 8",
             "scheduler: {kind: hyperband}",
-            "19 search.scheduler: 'hyperband' is not one of 'asha', 'none'",
+            "19 search.scheduler: 'pbt' is not one of 'asha', 'hyperband', 'median', 'none'",
             id="scheduler",
         ),
         pytest.param(
@@ -190,6 +190,18 @@ def without(section, text=FILE):
             "scheduler: {kind: asha, grace_epochs: 17}",
             r"19 search.scheduler.grace_epochs: 17: no trial has more than 16 epochs, so none would be pruned; lower it, or set",
             id="grace",
+        ),
+        pytest.param(
+            "trials: 8",
+            "scheduler: {kind: median, grace_epochs: 17}",
+            r"19 search.scheduler.grace_epochs: 17: no trial has more than 16 epochs, so none would be pruned; lower it, or set",
+            id="grace of the median rule",
+        ),
+        pytest.param(
+            "trials: 8",
+            "scheduler: {kind: asha, rungs: rounds}",
+            "19 search.scheduler.rungs: 'rounds': input should be 'epochs', 'compute' or 'stages'",
+            id="unit of rungs",
         ),
         pytest.param(
             "float: [0.2, 0.8]",
@@ -654,6 +666,20 @@ def test_the_longest_run_is_that_of_the_longest_corner(load):
 
 def test_grace_may_last_as_long_as_the_longest_run(load):
     assert load(FILE, "search.scheduler={kind: asha, grace_epochs: 16}").settings.scheduler.grace_epochs == 16
+
+
+@pytest.mark.parametrize(
+    ("overrides", "flags"),
+    [([], ["nan", "collapse"]), (["train.stop_on=[nan]"], ["nan"]), (["train.stop_on=[]"], [])],
+)
+def test_a_collapsed_trial_ends_unless_the_file_says_otherwise(load, overrides, flags):
+    assert [flag.value for flag in load(FILE, *overrides).recipe.train.stop_on] == flags
+
+
+def test_rungs_at_the_ends_of_stages_need_several(load):
+    stage = "[{name: one, unfreeze_from: head}]"
+    with pytest.raises(InputError, match="rungs: stages: no trial has more than one stage, so none would be pruned; count"):
+        load(FILE, f"train.stages={stage}", "space={train.seed: {int: [0, 9]}}", "search.scheduler={kind: asha, rungs: stages}")
 
 
 def test_the_schema_for_editors_takes_what_loads_and_refuses_typos(load):
