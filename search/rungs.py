@@ -18,8 +18,8 @@ def rungs_of(config: SearchConfig) -> Rungs:
 def rungs(scheduler: Scheduler, *, epochs: int, stages: int) -> Rungs:
     """The rungs of a search; none where nobody is pruned.
 
-    Of `epochs` and `compute` the first is the grace, and each is `reduction` times the one before. A rung between two epochs is
-    judged at the later one. The median rule judges after each epoch.
+    Those of `stages` are their ends, but for the last. Of `epochs` and `compute` the first is the grace, and each is `reduction`
+    times the one before; a rung between two epochs is judged at the later one. The median rule judges after each epoch.
 
     Args:
         epochs, stages: of the longest trial.
@@ -28,8 +28,11 @@ def rungs(scheduler: Scheduler, *, epochs: int, stages: int) -> Rungs:
         return Rungs("epochs", tuple(range(scheduler.grace_epochs, epochs + 1)))
     if not isinstance(scheduler, Asha | Hyperband):
         return Rungs()
-    if scheduler.rungs == "stages":
-        return Rungs("stages", tuple(range(1, stages)))
-    first, last = (scheduler.grace_share, 1.0) if scheduler.rungs == "compute" else (scheduler.grace_epochs, epochs)
+    unit = scheduler.rungs
+    if unit == "stages":
+        if stages > 1:
+            return Rungs(unit, tuple(range(1, stages)))
+        unit = "epochs"
+    first, last = (scheduler.grace_share or 0.1, 1.0) if unit == "compute" else (scheduler.grace_epochs or 4, epochs)
     ladder = (first * scheduler.reduction**k for k in itertools.count())
-    return Rungs(scheduler.rungs, tuple(itertools.takewhile(lambda at: at <= last, ladder)))
+    return Rungs(unit, tuple(itertools.takewhile(lambda at: at <= last, ladder)))

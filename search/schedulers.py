@@ -23,14 +23,16 @@ Records = Mapping[int, Sequence[Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class _Known:
-    """A trial as the scheduler inside knows it: by its number, in whichever attempt."""
+    """A trial as the scheduler of Ray's knows it: by its number, in whichever attempt."""
 
     trial_id: int
 
 
 class RungScheduler(FIFOScheduler):
-    """Asks one of Ray's schedulers about a trial when it comes to a rung. Ray itself forgets rungs on a restore: this one reads them
-    from what trials left on disk."""
+    """Asks one of Ray's schedulers about a trial that comes to a rung.
+
+    Ray itself forgets on a restore who stood where; this one reads it from what trials left on disk.
+    """
 
     def __init__(
         self, settings: Asha | Hyperband | Median, rungs: Rungs, *, metric: Metric, seed: int, records: Records
@@ -52,10 +54,10 @@ class RungScheduler(FIFOScheduler):
         for line, number in sorted(lines, key=lambda pair: str(pair[0]["time"])):
             self._judge(number, line)
 
-    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+    def on_trial_result(self, _controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         return self._judge(trial.config["number"], result["reports"][-1])
 
-    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+    def on_trial_complete(self, _controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         self._judge(trial.config["number"], result["reports"][-1])  # those to come are compared with it
 
     def _judge(self, number: int, report: Mapping[str, Any]) -> str:
@@ -120,7 +122,9 @@ def _drawing_as(seed: int) -> Iterator[None]:
         np.random.set_state(state)
 
 
-def build_scheduler(settings: Scheduler, rungs: Rungs, *, metric: Metric, seed: int, records: Records) -> TrialScheduler:
+def build_scheduler(
+    settings: Scheduler, rungs: Rungs, *, metric: Metric, seed: int, records: Records
+) -> TrialScheduler:
     """What decides which trials go on. See `RungScheduler`."""
     if isinstance(settings, Asha | Hyperband | Median):
         return RungScheduler(settings, rungs, metric=metric, seed=seed, records=records)

@@ -9,7 +9,7 @@ from typing import Any
 from search.config import SearchConfig, longest_run
 from search.paths import PathError, resolve, with_values
 from search.rungs import rungs_of
-from search.scheduler_config import Asha, Hyperband, NoPruning
+from search.scheduler_config import NoPruning
 from spaces import parse_space, preset_names, preset_paths
 from spaces.space import Space, SpaceError
 from trainables.problems import ConfigError, Problem, dotted
@@ -60,17 +60,11 @@ def _nobody_is_pruned(config: SearchConfig) -> list[Problem]:
     scheduler = config.settings.scheduler
     if isinstance(scheduler, NoPruning) or rungs_of(config).positions:
         return []
-    key, message = "grace_epochs", f"no trial has more than {longest_run(config)} epochs"
-    if isinstance(scheduler, Asha | Hyperband) and scheduler.rungs == "stages":
-        key, message = "rungs", "no trial has more than one stage"
-    given = getattr(scheduler, key)
-    advice = "lower it" if key == "grace_epochs" else "count epochs"
-    return [
-        Problem(
-            ("search", "scheduler", key),
-            f"{given}: {message}, so none would be pruned; {advice}, or set search.scheduler to {{kind: none}}",
-        )
-    ]
+    longest, grace = longest_run(config), scheduler.grace_epochs
+    key, said = (("grace_epochs",), f"{grace}: ") if grace else ((), "")
+    message = f"{said}no trial has more than {longest} epochs, so none would be pruned; "
+    message += "lower it, or set" if grace else "set grace_epochs below the 4 that it is by default, or set"
+    return [Problem(("search", "scheduler", *key), f"{message} search.scheduler to {{kind: none}}")]
 
 
 def presets_for_another_task(given: object, config: SearchConfig) -> list[Problem]:

@@ -9,13 +9,15 @@ import pytest
 import yaml
 from conftest import RECIPE
 
-from search.config import SearchConfig, json_schema, longest_run
+from search.config import SearchConfig, SearchSettings, json_schema, longest_run
 from search.load import load_recipe, load_search
+from search.rungs import rungs_of
 from search.scheduler_config import Asha, NoPruning
 from search.source import InputError, read_source
 from spaces import preset_names
 from trainables.models.catalog import IMAGE_BACKBONES
 from trainables.recipe import parse_recipe
+from trainables.rungs import Rungs
 
 FILE = """\
 data:
@@ -153,7 +155,7 @@ def without(section, text=FILE):
         pytest.param("trials: 8", f"name: {'x' * 81}", "19 search.name: 'xxx.*' cannot name", id="long name"),
         pytest.param(
             "trials: 8",
-            "scheduler: {kind: hyperband}",
+            "scheduler: {kind: pbt}",
             "19 search.scheduler: 'pbt' is not one of 'asha', 'hyperband', 'median', 'none'",
             id="scheduler",
         ),
@@ -196,6 +198,18 @@ def without(section, text=FILE):
             "scheduler: {kind: median, grace_epochs: 17}",
             r"19 search.scheduler.grace_epochs: 17: no trial has more than 16 epochs, so none would be pruned; lower it, or set",
             id="grace of the median rule",
+        ),
+        pytest.param(
+            "trials: 8",
+            "scheduler: {kind: asha, rungs: stages, grace_epochs: 3}",
+            "19 search.scheduler.*: grace_epochs counts epochs, and rungs are in stages; remove it, or set rungs: epochs",
+            id="grace of another unit",
+        ),
+        pytest.param(
+            "trials: 8",
+            "scheduler: {kind: asha, grace_share: 0.1, grace_epochs: 3}",
+            "19 search.scheduler.*: grace_epochs counts epochs, and rungs are in stages; remove it, or set rungs: epochs",
+            id="two graces",
         ),
         pytest.param(
             "trials: 8",
@@ -676,10 +690,41 @@ def test_a_collapsed_trial_ends_unless_the_file_says_otherwise(load, overrides, 
     assert [flag.value for flag in load(FILE, *overrides).recipe.train.stop_on] == flags
 
 
-def test_rungs_at_the_ends_of_stages_need_several(load):
-    stage = "[{name: one, unfreeze_from: head}]"
-    with pytest.raises(InputError, match="rungs: stages: no trial has more than one stage, so none would be pruned; count"):
-        load(FILE, f"train.stages={stage}", "space={train.seed: {int: [0, 9]}}", "search.scheduler={kind: asha, rungs: stages}")
+ONE_STAGE = ["train.stages=[{name: one, unfreeze_from: head, epochs: 3}]", "space={train.seed: {int: [0, 9]}}"]
+
+
+def test_where_no_trial_has_a_second_stage_epochs_are_counted(load):
+    config = load(FILE, ONE_STAGE[0].replace("3", "9"), ONE_STAGE[1], "search.scheduler={kind: asha}")
+    assert rungs_of(config) == Rungs("epochs", (4, 8))
+
+
+def test_a_scheduler_that_has_nothing_to_judge_is_a_mistake(load):
+    message = "search.scheduler: no trial has more than 3 epochs, so none would be pruned; set grace_epochs below the 4"
+    with pytest.raises(InputError, match=message):
+        load(FILE, *ONE_STAGE, "search.scheduler={kind: asha}")
+
+
+@pytest.mark.parametrize(
+    ("given", "unit"),
+    [
+        ("{kind: asha}", "stages"),
+        ("{kind: asha, grace_epochs: 3}", "epochs"),
+        ("{kind: asha, grace_share: 0.2}", "compute"),
+        ("{kind: asha, rungs: compute}", "compute"),
+        ("{kind: hyperband}", "epochs"),
+        ("{kind: hyperband, grace_share: 0.2}", "compute"),
+    ],
+)
+def test_a_grace_names_what_rungs_count(load, given, unit):
+    config = load(FILE, f"search.scheduler={given}")
+    assert config.settings.scheduler.rungs == rungs_of(config).unit == unit
+    again = SearchSettings.model_validate(yaml.safe_load(config.to_yaml())["search"])
+    assert again.scheduler == config.settings.scheduler
+
+
+def test_the_resolved_search_is_runnable_and_the_same(load):
+    config = load(FILE)
+    assert load(config.to_yaml()).to_yaml() == config.to_yaml()
 
 
 def test_the_schema_for_editors_takes_what_loads_and_refuses_typos(load):

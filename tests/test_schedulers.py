@@ -158,7 +158,7 @@ def test_epochs_that_are_done_again_change_nothing():
 def test_trials_of_one_moment_may_have_been_judged_in_another_order_than_they_are_recorded_in():
     """What is on disk looks as if the median rule had stopped trial 3, which went on."""
     best = [line(epoch, 0.9, time=0) for epoch in (2, 3)]
-    records = {n: best for n in (0, 1, 2)} | {3: [line(epoch, 0.1, time=1) for epoch in (2, 3, 4)]}
+    records = dict.fromkeys((0, 1, 2), best) | {3: [line(epoch, 0.1, time=1) for epoch in (2, 3, 4)]}
     scheduler = build(KINDS["median"], records)
     assert scheduler.stopped[3] != 4
     assert tell(scheduler, 3, line(5, 0.1)) == "CONTINUE"
@@ -254,7 +254,9 @@ def test_brackets_are_drawn_from_the_search_s_seed_and_leave_numpy_alone():
         (Asha(rungs="epochs", grace_epochs=20), "epochs", (20,)),
         (Asha(rungs="epochs", grace_epochs=21), "epochs", ()),
         (Asha(rungs="compute", grace_share=0.25, reduction=2), "compute", (0.25, 0.5, 1)),
-        (Asha(rungs="stages"), "stages", (1, 2)),
+        (Asha(rungs="compute"), "compute", (0.1, 0.2, 0.4, 0.8)),
+        (Asha(rungs="epochs"), "epochs", (4, 8, 16)),
+        (Asha(), "stages", (1, 2)),
         (Hyperband(kind="hyperband", rungs="epochs", grace_epochs=9, reduction=2), "epochs", (9, 18)),
         (Median(kind="median", grace_epochs=18), "epochs", (18, 19, 20)),
         (NoPruning(kind="none"), "epochs", ()),

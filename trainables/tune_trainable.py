@@ -84,11 +84,7 @@ class StagedUnfreezing(tune.Trainable):
         Args:
             passed: rungs that the run had come to when the step began.
         """
-        return (
-            report["finished"]
-            or self._rungs.passed(report) > passed
-            or time.monotonic() - since >= REPORT_EVERY_S
-        )
+        return report["finished"] or self._rungs.passed(report) > passed or time.monotonic() - since >= REPORT_EVERY_S
 
     def cleanup(self) -> None:
         self._run = None
