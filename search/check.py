@@ -15,6 +15,7 @@ from search.config import SearchConfig, longest_run
 from search.forecast import Forecast, Memory, forecast, memory, trials_at_once
 from search.machine import Machine, this_machine
 from search.preflight import check_by_looking
+from search.rungs import rungs_of
 from search.source import InputError, Source
 from trainables.data.contact_sheet import draw_contact_sheet
 from trainables.data.dataset import Dataset, open_dataset
@@ -132,6 +133,7 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
             tried.stages,
             trials=settings.trials,
             scheduler=settings.scheduler,
+            rungs=rungs_of(config),
             longest_epochs=longest_run(config),
             at_once=max(1, at_once),  # a cluster may have what this machine lacks
         ),

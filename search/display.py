@@ -47,12 +47,14 @@ def headline(picture: Picture) -> str:
 
 def rung_line(tally: Tally) -> str | None:
     """`went on after epoch 4: 30 of 95 · 12: 9 of 28`; None before a trial has come to a rung."""
+    shares = tally.rungs.unit == "compute"
     parts = [
-        f"{rung}: {passed} of {reached}"
-        for rung, reached, passed in zip(tally.rungs, tally.reached, tally.passed, strict=True)
+        f"{f'{at:.0%}' if shares else f'{at:g}'}: {passed} of {reached}"
+        for at, reached, passed in zip(tally.rungs.positions, tally.reached, tally.passed, strict=True)
         if reached
     ]
-    return f"went on after epoch {' · '.join(parts)}" if parts else None
+    after = {"epochs": "after epoch", "stages": "after stage", "compute": "at a share of the compute of"}
+    return f"went on {after[tally.rungs.unit]} {' · '.join(parts)}" if parts else None
 
 
 def draw(picture: Picture, *, height: int | None = None) -> Group:

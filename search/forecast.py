@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import numpy as np
 
 from search.machine import Machine
 from search.resources_config import Resources
-from search.rungs import rungs
-from search.scheduler_config import Asha, NoPruning
+from search.scheduler_config import Asha, Hyperband, Median, NoPruning, Scheduler
 from trainables.dry_run import DryRun, StageCost
 from trainables.recipe import Recipe
+from trainables.rungs import Rungs
+from trainables.stages import Position, drw_is_pending
 
 _PLAYED_TRIALS = 2000
 """Trials that are played through, in one search after the other, to find what pruning leaves."""
@@ -46,7 +47,8 @@ def forecast(
     costs: Sequence[StageCost],
     *,
     trials: int,
-    scheduler: Asha | NoPruning,
+    scheduler: Scheduler,
+    rungs: Rungs,
     longest_epochs: int,
     at_once: int,
 ) -> Forecast:
@@ -55,18 +57,19 @@ def forecast(
     Args:
         draws: recipes of points drawn from the space; trials take them in turn.
         costs: of measured stages; an epoch of any other stage costs what lies between those with the next cuts.
+        rungs: where the scheduler judges.
         longest_epochs: of the longest run that the space allows.
     """
-    curves = [elapsed(recipe, costs) for recipe in draws]
+    ways = [way_of(recipe, costs, scheduler, rungs) for recipe in draws]
     once = max(cost.cache_s for cost in costs)  # features at one cut come by on the way to the next
-    longest = max(curve[-1] for curve in curves)
-    mean = float(np.mean([curve[-1] for curve in curves]))
-    share = share_left(curves, trials=trials, scheduler=scheduler, longest_epochs=longest_epochs)
+    longest = max(way.elapsed[-1] for way in ways)
+    mean = float(np.mean([way.elapsed[-1] for way in ways]))
+    share = share_left(ways, trials=trials, scheduler=scheduler)
     return Forecast(
         trials=trials,
         at_once=at_once,
         longest_epochs=longest_epochs,
-        mean_epochs=float(np.mean([len(curve) for curve in curves])),
+        mean_epochs=float(np.mean([len(way.elapsed) for way in ways])),
         mean_trial_s=mean,
         share=share,
         most_s=once + math.ceil(trials / at_once) * longest,
@@ -74,53 +77,98 @@ def forecast(
     )
 
 
-def elapsed(recipe: Recipe, costs: Sequence[StageCost]) -> list[float]:
-    """Seconds that have gone by after each epoch of a run whose stages use all their epochs."""
-    known = {cost.cut: cost.epoch_s for cost in sorted(costs, key=lambda cost: cost.cut)}
-    seconds = [
-        float(np.interp(recipe.cut(i), list(known), list(known.values())))
+@dataclass(frozen=True)
+class Way:
+    """A run whose stages use all their epochs."""
+
+    elapsed: Sequence[float]
+    """Seconds gone by after each epoch."""
+    judged: Sequence[tuple[int, int]]
+    """Rungs, counted from 0, and the epochs after which they are judged; without those of its last epoch."""
+
+
+def way_of(recipe: Recipe, costs: Sequence[StageCost], scheduler: Scheduler, rungs: Rungs) -> Way:
+    """The way of a recipe's run."""
+    seconds = {cost.cut: cost.epoch_s for cost in costs}
+    parameters = {cost.cut: float(cost.trained_parameters) for cost in costs}
+    compute = _added_up(recipe, parameters, data=True)
+    judged, passed, position = [], 0, Position()
+    for i, stage in enumerate(recipe.train.stages):
+        for epoch in range(1, stage.epochs + 1):
+            position = replace(position, stage=i, epoch=position.epoch + 1, epoch_in_stage=epoch)
+            share = compute[position.epoch - 1] / compute[-1]
+            over = epoch == stage.epochs
+            now = rungs.passed({"epoch": position.epoch, "compute_share": share, "stage_index": i, "stage_over": over})
+            waits = getattr(scheduler, "before_drw", None) == "wait" and drw_is_pending(recipe, position)
+            if now > passed and not waits and position.epoch < len(compute):
+                judged.append((now - 1, position.epoch))
+            passed = now
+    return Way(_added_up(recipe, seconds), judged)
+
+
+def _added_up(recipe: Recipe, of_cut: Mapping[int, float], *, data: bool = False) -> list[float]:
+    """What has come together after each epoch, of something that is known for some cuts.
+
+    Args:
+        data: whether it grows with the share of the images that a stage sees. (Measured seconds know theirs.)
+    """
+    cuts = sorted(of_cut)
+    of_epochs = [
+        float(np.interp(recipe.cut(i), cuts, [of_cut[cut] for cut in cuts])) * (stage.data_fraction if data else 1.0)
         for i, stage in enumerate(recipe.train.stages)
         for _ in range(stage.epochs)
     ]
-    return list(accumulate(seconds))
+    return list(accumulate(of_epochs))
 
 
-def share_left(
-    curves: Sequence[Sequence[float]], *, trials: int, scheduler: Asha | NoPruning, longest_epochs: int
-) -> float:
+def share_left(ways: Sequence[Way], *, trials: int, scheduler: Scheduler) -> float:
     """What a scheduler leaves of the seconds of all trials, on average over searches that are played through.
 
-    One trial after the other comes to the rungs, and is as good as its place in a random order says, at every rung. A trial
-    goes on where it is no worse than the best 1 / `reduction` of those that came before it, the first ones thus always.
+    One trial after the other comes to the rungs, and is as good as its place in a random order says, at every rung. It goes on
+    where the scheduler would let it, knowing those that came before; the first ones thus always.
 
     Args:
-        curves: seconds gone by after each epoch, of runs that trials take in turn.
+        ways: of runs that trials take in turn.
     """
-    if not isinstance(scheduler, Asha):
+    if isinstance(scheduler, NoPruning):
         return 1.0
-    milestones, random = rungs(scheduler, max_epochs=longest_epochs), np.random.default_rng(0)
-    taken = [curves[i % len(curves)] for i in range(trials)]
-    orders = [random.permutation(trials).tolist() for _ in range(math.ceil(_PLAYED_TRIALS / trials))]
-    run = sum(_seconds_run(taken, order, milestones, scheduler) for order in orders)
-    return run / (len(orders) * sum(curve[-1] for curve in taken))
+    random = np.random.default_rng(0)
+    taken = [ways[i % len(ways)] for i in range(trials)]
+    searches = math.ceil(_PLAYED_TRIALS / trials)
+    run = sum(_seconds_run(taken, random.permutation(trials).tolist(), scheduler, random) for _ in range(searches))
+    return run / (searches * sum(way.elapsed[-1] for way in taken))
 
 
 def _seconds_run(
-    curves: Sequence[Sequence[float]], quality: Sequence[int], milestones: Sequence[int], scheduler: Asha
+    ways: Sequence[Way],
+    quality: Sequence[int],
+    scheduler: Asha | Hyperband | Median,
+    random: np.random.Generator,
 ) -> float:
-    seen: dict[int, list[int]] = {milestone: [] for milestone in milestones}
+    seen: dict[tuple[int, int], list[int]] = {}
+    count = max((rung + 1 for way in ways for rung, _ in way.judged), default=0)
+    brackets = max(1, min(scheduler.brackets, count)) if isinstance(scheduler, Hyperband) else 1
+    chances = np.exp(-np.arange(brackets))  # as Ray draws them: e times more with each rung
     total = 0.0
-    for curve, own in zip(curves, quality, strict=True):
-        end = len(curve)
-        for milestone in (m for m in milestones if m < len(curve)):
-            others = seen[milestone]
-            stops = bool(others) and own < np.percentile(others, 100 * (1 - 1 / scheduler.reduction))
+    for way, own in zip(ways, quality, strict=True):
+        bracket, end = int(random.choice(brackets, p=chances / chances.sum())), len(way.elapsed)
+        for rung, epoch in way.judged:
+            if rung < bracket:
+                continue
+            others = seen.setdefault((bracket, rung), [])
+            stops = _stops(scheduler, own, others)
             others.append(own)
             if stops:
-                end = milestone
+                end = epoch
                 break
-        total += curve[end - 1]
+        total += way.elapsed[end - 1]
     return total
+
+
+def _stops(scheduler: Asha | Hyperband | Median, own: int, others: Sequence[int]) -> bool:
+    if isinstance(scheduler, Median):
+        return len(others) >= scheduler.min_trials and own < float(np.median(others))
+    return bool(others) and own < float(np.percentile(others, 100 * (1 - 1 / scheduler.reduction)))
 
 
 def trials_at_once(resources: Resources, machine: Machine, limit: int | None) -> int:

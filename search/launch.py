@@ -11,28 +11,30 @@ import optuna
 import ray
 from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, PlacementGroupFactory, RunConfig, TuneConfig
+from ray.tune.schedulers import TrialScheduler
 from rich.console import Console
 
 from search.address_config import LOCAL
 from search.budget import Budget, BudgetCallback, BudgetStopper
-from search.config import SearchConfig, longest_run
+from search.config import SearchConfig
 from search.follow import Follower
 from search.node_check import check_nodes
 from search.progress import ProgressCallback
 from search.resources import alive, bundle_of, fits
 from search.run_status import Attempt, RunStatus, forget_stop, seconds
-from search.rungs import rungs
-from search.schedulers import build_scheduler
+from search.rungs import rungs_of
+from search.schedulers import RungScheduler, build_scheduler
 from search.searcher import StudySearcher
 from search.signals import sigterm_as_ctrl_c
 from search.source import InputError
-from search.study import check_storage, end_running, open_study, settle
+from search.study import check_storage, end_judged, end_running, open_study, settle
 from search.tally import Tally
 from search.tensorboard import TensorBoardCallback
 from search.warm_start import remember
 from trainables.layout import RunLayout, replacing
 from trainables.models.catalog import is_custom
 from trainables.report import read_epochs
+from trainables.rungs import Rungs
 from trainables.tune_trainable import StagedUnfreezing
 
 
@@ -47,9 +49,13 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
     """
     forget_stop(layout)
     remember(config, layout)
+    where = rungs_of(config)
     if layout.config.exists():
         study = open_study(layout, config)
         settle(study, layout, config)
+        judges = _scheduler(config, layout, study, where)
+        if isinstance(judges, RungScheduler):
+            end_judged(study, layout, config, judges.stopped)
         if _remaining(config, study) == 0 or _is_over(config, Budget(config, layout, study), study, layout):
             return True
     else:
@@ -62,15 +68,13 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
         attempt = _begin_attempt(config, layout)
         study = open_study(layout, config)
         budget = Budget(config, layout, study)
-        scheduler, longest = config.settings.scheduler, longest_run(config)
-        judged_at = rungs(scheduler, max_epochs=longest)
-        told = Attempt(layout, RunStatus(attempt=attempt, trials=config.settings.trials, rungs=tuple(judged_at)))
+        told = Attempt(layout, RunStatus(attempt=attempt, trials=config.settings.trials, rungs=where))
         tuner = tune.Tuner(
             tune.with_resources(StagedUnfreezing, PlacementGroupFactory([resources])),
             tune_config=TuneConfig(
                 num_samples=_remaining(config, study),
-                search_alg=StudySearcher(config, layout, study, attempt=attempt, rungs=judged_at),
-                scheduler=_scheduler(config, layout, study, max_epochs=longest),
+                search_alg=StudySearcher(config, layout, study, attempt=attempt, rungs=where),
+                scheduler=_scheduler(config, layout, study, where),
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
@@ -157,14 +161,14 @@ def _checked_resources(config: SearchConfig, layout: RunLayout, gpus: float | No
     return resources
 
 
-def _scheduler(config: SearchConfig, layout: RunLayout, study: optuna.Study, *, max_epochs: int) -> Any:
-    states = {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}
-    records = {number: read_epochs(layout.trial(number).epochs) for number in states}
+def _scheduler(config: SearchConfig, layout: RunLayout, study: optuna.Study, where: Rungs) -> TrialScheduler:
+    trials = study.get_trials(deepcopy=False)
     return build_scheduler(
-        config,
-        max_epochs=max_epochs,
-        ended={number: records[number] for number, state in states.items() if state.is_finished()},
-        interrupted={number: records[number] for number, state in states.items() if not state.is_finished()},
+        config.settings.scheduler,
+        where,
+        metric=config.recipe.train.metric,
+        seed=config.settings.seed,
+        records={trial.number: read_epochs(layout.trial(trial.number).epochs) for trial in trials},
     )
 
 

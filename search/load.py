@@ -15,6 +15,7 @@ from search.space_check import presets_for_another_task, space_problems
 from spaces.parse import parse_space
 from spaces.space import SpaceError
 from trainables.data.places import is_url
+from trainables.layout import Flag
 from trainables.problems import ConfigError, Problem, nearest, problems_of
 from trainables.recipe import Recipe, idle_stages, parse_recipe
 
@@ -118,7 +119,7 @@ def _settings_and_recipe(source: Source) -> tuple[SearchSettings | None, Recipe 
         problems += [Problem(("search", *problem.path), _hint(problem)) for problem in found]
     try:
         given = {key: data[key] for key in RECIPE_KEYS if key in data}
-        recipe = _with_absolute_paths(parse_recipe(_with_threads(given, settings)))
+        recipe = _with_absolute_paths(parse_recipe(_with_defaults_of_search(given, settings)))
     except ConfigError as error:
         problems += error.problems
     return settings, recipe, problems
@@ -132,9 +133,14 @@ def _hint(problem: Problem) -> str:
     return problem.message
 
 
-def _with_threads(data: dict[str, Any], settings: SearchSettings | None) -> dict[str, Any]:
-    """A trial computes with as many threads as it has cores, unless the recipe says otherwise."""
+STOP_ON = (Flag.NAN, Flag.COLLAPSE)
+"""What ends a trial where `train.stop_on` is not given: a search need not wait whether a collapsed network comes back."""
+
+
+def _with_defaults_of_search(data: dict[str, Any], settings: SearchSettings | None) -> dict[str, Any]:
+    """What the recipe does not say, as it suits trials: as many threads as cores, and an end for what has collapsed."""
     train = data.get("train")
-    if settings is None or not isinstance(train, dict) or "cpu_threads" in train:
+    if settings is None or not isinstance(train, dict):
         return data
-    return {**data, "train": {**train, "cpu_threads": max(1, int(settings.resources.cpus))}}
+    threads = max(1, int(settings.resources.cpus))
+    return {**data, "train": {"cpu_threads": threads, "stop_on": [flag.value for flag in STOP_ON], **train}}

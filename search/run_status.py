@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from trainables.layout import SCHEMA_VERSION, RunLayout, replacing
 from trainables.problems import Config
 from trainables.record import now
+from trainables.rungs import Rungs
 
 State = Literal["running", "complete", "stopped", "failed"]
 
@@ -35,8 +36,8 @@ class RunStatus(Config):
     ended: str | None = None
     trials: int
     """How many the search has."""
-    rungs: tuple[int, ...] = ()
-    """Epochs at which trials are compared."""
+    rungs: Rungs = Rungs()
+    """Where trials are compared."""
     usage: str | None = None
     """What of the machine or cluster is in use: `CPU 16/16 · GPU 2/2`."""
 

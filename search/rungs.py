@@ -1,19 +1,38 @@
-"""The rungs of successive halving. Plain numbers: known without Ray."""
+"""Where trials are judged. Plain numbers: known without Ray."""
 
 from __future__ import annotations
 
 import itertools
-import math
 
-from search.scheduler_config import Asha, NoPruning
+from search.config import SearchConfig, longest_run
+from search.scheduler_config import Asha, Hyperband, Median, Scheduler
+from trainables.rungs import Rungs
 
 
-def rungs(scheduler: Asha | NoPruning, *, max_epochs: int) -> list[int]:
-    """Epochs after which trials of at most `max_epochs` are compared: the grace, and each `reduction` times the one before.
+def rungs_of(config: SearchConfig) -> Rungs:
+    """Where the trials of a search are judged."""
+    stages = max(len(recipe.train.stages) for recipe in config.corner_recipes())
+    return rungs(config.settings.scheduler, epochs=longest_run(config), stages=stages)
 
-    A rung between two epochs is judged at the later one.
+
+def rungs(scheduler: Scheduler, *, epochs: int, stages: int) -> Rungs:
+    """The rungs of a search; none where nobody is pruned.
+
+    Those of `stages` are their ends, but for the last. Of `epochs` and `compute` the first is the grace, and each is `reduction`
+    times the one before; a rung between two epochs is judged at the later one. The median rule judges after each epoch.
+
+    Args:
+        epochs, stages: of the longest trial.
     """
-    if not isinstance(scheduler, Asha):
-        return []
-    milestones = (scheduler.grace_epochs * scheduler.reduction**k for k in itertools.count())
-    return [math.ceil(milestone) for milestone in itertools.takewhile(lambda m: m <= max_epochs, milestones)]
+    if isinstance(scheduler, Median):
+        return Rungs("epochs", tuple(range(scheduler.grace_epochs, epochs + 1)))
+    if not isinstance(scheduler, Asha | Hyperband):
+        return Rungs()
+    unit = scheduler.rungs
+    if unit == "stages":
+        if stages > 1:
+            return Rungs(unit, tuple(range(1, stages)))
+        unit = "epochs"
+    first, last = (scheduler.grace_share or 0.1, 1.0) if unit == "compute" else (scheduler.grace_epochs or 4, epochs)
+    ladder = (first * scheduler.reduction**k for k in itertools.count())
+    return Rungs(unit, tuple(itertools.takewhile(lambda at: at <= last, ladder)))

@@ -1,65 +1,131 @@
-"""Ray's schedulers, told what happened before they were made."""
+"""Ray's schedulers, asked at the rungs of this project and told what happened before they were made."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from types import SimpleNamespace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
-from search.config import SearchConfig
-from search.scheduler_config import Asha
+from search.scheduler_config import Asha, Hyperband, Median, Scheduler
+from trainables.data.seeding import derived_seed
+from trainables.layout import Metric
+from trainables.rungs import Rungs
 
 Records = Mapping[int, Sequence[Mapping[str, Any]]]
-"""Number of a trial -> its results so far (`epoch`, `best_score`, `time`), oldest first."""
+"""Number of a trial -> its lines in `epochs.jsonl`, oldest first."""
 
 
-class ReplayedAsha(AsyncHyperBandScheduler):
-    """ASHA whose rungs hold what trials of earlier attempts reached there. (Ray itself forgets its rungs on a restore.)"""
+@dataclass(frozen=True)
+class _Known:
+    """A trial as the scheduler of Ray's knows it: by its number, in whichever attempt."""
 
-    def __init__(self, *, ended: Records, interrupted: Records, **kwargs: Any):
+    trial_id: int
+
+
+class RungScheduler(FIFOScheduler):
+    """Asks one of Ray's schedulers about a trial that comes to a rung.
+
+    Ray itself forgets on a restore who stood where; this one reads it from what trials left on disk.
+    """
+
+    def __init__(
+        self, settings: Asha | Hyperband | Median, rungs: Rungs, *, metric: Metric, seed: int, records: Records
+    ):
         """
         Args:
-            ended: results of trials that will not come back.
-            interrupted: results of trials that will be taken up again.
+            metric: what trials are scored by.
+            seed: of the brackets that trials are put in.
+            records: of all trials of earlier attempts, also of those that will be taken up again.
         """
-        super().__init__(time_attr="epoch", **kwargs)
-        self._interrupted = interrupted
-        stubs = {number: SimpleNamespace(trial_id=f"earlier-{number}") for number in ended}
-        for stub in stubs.values():
-            super().on_trial_add(None, stub)
-        results = [(result, stubs[number]) for number in ended for result in ended[number]]
-        for result, stub in sorted(results, key=lambda pair: str(pair[0]["time"])):
-            super().on_trial_result(None, stub, self._as_told(result))
+        super().__init__()
+        self._settings, self._rungs, self._metric, self._seed = settings, rungs, metric, seed
+        self._ray = _of_ray(settings, rungs, mode=metric.mode)
+        self._known: dict[int, _Known] = {}
+        self._passed: dict[int, int] = {}
+        self.stopped: dict[int, int] = {}
+        """Number of a trial -> the epoch after which it was not to go on; those of earlier attempts included."""
+        lines = [(line, number) for number, of_trial in records.items() for line in of_trial]
+        for line, number in sorted(lines, key=lambda pair: str(pair[0]["time"])):
+            self._judge(number, line)
 
-    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        super().on_trial_add(tune_controller, trial)
-        for result in self._interrupted.get(trial.config["number"], ()):
-            super().on_trial_result(tune_controller, trial, self._as_told(result))
+    def on_trial_result(self, _controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        return self._judge(trial.config["number"], result["reports"][-1])
 
-    def _as_told(self, result: Mapping[str, Any]) -> dict[str, Any]:
-        score = result["best_score"]  # null on disk until an epoch has a score
-        return {**result, "best_score": -math.inf * self._metric_op if score is None else score}
+    def on_trial_complete(self, _controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        self._judge(trial.config["number"], result["reports"][-1])  # those to come are compared with it
+
+    def _judge(self, number: int, report: Mapping[str, Any]) -> str:
+        """What becomes of a trial after an epoch."""
+        passed = self._rungs.passed(report)
+        if passed <= self._passed.get(number, 0):
+            return str(TrialScheduler.CONTINUE)  # also an epoch that is done again after a crash
+        self._passed[number] = passed
+        if report["drw_pending"] and self._settings.before_drw == "wait":
+            return str(TrialScheduler.CONTINUE)
+        if number not in self._known:
+            self._known[number] = _Known(number)
+            with _drawing_as(derived_seed(self._seed, "bracket", number)):
+                self._ray.on_trial_add(None, self._known[number])
+        told = {"time": _time(self._settings, passed), "judged": self._judged(report)}
+        if number in self.stopped and isinstance(self._ray, MedianStoppingRule):
+            # It went on all the same: what is on disk does not tell in which order trials of one moment were judged.
+            self._ray.on_trial_complete(None, self._known[number], told)
+            return str(TrialScheduler.CONTINUE)
+        decision = str(self._ray.on_trial_result(None, self._known[number], told))
+        if decision == TrialScheduler.STOP and not report["finished"]:
+            self.stopped[number] = report["epoch"]
+        return decision
+
+    def _judged(self, report: Mapping[str, Any]) -> float:
+        corrected = report["drw_pending"] and self._settings.before_drw == "corrected"
+        value = report["best_corrected" if corrected else "best_score"]
+        return self._metric.worst if value is None else float(value)  # null on disk until an epoch has a score
 
 
-def build_scheduler(config: SearchConfig, *, max_epochs: int, ended: Records, interrupted: Records) -> TrialScheduler:
-    """What decides which trials go on.
-
-    Args:
-        max_epochs: of the longest trial the space allows.
-    """
-    settings = config.settings.scheduler
-    if not isinstance(settings, Asha):
-        return FIFOScheduler()
-    return ReplayedAsha(
-        ended=ended,
-        interrupted=interrupted,
-        metric="best_score",
-        mode=config.recipe.train.metric.mode,
-        max_t=max_epochs + 1,  # trials end by themselves: at max_t Ray would stop them and call that pruned
-        grace_period=settings.grace_epochs,
+def _of_ray(settings: Asha | Hyperband | Median, rungs: Rungs, *, mode: str) -> TrialScheduler:
+    """Ray's scheduler, with a time of its own: `_time` of as many rungs as a trial has come to."""
+    told = {"time_attr": "time", "metric": "judged", "mode": mode}
+    if isinstance(settings, Median):
+        # A slice that never ends: it would pause trials to let others catch up.
+        return MedianStoppingRule(
+            **told, grace_period=1, min_samples_required=settings.min_trials, min_time_slice=math.inf
+        )
+    count = len(rungs.positions)
+    return AsyncHyperBandScheduler(
+        **told,
+        grace_period=1,
         reduction_factor=settings.reduction,
+        max_t=_time(settings, count + 1),  # trials end by themselves: at max_t Ray would stop them
+        brackets=max(1, min(settings.brackets, count)) if isinstance(settings, Hyperband) else 1,
     )
+
+
+def _time(settings: Asha | Hyperband | Median, passed: int) -> float:
+    """Ray's ladders are powers of `reduction`, wherever ours are."""
+    return float(passed) if isinstance(settings, Median) else settings.reduction ** (passed - 1)
+
+
+@contextmanager
+def _drawing_as(seed: int) -> Iterator[None]:
+    """NumPy's global random numbers, from which Ray draws brackets, from a seed."""
+    state = np.random.get_state()
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
+
+
+def build_scheduler(
+    settings: Scheduler, rungs: Rungs, *, metric: Metric, seed: int, records: Records
+) -> TrialScheduler:
+    """What decides which trials go on. See `RungScheduler`."""
+    if isinstance(settings, Asha | Hyperband | Median):
+        return RungScheduler(settings, rungs, metric=metric, seed=seed, records=records)
+    return FIFOScheduler()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import optuna
@@ -17,24 +17,25 @@ from ray.tune.search import Searcher
 from search.config import SearchConfig
 from search.paths import PathError
 from search.samplers import Samplers
-from search.study import AskingStudy, ended_by_itself, report_epoch, report_recorded, summary_of, tell
+from search.study import AskingStudy, ended_by_itself, fell_behind, report_epoch, report_recorded, summary_of, tell
 from search.warm_start import known_trials
 from spaces.space import SpaceError
 from trainables.layout import RunLayout, TrialStatus
 from trainables.problems import ConfigError
 from trainables.record import TrialRecord, now, read_record
 from trainables.report import read_epochs
+from trainables.rungs import Rungs
 
 
 class StudySearcher(Searcher):
     """Hands out points of the space and tells the study what came of them."""
 
     def __init__(
-        self, config: SearchConfig, layout: RunLayout, study: optuna.Study, *, attempt: int, rungs: Sequence[int] = ()
+        self, config: SearchConfig, layout: RunLayout, study: optuna.Study, *, attempt: int, rungs: Rungs = Rungs()
     ):
         """
         Args:
-            rungs: epochs at which the scheduler judges.
+            rungs: where the scheduler judges.
         """
         metric = config.recipe.train.metric
         super().__init__(metric="best_score", mode=metric.mode)
@@ -44,7 +45,7 @@ class StudySearcher(Searcher):
         self._count = len(trials)
         running = [trial for trial in trials if trial.state is TrialState.RUNNING]
         self._interrupted = deque(running)
-        self._rungs = list(rungs)
+        self._rungs = rungs
         self._live: dict[str, Trial] = {}
         self._reported: dict[int, set[int]] = {trial.number: set(trial.intermediate_values) for trial in running}
 
@@ -71,7 +72,7 @@ class StudySearcher(Searcher):
             "attempt": self._attempt,
             "recipe": recipe.model_dump_json(),
             "trials": self._config.settings.trials,
-            "rungs": self._rungs,
+            "rungs": asdict(self._rungs),
             "objectives": self._config.goals,
             "reads_test": self._config.reads_test,
         }
@@ -92,15 +93,14 @@ class StudySearcher(Searcher):
             n: value for n, value in zip(self._config.goals, result["objectives"], strict=True) if value is not None
         }
         missing = [name for name in self._config.goals if not math.isfinite(came_to.get(name, math.nan))]
-        if not math.isfinite(result["best_score"]):
+        if result["finished"] and not math.isfinite(result["best_score"]):
             self._end(trial, TrialStatus.FAILED, "no epoch had a score: training diverged")
         elif result["finished"] and missing:
             self._end(trial, TrialStatus.FAILED, f"its best epoch has no {missing[0]}")
         elif broken := self._broken(came_to):
             self._end(trial, TrialStatus.INFEASIBLE, broken, came_to, came_to_its_end=ended_by_itself(result))
         elif not result["finished"]:
-            rung = f"{result['best_score']:.4g} at epoch {result['epoch']} was not among the best there"
-            self._end(trial, TrialStatus.PRUNED, rung, came_to)
+            self._end(trial, TrialStatus.PRUNED, fell_behind(result), came_to)
         elif flag := result["stopped_for"]:
             # PRUNED, not FAIL: its curve teaches the sampler to stay away. Not COMPLETE: it is no config to export as best.
             self._end(trial, TrialStatus.PRUNED, f"stopped for {flag} in epoch {result['epoch']}", came_to)

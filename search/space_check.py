@@ -8,7 +8,8 @@ from typing import Any
 
 from search.config import SearchConfig, longest_run
 from search.paths import PathError, resolve, with_values
-from search.scheduler_config import Asha
+from search.rungs import rungs_of
+from search.scheduler_config import NoPruning
 from spaces import parse_space, preset_names, preset_paths
 from spaces.space import Space, SpaceError
 from trainables.problems import ConfigError, Problem, dotted
@@ -51,12 +52,19 @@ def space_problems(config: SearchConfig) -> list[Problem]:
     )
     if not problems:
         problems += idle_stages(config.corner_recipes())
+    return problems or _nobody_is_pruned(config)
+
+
+def _nobody_is_pruned(config: SearchConfig) -> list[Problem]:
+    """Where a scheduler was asked for that has nothing to judge."""
     scheduler = config.settings.scheduler
-    if not problems and isinstance(scheduler, Asha) and scheduler.grace_epochs > (longest := longest_run(config)):
-        message = f"{scheduler.grace_epochs}: no trial has more than {longest} epochs, so none would be pruned; "
-        message += "lower it, or set search.scheduler to {kind: none}"
-        problems.append(Problem(("search", "scheduler", "grace_epochs"), message))
-    return problems
+    if isinstance(scheduler, NoPruning) or rungs_of(config).positions:
+        return []
+    longest, grace = longest_run(config), scheduler.grace_epochs
+    key, said = (("grace_epochs",), f"{grace}: ") if grace else ((), "")
+    message = f"{said}no trial has more than {longest} epochs, so none would be pruned; "
+    message += "lower it, or set" if grace else "set grace_epochs below the 4 that it is by default, or set"
+    return [Problem(("search", "scheduler", *key), f"{message} search.scheduler to {{kind: none}}")]
 
 
 def presets_for_another_task(given: object, config: SearchConfig) -> list[Problem]:

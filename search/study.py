@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -104,6 +105,28 @@ def end_running(study: optuna.Study, layout: RunLayout, config: SearchConfig, re
         cut_off = Trial(study, trial._trial_id)
         report_recorded(cut_off, read_epochs(folder.epochs), known=set(trial.intermediate_values))
         study.tell(trial.number, state=TrialState.PRUNED)
+
+
+def end_judged(study: optuna.Study, layout: RunLayout, config: SearchConfig, stopped: Mapping[int, int]) -> None:
+    """Ends the trials that had come to a rung and failed there when the driver was killed: an epoch more would be one too many.
+
+    Args:
+        stopped: number of a trial -> the epoch after which it was not to go on.
+    """
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        folder = layout.trial(trial.number)
+        reports = read_epochs(folder.epochs)
+        if reports and reports[-1]["epoch"] == stopped.get(trial.number):
+            end = {"status": TrialStatus.PRUNED, "reason": fell_behind(reports[-1]), "ended": now()}
+            read_record(folder).model_copy(update={**end, "summary": summary_of(folder)}).write(folder)
+    settle(study, layout, config)
+
+
+def fell_behind(result: Mapping[str, Any]) -> str:
+    """Why a trial was pruned whose last result this is."""
+    best = result["best_score"]
+    score = f"{best:.4g}" if best is not None and math.isfinite(best) else "no score"
+    return f"{score} at epoch {result['epoch']} was not among the best there"
 
 
 def summary_of(folder: TrialLayout) -> TrialSummary | None:

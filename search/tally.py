@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from trainables.layout import Metric, TrialStatus
+from trainables.rungs import Rungs
 
 TOP = 10
 """Best trials that are kept in order."""
@@ -29,6 +30,8 @@ class Row:
     score: float | None = None
     best: float | None = None
     flags: tuple[str, ...] = ()
+    rungs_reached: int = 0
+    rungs_passed: int = 0
     doing: str | None = None
     """What it is busy with that is no epoch, and how far it is: `computing features 1200/3000`."""
 
@@ -41,8 +44,8 @@ class Tally:
     metric: Metric
     started: float
     """When this attempt began."""
-    rungs: Sequence[int] = ()
-    """Epochs at which trials are compared."""
+    rungs: Rungs = field(default_factory=Rungs)
+    """Where trials are compared."""
     rows: dict[int, Row] = field(default_factory=dict)
     """Every trial that has begun."""
     running: dict[int, Row] = field(default_factory=dict)
@@ -56,7 +59,7 @@ class Tally:
     """The newest ones, oldest first."""
 
     def __post_init__(self) -> None:
-        self.reached, self.passed = [0] * len(self.rungs), [0] * len(self.rungs)
+        self.reached, self.passed = [0] * len(self.rungs.positions), [0] * len(self.rungs.positions)
         """Trials that have come to each rung, and those of them that went on or had come to their own end there."""
 
     @property
@@ -85,9 +88,10 @@ class Tally:
         row = self.rows[number]
         if row.stage is not None and report["stage"] != row.stage:
             self._happened(at, f"trial {number}: enters stage {report['stage']} after {row.epoch} epochs")
-        furthest = max(row.epoch, report["epoch"])  # a killed worker's last epoch is done again
-        self._count_rungs(row.epoch, furthest)
-        row.stage, row.epoch, row.flags = report["stage"], furthest, tuple(report["flags"])
+        if report["epoch"] > row.epoch:  # a killed worker's last epoch is done again
+            self._count_rungs(row, report)
+            row.epoch = report["epoch"]
+        row.stage, row.flags = report["stage"], tuple(report["flags"])
         row.loss, row.score, row.best = report.get("val_loss"), report["score"], report["best_score"]
         row.doing = None
         self._rank(row)
@@ -99,8 +103,8 @@ class Tally:
         self.running.pop(number, None)
         self.counts[status] = self.counts.get(status, 0) + 1
         self.ended_here += at >= self.started
-        if status is TrialStatus.FINISHED and row.epoch in self.rungs:
-            self.passed[list(self.rungs).index(row.epoch)] += 1
+        if status is TrialStatus.FINISHED:
+            self._went_on(row)
         self._happened(at, story(row, reason))
 
     def seconds_left(self, *, now: float) -> float | None:
@@ -110,10 +114,18 @@ class Tally:
         done = self.ended_here + len(self.running) / 2
         return max(0.0, (now - self.started) / done * (self.total - self.ended - len(self.running) / 2))
 
-    def _count_rungs(self, before: int, epoch: int) -> None:
-        for i, rung in enumerate(self.rungs):
-            self.reached[i] += before < rung <= epoch
-            self.passed[i] += before <= rung < epoch
+    def _count_rungs(self, row: Row, report: Mapping[str, Any]) -> None:
+        self._went_on(row)
+        reached = self.rungs.passed(report)
+        for rung in range(row.rungs_reached, reached):
+            self.reached[rung] += 1
+        row.rungs_reached = max(row.rungs_reached, reached)
+
+    def _went_on(self, row: Row) -> None:
+        """A trial is beyond the rungs that it had come to."""
+        for rung in range(row.rungs_passed, row.rungs_reached):
+            self.passed[rung] += 1
+        row.rungs_passed = row.rungs_reached
 
     def _rank(self, row: Row) -> None:
         """Puts a trial in its place among the best. A trial's best score never falls."""

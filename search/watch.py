@@ -15,6 +15,7 @@ from search.ownership import is_owned
 from search.run_status import RunStatus, read_status, seconds
 from search.tally import Tally
 from trainables.layout import RunLayout
+from trainables.rungs import Rungs
 
 EVERY_S = 1.0
 
@@ -57,7 +58,7 @@ class Watcher:
             status.trials if status else settings.get("trials", 0),
             self._run.metric,
             started=seconds(status.started) if status else 0.0,
-            rungs=status.rungs if status else (),
+            rungs=status.rungs if status else Rungs(),
         )
         self._follower = Follower(self._layout, self._tally)
 

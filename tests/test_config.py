@@ -9,13 +9,15 @@ import pytest
 import yaml
 from conftest import RECIPE
 
-from search.config import SearchConfig, json_schema, longest_run
+from search.config import SearchConfig, SearchSettings, json_schema, longest_run
 from search.load import load_recipe, load_search
+from search.rungs import rungs_of
 from search.scheduler_config import Asha, NoPruning
 from search.source import InputError, read_source
 from spaces import preset_names
 from trainables.models.catalog import IMAGE_BACKBONES
 from trainables.recipe import parse_recipe
+from trainables.rungs import Rungs
 
 FILE = """\
 data:
@@ -153,8 +155,8 @@ def without(section, text=FILE):
         pytest.param("trials: 8", f"name: {'x' * 81}", "19 search.name: 'xxx.*' cannot name", id="long name"),
         pytest.param(
             "trials: 8",
-            "scheduler: {kind: hyperband}",
-            "19 search.scheduler: 'hyperband' is not one of 'asha', 'none'",
+            "scheduler: {kind: pbt}",
+            "19 search.scheduler: 'pbt' is not one of 'asha', 'hyperband', 'median', 'none'",
             id="scheduler",
         ),
         pytest.param(
@@ -190,6 +192,30 @@ def without(section, text=FILE):
             "scheduler: {kind: asha, grace_epochs: 17}",
             r"19 search.scheduler.grace_epochs: 17: no trial has more than 16 epochs, so none would be pruned; lower it, or set",
             id="grace",
+        ),
+        pytest.param(
+            "trials: 8",
+            "scheduler: {kind: median, grace_epochs: 17}",
+            r"19 search.scheduler.grace_epochs: 17: no trial has more than 16 epochs, so none would be pruned; lower it, or set",
+            id="grace of the median rule",
+        ),
+        pytest.param(
+            "trials: 8",
+            "scheduler: {kind: asha, rungs: stages, grace_epochs: 3}",
+            "19 search.scheduler.*: grace_epochs counts epochs, and rungs are in stages; remove it, or set rungs: epochs",
+            id="grace of another unit",
+        ),
+        pytest.param(
+            "trials: 8",
+            "scheduler: {kind: asha, grace_share: 0.1, grace_epochs: 3}",
+            "19 search.scheduler.*: grace_epochs counts epochs, and rungs are in stages; remove it, or set rungs: epochs",
+            id="two graces",
+        ),
+        pytest.param(
+            "trials: 8",
+            "scheduler: {kind: asha, rungs: rounds}",
+            "19 search.scheduler.rungs: 'rounds': input should be 'epochs', 'compute' or 'stages'",
+            id="unit of rungs",
         ),
         pytest.param(
             "float: [0.2, 0.8]",
@@ -654,6 +680,51 @@ def test_the_longest_run_is_that_of_the_longest_corner(load):
 
 def test_grace_may_last_as_long_as_the_longest_run(load):
     assert load(FILE, "search.scheduler={kind: asha, grace_epochs: 16}").settings.scheduler.grace_epochs == 16
+
+
+@pytest.mark.parametrize(
+    ("overrides", "flags"),
+    [([], ["nan", "collapse"]), (["train.stop_on=[nan]"], ["nan"]), (["train.stop_on=[]"], [])],
+)
+def test_a_collapsed_trial_ends_unless_the_file_says_otherwise(load, overrides, flags):
+    assert [flag.value for flag in load(FILE, *overrides).recipe.train.stop_on] == flags
+
+
+ONE_STAGE = ["train.stages=[{name: one, unfreeze_from: head, epochs: 3}]", "space={train.seed: {int: [0, 9]}}"]
+
+
+def test_where_no_trial_has_a_second_stage_epochs_are_counted(load):
+    config = load(FILE, ONE_STAGE[0].replace("3", "9"), ONE_STAGE[1], "search.scheduler={kind: asha}")
+    assert rungs_of(config) == Rungs("epochs", (4, 8))
+
+
+def test_a_scheduler_that_has_nothing_to_judge_is_a_mistake(load):
+    message = "search.scheduler: no trial has more than 3 epochs, so none would be pruned; set grace_epochs below the 4"
+    with pytest.raises(InputError, match=message):
+        load(FILE, *ONE_STAGE, "search.scheduler={kind: asha}")
+
+
+@pytest.mark.parametrize(
+    ("given", "unit"),
+    [
+        ("{kind: asha}", "stages"),
+        ("{kind: asha, grace_epochs: 3}", "epochs"),
+        ("{kind: asha, grace_share: 0.2}", "compute"),
+        ("{kind: asha, rungs: compute}", "compute"),
+        ("{kind: hyperband}", "epochs"),
+        ("{kind: hyperband, grace_share: 0.2}", "compute"),
+    ],
+)
+def test_a_grace_names_what_rungs_count(load, given, unit):
+    config = load(FILE, f"search.scheduler={given}")
+    assert config.settings.scheduler.rungs == rungs_of(config).unit == unit
+    again = SearchSettings.model_validate(yaml.safe_load(config.to_yaml())["search"])
+    assert again.scheduler == config.settings.scheduler
+
+
+def test_the_resolved_search_is_runnable_and_the_same(load):
+    config = load(FILE)
+    assert load(config.to_yaml()).to_yaml() == config.to_yaml()
 
 
 def test_the_schema_for_editors_takes_what_loads_and_refuses_typos(load):

@@ -5,21 +5,24 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
+from ray.tune.schedulers import TrialScheduler
 
-from search.forecast import _seconds_run, elapsed, forecast, memory, share_left, trials_at_once
+from search.forecast import Way, _seconds_run, forecast, memory, share_left, trials_at_once, way_of
 from search.machine import Machine, this_machine
 from search.resources_config import Resources
 from search.rungs import rungs
-from search.scheduler_config import Asha, NoPruning
+from search.scheduler_config import Asha, Hyperband, Median, NoPruning
+from search.schedulers import build_scheduler
 from trainables.dry_run import DryRun, StageCost
+from trainables.layout import Metric
+from trainables.rungs import Rungs
 
 GIB = 2**30
 
 
-def cost(cut, epoch_s):
+def cost(cut, epoch_s, parameters=1):
     return StageCost(
-        stage="s", unfreeze_from="?", cut=cut, epochs=1, batch=(1,), features=(1,), logits=(1,), trained_parameters=1,
+        stage="s", unfreeze_from="?", cut=cut, epochs=1, batch=(1,), features=(1,), logits=(1,), trained_parameters=parameters,
         train_loss=1.0, val_loss=1.0, train_s=0.75 * epoch_s, val_s=0.25 * epoch_s, cache_s=0.0, cache_bytes=0, images=1,
     )  # fmt: skip
 
@@ -47,50 +50,81 @@ def stages(*plan):
 )
 def test_epochs_cost_what_stages_were_measured_to(make_recipe, plan, seconds):
     recipe = make_recipe(stages=stages(*plan))
-    assert elapsed(recipe, [cost(9, 1.0), cost(7, 3.0)]) == pytest.approx(seconds)
+    assert way_of(recipe, [cost(9, 1.0), cost(7, 3.0)], NO_PRUNING, Rungs()).elapsed == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("rungs", "judged"),
+    [
+        (Rungs("epochs", (1, 2.5, 4)), [(0, 1), (1, 3)]),  # not after the last
+        (Rungs("stages", (1, 2)), [(0, 2)]),
+        (Rungs("compute", (0.02, 0.1, 0.6)), [(1, 3)]),  # 1, 2, 52, 102 of 102: an epoch comes to two at once
+    ],
+)
+def test_a_run_is_judged_where_its_rungs_are(make_recipe, rungs, judged):
+    recipe = make_recipe(stages=stages(("head", 2), ("last:2", 2)))
+    costs = [cost(9, 1.0, parameters=1), cost(7, 3.0, parameters=50)]
+    assert way_of(recipe, costs, Asha(), rungs).judged == judged
+
+
+@pytest.mark.parametrize(("before_drw", "judged"), [("score", [2, 4, 6, 8]), ("wait", [8])])
+def test_a_run_that_waits_for_re_weighting_is_judged_after_it(make_recipe, before_drw, judged):
+    plan = stages(("head", 9))
+    recipe = make_recipe(stages=plan, loss={"kind": "ldam"}, drw={"start_epoch": 5})
+    way = way_of(recipe, [cost(9, 1.0)], Asha(before_drw=before_drw), Rungs("epochs", (2, 4, 6, 8)))
+    assert [epoch for _, epoch in way.judged] == judged
 
 
 # --- pruning ----------------------------------------------------------------------------------------------------------
 
+NO_PRUNING = NoPruning(kind="none")
 SCHEDULERS = [
-    (Asha(grace_epochs=1, reduction=2), 10),
-    (Asha(grace_epochs=4, reduction=3), 14),
-    (Asha(grace_epochs=4, reduction=2), 40),
-    (Asha(grace_epochs=7, reduction=2.5), 7),
-    (Asha(grace_epochs=22, reduction=2), 36),
+    (Asha(rungs="epochs", grace_epochs=1, reduction=2), 10),
+    (Asha(rungs="epochs", grace_epochs=4, reduction=3), 14),
+    (Asha(rungs="epochs", grace_epochs=7, reduction=2.5), 7),
+    (Asha(rungs="epochs", grace_epochs=22, reduction=2), 36),
+    (Median(kind="median", grace_epochs=3), 12),
 ]
 
 
-def of_ray(scheduler, longest):
-    return AsyncHyperBandScheduler(
-        time_attr="epoch", metric="score", mode="max", max_t=longest + 1,
-        grace_period=scheduler.grace_epochs, reduction_factor=scheduler.reduction,
-    )  # fmt: skip
+def way(curve, scheduler):
+    """Of a run of the given seconds."""
+    epochs = rungs(scheduler, epochs=len(curve), stages=1).positions
+    return Way(list(curve), [(i, math.ceil(epoch)) for i, epoch in enumerate(epochs) if epoch < len(curve)])
 
 
-@pytest.mark.parametrize(("scheduler", "longest"), SCHEDULERS)
-def test_rungs_are_those_of_ray(scheduler, longest):
-    (bracket,) = of_ray(scheduler, longest)._brackets
-    assert rungs(scheduler, max_epochs=longest) == sorted(milestone for milestone, _ in bracket._rungs)
+def epochs_run(scheduler, longest, qualities):
+    """By the scheduler that searches use, one trial after the other."""
+    where = rungs(scheduler, epochs=longest, stages=1)
+    real, epochs = build_scheduler(scheduler, where, metric=Metric.ACCURACY, seed=0, records={}), 0
+    for number, quality in enumerate(qualities):
+        trial = SimpleNamespace(config={"number": number})
+        for epoch in range(1, longest + 1):
+            epochs += 1
+            report = {"epoch": epoch, "best_score": quality, "drw_pending": False, "finished": epoch == longest}
+            if real.on_trial_result(None, trial, {"reports": [report]}) == TrialScheduler.STOP:
+                break
+    return epochs
 
 
 @pytest.mark.parametrize(("scheduler", "longest"), SCHEDULERS)
 def test_a_search_that_is_played_through_runs_as_long_as_with_ray(scheduler, longest):
-    qualities = np.random.default_rng(3).permutation(40).tolist()
-    real, epochs = of_ray(scheduler, longest), 0
-    for quality in qualities:
-        trial = SimpleNamespace(trial_id=f"t{quality}")
-        real.on_trial_add(None, trial)
-        for epoch in range(1, longest + 1):
-            epochs += 1
-            if real.on_trial_result(None, trial, {"epoch": epoch, "score": quality}) == TrialScheduler.STOP:
-                break
-    curve = list(range(1, longest + 1))
-    assert _seconds_run([curve] * 40, qualities, rungs(scheduler, max_epochs=longest), scheduler) == epochs
+    random = np.random.default_rng(3)
+    qualities = random.permutation(40).tolist()
+    ways = [way(range(1, longest + 1), scheduler)] * 40
+    assert _seconds_run(ways, qualities, scheduler, random) == epochs_run(scheduler, longest, qualities)
+
+
+def test_brackets_are_drawn_as_often_as_by_ray():
+    scheduler, longest = Hyperband(kind="hyperband", rungs="epochs", grace_epochs=1, reduction=3), 27
+    random = np.random.default_rng(4)
+    qualities = random.permutation(400).tolist()
+    played = _seconds_run([way(range(1, longest + 1), scheduler)] * 400, qualities, scheduler, random)
+    assert played == pytest.approx(epochs_run(scheduler, longest, qualities), rel=0.2)
 
 
 def test_without_pruning_everything_runs():
-    assert share_left([[1, 2, 3]], trials=9, scheduler=NoPruning(kind="none"), longest_epochs=3) == 1
+    assert share_left([Way([1, 2, 3], [])], trials=9, scheduler=NO_PRUNING) == 1
 
 
 @pytest.mark.parametrize(
@@ -104,9 +138,8 @@ def test_without_pruning_everything_runs():
     ],
 )
 def test_pruning_leaves_the_seconds_before_rungs(curves, trials, low, high):
-    share = share_left(
-        curves, trials=trials, scheduler=Asha(grace_epochs=4, reduction=3), longest_epochs=len(curves[0]) + 3
-    )
+    scheduler = Asha(rungs="epochs", grace_epochs=4, reduction=3)
+    share = share_left([way(curve, scheduler) for curve in curves], trials=trials, scheduler=scheduler)
     assert low <= share <= high
 
 
@@ -120,7 +153,7 @@ def test_pruning_leaves_the_seconds_before_rungs(curves, trials, low, high):
 def test_the_length_of_a_search(make_recipe, trials, at_once, most, expected):
     draws = [make_recipe(stages=stages(("head", epochs))) for epochs in (5, 10)]
     found = forecast(
-        draws, [cost(9, 1.0)], trials=trials, scheduler=NoPruning(kind="none"), longest_epochs=10, at_once=at_once
+        draws, [cost(9, 1.0)], trials=trials, scheduler=NO_PRUNING, rungs=Rungs(), longest_epochs=10, at_once=at_once
     )
     assert (found.most_s, found.expected_s) == (pytest.approx(most), pytest.approx(expected))
     assert (found.mean_epochs, found.mean_trial_s, found.share) == (7.5, 7.5, 1)
@@ -128,8 +161,8 @@ def test_the_length_of_a_search(make_recipe, trials, at_once, most, expected):
 
 def test_pruning_makes_a_search_shorter(make_recipe):
     draws = [make_recipe(stages=stages(("head", 30)))]
-    asked = {"trials": 40, "longest_epochs": 30, "at_once": 2}
-    pruned = forecast(draws, [cost(9, 1.0)], scheduler=Asha(grace_epochs=3, reduction=3), **asked)
+    asked = {"trials": 40, "longest_epochs": 30, "at_once": 2, "rungs": Rungs("epochs", (3, 9, 27))}
+    pruned = forecast(draws, [cost(9, 1.0)], scheduler=Asha(rungs="epochs", grace_epochs=3, reduction=3), **asked)
     assert pruned.most_s == 20 * 30
     assert pruned.expected_s == pytest.approx(pruned.share * 20 * 30)
     assert pruned.share < 0.5

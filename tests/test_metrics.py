@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 from sklearn import metrics as sk
 
 from trainables.layout import FALLBACK_ORDER, Metric, metrics_of
-from trainables.metrics import above_chance, auc, evaluate, mean_ranks, score_of
+from trainables.metrics import above_chance, auc, corrected_score, evaluate, mean_ranks, score_of
 
 
 def softmax(logits):
@@ -221,3 +221,27 @@ def test_any_known_score_beats_that_of_an_epoch_of_which_nothing_is_known(metric
 )
 def test_ranks_are_those_of_scipy(values):
     np.testing.assert_array_equal(mean_ranks(np.array(values)), rankdata(values))
+
+
+@pytest.mark.parametrize(
+    ("metric", "score", "corrected"),
+    [
+        ("balanced_accuracy", 0.5, 1.0),
+        ("adjusted_balanced_accuracy", 0.0, 1.0),
+        ("macro_f1", 1 / 3, 1.0),
+        ("accuracy", 0.5, 0.5),  # there is no such metric corrected
+        ("val_loss", 0.7, 0.7),
+    ],
+)
+def test_a_corrected_score_is_the_metric_without_the_learned_prior(metric, score, corrected):
+    """The common class always wins, and not once its share is divided out."""
+    evaluation = evaluate([[0.9, 0.1], [0.7, 0.3]], [0, 1], learned_prior=[8, 2])
+    evaluation.metrics["val_loss"] = 0.7
+    assert score_of(evaluation.metrics, Metric(metric)) == pytest.approx(score)
+    assert corrected_score(evaluation, Metric(metric)) == pytest.approx(corrected)
+
+
+def test_a_corrected_score_that_is_no_number_is_the_score():
+    evaluation = evaluate([[1.0], [1.0]], [0, 0], learned_prior=[1])
+    metric = Metric.ADJUSTED_BALANCED_ACCURACY  # undefined for one class: the fallback judges
+    assert corrected_score(evaluation, metric) == score_of(evaluation.metrics, metric)

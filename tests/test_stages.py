@@ -4,7 +4,7 @@ import pytest
 
 from trainables.recipe import parse_recipe
 from trainables.schedules import one_cycle_factor
-from trainables.stages import Opening, Position, has_settled, is_plateau, plan_epoch, stage_is_over
+from trainables.stages import Opening, Position, drw_is_pending, has_settled, is_plateau, plan_epoch, stage_is_over
 
 NAN, INF = math.nan, math.inf
 
@@ -284,3 +284,19 @@ def epochs(n, *, stage=0, before=0):
 )
 def test_the_first_epochs_after_a_change_are_not_held_against_a_run(position, train, settled):
     assert has_settled(recipe(**train), position) is settled
+
+
+@pytest.mark.parametrize(
+    ("start_epoch", "pending"),
+    [
+        (None, [False] * 8),
+        (1, [True] * 3 + [False] * 5),  # its first three epochs
+        (4, [True] * 6 + [False] * 2),
+        (8, [True] * 8),
+    ],
+)
+def test_re_weighting_is_pending_until_it_has_settled(start_epoch, pending):
+    drw = {} if start_epoch is None else {"drw": {"start_epoch": start_epoch}, "loss": {"kind": "ldam"}}
+    run = recipe(**drw)
+    ends = [Position(stage=0, epoch=1, epoch_in_stage=epoch) for epoch in range(1, 9)]
+    assert [drw_is_pending(run, position) for position in ends] == pending

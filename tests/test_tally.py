@@ -8,6 +8,7 @@ from search.follow import Follower
 from search.tally import EVENTS, TOP, Tally
 from trainables.layout import Metric, RunFileError, RunLayout, TrialStatus
 from trainables.record import TrialRecord
+from trainables.rungs import Rungs
 
 FINISHED, PRUNED, FAILED = TrialStatus.FINISHED, TrialStatus.PRUNED, TrialStatus.FAILED
 STARTED = 1767225600.0
@@ -20,7 +21,7 @@ def report(epoch=3, best=0.5, stage="top", **changes):
 
 def tally_of(total=16, metric=Metric.KAPPA, *, ended=(), running=(), earlier=(), rungs=(), started=STARTED):
     """Trials that ended in earlier attempts, in this one, and that run with their best score so far; numbered in this order."""
-    tally = Tally(total, metric, started=started, rungs=rungs)
+    tally = Tally(total, metric, started=started, rungs=Rungs("epochs", rungs))
     for number, status in enumerate([*earlier, *ended]):
         tally.end(number, status, None, at=started - 1 if number < len(earlier) else started)
     for number, best in running:

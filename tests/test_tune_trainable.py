@@ -1,5 +1,7 @@
 """The trainable as Ray drives it, in this process: what it reports and when, and that a worker forgets the trial before."""
 
+from dataclasses import asdict
+
 import pytest
 import yaml
 
@@ -8,6 +10,7 @@ from trainables.building import Building
 from trainables.layout import RunLayout
 from trainables.problems import ConfigError
 from trainables.report import OF_THE_MACHINE, read_epochs
+from trainables.rungs import Rungs
 from trainables.tune_trainable import StagedUnfreezing
 
 HEAD = {"name": "head", "unfreeze_from": "head", "epochs": 6, "head_lr": 0.05, "plateau": None}
@@ -20,12 +23,12 @@ def assign(tmp_path):
     layout.root.mkdir()
     layout.attempt.write_text("1")
 
-    def make(number, recipe, *, rungs=()):
+    def make(number, recipe, *, rungs=Rungs()):
         shared = {
             "run": str(layout.root),
             "attempt": 1,
             "trials": 1000,
-            "rungs": list(rungs),
+            "rungs": asdict(rungs),
             "reads_test": False,
             "objectives": ["score"],
         }
@@ -49,10 +52,12 @@ def numbers(results):
 @pytest.mark.parametrize(
     ("every_s", "rungs", "told"),
     [
-        pytest.param(0.0, [], [1, 2, 3, 4, 5, 6], id="slow epochs"),
-        pytest.param(60.0, [], [6], id="fast epochs"),
-        pytest.param(60.0, [2, 5], [2, 5, 6], id="fast epochs, judged in between"),
-        pytest.param(60.0, [6], [6], id="judged at the end"),
+        pytest.param(0.0, Rungs(), [1, 2, 3, 4, 5, 6], id="slow epochs"),
+        pytest.param(60.0, Rungs(), [6], id="fast epochs"),
+        pytest.param(60.0, Rungs("epochs", (2, 5)), [2, 5, 6], id="fast epochs, judged in between"),
+        pytest.param(60.0, Rungs("epochs", (6,)), [6], id="judged at the end"),
+        pytest.param(60.0, Rungs("compute", (0.3, 0.31, 0.6)), [2, 4, 6], id="judged by compute"),
+        pytest.param(60.0, Rungs("stages", (1,)), [6], id="judged after the first stage"),
     ],
 )
 def test_fast_epochs_share_a_report_that_ends_with_a_rung(make_recipe, assign, monkeypatch, every_s, rungs, told):

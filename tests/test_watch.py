@@ -16,6 +16,7 @@ from search.cli import main
 from search.run_status import Attempt, RunStatus, ask_to_stop, read_status
 from search.watch import Watcher, watch
 from trainables.layout import RunLayout
+from trainables.rungs import Rungs
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def driver(layout):
 
 
 def status(layout, **changes):
-    RunStatus(attempt=1, trials=4, host="node7", pid=4711, rungs=(2, 4), **changes).write(layout)
+    RunStatus(attempt=1, trials=4, host="node7", pid=4711, rungs=Rungs("epochs", (2, 4)), **changes).write(layout)
 
 
 def shown(layout):
@@ -102,9 +103,11 @@ def test_a_watcher_sees_trials_end_and_the_search_resumed(layout):
 
 def test_looking_does_not_disturb_who_wants_the_run(layout):
     """The lock is held for the moment of a look."""
-    looking = "import sys; from search.ownership import is_owned; from trainables.layout import RunLayout\n"
+    looking = "import sys; from search.ownership import is_owned; from trainables.layout import RunLayout
+from trainables.rungs import Rungs\n"
     looking += "while True: assert not is_owned(RunLayout(sys.argv[1]))"
-    own = "import sys; from search.ownership import owned; from trainables.layout import RunLayout\n"
+    own = "import sys; from search.ownership import owned; from trainables.layout import RunLayout
+from trainables.rungs import Rungs\n"
     own += "for _ in range(200):\n with owned(RunLayout(sys.argv[1])): pass"
     layout.lock.touch()
     process = subprocess.Popen([sys.executable, "-c", looking.replace("assert not ", ""), str(layout.root)])

@@ -163,6 +163,29 @@ def score_of(metrics: Mapping[str, float], metric: Metric) -> float:
     return next((metrics[m] for m in candidates if math.isfinite(metrics[m])), metric.worst)
 
 
+_CORRECTED = {
+    Metric.BALANCED_ACCURACY: Metric.CORRECTED_BALANCED_ACCURACY,
+    Metric.ADJUSTED_BALANCED_ACCURACY: Metric.CORRECTED_BALANCED_ACCURACY,
+    Metric.MACRO_F1: Metric.CORRECTED_MACRO_F1,
+}
+
+
+def corrected_score(evaluation: Evaluation, metric: Metric) -> float:
+    """What `score_of` would be with the class shares that training taught divided out: near what deferred re-weighting will make of
+    the network. The same as `score_of` for metrics that are not corrected, and where the correction is no number.
+
+    Args:
+        evaluation: with the validation loss among its metrics.
+    """
+    score = score_of(evaluation.metrics, metric)
+    if metric not in _CORRECTED:
+        return score
+    corrected = evaluation.metrics[_CORRECTED[metric]]
+    if metric is Metric.ADJUSTED_BALANCED_ACCURACY:
+        corrected = above_chance(corrected, classes=sum(count > 0 for count in evaluation.per_class["true_count"]))
+    return corrected if math.isfinite(corrected) else score
+
+
 def _ratio(part: Ints, whole: Ints) -> Floats:
     """`part / whole`, 0 where `whole` is 0."""
     return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)

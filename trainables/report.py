@@ -48,6 +48,10 @@ class EpochReport:
     best_score: float
     """Of the best epoch so far."""
     best_epoch: int
+    best_corrected: float
+    """The best score so far with the class shares that training taught divided out (`metrics.corrected_score`)."""
+    drw_pending: bool
+    """Re-weighting is still to come or has not settled: what a scheduler may see in `best_corrected`."""
     train_s: float
     """Wall time of training, in seconds."""
     val_s: float
@@ -58,6 +62,10 @@ class EpochReport:
     """Why training images went through frozen blocks in this epoch; None: their features had been kept."""
     images_per_s: float
     """Training images over `train_s`."""
+    compute: int
+    """Trained parameters × training images, added up over all epochs so far."""
+    compute_share: float
+    """Of what the run would spend if each stage used all its epochs."""
     time: str
     """UTC, ISO 8601."""
     stage_over: bool

@@ -89,9 +89,19 @@ def has_settled(recipe: Recipe, position: Position) -> bool:
     warm_up = max(
         rest + stage.head_warmup_epochs, stage.backbone_warmup_epochs if _opens_blocks(recipe, position) else 0
     )
+    begun = _reweighted_epochs(recipe, position) > 0
+    return position.epoch_in_stage > max(SETTLING_EPOCHS, warm_up) and not (begun and drw_is_pending(recipe, position))
+
+
+def drw_is_pending(recipe: Recipe, position: Position) -> bool:
+    """Whether re-weighting is still to come, or is in its first `SETTLING_EPOCHS`."""
+    return recipe.train.drw_start is not None and _reweighted_epochs(recipe, position) <= SETTLING_EPOCHS
+
+
+def _reweighted_epochs(recipe: Recipe, position: Position) -> int:
+    """Epochs done with DRW's class weights, by the plan; 0 or less before."""
     start = recipe.train.drw_start
-    reweighted = 0 if start is None else planned_epochs(recipe, position) - start + 1
-    return position.epoch_in_stage > max(SETTLING_EPOCHS, warm_up) and not 0 < reweighted <= SETTLING_EPOCHS
+    return 0 if start is None else planned_epochs(recipe, position) - start + 1
 
 
 def _opens_blocks(recipe: Recipe, position: Position) -> bool:

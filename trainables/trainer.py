@@ -13,12 +13,13 @@ import torch
 from pydantic import TypeAdapter
 
 from trainables.active_stage import ActiveStage
+from trainables.compute import planned_compute, trained_parameters
 from trainables.data.batches import derived_seed, generator
 from trainables.data.dataset import Dataset
 from trainables.feed import Feed
 from trainables.health import Vitals, flag_that_stops, flags_of
 from trainables.layout import Flag
-from trainables.metrics import Evaluation, score_of
+from trainables.metrics import Evaluation, corrected_score, score_of
 from trainables.models.backbones import build_model
 from trainables.models.catalog import HEAD
 from trainables.precision import autocast
@@ -27,7 +28,7 @@ from trainables.problems import ConfigError, Problem
 from trainables.recipe import Recipe
 from trainables.replicas import ALONE, Replicas
 from trainables.report import EpochReport
-from trainables.stages import EpochPlan, Position, has_settled, plan_epoch, stage_is_over
+from trainables.stages import EpochPlan, Position, drw_is_pending, has_settled, plan_epoch, stage_is_over
 from trainables.task import task_of
 from trainables.validation import outputs_of, with_others
 
@@ -112,6 +113,8 @@ class Trainer:
         self.steps = 0
         """Steps of the optimizer so far."""
         self.best_score, self.best_epoch = train.metric.worst, 0
+        self._best_corrected, self._compute = train.metric.worst, 0
+        self._planned_compute = planned_compute(recipe, self.model, self._images)
         self._history: list[Vitals] = []
         self._stopped_for: Flag | None = None
         self._deepest_cut = recipe.cut(0)
@@ -159,6 +162,10 @@ class Trainer:
         return ActiveStage(
             self.model, self.recipe, stage, device=self.device, replicas=self.replicas, moments_of=moments_of
         )
+
+    def _images(self, stage: int) -> int:
+        """Training images that a stage sees in an epoch."""
+        return len(self.feed.data(stage).train)
 
     # --- an epoch ---------------------------------------------------------------------------------------------------
 
@@ -215,7 +222,12 @@ class Trainer:
         # Over all stages, also where their image sizes differ: each score is that of a network at the size it is to be used at.
         if self.recipe.train.metric.better(score, self.best_score):
             self.best_score, self.best_epoch = score, self.position.epoch
+        corrected = corrected_score(evaluation, self.recipe.train.metric)
+        if self.recipe.train.metric.better(corrected, self._best_corrected):
+            self._best_corrected = corrected
         flags = self._watch(plan, train_loss, metrics, score)
+        images = self._images(self.position.stage)
+        self._compute += trained_parameters(self.model) * images
         cut = plan.opening.cut
         return EpochReport(
             epoch=self.position.epoch,
@@ -235,11 +247,15 @@ class Trainer:
             score=score,
             best_score=self.best_score,
             best_epoch=self.best_epoch,
+            best_corrected=self._best_corrected,
+            drw_pending=drw_is_pending(self.recipe, self.position),
             train_s=times["train_s"],
             val_s=times["val_s"],
             cache_s=times["cache_s"],
             uncached=self.feed.uncached,
-            images_per_s=len(self.feed.data(self.position.stage).train) / times["train_s"],
+            images_per_s=images / times["train_s"],
+            compute=self._compute,
+            compute_share=self._compute / self._planned_compute,
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             stage_over=self.finished or stage_is_over(self.recipe, self.position),
             finished=self.finished,
@@ -278,7 +294,8 @@ class Trainer:
             "data": self.dataset.fingerprint,
             "position": {**asdict(self.position), "losses": list(self.position.losses)},
             "steps": self.steps,
-            "best": {"score": self.best_score, "epoch": self.best_epoch},
+            "best": {"score": self.best_score, "epoch": self.best_epoch, "corrected": self._best_corrected},
+            "compute": self._compute,
             "history": [asdict(epoch) for epoch in self._history],
             "stopped_for": None if self._stopped_for is None else self._stopped_for.value,
             "deepest_cut": self._deepest_cut,
@@ -303,6 +320,7 @@ class Trainer:
         self.steps = int(state["steps"])
         self.best_score, self.best_epoch = float(state["best"]["score"]), int(state["best"]["epoch"])
         self._history = _HISTORY.validate_python(state["history"])
+        self._best_corrected, self._compute = float(state["best"]["corrected"]), int(state["compute"])
         self._stopped_for = None if state["stopped_for"] is None else Flag(state["stopped_for"])
         self._deepest_cut = state["deepest_cut"]
         missing, unexpected = self.model.load_state_dict(state["weights"], strict=False)

@@ -22,6 +22,7 @@ from trainables.layout import RunLayout, replacing
 from trainables.objectives import network_costs, objectives_of
 from trainables.recipe import parse_recipe
 from trainables.run import SupersededError, TrainingRun
+from trainables.rungs import Rungs
 from trainables.trial_log import TrialLog
 
 _log = logging.getLogger(__name__)
@@ -43,9 +44,9 @@ class StagedUnfreezing(tune.Trainable):
         attempt: which start or resume of the search this belongs to.
         recipe: the trial's recipe, as JSON.
         trials: how many the search has; they share what frozen blocks make of the images.
-        rungs: epochs at which the scheduler judges: a step ends with them.
         reads_test: whether the run ends with a look at the test split.
         objectives: names of `Objective` and `Metric` that the search asks for.
+        rungs: where the scheduler judges, as the fields of `Rungs`: a step ends there.
 
     Results:
         epoch: epochs done, over all stages.
@@ -61,6 +62,7 @@ class StagedUnfreezing(tune.Trainable):
         self._run: TrainingRun | None = None
         self._output: TrialLog | None = None
         self._assignment = config
+        self._rungs = Rungs(**config["rungs"])
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             # What the trial before took shall be free for this one and for its neighbours on the GPU.
             gc.collect()
@@ -84,8 +86,9 @@ class StagedUnfreezing(tune.Trainable):
             self._run = _opened_here(self._assignment)
             self._costs = network_costs(self._run.trainer, names)
         began = time.monotonic()
+        passed = self._rungs.passed(self._run.reports[-1]) if self._run.reports else 0
         reports: list[dict[str, Any]] = []
-        while not reports or not self._is_due(reports[-1], since=began):
+        while not reports or not self._is_due(reports[-1], since=began, passed=passed):
             next(self._run, None)  # None: the last epoch was done by a process that could not tell Ray any more
             reports.append(self._run.reports[-1])
         report = reports[-1]
@@ -105,13 +108,13 @@ class StagedUnfreezing(tune.Trainable):
             "reports": reports,
         }
 
-    def _is_due(self, report: dict[str, Any], *, since: float) -> bool:
-        """Whether Ray is to be told now."""
-        return (
-            report["finished"]
-            or report["epoch"] in self._assignment["rungs"]
-            or time.monotonic() - since >= REPORT_EVERY_S
-        )
+    def _is_due(self, report: dict[str, Any], *, since: float, passed: int) -> bool:
+        """Whether Ray is to be told now.
+
+        Args:
+            passed: rungs that the run had come to when the step began.
+        """
+        return report["finished"] or self._rungs.passed(report) > passed or time.monotonic() - since >= REPORT_EVERY_S
 
     def cleanup(self) -> None:
         self._close()
