@@ -104,7 +104,7 @@ class Tally:
         self.counts[status] = self.counts.get(status, 0) + 1
         self.ended_here += at >= self.started
         if status is TrialStatus.FINISHED:
-            self._went_on(row)
+            self._went_on(row, row.rungs_reached)
         self._happened(at, story(row, reason))
 
     def seconds_left(self, *, now: float) -> float | None:
@@ -115,17 +115,17 @@ class Tally:
         return max(0.0, (now - self.started) / done * (self.total - self.ended - len(self.running) / 2))
 
     def _count_rungs(self, row: Row, report: Mapping[str, Any]) -> None:
-        self._went_on(row)
-        reached = self.rungs.passed(report)
-        for rung in range(row.rungs_reached, reached):
+        self._went_on(row, row.rungs_reached)
+        for rung in range(row.rungs_reached, reached := self.rungs.passed(report)):
             self.reached[rung] += 1
         row.rungs_reached = max(row.rungs_reached, reached)
+        self._went_on(row, self.rungs.left_behind(report))
 
-    def _went_on(self, row: Row) -> None:
-        """A trial is beyond the rungs that it had come to."""
-        for rung in range(row.rungs_passed, row.rungs_reached):
+    def _went_on(self, row: Row, rungs: int) -> None:
+        """A trial is beyond so many rungs."""
+        for rung in range(row.rungs_passed, rungs):
             self.passed[rung] += 1
-        row.rungs_passed = row.rungs_reached
+        row.rungs_passed = max(row.rungs_passed, rungs)
 
     def _rank(self, row: Row) -> None:
         """Puts a trial in its place among the best. A trial's best score never falls."""

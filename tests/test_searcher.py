@@ -83,7 +83,7 @@ def test_a_trial_is_told_where_to_run_and_with_what(search):
         "number": 0,
         "attempt": 1,
         "trials": search.config.settings.trials,
-        "rungs": [],
+        "rungs": {"unit": "epochs", "positions": ()},
         "objectives": ["score"],
         "reads_test": False,
         "recipe": search.config.recipe_of(params).model_dump_json(),

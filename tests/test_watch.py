@@ -103,11 +103,9 @@ def test_a_watcher_sees_trials_end_and_the_search_resumed(layout):
 
 def test_looking_does_not_disturb_who_wants_the_run(layout):
     """The lock is held for the moment of a look."""
-    looking = "import sys; from search.ownership import is_owned; from trainables.layout import RunLayout
-from trainables.rungs import Rungs\n"
+    looking = "import sys; from search.ownership import is_owned; from trainables.layout import RunLayout\n"
     looking += "while True: assert not is_owned(RunLayout(sys.argv[1]))"
-    own = "import sys; from search.ownership import owned; from trainables.layout import RunLayout
-from trainables.rungs import Rungs\n"
+    own = "import sys; from search.ownership import owned; from trainables.layout import RunLayout\n"
     own += "for _ in range(200):\n with owned(RunLayout(sys.argv[1])): pass"
     layout.lock.touch()
     process = subprocess.Popen([sys.executable, "-c", looking.replace("assert not ", ""), str(layout.root)])
