@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ class EpochReport:
 
     def to_json(self) -> str:
         """One line; metrics stand beside the other fields; what is not finite becomes null."""
-        fields = asdict(self)
+        fields = dict(vars(self))
         metrics = fields.pop("metrics")
         return json.dumps(_finite({**fields, **metrics}), allow_nan=False)
 
