@@ -143,7 +143,7 @@ def test_differences_are_those_of_vectors():
 def test_a_page_needs_nothing_else(thaw, run):
     assert thaw(NAME, "report") == [f"Page: runs/{NAME}/checkpoints.html"]
     text = run.checkpoint_report.read_text()
-    assert text.count("plotly-graph-div") == 3
+    assert text.count('class="plotly-graph-div"') == 3
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=\"(?!data:)", text)
 
 

@@ -1,4 +1,4 @@
-"""A run's checkpoints as it goes on: which are written and stay, what is registered, what an interruption costs, copies elsewhere."""
+"""A run's checkpoints as it goes on: which are written and stay, what is registered, what an interruption costs, copies."""
 
 import json
 import logging
@@ -10,6 +10,7 @@ import sys
 import time
 import zipfile
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import fsspec
@@ -107,9 +108,7 @@ def test_the_registry_measures_how_blocks_move(recipe_of, folder):
     changes = [entry.blocks["head"].change for entry in read_registry(folder.registry)]
     flat = [torch.cat([t.flatten() for name, t in w.items() if name.startswith("head.")]) for w in weights]
     assert norms == pytest.approx([float(vector.norm()) for vector in flat], rel=1e-5)
-    assert changes[1:] == pytest.approx(
-        [float((b - a).norm() / b.norm()) for a, b in zip(flat, flat[1:], strict=False)], rel=1e-4
-    )
+    assert changes[1:] == pytest.approx([float((b - a).norm() / b.norm()) for a, b in pairwise(flat)], rel=1e-4)
     opened = [entry.blocks.get("features.8") for entry in read_registry(folder.registry)]
     assert opened[:2] == [None, None]
     assert opened[2].change is None, "frozen until then"
@@ -365,7 +364,7 @@ class RunsCode:
 
 def zip_bomb(path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("archive/data/0", "w") as part:
-        for _ in range(300):
+        for _ in range(100):
             part.write(bytes(2**20))
 
 
@@ -398,7 +397,7 @@ HOSTILE = {
         lambda state, path: torch.save({**state, "x": RunsCode(path.parent / "trace")}, path),
         "it holds more than tensors and plain values",
     ),
-    "a zip bomb": (lambda state, path: zip_bomb(path), r"would unpack to 314,572,800"),
+    "a zip bomb": (lambda state, path: zip_bomb(path), r"would unpack to 104,857,600"),
     "one number that claims to be a terabyte": (
         changed("trainer.weights.x", torch.zeros(1).expand(2**38)),
         r"a tensor of shape \(274877906944,\) that the file does not hold",

@@ -277,3 +277,29 @@ def test_trials_that_stop_for_a_flag_are_told_as_pruned_with_their_curve(tmp_pat
         assert (record.status, record.reason) == ("pruned", "stopped for collapse in epoch 4")
         assert (trial.state.name, sorted(trial.intermediate_values)) == ("PRUNED", [1, 2, 3, 4])
     assert "trials 0, 1 stopped for collapse" in thaw("results", "small", folder=tmp_path).stdout
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_search_leaves_the_last_epoch_of_running_trials_whatever_is_saved(tmp_path, sent):
+    file = search_file(tmp_path, trials=2, scheduler="none")
+    config = yaml.safe_load(file.read_text())
+    config["train"]["checkpoints"] = {"save_every_epochs": 1000}
+    config["train"]["metric"] = "val_loss"
+    for stage in config["train"]["stages"]:
+        stage |= {"epochs": 200, "head_lr": 50.0}  # nothing is better than what came first
+    config["train"] |= {"early_stop": None, "stop_on": []}
+    config["space"] = {"train.seed": {"int": [0, 9]}}
+    file.write_text(yaml.safe_dump(config))
+    layout = RunLayout(tmp_path / "runs" / "small")
+    search = start("search", str(file), folder=tmp_path)
+    wait_for(lambda: epochs_done(layout) >= 12, "some epochs")
+    search.send_signal(sent)
+    said, _ = search.communicate(timeout=120)
+    assert search.returncode == 130, said
+    running = [trial for trial in layout.all_trials() if read_epochs(trial.epochs)]
+    assert running
+    for trial in running:
+        last = read_epochs(trial.epochs)[-1]
+        assert not last["finished"]
+        assert last["checkpoint"] is None, "else the policy would have saved it anyway"
+        assert max(int(path.name[:4]) for path in trial.checkpoints.glob("*.pt")) == last["epoch"]

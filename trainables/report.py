@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ class EpochReport:
 
     def to_json(self) -> str:
         """One line; metrics stand beside the other fields; what is not finite becomes null."""
-        fields = asdict(self)
+        fields = dict(vars(self))
         metrics = fields.pop("metrics")
         return json.dumps(finite({**fields, **metrics}), allow_nan=False)
 

@@ -205,11 +205,11 @@ class TrainingRun:
     def _store(self, report: EpochReport) -> EpochReport:
         self._check_ownership()
         before = self.reports[-1] if self.reports else None
-        name = self._checkpoints.after_epoch(report, before, self.trainer)
-        report = replace(report, checkpoint=name)
-        self._record(json.loads(report.to_json()))
+        line = json.loads(report.to_json())
+        name = self._checkpoints.after_epoch(report, line, before, self.trainer)
+        self._record({**line, "checkpoint": name})
         self._checkpoints.tidy()
-        return report
+        return replace(report, checkpoint=name)
 
     def _record(self, report: Mapping[str, Any]) -> None:
         self.reports.append(dict(report))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -113,16 +112,19 @@ class RunCheckpoints:
         except (ValueError, LookupError, TypeError, AttributeError):
             raise CheckpointError(f"{path} is no checkpoint of this run") from None
 
-    def after_epoch(self, report: EpochReport, before: Mapping[str, Any] | None, trainer: Trainer) -> str | None:
+    def after_epoch(
+        self, report: EpochReport, line: Mapping[str, Any], before: Mapping[str, Any] | None, trainer: Trainer
+    ) -> str | None:
         """Writes an epoch's checkpoint if one is due, and else holds it back.
 
         Args:
+            line: the report as plain data.
             before: the report of the epoch before it.
         Returns:
             The file's name; None if none was written.
         """
         name = checkpoint_name(report.epoch, report.stage, self._train.metric, report.score)
-        line = {**json.loads(report.to_json()), "checkpoint": name}
+        line = {**line, "checkpoint": name}
         milestone = milestone_of(line, before, self._policy, self._train.stages)
         trained = trainer.state_dict()
         state = {

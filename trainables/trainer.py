@@ -288,7 +288,8 @@ class Trainer:
 
         Random numbers need no state: each epoch derives its own from the seed.
         """
-        changed = (*(f"blocks.{i}." for i in range(self._deepest_cut, len(self.model.blocks))), "head.")
+        changed = {f"blocks.{i}": self.model.blocks[i] for i in range(self._deepest_cut, len(self.model.blocks))}
+        changed["head"] = self.model.head
         return {
             "pretrained": self.pretrained_fingerprint,
             "data": self.dataset.fingerprint,
@@ -296,10 +297,14 @@ class Trainer:
             "steps": self.steps,
             "best": {"score": self.best_score, "epoch": self.best_epoch, "corrected": self._best_corrected},
             "compute": self._compute,
-            "history": [asdict(epoch) for epoch in self._history],
+            "history": [dict(vars(epoch)) for epoch in self._history],
             "stopped_for": None if self._stopped_for is None else self._stopped_for.value,
             "deepest_cut": self._deepest_cut,
-            "weights": {name: t for name, t in self.model.state_dict().items() if name.startswith(changed)},
+            "weights": {
+                f"{part}.{name}": tensor
+                for part, module in changed.items()
+                for name, tensor in module.state_dict().items()
+            },
             "stage": self._active.state_dict(),
         }
 
