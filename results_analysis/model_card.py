@@ -141,8 +141,8 @@ def _limits_of_selection(manifest: Manifest) -> Iterator[str]:
     trials = sum(origin.get("trials", {}).values())
     if trials > 1:
         yield (
-            f"The same {validation['images']:,} validation images chose this epoch and this trial out of {trials}: its score is likely "
-            "higher than one on new images would be, and the intervals do not know of that."
+            f"The same {validation['images']:,} validation images chose this epoch and this trial out of {trials}: its score is "
+            "likely higher than one on new images would be, and the intervals do not know of that."
         )
     elif origin["epochs"] > 1:
         yield f"The validation images chose the best of {origin['epochs']} epochs: its score is somewhat flattering."

@@ -60,9 +60,8 @@ def test_of_equal_costs_the_better_score_and_then_the_first_trial_is_kept(tmp_pa
 
 
 def test_the_best_itself_may_be_the_cheapest(run):
-    assert cheapest_within(run, "0").why.endswith(
-        "of 1 finished trial within 0 of the best score 0.6000; it is the best one itself"
-    )
+    ending = "of 1 finished trial within 0 of the best score 0.6000; it is the best one itself"
+    assert cheapest_within(run, "0").why.endswith(ending)
 
 
 def test_where_less_is_better_nearness_turns_round(tmp_path):
@@ -72,7 +71,7 @@ def test_where_less_is_better_nearness_turns_round(tmp_path):
 
 def test_another_column_may_be_the_cost(run):
     assert cheapest_within(run, "0.05", cost="epochs").trial == 0
-    with pytest.raises(RunError, match="cost: 'train' is no column of numbers; did you mean 'train_s'?"):
+    with pytest.raises(RunError, match=r"cost: 'train' is no column of numbers; did you mean 'train_s'\?"):
         cheapest_within(run, "0.05", cost="train")
     with pytest.raises(RunError, match="cost: no trial near the best one has a auc"):
         cheapest_within(run, "0.05", cost="auc")
@@ -80,7 +79,7 @@ def test_another_column_may_be_the_cost(run):
 
 @pytest.mark.parametrize("within", ["se", "1 s", "-1", "x", "1se2", ""])
 def test_what_is_no_distance_is_refused(run, within):
-    with pytest.raises(RunError, match="give standard errors, as in 1se, or a difference of scores, as in 0.01"):
+    with pytest.raises(RunError, match=r"give standard errors, as in 1se, or a difference of scores, as in 0\.01"):
         cheapest_within(run, within)
 
 

@@ -260,7 +260,7 @@ def test_weights_of_another_network_are_refused(package):
     data = json.loads(package.manifest.read_text()) | {"weights_sha256": sha256_of(package.weights)}
     package.manifest.write_text(json.dumps(data))
     with pytest.raises(
-        PackageError, match="does not fit efficientnet_lite0 as it is installed here: Error.* Missing key"
+        PackageError, match=r"does not fit efficientnet_lite0 as it is installed here: Error.* Missing key"
     ):
         load_package(package.root)
 

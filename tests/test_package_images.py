@@ -124,7 +124,7 @@ def test_images_are_refused_where_volumes_are_taken(photos):
     ):
         found("photos/cat/1.png", depth=4)
     with pytest.raises(
-        PackageError, match="photos holds no volume this model could take; it holds 1.png, 2.png, note.txt"
+        PackageError, match=r"photos holds no volume this model could take; it holds 1\.png, 2\.png, note\.txt"
     ):
         found("photos", depth=4)
 

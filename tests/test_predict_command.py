@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -129,11 +130,11 @@ def test_predictions_of_the_validation_images_are_what_the_trial_was_judged_by(t
     recipe = parse_recipe(photo_recipe(finished / "photos"))
     dataset = open_dataset(recipe.data)
     rows = zip(validation_files(finished / "photos", dataset), dataset.labels[dataset.validation], strict=True)
-    with open("list.csv", "w") as file:  # noqa: PTH123
+    with Path("list.csv").open("w") as file:
         file.writelines(["path,label\n", *(f"{path},{dataset.classes[label]}\n" for path, label in rows)])
     out, err = thaw("predict", model, "list.csv")
     table = pd.read_csv(io.StringIO(out))
-    validation = json.loads(open("model/model.json").read())["validation"]  # noqa: PTH123
+    validation = json.loads(Path("model/model.json").read_text())["validation"]
     found = pd.crosstab(table["truth"], table["prediction"]).reindex(index=dataset.classes, columns=dataset.classes)
     assert found.fillna(0).to_numpy().tolist() == validation["confusion"]
     accuracy = (table["truth"] == table["prediction"]).mean()
@@ -156,7 +157,7 @@ def test_a_row_has_the_class_its_probability_and_those_of_all(thaw, model):
 
 def test_the_most_probable_classes_alone_may_be_asked_for(thaw, model):
     thaw("predict", model, "photos/zero", "--top", "2", "-o", "out.json")
-    (row, *_) = json.loads(open("out.json").read())  # noqa: PTH123
+    (row, *_) = json.loads(Path("out.json").read_text())
     assert list(row) == ["path", "prediction", "probability", "prediction_2", "probability_2"]
     assert row["probability"] >= row["probability_2"]
 
@@ -174,7 +175,7 @@ def test_predictions_are_written_in_the_format_of_the_ending(thaw, model, file, 
 
 def test_bad_images_are_a_line_each_and_left_out(thaw, model):
     for name, content in (("a", b""), ("b", b"no image")):
-        open(f"photos/zero/{name}.png", "wb").write(content)  # noqa: PTH123
+        Path(f"photos/zero/{name}.png").write_bytes(content)
     out, err = thaw("predict", model, "photos/zero")
     assert len(out.splitlines()) == 1 + 10
     assert err == (
@@ -185,7 +186,7 @@ def test_bad_images_are_a_line_each_and_left_out(thaw, model):
 
 
 def test_bad_images_may_stop_everything(thaw, model, tmp_path):
-    open("photos/zero/a.png", "wb").close()  # noqa: PTH123
+    Path("photos/zero/a.png").touch()
     out, err = thaw("predict", model, "photos/zero", "--on-bad", "fail", "-o", "out.csv", code=2)
     assert out == ""
     assert err == "error: 1 of 11 images cannot be read:\n  photos/zero/a.png: is empty\n"
@@ -260,7 +261,7 @@ def test_two_trials_are_compared_where_they_differ(thaw):
 
 
 def test_a_written_recipe_is_compared_with_its_defaults(thaw, finished):
-    with open("mine.yaml", "w") as file:  # noqa: PTH123
+    with Path("mine.yaml").open("w") as file:
         yaml.safe_dump(photo_recipe(finished / "photos", batch_size=8), file)
     found = json.loads(thaw("compare", "mine.yaml", "digits:1", "--format", "json").out)
     assert found["config"] == {"train.seed": [0, 1], "train.batch_size": [8, 16]}
@@ -294,6 +295,6 @@ def test_a_terminal_is_given_tables(thaw):
     ],
 )
 def test_what_cannot_be_compared_is_one_message(thaw, sides, message):
-    with open("odd.yaml", "w") as file:  # noqa: PTH123
+    with Path("odd.yaml").open("w") as file:
         file.write("data: {}\n")
     assert message in thaw("compare", *sides, code=2).err

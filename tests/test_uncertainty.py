@@ -53,10 +53,8 @@ def test_every_metric_lies_in_its_interval():
             low, high = intervals[name]
             assert low <= value <= high
             assert high - low < 0.5
-    assert all(
-        low <= r <= high
-        for (low, high), r in zip(recalls, evaluate(PROBABILITIES, LABELS).per_class["recall"], strict=True)
-    )
+    found = evaluate(PROBABILITIES, LABELS).per_class["recall"]
+    assert all(low <= recall <= high for (low, high), recall in zip(recalls, found, strict=True))
 
 
 def test_the_interval_of_a_recall_is_the_binomial_one():
