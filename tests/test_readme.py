@@ -1,6 +1,8 @@
 """What the README and the pages of docs/ show works as it stands there."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import yaml
 from search.cli import app
 from search.load import load_search
 from search.source import read_source
+from trainables.data.dataset import open_dataset
 from trainables.data_config import DataConfig
 from trainables.models.backbones import check_model
 from trainables.recipe import ModelConfig, parse_recipe
@@ -85,3 +88,11 @@ def test_a_command_it_names_exists(page, command):
 def test_what_it_links_to_is_there(page, target):
     folder = ROOT if page == "README" else ROOT / "docs"
     assert (folder / target).exists()
+
+
+def test_the_volumes_of_the_example_can_be_made_and_read(tmp_path, monkeypatch):
+    subprocess.run([sys.executable, ROOT / "examples" / "make_volumes.py", tmp_path / "volumes.npz"], check=True)
+    monkeypatch.chdir(tmp_path)
+    dataset = open_dataset(load_search(read_source(ROOT / "examples" / "volumes.yaml")).recipe.data)
+    assert dataset.images.shape == (172, 16, 16, 16, 1)
+    assert list(dataset.train_counts) == [80, 24, 8]

@@ -172,12 +172,12 @@ def test_a_browser_shows_the_table_of_hyperparameters(tensorboard, tmp_path):
 
 
 def test_a_killed_driver_is_said_to_be_dead_and_a_neighbour_is_not_disturbed(tmp_path):
-    file = search_file(tmp_path, max_concurrent=1)
+    file = search_file(tmp_path, max_concurrent=1, trials=100)
     layouts = [RunLayout(tmp_path / "runs" / name) for name in ("one", "two")]
     drivers = [start("search", str(file), f"search.name={layout.root.name}", folder=tmp_path) for layout in layouts]
     try:
         for layout in layouts:
-            wait_for(lambda layout=layout: layout.root.is_dir() and epochs_done(layout) >= 2, "two epochs")
+            wait_for(lambda layout=layout: layout.root.is_dir() and epochs_done(layout) >= 2, "two epochs", seconds=300)
         assert thaw("stop", "one", folder=tmp_path).stdout.endswith("thaw resume one\n")
         assert drivers[0].wait(timeout=60) == 130
         assert read_status(layouts[1]).state == "running"
