@@ -19,7 +19,7 @@ from search.rungs import rungs
 from search.schedulers import build_scheduler
 from search.searcher import StudySearcher
 from search.source import InputError
-from search.study import check_storage, open_study, settle
+from search.study import check_storage, judged_epochs, open_study, settle
 from search.tensorboard import TensorBoardCallback
 from search.warm_start import remember
 from trainables.layout import RunLayout, replacing
@@ -112,13 +112,13 @@ def _trial_resources(wanted: Resources, measured_share: float) -> dict[str, floa
 
 
 def _scheduler(config: SearchConfig, layout: RunLayout, study: optuna.Study, *, max_epochs: int) -> Any:
-    states = {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}
-    records = {number: read_epochs(layout.trial(number).epochs) for number in states}
+    trials = study.get_trials(deepcopy=False)
+    records = {trial.number: read_epochs(layout.trial(trial.number).epochs) for trial in trials}
     return build_scheduler(
         config,
         max_epochs=max_epochs,
-        ended={number: records[number] for number, state in states.items() if state.is_finished()},
-        interrupted={number: records[number] for number, state in states.items() if not state.is_finished()},
+        ended={t.number: records[t.number] for t in trials if t.state.is_finished()},
+        interrupted={t.number: judged_epochs(records[t.number], t) for t in trials if not t.state.is_finished()},
     )
 
 

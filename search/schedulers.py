@@ -37,8 +37,7 @@ class ReplayedAsha(AsyncHyperBandScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         super().on_trial_add(tune_controller, trial)
-        # Not the last one: it may not have been judged yet, and the trial will report it again.
-        for result in self._interrupted.get(trial.config["number"], ())[:-1]:
+        for result in self._interrupted.get(trial.config["number"], ()):
             super().on_trial_result(tune_controller, trial, self._as_told(result))
 
     def _as_told(self, result: Mapping[str, Any]) -> dict[str, Any]:

@@ -122,6 +122,15 @@ def report_epoch(trial: Trial, score: float, epoch: int) -> None:
         trial.report(score, epoch)
 
 
+def judged_epochs(reports: Sequence[dict[str, Any]], trial: FrozenTrial) -> list[dict[str, Any]]:
+    """The epochs of an interrupted trial after which the scheduler let it go on; it reports its last one again.
+
+    The study is told of an epoch when it has been judged. With several objectives it is told of none: all but the last count.
+    """
+    told = trial.last_step
+    return [r for r in reports if r["epoch"] <= told] if told is not None else list(reports[:-1])
+
+
 # --- what samplers see ----------------------------------------------------------------------------------------------
 
 

@@ -15,11 +15,12 @@ from optuna.trial import TrialState
 from search.config import SearchConfig
 from search.load import load_search
 from search.source import read_source
-from search.study import open_study, settle
+from search.study import judged_epochs, open_study, settle
 from spaces import FunctionSpace, parse_space
 from trainables.layout import RunLayout, TrialStatus
 from trainables.recipe import parse_recipe
 from trainables.record import TrialRecord
+from trainables.report import read_epochs
 
 SPACE = {
     "train.stages[*].head_lr": {"log": [1e-3, 0.3]},
@@ -281,6 +282,16 @@ def test_epochs_whose_results_died_with_the_driver_are_told_from_disk(search):
     search.suggest("x")
     search.searcher.on_trial_result("x", result(4, 0.75))
     assert search.trials[0].intermediate_values == {1: 0.25, 3: 0.5, 4: 0.75}
+
+
+@pytest.mark.parametrize(("told", "judged"), [(0, [1, 2]), (1, [1]), (2, [1, 2]), (3, [1, 2, 3])])
+def test_an_epoch_the_study_was_not_told_of_has_not_been_judged(search, told, judged):
+    search.suggest("a")
+    write_epochs(search.layout.trial(0), [0.25, 0.5, 0.5])
+    for epoch in range(1, told + 1):
+        search.searcher.on_trial_result("a", result(epoch, 0.5))
+    reports = read_epochs(search.layout.trial(0).epochs)
+    assert [report["epoch"] for report in judged_epochs(reports, search.trials[0])] == judged
 
 
 def test_a_trial_that_was_asked_for_but_never_recorded_goes_on(search):
