@@ -105,7 +105,9 @@ def test_a_trial_goes_on_from_its_folder_on_whatever_worker(make_recipe, assign,
     cut_off = StagedUnfreezing(assign(1, recipe))
     done = [cut_off.step(), cut_off.step()]
     cut_off.cleanup()
-    assert numbers(done) + numbers(results_of(StagedUnfreezing(assign(1, recipe)))) == whole
+    again, *rest = results_of(StagedUnfreezing(assign(1, recipe)))
+    assert numbers([again]) == numbers(done[-1:])  # its driver may have died before it was judged
+    assert numbers(done) + numbers(rest) == whole
     assert yaml.safe_load(RunLayout(assign(1, recipe)["run"]).trial(1).recipe.read_text())["train"]["seed"] == 0
 
 

@@ -32,7 +32,7 @@ REPORT_EVERY_S = 0.2
 
 
 class StagedUnfreezing(tune.Trainable):
-    """One `step` is an epoch, or several that are done in a moment.
+    """One `step` is an epoch, or several that are done in a moment. A trial that is taken up first reports its last epoch again.
 
     Actors are reused: data and pretrained weights stay in the process from trial to trial.
 
@@ -85,12 +85,19 @@ class StagedUnfreezing(tune.Trainable):
         if self._run is None:
             self._run = _opened_here(self._assignment)
             self._costs = network_costs(self._run.trainer, names)
+            if taken_up := self._run.reports[-1:]:
+                return self._result(taken_up)  # nobody may have judged it: its driver was killed, or its worker
         began = time.monotonic()
         passed = self._rungs.passed(self._run.reports[-1]) if self._run.reports else 0
         reports: list[dict[str, Any]] = []
         while not reports or not self._is_due(reports[-1], since=began, passed=passed):
             next(self._run, None)  # None: the last epoch was done by a process that could not tell Ray any more
             reports.append(self._run.reports[-1])
+        return self._result(reports)
+
+    def _result(self, reports: list[dict[str, Any]]) -> dict[str, Any]:
+        """What Ray is told after some epochs."""
+        assert self._run is not None
         report = reports[-1]
         score = report["best_score"]
         if score is None:
@@ -104,7 +111,7 @@ class StagedUnfreezing(tune.Trainable):
             "finished": finished,
             "stopped_for": report["stopped_for"],
             "done": finished,
-            "objectives": objectives_of(names, self._run.reports, self._costs),
+            "objectives": objectives_of(self._assignment["objectives"], self._run.reports, self._costs),
             "reports": reports,
         }
 
