@@ -1,0 +1,62 @@
+"""Cost against score, with the Pareto front."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from results_analysis.plots.style import MANY, STATUS_COLOURS, STATUS_SYMBOLS, VERMILION, new_figure, said
+from results_analysis.snapshot import Snapshot
+from trainables.layout import Metric, TrialStatus
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from plotly.graph_objects import Figure
+
+
+def cost_and_score(snapshot: Snapshot) -> pd.DataFrame:
+    """`trial`, `status`, `cost_s`, `score`, `epochs`, `front`: no other trial is at least as good and cheaper. Cheapest first.
+
+    Trials with a score that did not fail.
+    """
+    columns = ["trial", "status", "cost_s", "score", "epochs"]
+    sign = 1 if snapshot.metric.mode == "max" else -1
+    table = snapshot.placed[columns].assign(gain=snapshot.placed["score"] * sign)
+    table = table.sort_values(["cost_s", "gain"], ascending=[True, False]).reset_index(drop=True)
+    before = table["gain"].cummax().shift(fill_value=float("-inf"))
+    return table.assign(front=table["gain"] > before)[[*columns, "front"]]
+
+
+def draw_cost_and_score(frame: pd.DataFrame, metric: Metric) -> Figure:
+    from plotly import graph_objects as go
+
+    Points = go.Scattergl if len(frame) > MANY else go.Scatter
+    figure = new_figure()
+    for status in TrialStatus:
+        rows = frame[frame["status"] == status.value]
+        if len(rows):
+            marker = {"color": STATUS_COLOURS[status], "symbol": STATUS_SYMBOLS[status], "size": 7, "line": {"width": 1.5}}
+            figure.add_trace(
+                Points(
+                    x=rows["cost_s"],
+                    y=rows["score"],
+                    mode="markers",
+                    name=status.value,
+                    marker=marker | {"opacity": 0.9 if len(frame) <= MANY else 0.5},
+                    customdata=rows[["trial", "epochs"]],
+                    hovertemplate="trial %{customdata[0]}: %{y:.4f} for %{x:.3s} s, %{customdata[1]} epochs<extra></extra>",
+                )
+            )
+    front = frame[frame["front"]]
+    figure.add_trace(
+        go.Scatter(
+            x=front["cost_s"],
+            y=front["score"],
+            mode="lines",
+            line={"shape": "hv", "color": VERMILION, "width": 2, "dash": "dot"},
+            name="Pareto front: nothing is cheaper and as good",
+            hoverinfo="skip",
+        )
+    )
+    figure.update_xaxes(title="seconds of training and validation", rangemode="tozero")
+    figure.update_yaxes(title=said(metric))
+    return figure

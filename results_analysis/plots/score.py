@@ -1,0 +1,55 @@
+"""Score over trials, with the best so far."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from results_analysis.plots.style import BLUE, MANY, STATUS_COLOURS, STATUS_SYMBOLS, new_figure, said, words
+from results_analysis.snapshot import Snapshot
+from trainables.layout import Metric, TrialStatus
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from plotly.graph_objects import Figure
+
+
+def score_over_trials(snapshot: Snapshot) -> pd.DataFrame:
+    """`trial`, `status`, `score`, `epochs`, `best_so_far`, by number; only trials with a score.
+
+    `best_so_far` is of the trials that finished; of all before the first one has.
+    """
+    columns = ["trial", "status", "score", "epochs"]
+    table = snapshot.trials.loc[snapshot.trials["score"].notna(), columns].sort_values("trial").reset_index(drop=True)
+    finished = table["status"] == TrialStatus.FINISHED.value
+    counted = table["score"].where(finished if finished.any() else table["status"] != TrialStatus.FAILED.value)
+    best = counted.cummin() if snapshot.metric.mode == "min" else counted.cummax()
+    return table.assign(best_so_far=best.ffill())
+
+
+def draw_score_over_trials(frame: pd.DataFrame, metric: Metric) -> Figure:
+    from plotly import graph_objects as go
+
+    Points = go.Scattergl if len(frame) > MANY else go.Scatter
+    figure = new_figure(xaxis_title="trial", yaxis_title=words(metric.value))
+    for status, colour in STATUS_COLOURS.items():
+        rows = frame[frame["status"] == status.value]
+        if len(rows):
+            marker = {"color": colour, "symbol": STATUS_SYMBOLS[status], "size": 7, "line": {"width": 1.5}}
+            figure.add_trace(
+                Points(
+                    x=rows["trial"],
+                    y=rows["score"],
+                    customdata=rows["epochs"],
+                    mode="markers",
+                    name=f"{status.value} ({len(rows)})",
+                    marker=marker | {"opacity": 0.9 if len(frame) <= MANY else 0.5},
+                    hovertemplate="trial %{x}: %{y:.4f} after %{customdata} epochs",
+                )
+            )
+    line = {"shape": "hv", "color": BLUE, "width": 2}
+    figure.add_trace(
+        go.Scatter(x=frame["trial"], y=frame["best_so_far"], mode="lines", line=line, name="best so far", hoverinfo="skip")
+    )
+    figure.update_xaxes(rangemode="tozero", tickformat="d")
+    figure.update_yaxes(title=said(metric))
+    return figure
