@@ -3,50 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from trainables.layout import Flag, Metric, RunLayout, Task, TrialLayout, metrics_of
+from results_analysis.columns import COLUMNS, columns_of
+from results_analysis.frames import curves_of, epochs_of, series
+from trainables.layout import Metric, RunFileError, RunLayout, Task, TrialLayout
 from trainables.problems import nearest
 from trainables.record import TrialRecord, read_record
 from trainables.report import read_epochs
+from trainables.summary import summary_of
 
 if TYPE_CHECKING:
     import pandas as pd
-
-COLUMNS = {
-    "trial": "int64",
-    "status": "string",
-    "score": "float64",
-    "best_epoch": "Int64",
-    "epochs": "int64",
-    "stage": "string",
-    "stage_index": "Int64",
-    **{metric.value: "float64" for metric in Metric},
-    "classes_predicted": "float64",
-    "prediction_spread": "float64",
-    "flags": "string",
-    "flags_at_best": "string",
-    "stopped_for": "string",
-    "train_s": "float64",
-    "reason": "string",
-}
-"""Of tables of trials, with their pandas types; `columns_of` a task leaves out what only the other one has. One for each searched
-value follows, named by its dotted path."""
-
-_NESTED = ("per_class", "confusion")
-
-
-def columns_of(task: Task) -> dict[str, str]:
-    """The columns of a task's table, with their pandas types."""
-    foreign = "classes_predicted" if task == "regression" else "prediction_spread"
-    others = {foreign, *(metric.value for metric in Metric if metric not in metrics_of(task))}
-    return {name: kind for name, kind in COLUMNS.items() if name not in others}
 
 
 class RunError(ValueError):
@@ -70,9 +44,14 @@ class Run:
         return "regression" if isinstance(data, dict) and data.get("task") == "regression" else "classification"
 
     @property
+    def folders(self) -> list[TrialLayout]:
+        """Of the trials, by number. A folder without `trial.json` is none yet: its search was stopped while it was made."""
+        return [folder for folder in self.layout.all_trials() if folder.trial.is_file()]
+
+    @property
     def numbers(self) -> list[int]:
-        """Trials, ascending. A folder without `trial.json` is none yet: its search was stopped while it was made."""
-        return [folder.number for folder in self.layout.all_trials() if folder.trial.is_file()]
+        """Trials, ascending."""
+        return [folder.number for folder in self.folders]
 
     def folder(self, number: int) -> TrialLayout:
         """
@@ -107,35 +86,37 @@ class Run:
         with _as_run_error():
             return read_epochs(self.folder(number).epochs)
 
-    def epochs(self, number: int) -> pd.DataFrame:
-        """A trial's curves: one row an epoch, one column a field of its reports but those of each class."""
-        import pandas as pd
+    def curves(self, fields: Sequence[str]) -> pd.DataFrame:
+        """A few fields of all epochs of all trials, fast: `trial`, `epoch`, then the fields; one row an epoch.
 
-        flat = [{key: report[key] for key in report if key not in _NESTED} for report in self.reports(number)]
-        return pd.DataFrame(flat)
+        What an epoch has not is missing. Trials whose epochs cannot be read are left out; `trials()` names them.
+
+        Args:
+            fields: names of scalars of the reports: metrics, `score`, `best_score`, `train_s`, `stage`, `head_lr`, …
+        Raises:
+            RunError: if there is no such field.
+        """
+        with _as_run_error():
+            return curves_of(self._readable(), fields)
+
+    def epochs(self, number: int | None = None) -> pd.DataFrame:
+        """A trial's curves, or those of all: one row an epoch, one column a field of the reports but those of each class.
+
+        `flags` are those of the epoch: `spike, gap`; empty: none.
+        """
+        return epochs_of(self._readable() if number is None else [(number, self.reports(number))])
+
+    def _readable(self) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        """Each trial's number and reports, but of trials whose epochs are damaged."""
+        for folder in self.folders:
+            with suppress(RunFileError, OSError):
+                yield folder.number, read_epochs(folder.epochs)
 
     def summary(self, number: int) -> dict[str, Any]:
         """A trial's row of the table, in plain values: its task's columns, then its searched values. None: not known."""
-        trial, reports = self.trial(number), self.reports(number)
-        last = reports[-1] if reports else {}
-        best = next((report for report in reports if report["epoch"] == last["best_epoch"]), {})
-        row = {
-            "trial": number,
-            "status": trial.status.value,
-            "score": last.get("best_score"),
-            "best_epoch": last.get("best_epoch"),
-            "epochs": last.get("epoch", 0),
-            "stage": last.get("stage"),
-            "stage_index": last.get("stage_index"),
-            **{metric.value: best.get(metric.value) for metric in Metric},
-            "classes_predicted": best.get("classes_predicted"),
-            "prediction_spread": best.get("prediction_spread"),
-            "flags": _listed(flag for report in reports for flag in report["flags"]) if reports else None,
-            "flags_at_best": _listed(best["flags"]) if best else None,
-            "stopped_for": last.get("stopped_for"),
-            "train_s": sum(report["train_s"] for report in reports),
-            "reason": trial.reason,
-        }
+        trial = self.trial(number)
+        row = {"trial": number, "status": trial.status.value, "reason": trial.reason, "started": trial.started}
+        row |= {"ended": trial.ended, **summary_of(self.reports(number))}
         return {**{name: row[name] for name in columns_of(self.task)}, **trial.params}
 
     def trials(self) -> pd.DataFrame:
@@ -152,7 +133,7 @@ class Run:
         columns = columns_of(self.task)
         known = {name: pd.Series([row[name] for row in rows], dtype=kind) for name, kind in columns.items()}
         searched = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
-        return pd.DataFrame({**known, **{name: _series([row.get(name) for row in rows]) for name in searched}})
+        return pd.DataFrame({**known, **{name: series([row.get(name) for row in rows]) for name in searched}})
 
 
 @contextmanager
@@ -230,26 +211,6 @@ def _not_a_run(folder: Path) -> RunError:
     names = run_names(folder.parent)
     where = nearest(folder.name, names) if names else "there are no runs at all"
     return RunError(f"no run {folder.name!r} in {str(folder.parent)!r}; {where}")
-
-
-def _series(values: list[Any]) -> pd.Series[Any]:
-    """Searched values with the narrowest type that holds them, so that 5 stays 5 where another trial has none."""
-    import pandas as pd
-
-    kinds = {type(value) for value in values if value is not None}
-    if kinds == {bool}:
-        return pd.Series(values, dtype="boolean")
-    if kinds == {int}:
-        return pd.Series(values, dtype="Int64")
-    if kinds == {str}:
-        return pd.Series(values, dtype="string")
-    return pd.Series(values, dtype="float64" if kinds <= {int, float} else "object")
-
-
-def _listed(flags: Iterable[str]) -> str:
-    """`spike, gap`: each flag once, in the order of `Flag`."""
-    raised = set(flags)
-    return ", ".join(flag for flag in Flag if flag in raised)
 
 
 def _ranges(numbers: Iterable[int]) -> str:

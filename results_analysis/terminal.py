@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from results_analysis.runs import COLUMNS
+from results_analysis.columns import COLUMNS
 from results_analysis.table import best_of, is_missing
 from trainables.layout import Flag, Metric, TrialStatus
 

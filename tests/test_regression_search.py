@@ -16,8 +16,9 @@ from scored_digits import regression_recipe, write_scored_digits
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_results import write_run
 
+from results_analysis.columns import columns_of
 from results_analysis.export import trial_config
-from results_analysis.runs import columns_of, load
+from results_analysis.runs import load
 from results_analysis.table import best_of, results_table, to_csv
 from results_analysis.terminal import render
 from search.cli import main

@@ -8,7 +8,8 @@ import sys
 import pytest
 import yaml
 
-from results_analysis.runs import RunError, columns_of, find_run, load, run_names
+from results_analysis.columns import columns_of
+from results_analysis.runs import RunError, find_run, load, run_names
 from results_analysis.table import results_table
 from trainables.layout import Flag, Metric, RunLayout
 from trainables.report import EpochReport
