@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from results_analysis.export import as_yaml, best_trial, export_trial, trial_config
+    from results_analysis.report import write_report
     from results_analysis.runs import Run, RunError, find_run, load, run_names
     from results_analysis.table import best_of, results_table, to_csv, to_json
     from results_analysis.terminal import render
 
 _MODULES = {
     "results_analysis.export": ("as_yaml", "best_trial", "export_trial", "trial_config"),
+    "results_analysis.report": ("write_report",),
     "results_analysis.runs": ("Run", "RunError", "find_run", "load", "run_names"),
     "results_analysis.table": ("best_of", "results_table", "to_csv", "to_json"),
     "results_analysis.terminal": ("render",),
@@ -31,6 +33,7 @@ __all__ = [  # noqa: RUF022  (by module)
     "best_trial",
     "export_trial",
     "trial_config",
+    "write_report",
     "Run",
     "RunError",
     "find_run",

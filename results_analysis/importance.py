@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 FEWEST = 8
 """Trials below which nothing is said."""
-RESAMPLES = {"ped_anova": 40, "fanova": 10}
+RESAMPLES = {"ped_anova": 30, "fanova": 8}
 """Bootstraps, and as many shuffles; fANOVA grows a forest for each."""
-LARGEST = {"ped_anova": 2000, "fanova": 200}
+LARGEST = {"ped_anova": 500, "fanova": 150}
 """Trials of a resample: more only take longer."""
 TITLES = {"ped_anova": "PED-ANOVA: what the best tenth has in common", "fanova": "fANOVA: what moves the score at all"}
 COLUMNS = ("path", "name", "evaluator", "importance", "low", "high", "chance", "trials")
@@ -30,7 +30,7 @@ def importances(snapshot: Snapshot) -> pd.DataFrame:
     """The share of each searched value in what made trials better or worse.
 
     `path`, `name`, `evaluator`, `importance` (median over bootstraps of the trials; shares add up to 1 for an evaluator), `low`
-    and `high` (their 10 % and 90 %), `chance` (95 % of what comes out where scores are dealt to trials at random), `trials`. Most
+    and `high` (their 10 % and 90 %), `chance` (95 % of what comes out where scores are dealt to trials at random), `trials` (of a bootstrap). Most
     important first, PED-ANOVA (Watanabe et al. 2023) before fANOVA (Hutter et al. 2014). fANOVA is told of values that all trials
     have. Trials are judged by their places, so that one pruned early is worse than one that came far, and no outlier counts for more
     than its place. Empty below `FEWEST` trials.
@@ -75,7 +75,7 @@ def _spread(placed: pd.DataFrame, values: Sequence[Searched], evaluator: str) ->
             "low": low,
             "high": high,
             "chance": np.quantile(by_chance, 0.95, axis=0),
-            "trials": len(placed),
+            "trials": size,
         }
     )
     return frame.sort_values("importance", ascending=False, kind="stable")

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal
 
 from results_analysis.terminal import short_names
@@ -85,7 +86,7 @@ class Searched:
 
     def say(self, value: Any) -> str:
         """A value in a few characters."""
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if not _is_number(value):
             return str(value)
         if self.whole and float(value).is_integer():
             return str(int(value))
@@ -118,10 +119,10 @@ def searched_values(space: object, trials: pd.DataFrame, columns: Sequence[str])
 def _searched(path: str, name: str, distribution: object, values: pd.Series[Any]) -> Searched:
     given = distribution if isinstance(distribution, Mapping) else {}
     kind = next((kind for kind in _SCALES if kind in given), None)
-    whole = kind in ("int", "int_log") or (kind is None and all(type(value) is int for value in values))
+    whole = kind in ("int", "int_log") or (kind is None and all(_is_number(value) and isinstance(value, Integral) for value in values))
     if kind == "choice":
         return Searched(path, name, "choice", choices=_with_drawn(given["choice"], values))
-    drawn = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    drawn = [value for value in values if _is_number(value)]
     if len(drawn) < len(values) or (not drawn and kind is None):
         return Searched(path, name, "choice", choices=_with_drawn((), values), bounded=False)
     bounds = [*given[kind], *drawn] if kind else drawn  # a resumed search may have had other bounds before
@@ -136,6 +137,10 @@ def _with_drawn(choices: Sequence[Any], values: pd.Series[Any]) -> tuple[Any, ..
     for value in values:
         known.setdefault(_key(value), value)
     return tuple(known.values())
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _key(value: Any) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from search.commands.check import check
 from search.commands.data import data
 from search.commands.export import export
 from search.commands.init import init
+from search.commands.report import report
 from search.commands.results import results
 from search.commands.schema import schema
 from search.commands.search import resume, search
@@ -23,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (init, check, search, resume, results, export, train, data, schema):
+for command in (init, check, search, resume, results, report, export, train, data, schema):
     app.command()(command)
 
 

@@ -137,6 +137,7 @@ class RunLayout:
         self.ray = self.root / "ray"
         """Ray's own files; nothing of ours depends on them."""
         self.best = self.root / "best.yaml"
+        self.report = self.root / "report.html"
 
     def read_attempt(self) -> int:
         """Number of the newest attempt; 0 before the first."""

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import SCORES, faceted, plain, words
+from results_analysis.plots.style import SCORES, new_figure, plain, words
 from results_analysis.searched import Searched
 from results_analysis.snapshot import Snapshot
 from trainables.layout import Metric
@@ -22,7 +22,7 @@ WIDTH = 0.12
 """Of the kernel that smooths, in shares of a searched range."""
 REACH = 0.2
 """Farthest distance to the next trial at which anything is claimed, in shares of a searched range."""
-POINTS = 1000
+POINTS = 600
 """Trials that are marked; all count in the surface."""
 
 
@@ -62,45 +62,38 @@ def _smoothed(grid: np.ndarray, points: np.ndarray, scores: np.ndarray) -> tuple
     return np.where(near, weights @ scores / np.maximum(total, 1e-12), np.nan), total
 
 
-def draw_contours(
-    frames: Sequence[pd.DataFrame],
-    shown: Sequence[tuple[Searched, Searched]],
-    trials: pd.DataFrame,
-    metric: Metric,
+def draw_contour(
+    frame: pd.DataFrame, across: Searched, up: Searched, trials: pd.DataFrame, metric: Metric
 ) -> Figure:
+    """One pair: the surface of `contour`, and the trials it is made of."""
     from plotly import graph_objects as go
 
-    columns = min(3, len(shown))
-    figure = faceted([""] * len(shown), columns=columns, row_height=330, horizontal_spacing=0.11)
-    marked = trials.head(POINTS)
-    scale = {"colorscale": SCORES, "reversescale": metric.mode == "min"}
-    for i, (frame, (across, up)) in enumerate(zip(frames, shown, strict=True)):
-        row, col = i // columns + 1, i % columns + 1
-        steps = [sorted(set(frame[axis])) for axis in ("across", "up")]
-        surface = go.Contour(
-            x=steps[0],
-            y=steps[1],
+    marked = trials.dropna(subset=[across.path, up.path]).head(POINTS)
+    figure = new_figure(height=340, showlegend=False)
+    figure.add_trace(
+        go.Contour(
+            x=sorted(set(frame["across"])),
+            y=sorted(set(frame["up"])),
             z=frame["score"].to_numpy().reshape(CELLS, CELLS),
             coloraxis="coloraxis",
             line={"width": 0.5, "color": "rgba(255,255,255,0.4)"},
             hoverinfo="skip",
             connectgaps=False,
         )
-        dots = go.Scatter(
+    )
+    figure.add_trace(
+        go.Scatter(
             x=across.positions(marked[across.path]),
             y=up.positions(marked[up.path]),
             mode="markers",
             marker={"color": marked["score"], "coloraxis": "coloraxis", "size": 7, "line": {"width": 1, "color": "#fff"}},
-            customdata=marked["trial"],
-            text=[f"{score:.4f}" for score in marked["score"]],
-            hovertemplate="trial %{customdata}: %{text}<extra></extra>",
-            showlegend=False,
+            customdata=[[number, f"{score:.4f}"] for number, score in zip(marked["trial"], marked["score"], strict=True)],
+            hovertemplate="trial %{customdata[0]}: %{customdata[1]}<extra></extra>",
         )
-        figure.add_trace(surface, row=row, col=col)
-        figure.add_trace(dots, row=row, col=col)
-        for update, value in ((figure.update_xaxes, across), (figure.update_yaxes, up)):
-            places, texts = value.ticks(4)
-            update(title=plain(value.name), tickvals=places, ticktext=texts, range=list(value.ends), row=row, col=col)
-    bar = {"title": {"text": words(metric.value), "side": "right"}, "thickness": 12, "outlinewidth": 0}
-    figure.update_layout(coloraxis={**scale, "colorbar": bar})
+    )
+    for update, value in ((figure.update_xaxes, across), (figure.update_yaxes, up)):
+        places, texts = value.ticks(4)
+        update(title=plain(value.name), tickvals=places, ticktext=texts, range=list(value.ends))
+    bar = {"title": {"text": words(metric.value), "side": "right"}, "thickness": 10, "outlinewidth": 0, "nticks": 6}
+    figure.update_layout(coloraxis={"colorscale": SCORES, "reversescale": metric.mode == "min", "colorbar": bar})
     return figure

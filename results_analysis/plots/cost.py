@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import MANY, STATUS_COLOURS, STATUS_SYMBOLS, VERMILION, new_figure, said
+from results_analysis.plots.style import DRAWN, STATUS_COLOURS, STATUS_SYMBOLS, VERMILION, new_figure, said, thinned
 from results_analysis.snapshot import Snapshot
 from trainables.layout import Metric, TrialStatus
 
@@ -29,19 +29,19 @@ def cost_and_score(snapshot: Snapshot) -> pd.DataFrame:
 def draw_cost_and_score(frame: pd.DataFrame, metric: Metric) -> Figure:
     from plotly import graph_objects as go
 
-    Points = go.Scattergl if len(frame) > MANY else go.Scatter
+    shown = thinned(frame, DRAWN)
     figure = new_figure()
     for status in TrialStatus:
-        rows = frame[frame["status"] == status.value]
+        rows = shown[shown["status"] == status.value]
         if len(rows):
             marker = {"color": STATUS_COLOURS[status], "symbol": STATUS_SYMBOLS[status], "size": 7, "line": {"width": 1.5}}
             figure.add_trace(
-                Points(
+                go.Scatter(
                     x=rows["cost_s"],
                     y=rows["score"],
                     mode="markers",
                     name=status.value,
-                    marker=marker | {"opacity": 0.9 if len(frame) <= MANY else 0.5},
+                    marker=marker | {"opacity": 0.9 if len(shown) < DRAWN else 0.5},
                     customdata=rows[["trial", "epochs"]],
                     hovertemplate="trial %{customdata[0]}: %{y:.4f} for %{x:.3s} s, %{customdata[1]} epochs<extra></extra>",
                 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import FAINT, new_figure, plain
+from results_analysis.plots.style import FAINT, new_figure, plain, thinned
 from results_analysis.searched import Searched
 from results_analysis.snapshot import Snapshot
 
@@ -32,11 +32,7 @@ def parallel_coordinates(snapshot: Snapshot, *, lines: int = LINES) -> pd.DataFr
     groups = [GROUPS[i] for i in np.searchsorted(_SHARES, ranks)]
     shares = {value.path: value.shares(placed[value.path]) for value in snapshot.searched}
     frame = pd.DataFrame({"trial": placed["trial"], "score": placed["score"], "group": groups, **shares})
-    if len(frame) > lines:
-        best = lines // 4
-        rest = np.linspace(best, len(frame) - 1, lines - best).round().astype(int)
-        frame = frame.iloc[[*range(best), *np.unique(rest)]].reset_index(drop=True)
-    return frame
+    return thinned(frame, lines, first=lines // 4).reset_index(drop=True)
 
 
 def draw_parallel_coordinates(frame: pd.DataFrame, searched: Sequence[Searched]) -> Figure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import BLUE, MANY, STATUS_COLOURS, STATUS_SYMBOLS, new_figure, said, words
+from results_analysis.plots.style import BLUE, DRAWN, STATUS_COLOURS, STATUS_SYMBOLS, new_figure, said, thinned, words
 from results_analysis.snapshot import Snapshot
 from trainables.layout import Metric, TrialStatus
 
@@ -27,28 +27,32 @@ def score_over_trials(snapshot: Snapshot) -> pd.DataFrame:
 
 
 def draw_score_over_trials(frame: pd.DataFrame, metric: Metric) -> Figure:
+    import pandas as pd
     from plotly import graph_objects as go
 
-    Points = go.Scattergl if len(frame) > MANY else go.Scatter
+    shown = thinned(frame, DRAWN)
+    steps = frame[frame["best_so_far"].ne(frame["best_so_far"].shift())]
+    steps = pd.concat([steps, frame.tail(1)])
     figure = new_figure(xaxis_title="trial", yaxis_title=words(metric.value))
     for status, colour in STATUS_COLOURS.items():
-        rows = frame[frame["status"] == status.value]
-        if len(rows):
+        rows = shown[shown["status"] == status.value]
+        count = int((frame["status"] == status.value).sum())
+        if count:
             marker = {"color": colour, "symbol": STATUS_SYMBOLS[status], "size": 7, "line": {"width": 1.5}}
             figure.add_trace(
-                Points(
+                go.Scatter(
                     x=rows["trial"],
                     y=rows["score"],
                     customdata=rows["epochs"],
                     mode="markers",
-                    name=f"{status.value} ({len(rows)})",
-                    marker=marker | {"opacity": 0.9 if len(frame) <= MANY else 0.5},
+                    name=f"{status.value} ({count})",
+                    marker=marker | {"opacity": 0.9 if len(shown) < DRAWN else 0.5},
                     hovertemplate="trial %{x}: %{y:.4f} after %{customdata} epochs",
                 )
             )
     line = {"shape": "hv", "color": BLUE, "width": 2}
     figure.add_trace(
-        go.Scatter(x=frame["trial"], y=frame["best_so_far"], mode="lines", line=line, name="best so far", hoverinfo="skip")
+        go.Scatter(x=steps["trial"], y=steps["best_so_far"], mode="lines", line=line, name="best so far", hoverinfo="skip")
     )
     figure.update_xaxes(rangemode="tozero", tickformat="d")
     figure.update_yaxes(title=said(metric))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import MANY, STATUS_COLOURS, STATUS_SYMBOLS, faceted, plain, words
+from results_analysis.plots.style import STATUS_COLOURS, STATUS_SYMBOLS, new_figure, plain, thinned, words
 from results_analysis.searched import Searched
 from results_analysis.snapshot import Snapshot
 from trainables.layout import Metric, TrialStatus
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
 
 SHOWN = 12
 """Searched values that are drawn; the most important ones."""
+POINTS = 800
+"""Trials in each: the best, and others spread evenly over the rest."""
 
 
 def slices(snapshot: Snapshot) -> pd.DataFrame:
@@ -23,48 +24,39 @@ def slices(snapshot: Snapshot) -> pd.DataFrame:
     return snapshot.placed[["trial", "status", "score", *(value.path for value in snapshot.searched)]]
 
 
-def draw_slices(frame: pd.DataFrame, searched: Sequence[Searched], metric: Metric) -> Figure:
+def draw_slice(frame: pd.DataFrame, value: Searched, metric: Metric) -> Figure:
+    """One searched value of `slices`."""
     from plotly import graph_objects as go
 
-    Points = go.Scattergl if len(frame) * len(searched) > MANY else go.Scatter
-    columns = min(3, len(searched))
-    figure = faceted([plain(value.name) for value in searched], columns=columns, row_height=230, shared_yaxes=True)
-    for i, value in enumerate(searched):
-        row, col = i // columns + 1, i % columns + 1
-        positions = value.positions(frame[value.path])
-        for status in TrialStatus:
-            chosen = (frame["status"] == status.value).to_numpy()
-            if not chosen.any():
-                continue
-            rows = frame[chosen]
-            figure.add_trace(
-                Points(
-                    x=positions[chosen],
-                    y=rows["score"],
-                    mode="markers",
-                    name=status.value,
-                    legendgroup=status.value,
-                    showlegend=i == 0,
-                    marker={
-                        "color": STATUS_COLOURS[status],
-                        "symbol": STATUS_SYMBOLS[status],
-                        "size": 6,
-                        "opacity": 0.85 if len(frame) <= MANY else 0.4,
-                        "line": {"width": 1.3},
-                    },
-                    customdata=[[number, plain(value.say(item))] for number, item in zip(rows["trial"], rows[value.path], strict=True)],
-                    hovertemplate="trial %{customdata[0]}: %{y:.4f} at %{customdata[1]}<extra></extra>",
-                ),
-                row=row,
-                col=col,
-            )  # fmt: skip
-        places, texts = value.ticks(4)
-        low, high = value.ends
-        room = (high - low) * 0.06
-        figure.update_xaxes(
-            tickvals=places, ticktext=list(map(plain, texts)), range=[low - room, high + room], row=row, col=col
+    shown = thinned(frame.dropna(subset=[value.path]), POINTS, first=POINTS // 4)
+    figure = new_figure(height=250, showlegend=False)
+    for status in TrialStatus:
+        rows = shown[shown["status"] == status.value]
+        if not len(rows):
+            continue
+        said = [plain(value.say(item)) for item in rows[value.path]]
+        figure.add_trace(
+            go.Scatter(
+                x=value.positions(rows[value.path]),
+                y=rows["score"],
+                mode="markers",
+                name=status.value,
+                marker={
+                    "color": STATUS_COLOURS[status],
+                    "symbol": STATUS_SYMBOLS[status],
+                    "size": 7,
+                    "opacity": 0.85 if len(shown) < POINTS else 0.5,
+                    "line": {"width": 1.3},
+                },
+                customdata=list(zip(rows["trial"], said, strict=True)),
+                hovertemplate="trial %{customdata[0]}: %{y:.4f} at %{customdata[1]}",
+            )
         )
-        if col == 1:
-            figure.update_yaxes(title=words(metric.value), row=row, col=col)
-    figure.update_layout(legend_y=1 + 40 / figure.layout.height, margin_t=60)
+    places, texts = value.ticks(4)
+    low, high = value.ends
+    room = (high - low) * (0.25 if value.scale == "choice" else 0.06)
+    figure.update_xaxes(
+        tickvals=places, ticktext=list(map(plain, texts)), range=[low - room, high + room], title=plain(value.name)
+    )
+    figure.update_yaxes(title=words(metric.value))
     return figure

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from trainables.layout import Metric, TrialStatus
 
 if TYPE_CHECKING:
+    import pandas as pd
     from plotly.graph_objects import Figure
 
 BLUE, ORANGE, GREEN, VERMILION = "#2f84c6", "#e09a1a", "#149e77", "#d55e00"
@@ -36,8 +36,18 @@ STATUS_SYMBOLS = {
 SCORES = "Cividis"
 """Scale of a score, from worse to better."""
 
-MANY = 2000
-"""Points beyond which they are drawn by the graphics card."""
+DRAWN = 2500
+"""Points of one picture: more would make the page slow and tell no more."""
+
+
+def thinned(frame: pd.DataFrame, most: int, *, first: int = 0) -> pd.DataFrame:
+    """At most so many rows: the `first` ones, and others spread evenly over the rest."""
+    import numpy as np
+
+    if len(frame) <= most:
+        return frame
+    rest = np.linspace(first, len(frame) - 1, most - first).round().astype(int)
+    return frame.iloc[[*range(first), *rest]]
 
 
 def plain(text: object) -> str:
@@ -59,6 +69,7 @@ def words(name: str) -> str:
 
 def new_figure(*, height: int = 380, **layout: Any) -> Figure:
     """An empty picture in the page's style."""
+    import pandas as pd
     from plotly.graph_objects import Figure
 
     figure = Figure(layout={"template": _template()})
@@ -66,23 +77,7 @@ def new_figure(*, height: int = 380, **layout: Any) -> Figure:
     return figure
 
 
-def faceted(titles: Iterable[str], *, columns: int, row_height: int, **options: Any) -> Figure:
-    """Small pictures beside each other, each with its title, in the page's style."""
-    from plotly.subplots import make_subplots
-
-    titles = list(titles)
-    rows = -(-len(titles) // columns)
-    height = rows * row_height + 40
-    options = {"vertical_spacing": min(64 / height, 1 / max(rows, 2)), "horizontal_spacing": 0.08, **options}
-    figure = make_subplots(rows=rows, cols=columns, subplot_titles=titles, **options)
-    figure.update_layout(template=_template(), height=height)
-    figure.update_annotations(font_size=12)
-    return figure
-
-
-def _template() -> Any:
-    from plotly.graph_objects.layout import Template
-
+def _template() -> dict[str, Any]:
     axis = {
         "gridcolor": "rgba(140,145,155,0.18)",
         "zeroline": False,
@@ -91,8 +86,8 @@ def _template() -> Any:
         "title": {"standoff": 8},
         "ticks": "",
     }
-    return Template(
-        layout={
+    return {
+        "layout": {
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "font": {"family": "system-ui, sans-serif", "size": 12},
@@ -104,4 +99,4 @@ def _template() -> Any:
             "yaxis": axis,
             "colorway": [BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION],
         }
-    )
+    }

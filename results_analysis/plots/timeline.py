@@ -25,8 +25,9 @@ def stage_timeline(snapshot: Snapshot, *, top: int = TOP) -> pd.DataFrame:
     curves = snapshot.curves[snapshot.curves["trial"].isin(shown)].sort_values(["trial", "epoch"])
     same = ["trial", "stage_index", "stage", "open_from", "head_frozen"]
     seconds = curves[["train_s", "val_s"]].astype("float64").sum(axis=1)
-    changed = (curves[same].astype("string").fillna("") != curves[same].astype("string").fillna("").shift()).any(axis=1)
-    groups = curves.assign(seconds=seconds, stretch=changed.cumsum()).groupby("stretch")
+    what = curves[same].astype("object").where(curves[same].notna(), None).apply(tuple, axis=1)
+    stretch = (what != what.shift()).to_numpy(dtype=bool).cumsum()
+    groups = curves.assign(seconds=seconds, stretch=stretch).groupby("stretch")
     frame = groups.agg(
         **{name: (name, "first") for name in same},
         first_epoch=("epoch", "first"),

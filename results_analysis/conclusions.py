@@ -1,0 +1,361 @@
+"""What a search comes to, in words. Each sentence is computed from a `Snapshot`, and left out where it would be empty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+from results_analysis.certainty import Spread, Standing, spread_of, standing
+from results_analysis.plots.style import words
+from results_analysis.searched import value_in
+from results_analysis.snapshot import Snapshot
+from trainables.layout import Flag, TrialStatus
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Topic(StrEnum):
+    BEST = "The best"
+    SURE = "How sure"
+    MATTERED = "What mattered"
+    FLAGGED = "What was flagged"
+    NEXT = "What to try next"
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """A sentence or two."""
+
+    topic: Topic
+    text: str
+    tone: Literal["plain", "good", "warning"] = "plain"
+    command: str | None = None
+    """What to type, where there is something."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What conclusions are drawn from, computed once."""
+
+    snapshot: Snapshot
+    importances: pd.DataFrame
+    """Of `importance.importances`."""
+    place: str
+    """The run as the user names it, for commands."""
+
+    @cached_property
+    def spread(self) -> Spread | None:
+        """Of the best trial's score."""
+        images = self.snapshot.environment.get("validation_images")
+        return spread_of(self.snapshot.best_report, self.snapshot.metric, images=images)
+
+    @cached_property
+    def competitors(self) -> pd.DataFrame:
+        """Trials that could have been called best: those that finished; where none has, all with a place."""
+        snapshot = self.snapshot
+        return snapshot.finished if len(snapshot.finished) else snapshot.placed
+
+    @cached_property
+    def standing(self) -> Standing | None:
+        if self.spread is None or not self.spread.error or len(self.competitors) < 2:
+            return None
+        return standing(self.competitors["score"].tolist(), self.spread.error, mode=self.snapshot.metric.mode)
+
+    def say(self, score: float) -> str:
+        """A score with as many digits as mean something to people."""
+        return f"{score:.4f}" if abs(score) < 10 else f"{score:.5g}"
+
+    @property
+    def metric(self) -> str:
+        return words(self.snapshot.metric.value)
+
+    def gain(self, score: float, than: float) -> float:
+        """How much better, whichever way the metric points."""
+        return score - than if self.snapshot.metric.mode == "max" else than - score
+
+
+def conclusions(evidence: Evidence) -> list[Conclusion]:
+    """In the order of `Topic`."""
+    from results_analysis import next_steps  # it looks at the same evidence from further off
+
+    rules = (_best, _second, _defaults, _sure, _curse, _mattered, _flags, _failures, _classes, next_steps.next_steps)
+    found = [conclusion for rule in rules for conclusion in rule(evidence)]
+    return sorted(found, key=lambda conclusion: list(Topic).index(conclusion.topic))
+
+
+# --- the best -------------------------------------------------------------------------------------------------------
+
+
+def _best(evidence: Evidence) -> Iterator[Conclusion]:
+    snapshot = evidence.snapshot
+    if not len(snapshot.trials):
+        yield Conclusion(Topic.BEST, "The search has no trial yet.", "warning")
+        return
+    if snapshot.best is None:
+        what = _counted(snapshot.trials["status"])
+        yield Conclusion(Topic.BEST, f"No trial has a score: {what}. There is nothing to choose from yet.", "warning")
+        return
+    row = snapshot.trials.loc[snapshot.trials["trial"] == snapshot.best].iloc[0]
+    of_how_many = f"best of {len(evidence.competitors)} that finished" if len(snapshot.finished) else "none has finished"
+    text = f"Trial {snapshot.best} has the best {evidence.metric}, {evidence.say(row['score'])}"
+    text += f", in epoch {row['best_epoch']} of {row['epochs']}"
+    if len(snapshot.finished) > 1:
+        yield Conclusion(Topic.BEST, f"{text} ({of_how_many}).", "good", f"thaw export {evidence.place}")
+    elif len(snapshot.finished):
+        yield Conclusion(Topic.BEST, f"{text}. It is the only one that finished.", command=f"thaw export {evidence.place}")
+    else:
+        yield Conclusion(Topic.BEST, f"{text}. No trial has finished: this one is {row['status']}.", "warning")
+
+
+def _second(evidence: Evidence) -> Iterator[Conclusion]:
+    if len(evidence.competitors) < 2 or evidence.snapshot.best is None:
+        return
+    best, second = evidence.competitors.iloc[0], evidence.competitors.iloc[1]
+    gap = evidence.gain(best["score"], second["score"])
+    median = evidence.competitors["score"].median()
+    text = f"It is {evidence.say(gap)} ahead of the second, trial {second['trial']} ({evidence.say(second['score'])})"
+    if len(evidence.competitors) > 3:
+        text += f", and {evidence.say(evidence.gain(best['score'], median))} ahead of the median of {len(evidence.competitors)}"
+    yield Conclusion(Topic.BEST, f"{text}.")
+
+
+NEAR = 0.1
+"""Mean distance over the searched ranges up to which a trial stands for the file's own values."""
+
+
+def _defaults(evidence: Evidence) -> Iterator[Conclusion]:
+    """The best beside the trial that is nearest to the values that the search file itself names."""
+    import numpy as np
+
+    snapshot = evidence.snapshot
+    own = {value.path: value_in(snapshot.run.config, value.path) for value in snapshot.searched}
+    known = [value for value in snapshot.searched if own[value.path] is not None]
+    rivals = evidence.competitors
+    if snapshot.best is None or not known or len(rivals) < 2:
+        return
+    distances = []
+    for value in known:
+        low, high = value.ends
+        share = (value.position(own[value.path]) - low) / (high - low)
+        apart = np.abs(value.shares(rivals[value.path]) - share)
+        distances.append((apart > 0).astype(float) if value.scale == "choice" else apart)
+    mean = np.nan_to_num(np.mean(distances, axis=0), nan=np.inf)
+    nearest = rivals.iloc[int(mean.argmin())]
+    gap = evidence.gain(rivals.iloc[0]["score"], nearest["score"])
+    if mean.min() <= NEAR:
+        if gap == 0:
+            yield Conclusion(Topic.BEST, "The best trial is the one with the search file's own values.")
+            return
+        which = "used" if mean.min() < 1e-9 else "came near"
+        text = f"Trial {nearest['trial']} {which} the search file's own values and scored {evidence.say(nearest['score'])}"
+        yield Conclusion(Topic.BEST, f"{text}: searching gained {evidence.say(gap)}.")
+    else:
+        text = (
+            f"No finished trial came near the search file's own values: what searching gained over them is not known. The "
+            f"nearest, trial {nearest['trial']}, is {mean.min():.0%} of a searched range away on average and scored "
+            f"{evidence.say(nearest['score'])}."
+        )
+        yield Conclusion(Topic.BEST, text)
+
+
+# --- how sure -------------------------------------------------------------------------------------------------------
+
+
+def _sure(evidence: Evidence) -> Iterator[Conclusion]:
+    spread = evidence.spread
+    if evidence.snapshot.best is None:
+        return
+    if spread is None:
+        text = f"How far other images would move {evidence.metric} is not known: the run does not record what that takes."
+        yield Conclusion(Topic.SURE, text)
+        return
+    text = (
+        f"Judged by other images, trial {evidence.snapshot.best} would score between {evidence.say(spread.low)} and "
+        f"{evidence.say(spread.high)} (95 %, {spread.how}). Another seed of the training would move it further."
+    )
+    yield Conclusion(Topic.SURE, text)
+
+
+def _curse(evidence: Evidence) -> Iterator[Conclusion]:
+    if (standing := evidence.standing) is None:
+        return
+    first, gap = evidence.competitors.iloc[0], evidence.gain(*evidence.competitors["score"].iloc[:2])
+    if standing.wins >= 0.95:
+        text = (
+            f"The gap to the second is beyond what other images would change: trial {first['trial']} would come first in "
+            f"{standing.wins:.0%} of draws."
+        )
+        yield Conclusion(Topic.SURE, text, "good")
+        return
+    assert evidence.spread is not None
+    text = (
+        f"Do not trust the order at the top: the gap of {evidence.say(gap)} is {gap / evidence.spread.error:.1f} standard errors, "
+        f"and trial {first['trial']} would come first again in {standing.wins:.0%} of draws of the images"
+    )
+    rivals = f"; {standing.rivals} trials are in the running" if standing.rivals > 1 else ""
+    text += (
+        f"{rivals}. The best of {len(evidence.competitors)} noisy scores also looks better than it is, by about "
+        f"{evidence.say(standing.optimism)} here."
+    )
+    top = min(max(standing.rivals, 2), 5)
+    yield Conclusion(Topic.SURE, text, "warning", f"thaw confirm {evidence.place} --top {top} --seeds 5")
+
+
+# --- what mattered --------------------------------------------------------------------------------------------------
+
+
+def _mattered(evidence: Evidence) -> Iterator[Conclusion]:
+    frame = evidence.importances
+    if not len(evidence.snapshot.searched):
+        yield Conclusion(Topic.MATTERED, "Nothing was searched: all trials share one recipe.")
+        return
+    if not len(frame):
+        text = f"Too few trials with a score ({len(evidence.snapshot.placed)}) to tell which searched values mattered."
+        yield Conclusion(Topic.MATTERED, text)
+        return
+    ranked = frame[frame["evaluator"] == frame["evaluator"].iloc[0]]
+    out = ranked[ranked["importance"] > ranked["chance"]]
+    if not len(out):
+        first = ranked.iloc[0]
+        text = (
+            f"No searched value stands out from chance yet. {first['name']} leads with {_share(first)} of the importance; dealing "
+            f"the scores to the trials at random gives up to {first['chance']:.0%}."
+        )
+        yield Conclusion(Topic.MATTERED, text)
+        return
+    told = ", ".join(f"{row['name']} ({_share(row)})" for _, row in out.head(4).iterrows())
+    yield Conclusion(Topic.MATTERED, f"What good trials have in common lies in {told}: more than chance gives.", "good")
+    best = evidence.snapshot.trials[evidence.snapshot.trials["trial"] == evidence.snapshot.best]
+    for path in out["path"].head(3) if len(best) else ():
+        if text := _where_good(evidence, path):
+            yield Conclusion(Topic.MATTERED, text)
+
+
+def _share(row: pd.Series[float]) -> str:
+    return f"{row['importance']:.0%}, {row['low']:.0%} … {row['high']:.0%}"
+
+
+def _where_good(evidence: Evidence, path: str) -> str | None:
+    """Where the best tenth (at least five) have a value, and all others have it."""
+    value = next(value for value in evidence.snapshot.searched if value.path == path)
+    placed = evidence.snapshot.placed.dropna(subset=[path])
+    top = placed.head(max(5, len(placed) // 10))
+    if len(placed) < 2 * len(top):
+        return None
+    if value.scale == "choice":
+        commonest = top[path].mode().iloc[0]
+        share, before = ((rows[path] == commonest).mean() for rows in (top, placed))
+        return f"{value.name}: {value.say(commonest)} in {share:.0%} of the best {len(top)} trials, in {before:.0%} of all."
+    low, high = (value.say(top[path].astype(float).quantile(q)) for q in (0.25, 0.75))
+    spans = [value.say(placed[path].astype(float).quantile(q)) for q in (0.25, 0.75)]
+    return f"{value.name}: mostly {low} … {high} in the best {len(top)} trials; {spans[0]} … {spans[1]} in all."
+
+
+# --- what was flagged -----------------------------------------------------------------------------------------------
+
+FLAG_WORDS = {
+    Flag.NAN: "a loss that is no number",
+    Flag.SPIKE: "a loss far above its recent level",
+    Flag.COLLAPSE: "collapse: classes left out, no better than chance",
+    Flag.DRW_DROP: "a score that fell when re-weighting began",
+    Flag.STUCK_AUC: "an AUC that never reached 0.70",
+    Flag.GAP: "validation loss rising while training loss falls",
+}
+
+
+def _flags(evidence: Evidence) -> Iterator[Conclusion]:
+    trials = evidence.snapshot.trials
+    raised = {flag: trials[_has(trials["flags"], flag)] for flag in Flag}
+    for flag, rows in sorted(raised.items(), key=lambda item: -len(item[1])):
+        if not len(rows):
+            continue
+        stopped = int((rows["stopped_for"] == flag.value).sum())
+        text = f"{flag.value}: {_trials(rows['trial'])} of {len(trials)} had {FLAG_WORDS[flag]}"
+        text += f"; it ended {stopped}" if stopped else ""
+        text += _goes_with(evidence, rows)
+        yield Conclusion(Topic.FLAGGED, f"{text}.", "warning")
+    best = trials[trials["trial"] == evidence.snapshot.best]
+    if len(best) and isinstance(at_best := best["flags_at_best"].iloc[0], str) and at_best:
+        yield Conclusion(Topic.FLAGGED, f"The best epoch of the best trial itself was flagged: {at_best}.", "warning")
+    if len(evidence.snapshot.curves) and not any(map(len, raised.values())):
+        yield Conclusion(Topic.FLAGGED, "No epoch of any trial was flagged.", "good")
+
+
+def _has(flags: pd.Series[str], flag: Flag) -> pd.Series[bool]:
+    return flags.fillna("").str.split(", ").map(lambda raised: flag.value in raised).astype(bool)
+
+
+CLEAR = 0.01
+"""p value, over all searched values, below which a flag is said to go with a value."""
+
+
+def _goes_with(evidence: Evidence, flagged: pd.DataFrame) -> str:
+    """`, above all with high head_lr (median 0.2, else 0.05)`, where that is clear (Mann & Whitney 1947)."""
+    from scipy.stats import mannwhitneyu
+
+    trials = evidence.snapshot.trials
+    others = trials[~trials["trial"].isin(flagged["trial"]) & (trials["epochs"] > 0)]
+    ranges = [value for value in evidence.snapshot.searched if value.scale != "choice"]
+    found = []
+    for value in ranges:
+        a, b = (rows[value.path].dropna().astype(float) for rows in (flagged, others))
+        if len(a) >= 3 and len(b) >= 3:
+            found.append((float(mannwhitneyu(a, b).pvalue), value, float(a.median()), float(b.median())))
+    if not found:
+        return ""
+    p, value, with_it, without = min(found, key=lambda item: item[0])
+    if p * len(found) > CLEAR:
+        return ""
+    side = "high" if with_it > without else "low"
+    return f"; it goes with a {side} {value.name} (median {value.say(with_it)} where flagged, {value.say(without)} elsewhere)"
+
+
+def _failures(evidence: Evidence) -> Iterator[Conclusion]:
+    failed = evidence.snapshot.of_status(TrialStatus.FAILED)
+    if not len(failed):
+        return
+    reasons = failed["reason"].fillna("no reason recorded").str.strip().str.splitlines().str[-1].fillna("no reason recorded")
+    counts = reasons.value_counts()
+    told = "; ".join(f"{reason[:160]} ({count}×)" if count > 1 else reason[:160] for reason, count in counts.head(3).items())
+    more = f"; and {len(counts) - 3} other reasons" if len(counts) > 3 else ""
+    yield Conclusion(Topic.FLAGGED, f"{_trials(failed['trial'])} failed: {told}{more}.", "warning")
+
+
+def _classes(evidence: Evidence) -> Iterator[Conclusion]:
+    """Classes that the best trial does badly on."""
+    from results_analysis.plots.classes import class_recall
+
+    frame = class_recall(evidence.snapshot)
+    if len(frame) == 1:
+        yield Conclusion(Topic.FLAGGED, "There is one class only: scores that tell classes apart mean nothing here.", "warning")
+        return
+    never = frame.loc[(frame["predicted"] == 0) & (frame["images"] > 0), "class"].tolist()
+    if never:
+        listed = ", ".join(never[:8]) + (" …" if len(never) > 8 else "")
+        yield Conclusion(Topic.FLAGGED, f"The best trial never predicts {len(never)} of {len(frame)} classes: {listed}.", "warning")
+    told = frame[frame["images"] > 0].dropna(subset=["recall"])
+    if len(told) < 2:
+        return
+    worst, mean = told.loc[told["recall"].idxmin()], told["recall"].mean()
+    if worst["high"] < mean and worst["predicted"]:
+        text = (
+            f"The best trial is weakest on class {worst['class']}: recall {worst['recall']:.2f} ({worst['low']:.2f} … "
+            f"{worst['high']:.2f}, {worst['images']} images) against {mean:.2f} on average."
+        )
+        yield Conclusion(Topic.FLAGGED, text)
+
+
+def _trials(numbers: pd.Series[int]) -> str:
+    """`trial 3`, `trials 3, 9`, `41 trials`."""
+    if len(numbers) > 6:
+        return f"{len(numbers)} trials"
+    return f"trial{'s' if len(numbers) > 1 else ''} {', '.join(map(str, sorted(numbers)))}"
+
+
+def _counted(statuses: pd.Series[str]) -> str:
+    """`3 failed, 1 running`"""
+    return ", ".join(f"{count} {status}" for status, count in statuses.value_counts().items())
