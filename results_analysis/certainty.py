@@ -89,6 +89,9 @@ def _bootstrapped(counts: np.ndarray, metric: Metric) -> Spread | None:
     if not len(scores):
         return None
     low, high = np.quantile(scores, [0.025, 0.975])
+    if low == high == 1.0:  # where no image was wrong, none is drawn that is: the bound of a share stands in
+        low = proportion_interval(int(rows.sum()), int(rows.sum()))[0]
+        return Spread(low, 1.0, (1 - low) / Z, f"none of {rows.sum():,} validation images was wrong")
     return Spread(float(low), float(high), float(scores.std()), f"bootstrap over {rows.sum():,} validation images")
 
 

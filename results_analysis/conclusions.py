@@ -61,7 +61,7 @@ class Evidence:
 
     @cached_property
     def standing(self) -> Standing | None:
-        if self.spread is None or not self.spread.error or len(self.competitors) < 2:
+        if self.spread is None or not self.spread.error or len(self.snapshot.finished) < 2:
             return None
         return standing(self.competitors["score"].tolist(), self.spread.error, mode=self.snapshot.metric.mode)
 
@@ -112,7 +112,7 @@ def _best(evidence: Evidence) -> Iterator[Conclusion]:
 
 
 def _second(evidence: Evidence) -> Iterator[Conclusion]:
-    if len(evidence.competitors) < 2 or evidence.snapshot.best is None:
+    if len(evidence.snapshot.finished) < 2:
         return
     best, second = evidence.competitors.iloc[0], evidence.competitors.iloc[1]
     gap = evidence.gain(best["score"], second["score"])
@@ -134,8 +134,8 @@ def _defaults(evidence: Evidence) -> Iterator[Conclusion]:
     snapshot = evidence.snapshot
     own = {value.path: value_in(snapshot.run.config, value.path) for value in snapshot.searched}
     known = [value for value in snapshot.searched if own[value.path] is not None]
-    rivals = evidence.competitors
-    if snapshot.best is None or not known or len(rivals) < 2:
+    rivals = snapshot.finished
+    if not known or len(rivals) < 2:
         return
     distances = []
     for value in known:
@@ -154,11 +154,12 @@ def _defaults(evidence: Evidence) -> Iterator[Conclusion]:
         text = f"Trial {nearest['trial']} {which} the search file's own values and scored {evidence.say(nearest['score'])}"
         yield Conclusion(Topic.BEST, f"{text}: searching gained {evidence.say(gap)}.")
     else:
-        text = (
-            f"No finished trial came near the search file's own values: what searching gained over them is not known. The "
-            f"nearest, trial {nearest['trial']}, is {mean.min():.0%} of a searched range away on average and scored "
-            f"{evidence.say(nearest['score'])}."
-        )
+        text = "No finished trial came near the search file's own values: what searching gained over them is not known."
+        if gap:
+            text += (
+                f" The nearest, trial {nearest['trial']}, is {mean.min():.0%} of a searched range away on average and scored "
+                f"{evidence.say(nearest['score'])}."
+            )
         yield Conclusion(Topic.BEST, text)
 
 
@@ -258,12 +259,12 @@ def _where_good(evidence: Evidence, path: str) -> str | None:
 # --- what was flagged -----------------------------------------------------------------------------------------------
 
 FLAG_WORDS = {
-    Flag.NAN: "a loss that is no number",
-    Flag.SPIKE: "a loss far above its recent level",
-    Flag.COLLAPSE: "collapse: classes left out, no better than chance",
-    Flag.DRW_DROP: "a score that fell when re-weighting began",
-    Flag.STUCK_AUC: "an AUC that never reached 0.70",
-    Flag.GAP: "validation loss rising while training loss falls",
+    Flag.NAN: "A loss that is no number",
+    Flag.SPIKE: "A loss far above its recent level",
+    Flag.COLLAPSE: "Classes left out and no better than chance",
+    Flag.DRW_DROP: "A score that fell when re-weighting began",
+    Flag.STUCK_AUC: "An AUC that never reached 0.70",
+    Flag.GAP: "Validation loss rising while training loss falls",
 }
 
 
@@ -274,7 +275,7 @@ def _flags(evidence: Evidence) -> Iterator[Conclusion]:
         if not len(rows):
             continue
         stopped = int((rows["stopped_for"] == flag.value).sum())
-        text = f"{flag.value}: {_trials(rows['trial'])} of {len(trials)} had {FLAG_WORDS[flag]}"
+        text = f"{FLAG_WORDS[flag]} ({flag.value}): {_trials(rows['trial'])} of {len(trials)}"
         text += f"; it ended {stopped}" if stopped else ""
         text += _goes_with(evidence, rows)
         yield Conclusion(Topic.FLAGGED, f"{text}.", "warning")
@@ -318,11 +319,15 @@ def _failures(evidence: Evidence) -> Iterator[Conclusion]:
     failed = evidence.snapshot.of_status(TrialStatus.FAILED)
     if not len(failed):
         return
-    reasons = failed["reason"].fillna("no reason recorded").str.strip().str.splitlines().str[-1].fillna("no reason recorded")
-    counts = reasons.value_counts()
+    counts = failed["reason"].fillna("").map(_last_line).value_counts()
     told = "; ".join(f"{reason[:160]} ({count}×)" if count > 1 else reason[:160] for reason, count in counts.head(3).items())
     more = f"; and {len(counts) - 3} other reasons" if len(counts) > 3 else ""
     yield Conclusion(Topic.FLAGGED, f"{_trials(failed['trial'])} failed: {told}{more}.", "warning")
+
+
+def _last_line(reason: str) -> str:
+    """Of a traceback: the error."""
+    return next((line.strip() for line in reversed(reason.splitlines()) if line.strip()), "no reason recorded")
 
 
 def _classes(evidence: Evidence) -> Iterator[Conclusion]:

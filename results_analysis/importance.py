@@ -22,7 +22,7 @@ RESAMPLES = {"ped_anova": 30, "fanova": 8}
 """Bootstraps, and as many shuffles; fANOVA grows a forest for each."""
 LARGEST = {"ped_anova": 500, "fanova": 150}
 """Trials of a resample: more only take longer."""
-TITLES = {"ped_anova": "PED-ANOVA: what the best tenth has in common", "fanova": "fANOVA: what moves the score at all"}
+TITLES = {"ped_anova": "What the best trials have in common (PED-ANOVA)", "fanova": "What moves the place at all (fANOVA)"}
 COLUMNS = ("path", "name", "evaluator", "importance", "low", "high", "chance", "trials")
 
 
@@ -74,11 +74,22 @@ def _spread(placed: pd.DataFrame, values: Sequence[Searched], evaluator: str) ->
             "importance": middle,
             "low": low,
             "high": high,
-            "chance": np.quantile(by_chance, 0.95, axis=0),
+            "chance": _by_chance(by_chance, values),
             "trials": size,
         }
     )
     return frame.sort_values("importance", ascending=False, kind="stable")
+
+
+def _by_chance(shares: np.ndarray, values: Sequence[Searched]) -> np.ndarray:
+    """95 % of the shuffled shares; of all ranges together, and of all choices: evaluators treat those alike."""
+    import numpy as np
+
+    is_choice = np.array([value.scale == "choice" for value in values])
+    limits = np.zeros(len(values))
+    for kind in set(is_choice):
+        limits[is_choice == kind] = np.quantile(shares[:, is_choice == kind], 0.95)
+    return limits
 
 
 def _evaluate(points: Sequence[dict[str, Any]], places: np.ndarray, values: Sequence[Searched], evaluator: str) -> np.ndarray:

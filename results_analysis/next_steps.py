@@ -81,10 +81,11 @@ def _beyond(value: Searched, *, lower: bool) -> float:
 
 
 def _few(evidence: Evidence) -> Steps:
-    trials, dimensions = len(evidence.snapshot.placed), len(evidence.snapshot.searched)
+    snapshot = evidence.snapshot
+    trials, dimensions = max(len(snapshot.trials), snapshot.planned or 0), len(snapshot.searched)
     if dimensions and trials < FEW * dimensions:
         yield (
-            f"{trials} trials with a score are few for {dimensions} searched values: from {FEW * dimensions} on the space is seen in "
+            f"{trials} trials are few for {dimensions} searched values: from {FEW * dimensions} on the space is seen in "
             "outline, and what mattered can be told.",
             None,
         )

@@ -92,16 +92,51 @@ class Searched:
             return str(int(value))
         return f"{value:.5g}" if 0.99 < value < 1 else f"{value:.3g}"
 
-    def ticks(self, count: int = 5) -> tuple[list[float], list[str]]:
-        """Positions and texts of an axis."""
+    def end_ticks(self) -> tuple[list[float], list[str]]:
+        """Positions and texts of the bounds."""
+        places = list(self.ends)
+        return places, [self.say(self._whole(self.value_at(place))) for place in places]
+
+    def ticks(self, most: int = 5) -> tuple[list[float], list[str]]:
+        """Positions and texts of an axis: all choices, or round numbers."""
         if self.scale == "choice":
             return [float(i) for i in range(len(self.choices))], [str(choice) for choice in self.choices]
         low, high = self.ends
-        if self.whole and self.scale == "linear" and high - low < count:
-            places = [float(n) for n in range(math.ceil(low), math.floor(high) + 1)]
+        if self.scale == "linear":
+            values = _round_steps(low, high, most, whole=self.whole)
         else:
-            places = [low + (high - low) * i / (count - 1) for i in range(count)]
-        return places, [self.say(round(value) if self.whole else value) for value in map(self.value_at, places)]
+            decades = range(math.floor(low), math.ceil(high) + 1)
+            fine = [(digit, power) for power in decades for digit in (1, 2, 5)]
+            coarse = [(1, power) for power in decades]
+            sign = -1 if self.scale == "one_minus_log" else 1
+            values = []
+            for candidates in (fine, [c for c in fine if c[0] != 5], coarse, coarse[::2], coarse[::4]):
+                # 1 − value counts backwards: 0.9 is 1 − 1e-1.
+                values = [float(digit * 10.0 ** (sign * power)) for digit, power in candidates]
+                values = [1 - value for value in values] if sign < 0 else values
+                values = [value for value in values if self._inside(value)]
+                if len(values) <= most:
+                    break
+        if len(values) < 2:
+            return self.end_ticks()
+        return [self.position(value) for value in values], [self.say(value) for value in values]
+
+    def _inside(self, value: float) -> bool:
+        low, high = self.ends
+        return value < 1 - 1e-12 * (self.scale == "one_minus_log") and low - 1e-9 <= self.position(value) <= high + 1e-9
+
+    def _whole(self, value: float) -> float:
+        return round(value) if self.whole else value
+
+
+def _round_steps(low: float, high: float, most: int, *, whole: bool) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten."""
+    rough = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * digit for digit in (1, 2, 5, 10) if power * digit >= rough)
+    step = max(step, 1.0) if whole else step
+    first = math.ceil(low / step - 1e-9)
+    return [round(n * step, 12) for n in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def searched_values(space: object, trials: pd.DataFrame, columns: Sequence[str]) -> tuple[Searched, ...]:

@@ -101,13 +101,15 @@ def draw_confusion(frame: pd.DataFrame) -> Figure:
             x=labels,
             y=labels,
             customdata=frame.to_numpy(),
-            texttemplate="%{customdata}" if few else None,
+            text=frame.to_numpy(),
+            texttemplate="%{text}" if few else None,
             colorscale="Cividis",
             zmin=0,
             zmax=1,
             xgap=1,
             ygap=1,
             hovertemplate="%{y} taken for %{x}: %{customdata} images, %{z:.1%} of the class<extra></extra>",
+            showscale=not few,
             colorbar={"title": {"text": "share of the true class", "side": "right"}, "thickness": 12, "outlinewidth": 0},
         )
     )

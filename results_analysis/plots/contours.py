@@ -69,13 +69,18 @@ def draw_contour(
     from plotly import graph_objects as go
 
     marked = trials.dropna(subset=[across.path, up.path]).head(POINTS)
+    low, high = frame["score"].min(), frame["score"].max()
     figure = new_figure(height=340, showlegend=False)
     figure.add_trace(
         go.Contour(
             x=sorted(set(frame["across"])),
             y=sorted(set(frame["up"])),
             z=frame["score"].to_numpy().reshape(CELLS, CELLS),
-            coloraxis="coloraxis",
+            colorscale=SCORES,
+            reversescale=metric.mode == "min",
+            zmin=low,
+            zmax=high,
+            colorbar={"title": {"text": words(metric.value), "side": "right"}, "thickness": 10, "outlinewidth": 0, "nticks": 6},
             line={"width": 0.5, "color": "rgba(255,255,255,0.4)"},
             hoverinfo="skip",
             connectgaps=False,
@@ -86,7 +91,15 @@ def draw_contour(
             x=across.positions(marked[across.path]),
             y=up.positions(marked[up.path]),
             mode="markers",
-            marker={"color": marked["score"], "coloraxis": "coloraxis", "size": 7, "line": {"width": 1, "color": "#fff"}},
+            marker={
+                "color": marked["score"],
+                "colorscale": SCORES,
+                "reversescale": metric.mode == "min",
+                "cmin": low,
+                "cmax": high,
+                "size": 7,
+                "line": {"width": 1, "color": "#fff"},
+            },
             customdata=[[number, f"{score:.4f}"] for number, score in zip(marked["trial"], marked["score"], strict=True)],
             hovertemplate="trial %{customdata[0]}: %{customdata[1]}<extra></extra>",
         )
@@ -94,6 +107,4 @@ def draw_contour(
     for update, value in ((figure.update_xaxes, across), (figure.update_yaxes, up)):
         places, texts = value.ticks(4)
         update(title=plain(value.name), tickvals=places, ticktext=texts, range=list(value.ends))
-    bar = {"title": {"text": words(metric.value), "side": "right"}, "thickness": 10, "outlinewidth": 0, "nticks": 6}
-    figure.update_layout(coloraxis={"colorscale": SCORES, "reversescale": metric.mode == "min", "colorbar": bar})
     return figure

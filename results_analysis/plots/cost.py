@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import DRAWN, STATUS_COLOURS, STATUS_SYMBOLS, VERMILION, new_figure, said, thinned
+from results_analysis.plots.style import DRAWN, VERMILION, marker_of, new_figure, said, thinned
 from results_analysis.snapshot import Snapshot
 from trainables.layout import Metric, TrialStatus
 
@@ -34,14 +34,14 @@ def draw_cost_and_score(frame: pd.DataFrame, metric: Metric) -> Figure:
     for status in TrialStatus:
         rows = shown[shown["status"] == status.value]
         if len(rows):
-            marker = {"color": STATUS_COLOURS[status], "symbol": STATUS_SYMBOLS[status], "size": 7, "line": {"width": 1.5}}
             figure.add_trace(
                 go.Scatter(
                     x=rows["cost_s"],
                     y=rows["score"],
                     mode="markers",
                     name=status.value,
-                    marker=marker | {"opacity": 0.9 if len(shown) < DRAWN else 0.5},
+                    marker=marker_of(status, opacity=0.9 if len(shown) < DRAWN else 0.5),
+                    cliponaxis=False,
                     customdata=rows[["trial", "epochs"]],
                     hovertemplate="trial %{customdata[0]}: %{y:.4f} for %{x:.3s} s, %{customdata[1]} epochs<extra></extra>",
                 )

@@ -59,10 +59,11 @@ def learning_curves(snapshot: Snapshot, *, top: int = TOP, others: int = OTHERS)
 
 def curve_band(snapshot: Snapshot, quantity: str = "score") -> pd.DataFrame:
     """Of each epoch, over all trials that came so far: `epoch`, `low` (10 %), `median`, `high` (90 %), `trials`."""
+    import pandas as pd
+
     groups = snapshot.curves.dropna(subset=[quantity]).groupby("epoch")[quantity]
-    band = groups.quantile([0.1, 0.5, 0.9]).unstack()
-    band.columns = ["low", "median", "high"]
-    return band.assign(trials=groups.size()).reset_index()
+    shares = {name: groups.quantile(share) for name, share in (("low", 0.1), ("median", 0.5), ("high", 0.9))}
+    return pd.DataFrame({**shares, "trials": groups.size()}).rename_axis("epoch").reset_index()
 
 
 def rungs(snapshot: Snapshot) -> pd.DataFrame:
@@ -185,12 +186,12 @@ def _draw_marks(figure: Figure, marked: pd.DataFrame, quantity: str, row: int) -
     for name, mark in MARKS.items():
         rows = marked[marked["mark"] == name]
         if len(rows):
-            sizes = {"checkpoint": 6, "best": 11}
+            sizes = {"checkpoint": 6, "best": 10}
             figure.add_trace(
                 go.Scatter(
                     x=rows["epoch"], y=rows[quantity], mode="markers", name=mark.words, legendgroup=name,
                     showlegend=row == 1, customdata=rows["trial"], legendrank=2000,
-                    marker={"symbol": mark.symbol, "color": mark.colour, "size": sizes.get(name, 9), "line": {"width": 1.6}},
+                    marker={"symbol": mark.symbol, "color": mark.colour, "size": sizes.get(name, 9), "line": {"width": 1.6, "color": mark.colour}},
                     hovertemplate=f"trial %{{customdata}}, epoch %{{x}}: {mark.words}<extra></extra>",
                 ),
                 row=row, col=1,

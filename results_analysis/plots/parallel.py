@@ -59,7 +59,7 @@ def draw_parallel_coordinates(frame: pd.DataFrame, searched: Sequence[Searched])
         )  # fmt: skip
     for i, value in enumerate(searched):
         figure.add_vline(i, line={"width": 1, "color": "rgba(140,145,155,0.6)"}, layer="below")
-        places, texts = value.ticks(len(value.choices) if value.scale == "choice" else 2)
+        places, texts = value.ticks() if value.scale == "choice" else value.end_ticks()
         low, high = value.ends
         for position, text in zip(places, texts, strict=True):
             share = (position - low) / (high - low)
@@ -69,7 +69,7 @@ def draw_parallel_coordinates(frame: pd.DataFrame, searched: Sequence[Searched])
             )  # fmt: skip
     names = ["<br>".join(plain(piece) for piece in value.name.split(".")) for value in searched]
     figure.update_xaxes(
-        tickvals=list(range(len(searched))), ticktext=names, showgrid=False, range=[-0.15, len(searched) - 0.5]
+        tickvals=list(range(len(searched))), ticktext=names, tickangle=0, showgrid=False, range=[-0.45, len(searched) - 0.45]
     )
     figure.update_yaxes(visible=False, range=[-0.07, 1.07])
     return figure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import BLUE, DRAWN, STATUS_COLOURS, STATUS_SYMBOLS, new_figure, said, thinned, words
+from results_analysis.plots.style import BLUE, DRAWN, marker_of, new_figure, said, thinned
 from results_analysis.snapshot import Snapshot
 from trainables.layout import Metric, TrialStatus
 
@@ -33,12 +33,11 @@ def draw_score_over_trials(frame: pd.DataFrame, metric: Metric) -> Figure:
     shown = thinned(frame, DRAWN)
     steps = frame[frame["best_so_far"].ne(frame["best_so_far"].shift())]
     steps = pd.concat([steps, frame.tail(1)])
-    figure = new_figure(xaxis_title="trial", yaxis_title=words(metric.value))
-    for status, colour in STATUS_COLOURS.items():
+    figure = new_figure()
+    for status in TrialStatus:
         rows = shown[shown["status"] == status.value]
         count = int((frame["status"] == status.value).sum())
         if count:
-            marker = {"color": colour, "symbol": STATUS_SYMBOLS[status], "size": 7, "line": {"width": 1.5}}
             figure.add_trace(
                 go.Scatter(
                     x=rows["trial"],
@@ -46,7 +45,8 @@ def draw_score_over_trials(frame: pd.DataFrame, metric: Metric) -> Figure:
                     customdata=rows["epochs"],
                     mode="markers",
                     name=f"{status.value} ({count})",
-                    marker=marker | {"opacity": 0.9 if len(shown) < DRAWN else 0.5},
+                    marker=marker_of(status, opacity=0.9 if len(shown) < DRAWN else 0.5),
+                    cliponaxis=False,
                     hovertemplate="trial %{x}: %{y:.4f} after %{customdata} epochs",
                 )
             )
@@ -54,6 +54,6 @@ def draw_score_over_trials(frame: pd.DataFrame, metric: Metric) -> Figure:
     figure.add_trace(
         go.Scatter(x=steps["trial"], y=steps["best_so_far"], mode="lines", line=line, name="best so far", hoverinfo="skip")
     )
-    figure.update_xaxes(rangemode="tozero", tickformat="d")
+    figure.update_xaxes(title="trial", rangemode="tozero", tickformat="d")
     figure.update_yaxes(title=said(metric))
     return figure

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import STATUS_COLOURS, STATUS_SYMBOLS, new_figure, plain, thinned, words
+from results_analysis.plots.style import marker_of, new_figure, plain, thinned
 from results_analysis.searched import Searched
 from results_analysis.snapshot import Snapshot
-from trainables.layout import Metric, TrialStatus
+from trainables.layout import TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,12 +24,12 @@ def slices(snapshot: Snapshot) -> pd.DataFrame:
     return snapshot.placed[["trial", "status", "score", *(value.path for value in snapshot.searched)]]
 
 
-def draw_slice(frame: pd.DataFrame, value: Searched, metric: Metric) -> Figure:
+def draw_slice(frame: pd.DataFrame, value: Searched) -> Figure:
     """One searched value of `slices`."""
     from plotly import graph_objects as go
 
     shown = thinned(frame.dropna(subset=[value.path]), POINTS, first=POINTS // 4)
-    figure = new_figure(height=250, showlegend=False)
+    figure = new_figure(height=230, showlegend=False, margin_t=10)
     for status in TrialStatus:
         rows = shown[shown["status"] == status.value]
         if not len(rows):
@@ -41,13 +41,8 @@ def draw_slice(frame: pd.DataFrame, value: Searched, metric: Metric) -> Figure:
                 y=rows["score"],
                 mode="markers",
                 name=status.value,
-                marker={
-                    "color": STATUS_COLOURS[status],
-                    "symbol": STATUS_SYMBOLS[status],
-                    "size": 7,
-                    "opacity": 0.85 if len(shown) < POINTS else 0.5,
-                    "line": {"width": 1.3},
-                },
+                marker=marker_of(status, opacity=0.85 if len(shown) < POINTS else 0.5),
+                cliponaxis=False,
                 customdata=list(zip(rows["trial"], said, strict=True)),
                 hovertemplate="trial %{customdata[0]}: %{y:.4f} at %{customdata[1]}",
             )
@@ -58,5 +53,4 @@ def draw_slice(frame: pd.DataFrame, value: Searched, metric: Metric) -> Figure:
     figure.update_xaxes(
         tickvals=places, ticktext=list(map(plain, texts)), range=[low - room, high + room], title=plain(value.name)
     )
-    figure.update_yaxes(title=words(metric.value))
     return figure

@@ -50,6 +50,13 @@ def thinned(frame: pd.DataFrame, most: int, *, first: int = 0) -> pd.DataFrame:
     return frame.iloc[[*range(first), *rest]]
 
 
+def marker_of(status: TrialStatus, *, size: int = 7, opacity: float = 0.9) -> dict[str, Any]:
+    """How a trial is marked."""
+    colour = STATUS_COLOURS[status]
+    line = {"width": 1.5, "color": colour}
+    return {"color": colour, "symbol": STATUS_SYMBOLS[status], "size": size, "opacity": opacity, "line": line}
+
+
 def plain(text: object) -> str:
     """Text as plotly shows it unchanged: it reads tags and entities in every label."""
     return html.escape(str(text), quote=False)
@@ -83,6 +90,7 @@ def _template() -> dict[str, Any]:
         "zeroline": False,
         "linecolor": "rgba(140,145,155,0.5)",
         "automargin": True,
+        "ticklabelstandoff": 5,
         "title": {"standoff": 8},
         "ticks": "",
     }
@@ -90,9 +98,9 @@ def _template() -> dict[str, Any]:
         "layout": {
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
-            "font": {"family": "system-ui, sans-serif", "size": 12},
+            "font": {"family": "system-ui, sans-serif", "size": 12.5},
             "margin": {"l": 8, "r": 12, "t": 28, "b": 8},
-            "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0},
+            "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0, "traceorder": "normal"},
             "hoverlabel": {"align": "left"},
             "hovermode": "closest",
             "xaxis": axis,

@@ -46,7 +46,7 @@ def draw_stage_timeline(frame: pd.DataFrame) -> Figure:
     from plotly import graph_objects as go
 
     trials = list(dict.fromkeys(frame["trial"]))
-    figure = new_figure(height=70 + 26 * max(len(trials), 2), barmode="overlay", bargap=0.25)
+    figure = new_figure(height=70 + 26 * max(len(trials), 2), barmode="overlay", bargap=0.25, uniformtext={"mode": "hide", "minsize": 9})
     for (index, stage, resting), rows in frame.groupby(["stage_index", "stage", "head_frozen"], dropna=False):
         resting = resting is True or str(resting) == "True"
         figure.add_trace(
@@ -66,7 +66,6 @@ def draw_stage_timeline(frame: pd.DataFrame) -> Figure:
                 insidetextanchor="end",
                 insidetextfont={"color": "#111", "size": 11},
                 textangle=0,
-                constraintext="none",
                 customdata=[
                     [plain(row.open_from), row.first_epoch, row.last_epoch, row.seconds] for row in rows.itertuples()
                 ],

@@ -30,6 +30,11 @@ function layoutFor(layout) {
 async function draw() {
   for (const plot of plots) {
     const { data, layout } = figures[plot.dataset.figure];
+    const named = layout.showlegend === false ? [] : data.filter((trace) => trace.name && trace.showlegend !== false);
+    if (narrow.matches && named.length > 4) { // the legend takes a line for one or two
+      layout.height += 16 * named.length;
+      plot.style.height = `${layout.height}px`;
+    }
     await Plotly.newPlot(plot, data, layoutFor(layout), config);
     await new Promise((resolve) => setTimeout(resolve)); // the page stays alive in between
   }
@@ -94,7 +99,7 @@ if (table) {
   heads.forEach((head, i) => {
     const button = document.createElement("button");
     button.type = "button";
-    button.textContent = columns[i];
+    for (const piece of columns[i].split(/(?<=[._\]])/)) button.append(piece, document.createElement("wbr"));
     head.replaceChildren(button);
     button.addEventListener("click", () => {
       [ascending, column, first] = [column === i ? !ascending : true, i, 0];

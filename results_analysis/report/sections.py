@@ -30,6 +30,8 @@ class Picture:
     panels: Sequence[Figure]
     table: pd.DataFrame
     """The numbers it is drawn from."""
+    headings: Sequence[str] = ()
+    """Of the panels, where they need one."""
     least_px: int = 0
     """Width below which a panel scrolls by itself."""
     beside: bool = False
@@ -126,7 +128,7 @@ def _why_no_values(snapshot: Snapshot) -> str:
 
 
 def _values(snapshot: Snapshot, importance: pd.DataFrame, searched: Sequence[Searched]) -> Iterator[Picture]:
-    frame, metric = slices.slices(snapshot), snapshot.metric
+    frame = slices.slices(snapshot)
     if not len(frame) or not searched:
         return
     if len(importance):
@@ -136,8 +138,8 @@ def _values(snapshot: Snapshot, importance: pd.DataFrame, searched: Sequence[Sea
     yield Picture(
         "slices",
         "Score against each searched value",
-        f"Each mark is a trial. A slope or a hump is an effect; a cloud is none, or one that others hide.{left}",
-        [slices.draw_slice(frame, value, metric) for value in shown],
+        f"Each mark is a trial, its {words(snapshot.metric.value)} upwards. A slope or a hump is an effect; a cloud is none, or one that others hide.{left}",
+        [slices.draw_slice(frame, value) for value in shown],
         frame.rename(columns={value.path: value.name for value in searched}),
         beside=True,
     )
@@ -150,23 +152,23 @@ def _values(snapshot: Snapshot, importance: pd.DataFrame, searched: Sequence[Sea
             "Where the blue lines bundle, the best trials agree.",
             [parallel.draw_parallel_coordinates(lines, shown)],
             lines.rename(columns={value.path: value.name for value in searched}),
-            least_px=88 * len(shown),
+            least_px=104 * len(shown),
         )
     yield from _contours(snapshot, searched)
 
 
 def _importance(importance: pd.DataFrame) -> Picture:
     found = list(dict.fromkeys(importance["evaluator"]))
-    titles = "; ".join(f"{'left' if name == found[0] else 'right'}, {TITLES[name]}" for name in found)
     return Picture(
         "importance",
         "What mattered",
-        f"The share of each searched value in what made trials better or worse ({titles if len(found) > 1 else TITLES[found[0]]}). "
+        "The share of each searched value in what made trials better or worse. "
         f"Bars are medians over bootstraps of {importance['trials'].max()} trials, whiskers their middle 80 %. What does not pass the red "
         "mark is no more than chance gives where scores are dealt to trials at random, and is grey. Trials count by their place: the "
         "farther they came the better, then by score.",
         [importances.draw_importance(importance[importance["evaluator"] == name]) for name in found],
         importance.drop(columns="path"),
+        headings=[TITLES[name] for name in found],
         beside=True,
     )
 
