@@ -1,40 +1,35 @@
-"""A run's folder as a `Run`: its config, its trials, their epochs. Reads; never writes."""
+"""A run's folder as a `Run`, several as `Runs`: their configs, trials and epochs. Reads; never writes."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import yaml
+from pydantic_core import from_json
 
-from results_analysis.columns import COLUMNS, columns_of
-from results_analysis.frames import curves_of, epochs_of, series
+from results_analysis.columns import UNREADABLE, columns_of
+from results_analysis.frames import Frames, Keys, Reports, RunError, as_run_error, best_of_reports, epochs_of
 from trainables.layout import Metric, RunFileError, RunLayout, Task, TrialLayout
 from trainables.problems import nearest
 from trainables.record import TrialRecord, read_record
 from trainables.report import read_epochs
-from trainables.summary import summary_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
-class RunError(ValueError):
-    """A run that is not there, cannot be read, or cannot answer what was asked of it."""
+__all__ = ["Run", "RunError", "Runs", "find_run", "load", "load_all", "run_names"]
 
 
 @dataclass(frozen=True)
-class Run:
-    """A search's folder. Methods read the disk anew: a search that goes on is seen as far as it has come."""
+class Run(Frames):
+    """A search's folder."""
 
     name: str
     layout: RunLayout
-    metric: Metric
-    """What score is."""
     config: dict[str, Any]
     """The resolved search: data, model, train, space, search."""
 
@@ -42,6 +37,20 @@ class Run:
     def task(self) -> Task:
         data = self.config.get("data")
         return "regression" if isinstance(data, dict) and data.get("task") == "regression" else "classification"
+
+    @property
+    def metric(self) -> Metric:
+        return _metric(self.config, self.layout.config)
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        search = self.config.get("search")
+        listed = search.get("objectives") if isinstance(search, dict) else None
+        return tuple(map(str, listed)) if isinstance(listed, list) else ()
+
+    @property
+    def columns(self) -> dict[str, str]:
+        return columns_of(self.task)
 
     @property
     def folders(self) -> list[TrialLayout]:
@@ -65,7 +74,7 @@ class Run:
 
     def trial(self, number: int) -> TrialRecord:
         """What the search recorded about a trial."""
-        with _as_run_error():
+        with as_run_error():
             return read_record(self.folder(number))
 
     def environment(self, number: int) -> dict[str, Any]:
@@ -73,8 +82,8 @@ class Run:
         file = self.folder(number).environment
         if not file.exists():
             return {}
-        with _as_run_error():
-            environment: dict[str, Any] = json.loads(file.read_bytes())
+        with as_run_error():
+            environment: dict[str, Any] = from_json(file.read_bytes())
             return environment
 
     def recipe(self, number: int) -> dict[str, Any]:
@@ -83,66 +92,102 @@ class Run:
 
     def reports(self, number: int) -> list[dict[str, Any]]:
         """A trial's epoch reports as they were written, oldest first."""
-        with _as_run_error():
+        with as_run_error():
             return read_epochs(self.folder(number).epochs)
 
-    def curves(self, fields: Sequence[str]) -> pd.DataFrame:
-        """A few fields of all epochs of all trials, fast: `trial`, `epoch`, then the fields; one row an epoch.
-
-        What an epoch has not is missing. Trials whose epochs cannot be read are left out; `trials()` names them.
-
-        Args:
-            fields: names of scalars of the reports: metrics, `score`, `best_score`, `train_s`, `stage`, `head_lr`, …
-        Raises:
-            RunError: if there is no such field.
-        """
-        with _as_run_error():
-            return curves_of(self._readable(), fields)
-
     def epochs(self, number: int | None = None) -> pd.DataFrame:
-        """A trial's curves, or those of all: one row an epoch, one column a field of the reports but those of each class.
+        """All fields of all epochs but those of each class, of one trial or of all; `flags` are the epoch's: `spike, gap`."""
+        return super().epochs() if number is None else epochs_of([({"trial": number}, self.reports(number))], self.keys)
 
-        `flags` are those of the epoch: `spike, gap`; empty: none.
-        """
-        return epochs_of(self._readable() if number is None else [(number, self.reports(number))])
+    def confusion(self, number: int, epoch: int | None = None) -> pd.DataFrame:
+        """Images of each true class (rows) by predicted class (columns) after an epoch; by default the best.
 
-    def _readable(self) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-        """Each trial's number and reports, but of trials whose epochs are damaged."""
-        for folder in self.folders:
-            with suppress(RunFileError, OSError):
-                yield folder.number, read_epochs(folder.epochs)
-
-    def summary(self, number: int) -> dict[str, Any]:
-        """A trial's row of the table, in plain values: its task's columns, then its searched values. None: not known."""
-        trial = self.trial(number)
-        row = {"trial": number, "status": trial.status.value, "reason": trial.reason, "started": trial.started}
-        row |= {"ended": trial.ended, **summary_of(self.reports(number))}
-        return {**{name: row[name] for name in columns_of(self.task)}, **trial.params}
-
-    def trials(self) -> pd.DataFrame:
-        """One row a trial, by number.
-
-        `score` is the best epoch's; `epochs`, `stage` and `train_s` tell how far the trial came; the other metrics are those
-        of the best epoch. `flags` were raised in some epoch, `flags_at_best` in the best one (`spike, gap`; empty: none),
-        and `stopped_for` is the one that ended the trial. Searched values stand under their dotted paths, missing where a trial
-        has no such value.
+        Raises:
+            RunError: if there is no such epoch, or it has no confusion, as in regression.
         """
         import pandas as pd
 
-        rows = [self.summary(number) for number in self.numbers]
-        columns = columns_of(self.task)
-        known = {name: pd.Series([row[name] for row in rows], dtype=kind) for name, kind in columns.items()}
-        searched = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
-        return pd.DataFrame({**known, **{name: series([row.get(name) for row in rows]) for name in searched}})
+        reports = self.reports(number)
+        found = best_of_reports(reports) if epoch is None else [r for r in reports if r["epoch"] == epoch]
+        if not found:
+            which = "an epoch" if epoch is None else f"epoch {epoch}"
+            raise RunError(f"trial {number} of run {self.name!r} has not done {which}; {len(reports)} are done")
+        if not (counts := found[0].get("confusion")):
+            raise RunError(f"trial {number} of run {self.name!r} has no confusion: its task is {self.task}")
+        classes = range(len(counts))
+        return pd.DataFrame(
+            counts, index=pd.Index(classes, name="true"), columns=pd.Index(classes, name="predicted"), dtype="int64"
+        )
+
+    def summary(self, number: int) -> dict[str, Any]:
+        """A trial's row of the table, in plain values: its task's columns, objectives, searched values. None: not known.
+
+        Raises:
+            RunError: if there is no such trial, or its files are damaged.
+        """
+        with as_run_error():
+            return self._row(self.folder(number), self.columns)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Each trial's row; one that is damaged tells how.
+
+        Raises:
+            RunError: if there are trials and none can be read.
+        """
+        columns = self.columns
+        rows = [self._row_or_damage(folder, columns) for folder in self.folders]
+        if rows and all(row["status"] == UNREADABLE for row in rows):
+            raise RunError(rows[0]["reason"])
+        return rows
+
+    def reports_of_all(self) -> Iterator[tuple[Keys, Reports]]:
+        for folder in self.folders:
+            with suppress(RunFileError, OSError):
+                yield {"trial": folder.number}, read_epochs(folder.epochs)
+
+    def _row(self, folder: TrialLayout, columns: Iterable[str]) -> dict[str, Any]:
+        trial = read_record(folder)
+        row = {"trial": trial.number, "status": trial.status.value, "reason": trial.reason}
+        row |= {"started": trial.started, "ended": trial.ended, **trial.summary_now(folder).row()}
+        return {**trial.objectives, **{name: row[name] for name in columns}, **trial.params}
+
+    def _row_or_damage(self, folder: TrialLayout, columns: Iterable[str]) -> dict[str, Any]:
+        try:
+            return self._row(folder, columns)
+        except (RunFileError, OSError) as error:
+            return {"trial": folder.number, "status": UNREADABLE, "epochs": 0, "reason": str(error)}
 
 
-@contextmanager
-def _as_run_error() -> Iterator[None]:
-    """A file that cannot be read is the run's problem."""
-    try:
-        yield
-    except ValueError as error:
-        raise error if isinstance(error, RunError) else RunError(str(error)) from None
+@dataclass(frozen=True)
+class Runs(Frames):
+    """Several runs together: their tables have the column `run`."""
+
+    keys: ClassVar[tuple[str, ...]] = ("run", "trial")
+    runs: dict[str, Run]
+    """By the names that tell them apart."""
+
+    @property
+    def metric(self) -> Metric | None:
+        metrics = {run.metric for run in self.runs.values()}
+        return metrics.pop() if len(metrics) == 1 else None
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Those that all have."""
+        first, *others = (run.objectives for run in self.runs.values())
+        return tuple(name for name in first if all(name in other for other in others))
+
+    @property
+    def columns(self) -> dict[str, str]:
+        return columns_of(*(run.task for run in self.runs.values()), several=True)
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [{"run": name, **row} for name, run in self.runs.items() for row in run.rows()]
+
+    def reports_of_all(self) -> Iterator[tuple[Keys, Reports]]:
+        for name, run in self.runs.items():
+            for keys, reports in run.reports_of_all():
+                yield {"run": name, **keys}, reports
 
 
 def load(run: str | Path) -> Run:
@@ -155,7 +200,24 @@ def load(run: str | Path) -> Run:
     if not layout.config.is_file():
         raise _not_a_run(layout.root)
     config = _read_yaml(layout.config)
-    return Run(name=layout.root.resolve().name, layout=layout, metric=_metric(config, layout.config), config=config)
+    _metric(config, layout.config)
+    return Run(name=layout.root.resolve().name, layout=layout, config=config)
+
+
+def load_all(runs: Iterable[str | Path]) -> Runs:
+    """The runs in several folders, by their names; by their folders where names are the same.
+
+    Raises:
+        RunError: for what `load` refuses, and if there is none or one stands there twice.
+    """
+    places = list(runs)
+    loaded = {Path(run).resolve(): load(run) for run in places}
+    if not places:
+        raise RunError("no runs to load")
+    if len(loaded) < len(places):
+        raise RunError("a run stands there twice: " + ", ".join(map(str, places)))
+    names = [run.name for run in loaded.values()]
+    return Runs({run.name if names.count(run.name) == 1 else str(run.layout.root): run for run in loaded.values()})
 
 
 def find_run(run: str | Path, runs_dir: str | Path = "runs") -> Path:

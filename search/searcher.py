@@ -21,10 +21,11 @@ from search.paths import PathError
 from search.samplers import build_sampler
 from spaces.space import SpaceError
 from trainables.data.seeding import derived_seed
-from trainables.layout import RunLayout, TrialStatus
+from trainables.layout import RunFileError, RunLayout, TrialLayout, TrialStatus
 from trainables.problems import ConfigError
 from trainables.record import TrialRecord, now, read_record
 from trainables.report import read_epochs
+from trainables.summary import TrialSummary, summary_in
 
 _STATES = {
     TrialStatus.FINISHED: TrialState.COMPLETE,
@@ -63,6 +64,14 @@ def _report_recorded(trial: Trial, reports: Iterable[dict[str, Any]], *, known: 
     for report in reports:
         if report["epoch"] not in known and report["best_score"] is not None:
             trial.report(report["best_score"], report["epoch"])
+
+
+def _summary(folder: TrialLayout) -> TrialSummary | None:
+    """None: the epochs are damaged, which is for those to tell who read them."""
+    try:
+        return summary_in(folder.epochs)
+    except RunFileError:
+        return None
 
 
 class StudySearcher(Searcher):
@@ -171,8 +180,8 @@ class StudySearcher(Searcher):
     def _end(self, trial: Trial, status: TrialStatus, reason: str | None, *, value: float | None = None) -> None:
         # The record first: a kill in between leaves the study's trial running, and it is taken up and told again.
         folder = self._layout.trial(trial.number)
-        record = read_record(folder).model_copy(update={"status": status, "reason": reason, "ended": now()})
-        record.write(folder)
+        end = {"status": status, "reason": reason, "ended": now(), "summary": _summary(folder)}
+        read_record(folder).model_copy(update=end).write(folder)
         self._study.tell(trial, value, state=_STATES[status])
 
     def _reason(self, number: int) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 
 from trainables.layout import SCHEMA_VERSION, RunFileError, TrialLayout, TrialStatus, replacing
 from trainables.problems import Config, dotted, problems_of
+from trainables.summary import TrialSummary, size_of, summary_in
 
 
 class TrialRecord(Config):
@@ -27,10 +28,24 @@ class TrialRecord(Config):
     started: str
     """UTC, ISO 8601."""
     ended: str | None = None
+    objectives: dict[str, float] = Field(default_factory=dict)
+    """What the search weighs against each other, where there is more than the score."""
+    summary: TrialSummary | None = None
+    """Of its epochs, when it ended."""
 
     def write(self, folder: TrialLayout) -> None:
         with replacing(folder.trial) as file:
             file.write(self.model_dump_json(indent=2))
+
+    def summary_now(self, folder: TrialLayout) -> TrialSummary:
+        """The epochs in short: what is recorded, or the epochs themselves where they have been written since.
+
+        Raises:
+            RunFileError: if they cannot be read; names the file.
+        """
+        if self.summary is not None and size_of(folder.epochs) in {None, self.summary.epochs_bytes}:
+            return self.summary
+        return summary_in(folder.epochs)
 
 
 def now() -> str:
@@ -46,7 +61,7 @@ def read_record(folder: TrialLayout) -> TrialRecord:
     """
     file = folder.trial
     try:
-        data = json.loads(file.read_bytes())
+        data = from_json(file.read_bytes())
     except ValueError as error:
         raise RunFileError(f"{file}: not valid JSON ({error})") from None
     if not isinstance(data, dict):

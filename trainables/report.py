@@ -104,8 +104,20 @@ def _finite(value: Any) -> Any:
 OF_THE_MACHINE = ("train_s", "val_s", "cache_s", "uncached", "images_per_s", "time")
 """Fields in which runs of one recipe may differ."""
 
-_NEEDED = ("epoch", "stage", "stage_index", "score", "best_score", "best_epoch", "flags", "train_s", "time")
-"""What readers rely on."""
+_NUMBER, _SCORE = (int, float), (int, float, type(None))
+_NEEDED: dict[str, type | tuple[type, ...]] = {
+    "epoch": int,
+    "stage": str,
+    "stage_index": int,
+    "score": _SCORE,
+    "best_score": _SCORE,
+    "best_epoch": int,
+    "flags": list,
+    "train_s": _NUMBER,
+    "time": str,
+}
+"""What readers rely on, and its kinds."""
+_KINDS = {**_NEEDED, "val_s": _NUMBER, "cache_s": _NUMBER}
 
 
 def read_epochs(file: Path) -> list[dict[str, Any]]:
@@ -128,8 +140,17 @@ def read_epochs(file: Path) -> list[dict[str, Any]]:
             if position == len(lines):
                 break
             raise RunFileError(f"{file}:{position}: not a line of JSON ({error})") from None
-        if not isinstance(report, dict) or (missing := [key for key in _NEEDED if key not in report]):
-            what = f"without {', '.join(missing)}" if isinstance(report, dict) else "that is no JSON object"
-            raise RunFileError(f"{file}:{position}: an epoch report {what}")
+        if wrong := _wrong(report):
+            raise RunFileError(f"{file}:{position}: an epoch report {wrong}")
         reports.append(report)
     return reports
+
+
+def _wrong(report: Any) -> str | None:
+    """What makes a line no epoch report; None: it is one."""
+    if not isinstance(report, dict):
+        return "that is no JSON object"
+    if missing := [key for key in _NEEDED if key not in report]:
+        return f"without {', '.join(missing)}"
+    wrong = [key for key, kinds in _KINDS.items() if not isinstance(report.get(key, 0.0), kinds)]
+    return f"whose {wrong[0]} is {str(report[wrong[0]])[:60]!r}" if wrong else None

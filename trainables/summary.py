@@ -3,33 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
-from trainables.layout import Flag, Metric
+from pydantic import ValidationError
 
-_AT_BEST = (*(metric.value for metric in Metric), "classes_predicted", "prediction_spread")
+from trainables.layout import Flag, Metric, RunFileError
+from trainables.problems import Config, dotted, problems_of
+from trainables.report import read_epochs
+
+AT_BEST = (*(metric.value for metric in Metric), "classes_predicted", "prediction_spread")
+"""Scalars of the best epoch that stand in a trial's row."""
 
 
-def summary_of(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+class TrialSummary(Config):
+    """A trial's epochs in short. Written when it ends, so that tables of thousands of trials need not read all their epochs."""
+
+    score: float | None
+    best_epoch: int | None
+    epochs: int
+    stage: str | None
+    stage_index: int | None
+    metrics: dict[str, float | None]
+    """`AT_BEST`, of the best epoch."""
+    flags: str | None
+    """Raised in some epoch: `spike, gap`."""
+    flags_at_best: str | None
+    stopped_for: str | None
+    train_s: float
+    """Seconds, of all epochs, like the two below."""
+    val_s: float
+    cache_s: float
+    """Part of the other two."""
+    compute: float | None
+    """Of all epochs, where reports tell it."""
+    epochs_bytes: int
+    """Size of the epochs' file that this is of: one that differs has been written since."""
+
+    def row(self) -> dict[str, Any]:
+        """Its columns in a table of trials."""
+        fields = self.model_dump(exclude={"metrics", "epochs_bytes"})
+        return {**fields, **{name: self.metrics.get(name) for name in AT_BEST}}
+
+
+def summary_of(reports: Sequence[dict[str, Any]], *, epochs_bytes: int = 0) -> TrialSummary:
     """How far a trial came, its best epoch's metrics, its flags and its costs. None: not known.
 
-    Seconds are sums over the epochs; `cache_s` is part of the other two.
+    Raises:
+        pydantic.ValidationError: if a value is not of its kind.
     """
     last = reports[-1] if reports else {}
     best = next((report for report in reports if report["epoch"] == last["best_epoch"]), {})
-    return {
-        "score": last.get("best_score"),
-        "best_epoch": last.get("best_epoch"),
-        "epochs": last.get("epoch", 0),
-        "stage": last.get("stage"),
-        "stage_index": last.get("stage_index"),
-        **{name: best.get(name) for name in _AT_BEST},
-        "flags": listed(flag for report in reports for flag in report["flags"]) if reports else None,
-        "flags_at_best": listed(best["flags"]) if best else None,
-        "stopped_for": last.get("stopped_for"),
-        **{name: sum(report.get(name) or 0.0 for report in reports) for name in ("train_s", "val_s", "cache_s")},
-        "compute": last.get("compute"),
-    }
+    return TrialSummary.model_validate(
+        {
+            "score": last.get("best_score"),
+            "epochs": last.get("epoch", 0),
+            **{name: last.get(name) for name in ("best_epoch", "stage", "stage_index", "stopped_for", "compute")},
+            "metrics": {name: best[name] for name in AT_BEST if name in best},
+            "flags": listed(flag for report in reports for flag in report["flags"]) if reports else None,
+            "flags_at_best": listed(best["flags"]) if best else None,
+            **{name: sum(report.get(name, 0.0) for report in reports) for name in ("train_s", "val_s", "cache_s")},
+            "epochs_bytes": epochs_bytes,
+        }
+    )
+
+
+def summary_in(file: Path) -> TrialSummary:
+    """The summary of an `epochs.jsonl`; that of no epochs where there is no such file.
+
+    Raises:
+        RunFileError: if it cannot be read; names the file.
+    """
+    size = size_of(file) or 0  # before reading: what is appended meanwhile makes it differ
+    try:
+        return summary_of(read_epochs(file), epochs_bytes=size)
+    except ValidationError as error:
+        problems = problems_of(error, TrialSummary, {})
+        raise RunFileError("\n".join(f"{file}: {dotted(p.path)}: {p.message}" for p in problems)) from None
+
+
+def size_of(file: Path) -> int | None:
+    """In bytes; None: it is not there."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 def listed(flags: Iterable[str]) -> str:
