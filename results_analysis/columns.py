@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from results_analysis.errors import RunError
 from trainables.layout import Metric, Task, metrics_of
 from trainables.problems import nearest
 
@@ -57,12 +58,12 @@ def chosen(columns: Iterable[str], patterns: Sequence[str]) -> list[str]:
     Brackets are themselves: `train.stages[1].*`.
 
     Raises:
-        ValueError: for the names that no column has.
+        RunError: for the names that no column has.
     """
     there = list(columns)
     found = {pattern: _matching(there, pattern) for pattern in patterns}
     if unknown := [pattern for pattern, names in found.items() if not names]:
-        raise ValueError("\n".join(f"columns: no column {name!r}; {nearest(name, there)}" for name in unknown))
+        raise RunError("\n".join(f"columns: no column {name!r}; {nearest(name, there)}" for name in unknown))
     return list(dict.fromkeys(name for names in found.values() for name in names))
 
 

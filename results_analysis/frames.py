@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import fields as fields_of
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from results_analysis.columns import COLUMNS, is_searched
+from results_analysis.errors import as_run_error
 from trainables.layout import Metric
 from trainables.problems import nearest
 from trainables.report import EpochReport
@@ -23,19 +23,6 @@ Reports = Sequence[dict[str, Any]]
 
 _OF_CLASSES = ("per_class", "confusion")
 _KINDS = {"run": "string", "trial": "int64", "epoch": "int64", "class": "int64"}
-
-
-class RunError(ValueError):
-    """A run that is not there, cannot be read, or cannot answer what was asked of it."""
-
-
-@contextmanager
-def as_run_error() -> Iterator[None]:
-    """What cannot be read or asked is the run's problem."""
-    try:
-        yield
-    except ValueError as error:
-        raise error if isinstance(error, RunError) else RunError(str(error)) from None
 
 
 class Frames(ABC):

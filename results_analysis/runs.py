@@ -12,7 +12,8 @@ import yaml
 from pydantic_core import from_json
 
 from results_analysis.columns import UNREADABLE, columns_of
-from results_analysis.frames import Frames, Keys, Reports, RunError, as_run_error, best_of_reports, epochs_of
+from results_analysis.errors import RunError, as_run_error
+from results_analysis.frames import Frames, Keys, Reports, best_of_reports, epochs_of
 from trainables.layout import Metric, RunFileError, RunLayout, Task, TrialLayout
 from trainables.problems import nearest
 from trainables.record import TrialRecord, read_record

@@ -1,39 +1,56 @@
-"""One row a trial: sorted, filtered, for people and for files."""
+"""One row a trial: sorted, filtered, the columns and trials that were asked for."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from results_analysis.runs import Run, RunError
-from trainables.layout import Metric, TrialStatus, replacing
+from results_analysis.columns import chosen
+from results_analysis.errors import RunError
+from results_analysis.frames import Frames
+from results_analysis.pareto import pareto_front
+from trainables.layout import Metric, TrialStatus
 from trainables.problems import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# --- rows -----------------------------------------------------------------------------------------------------------
 
-
-def results_table(run: Run, *, sort: str = "score", where: str | None = None, top: int | None = None) -> pd.DataFrame:
-    """The run's trials, sorted and filtered.
+def results_table(
+    runs: Frames,
+    *,
+    sort: str | None = None,
+    where: str | None = None,
+    pareto: bool = False,
+    columns: Sequence[str] | None = None,
+    top: int | None = None,
+) -> pd.DataFrame:
+    """The trials of a run, or of several, sorted and filtered.
 
     Args:
         sort: a column. `score` and every metric come best first, all others ascending; `-column` turns the order round.
-            Missing values are last either way.
+            Missing values are last either way. By default by score; where several runs score differently, by run.
         where: a condition in pandas' words: `status == 'finished' and score > 0.5`; columns with dots stand in
             backticks. A comparison with a missing value is false.
+        pareto: of these, keep those that no other beats in all objectives of the search; without such, in score and `train_s`.
+        columns: keep only these, in this order; `*` and `?` stand for any text and any sign.
         top: keep only so many rows, after sorting.
     Raises:
-        RunError: if there is no such column, `where` is no condition on the columns, or `top` is below 1.
+        RunError: if there is no such column, `where` is no condition on the columns, `top` is below 1, or runs that score
+            differently shall be compared by score.
     """
     if top is not None and top < 1:
         raise RunError(f"top: {top}: must be at least 1")
-    table = run.trials()
+    table = runs.trials()
     if where is not None:
         table = _filtered(table, where)
-    return _sorted(table, sort, run.metric).head(len(table) if top is None else top).reset_index(drop=True)
+    if pareto:
+        table = _front(table, runs)
+    if sort is not None or runs.metric is not None:
+        table = _sorted(table, sort or "score", runs)
+    if columns is not None:
+        table = table[chosen(table.columns, columns)]
+    return table.head(len(table) if top is None else top).reset_index(drop=True)
 
 
 def best_of(table: pd.DataFrame, metric: Metric) -> int | None:
@@ -41,10 +58,17 @@ def best_of(table: pd.DataFrame, metric: Metric) -> int | None:
 
     Failed trials are out: they may fail again. Of equals, the first trial counts. None: no trial to choose from.
     """
+    row = best_row(table, metric)
+    return None if row is None else int(table.loc[row, "trial"])
+
+
+def best_row(table: pd.DataFrame, metric: Metric) -> Any:
+    """Index of the best trial's row, by the rule of `best_of`."""
     for statuses in ([TrialStatus.FINISHED], [TrialStatus.PRUNED, TrialStatus.RUNNING]):
         scored = table[table["status"].isin([s.value for s in statuses]) & table["score"].notna()]
         if len(scored):
-            return int(_sorted(scored.sort_values("trial"), "score", metric)["trial"].iloc[0])
+            ordered = scored.sort_values("trial", kind="stable")["score"]
+            return ordered.idxmin() if metric.mode == "min" else ordered.idxmax()
     return None
 
 
@@ -53,24 +77,36 @@ def _filtered(table: pd.DataFrame, where: str) -> pd.DataFrame:
 
     try:
         # Nothing but the columns is in reach, and the result does not depend on numexpr being installed.
-        chosen = table.eval(where, engine="python", local_dict={}, global_dict={})
+        kept = table.eval(where, engine="python", local_dict={}, global_dict={})
     except Exception as error:  # a wrong expression fails in pandas, Python or the values, each in its own ways
         raise RunError(f"where: {where!r}: {error}; {_columns_for_where(table)}") from None
-    if not isinstance(chosen, pd.Series) or not pd.api.types.is_bool_dtype(chosen):
+    if not isinstance(kept, pd.Series) or not pd.api.types.is_bool_dtype(kept):
         raise RunError(f"where: {where!r} is not true or false for each trial; {_columns_for_where(table)}")
-    return table[chosen]
+    return table[kept]
 
 
 def _columns_for_where(table: pd.DataFrame) -> str:
     return "columns: " + ", ".join(name if name.isidentifier() else f"`{name}`" for name in table.columns)
 
 
-def _sorted(table: pd.DataFrame, sort: str, metric: Metric) -> pd.DataFrame:
+def _front(table: pd.DataFrame, runs: Frames) -> pd.DataFrame:
+    """The trials that no other beats: of the finished ones; if none has finished, of those that were pruned or still run."""
+    objectives = {
+        name: _mode(name, runs) for name in (runs.objectives if len(runs.objectives) > 1 else ("score", "train_s"))
+    }
+    missing = [name for name in objectives if name not in table]
+    for statuses in ([TrialStatus.FINISHED], [TrialStatus.PRUNED, TrialStatus.RUNNING]):
+        candidates = table[table["status"].isin([s.value for s in statuses])]
+        if not missing and len(front := pareto_front(candidates, objectives)):
+            return front
+    return table.head(0)
+
+
+def _sorted(table: pd.DataFrame, sort: str, runs: Frames) -> pd.DataFrame:
     column = sort.removeprefix("-")
     if column not in table.columns:
         raise RunError(f"sort: no column {column!r}; {nearest(column, list(table.columns))}")
-    judge = metric if column == "score" else column
-    best_first_is_descending = judge in list(Metric) and Metric(judge).mode == "max"
+    best_first_is_descending = (column == "score" or column in list(Metric)) and _mode(column, runs) == "max"
     ascending = best_first_is_descending == sort.startswith("-")
     try:
         return table.sort_values(column, ascending=ascending, kind="stable", na_position="last")
@@ -78,32 +114,12 @@ def _sorted(table: pd.DataFrame, sort: str, metric: Metric) -> pd.DataFrame:
         raise RunError(f"sort: {column!r} holds values of different kinds, which have no order") from None
 
 
-# --- files ----------------------------------------------------------------------------------------------------------
-
-
-def to_json(table: pd.DataFrame, file: Path | None = None) -> str:
-    """The table as a list of objects, null where a value is missing; also written to `file`, where given."""
-    rows = [
-        {name: None if is_missing(value) else value for name, value in row.items()}
-        for row in table.to_dict(orient="records")
-    ]
-    return _written(json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False) + "\n", file)
-
-
-def to_csv(table: pd.DataFrame, file: Path | None = None) -> str:
-    """The table with a header line, empty where a value is missing; also written to `file`, where given."""
-    return _written(table.to_csv(index=False, lineterminator="\n"), file)
-
-
-def _written(text: str, file: Path | None) -> str:
-    if file is not None:
-        with replacing(file) as stream:
-            stream.write(text)
-    return text
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a cell is empty. A list is a value, not a row of them."""
-    import pandas as pd
-
-    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+def _mode(column: str, runs: Frames) -> str:
+    """Whether a column is best at its `max` or its `min`; costs at their min."""
+    if column != "score":
+        return Metric(column).mode if column in list(Metric) else "min"
+    if runs.metric is None:
+        raise RunError(
+            "score means another metric in each of these runs; a metric that they share can be compared: --sort kappa"
+        )
+    return runs.metric.mode

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from results_analysis.columns import COLUMNS
-from results_analysis.table import best_of, is_missing
-from trainables.layout import Flag, Metric, TrialStatus
+from results_analysis.columns import COLUMNS, UNREADABLE, is_searched
+from results_analysis.formats import is_missing
+from results_analysis.notes import notes_on, one_line
+from results_analysis.table import best_row
+from trainables.layout import Metric, TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
     from rich.text import Text
 
-_STATUS_STYLES = {
+_STATUS_STYLES: dict[str, str] = {
     TrialStatus.FINISHED: "green",
     TrialStatus.RUNNING: "cyan",
     TrialStatus.PRUNED: "yellow",
     TrialStatus.FAILED: "red",
+    UNREADABLE: "red",
 }
+
+_LONGEST_ASKED = 60
+"""Characters of a cell in a column that was asked for by name."""
 
 
 @dataclass(frozen=True)
@@ -66,29 +72,42 @@ def short_names(paths: Iterable[str]) -> dict[str, str]:
     return {path: tail(path, length_of(path)) for path in parts}
 
 
-def render(table: pd.DataFrame, metric: Metric, *, width: int = 100) -> Table:
+def render(
+    table: pd.DataFrame,
+    metric: Metric | None,
+    *,
+    width: int = 100,
+    top: int | None = None,
+    columns: Sequence[str] | None = None,
+) -> Table:
     """The table for a terminal of `width` columns; the best trial in it is bold and marked.
 
     Searched values have precedence; time, flags and the other metrics are shown as far as there is room. Below the
-    table: trials whose best epoch has collapsed or that ended for a flag, why trials failed, and searched values that
-    found no room.
+    table: how many trials are not shown, what is to be known of all of them (`notes_on`), and searched values that found no
+    room.
+
+    Args:
+        metric: what score is; None: something else in each run.
+        top: draw only so many rows.
+        columns: draw these, as far as there is room.
     """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    best = best_of(table, metric)
-    core, searched, others = _core_columns(table, best), _searched_columns(table), _other_columns(table, metric)
-    gap = 2 if _width([*core, *searched], 2) <= width else 1
-    searched, left_out = _fitting(searched, core, width, gap)
-    others, _ = _fitting(others, [*core, *searched], width, gap)
-    notes = [*_notes(table)]
+    best = None if metric is None else best_row(table, metric)
+    drawn_rows = table.head(len(table) if top is None else top)
+    if columns is None:
+        shown, left_out, gap = _usual_columns(drawn_rows, metric, best, width)
+    else:
+        shown, left_out = _fitting([_asked_column(drawn_rows, name) for name in columns], [], width, gap := 2)
+    notes = [f"… {hidden} more, --top 0 for all"] if (hidden := len(table) - len(drawn_rows)) else []
+    notes += notes_on(table)
     if left_out:
         notes.append(f"no room for {', '.join(column.heading for column in left_out)}")
 
-    direction = "higher" if metric.mode == "max" else "lower"
     drawn = Table(
-        title=Text(f"score: {metric.value}, {direction} is better"),
+        title=Text(_title(metric)),
         caption=Text("\n".join(notes)) if notes else None,
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -97,13 +116,29 @@ def render(table: pd.DataFrame, metric: Metric, *, width: int = 100) -> Table:
         title_justify="left",
         caption_justify="left",
     )
-    shown = [*core, *others, *searched]
     for column in shown:
         heading = Text("\n".join(column.lines))
         drawn.add_column(heading, justify="right" if column.right else "left", no_wrap=True, vertical="bottom")
-    for number, cells in zip(table["trial"], zip(*(column.cells for column in shown), strict=True), strict=True):
-        drawn.add_row(*cells, style="bold" if number == best else None)
+    for row, cells in zip(drawn_rows.index, zip(*(column.cells for column in shown), strict=True), strict=True):
+        drawn.add_row(*cells, style="bold" if row == best else None)
     return drawn
+
+
+def _title(metric: Metric | None) -> str:
+    if metric is None:
+        return "score: each run's own metric"
+    return f"score: {metric.value}, {'higher' if metric.mode == 'max' else 'lower'} is better"
+
+
+def _usual_columns(
+    table: pd.DataFrame, metric: Metric | None, best: Any, width: int
+) -> tuple[list[_Column], list[_Column], int]:
+    """The columns that are shown, the searched values that found no room, and the gap between columns."""
+    core, searched, others = _core_columns(table, best), _searched_columns(table), _other_columns(table, metric)
+    gap = 2 if _width([*core, *searched], 2) <= width else 1
+    searched, left_out = _fitting(searched, core, width, gap)
+    others, _ = _fitting(others, [*core, *searched], width, gap)
+    return [*core, *others, *searched], left_out, gap
 
 
 def _fitting(
@@ -119,13 +154,15 @@ def _width(columns: Sequence[_Column], gap: int) -> int:
     return sum(column.width for column in columns) + gap * (len(columns) - 1)
 
 
-def _core_columns(table: pd.DataFrame, best: int | None) -> list[_Column]:
+def _core_columns(table: pd.DataFrame, best: Any) -> list[_Column]:
     from rich.text import Text
 
-    statuses = [Text(status, style=_STATUS_STYLES[TrialStatus(status)]) for status in table["status"]]
+    statuses = [Text(status, style=_STATUS_STYLES[status]) for status in table["status"]]
     epochs = zip(table["best_epoch"], table["epochs"], strict=True)
+    trials = [Text(f"★ {n}", style="green") if row == best else Text(str(n)) for row, n in table["trial"].items()]
     return [
-        _Column("trial", [Text(f"★ {n}", style="green") if n == best else Text(str(n)) for n in table["trial"]]),
+        *([_Column("run", [_cell(name) for name in table["run"]], right=False)] if "run" in table else []),
+        _Column("trial", trials),
         _Column("status", statuses, right=False),
         _Column("score", [_cell(score, decimals=4) for score in table["score"]]),
         _Column("best/epochs", [Text(f"{'–' if is_missing(at) else at}/{done}") for at, done in epochs]),
@@ -136,20 +173,30 @@ def _core_columns(table: pd.DataFrame, best: int | None) -> list[_Column]:
 def _searched_columns(table: pd.DataFrame) -> list[_Column]:
     from pandas.api.types import is_numeric_dtype
 
-    names = short_names(name for name in table.columns if name not in COLUMNS)
+    names = short_names(name for name in table.columns if is_searched(name))
     return [
         _Column(short, [_cell(value) for value in table[path]], right=is_numeric_dtype(table[path]))
         for path, short in names.items()
     ]
 
 
-def _other_columns(table: pd.DataFrame, metric: Metric) -> list[_Column]:
-    from rich.text import Text
+def _asked_column(table: pd.DataFrame, name: str) -> _Column:
+    from pandas.api.types import is_numeric_dtype
 
+    cells = [_cell(value, longest=_LONGEST_ASKED) for value in table[name]]
+    return _Column(name, cells, right=is_numeric_dtype(table[name]))
+
+
+def _other_columns(table: pd.DataFrame, metric: Metric | None) -> list[_Column]:
+
+    objectives = [name for name in table.columns if name not in COLUMNS and not is_searched(name)]
     metrics = [m.value for m in Metric if m is not metric and m.value in table and table[m.value].notna().any()]
     return [
-        _Column("time", [Text(_duration(seconds)) for seconds in table["train_s"]]),
+        _Column(
+            "time", [_time(train_s + val_s) for train_s, val_s in zip(table["train_s"], table["val_s"], strict=True)]
+        ),
         *_flags_column(table),
+        *(_Column(name, [_cell(value) for value in table[name]]) for name in objectives),
         *(_Column(name, [_cell(value, decimals=3) for value in table[name]]) for name in metrics),
     ]
 
@@ -164,20 +211,20 @@ def _flags_column(table: pd.DataFrame) -> list[_Column]:
     return [_Column("flags", [Text(text or "–", style="yellow" if text else "dim") for text in flags], right=False)]
 
 
-def _cell(value: Any, decimals: int | None = None) -> Text:
+def _cell(value: Any, decimals: int | None = None, longest: int = 10) -> Text:
     from rich.text import Text
 
     if is_missing(value):
         return Text("–", style="dim")
-    return Text(_short(value) if decimals is None else f"{value:.{decimals}f}")
+    return Text(_short(value, longest) if decimals is None else f"{value:.{decimals}f}")
 
 
-def _short(value: Any) -> str:
-    """A searched value in at most ten characters: floats with three significant digits."""
+def _short(value: Any, longest: int = 10) -> str:
+    """A value in at most so many characters: floats with three significant digits."""
     if isinstance(value, float):
         return _short_float(value)
-    text = _one_line(str(value).lower() if isinstance(value, bool) else str(value))
-    return text if len(text) <= 10 else f"{text[:9]}…"
+    text = one_line(str(value).lower() if isinstance(value, bool) else str(value))
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _short_float(value: float) -> str:
@@ -189,6 +236,12 @@ def _short_float(value: float) -> str:
     return f"{value:.5g}" if 0.99 < value < 1 else f"{value:.3g}"
 
 
+def _time(seconds: float) -> Text:
+    from rich.text import Text
+
+    return _cell(None) if is_missing(seconds) else Text(_duration(seconds))
+
+
 def _duration(seconds: float) -> str:
     """`42s`, `3m20s`, `2h05m`."""
     minutes, rest = divmod(round(seconds), 60)
@@ -196,28 +249,3 @@ def _duration(seconds: float) -> str:
     if hours:
         return f"{hours}h{minutes_of_hour:02d}m"
     return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
-
-
-def _notes(table: pd.DataFrame) -> Iterator[str]:
-    if table.empty:
-        yield "no trials"
-    collapsed = table.loc[table["flags_at_best"].fillna("").str.split(", ").map(lambda f: Flag.COLLAPSE in f), "trial"]
-    if len(collapsed):
-        yield f"{_named(collapsed)} had collapsed even in the best epoch"
-    for flag, rows in table.groupby("stopped_for"):
-        yield f"{_named(rows['trial'])} stopped for {flag}"
-    failed = table[table["status"] == TrialStatus.FAILED.value]
-    for reason, rows in failed.groupby(failed["reason"].fillna("no reason recorded"), sort=False):
-        yield f"{_named(rows['trial'])} failed: {_one_line(str(reason))}"
-
-
-def _named(numbers: Iterable[int]) -> str:
-    """`trials 3, 9`"""
-    ordered = sorted(numbers)
-    return f"trial{'s' if len(ordered) > 1 else ''} {', '.join(map(str, ordered))}"
-
-
-def _one_line(text: str) -> str:
-    """The last line that says something (of a traceback: the error), without what would control the terminal."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    return "".join(c if c.isprintable() else "·" for c in lines[-1].strip()) if lines else ""

@@ -18,8 +18,9 @@ from test_results import write_run
 
 from results_analysis.columns import columns_of
 from results_analysis.export import trial_config
+from results_analysis.formats import to_csv
 from results_analysis.runs import load
-from results_analysis.table import best_of, results_table, to_csv
+from results_analysis.table import best_of, results_table
 from results_analysis.terminal import render
 from search.cli import main
 from search.load import load_search
@@ -262,7 +263,7 @@ def test_a_search_finds_exports_and_trains_again_bit_for_bit(write, metric):
 
     assert "Best config" in done("search", str(file))
     run = RunLayout("runs/pop")
-    rows = json.loads(done("results", "pop", "--json"))
+    rows = json.loads(done("results", "pop", "--format", "json"))
     better = min if metric == "mae" else max
     finished = [row for row in rows if row["status"] == "finished"]
     best = better(finished, key=lambda row: row["score"])

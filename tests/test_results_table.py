@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from test_results import write_run
 
+from results_analysis.formats import to_csv, to_json
 from results_analysis.runs import RunError, load
-from results_analysis.table import best_of, results_table, to_csv, to_json
+from results_analysis.table import best_of, results_table
 from trainables.layout import Metric
 
 LR = "train.stages[1].head_lr"
@@ -168,15 +169,6 @@ def test_csv_holds_every_number_exactly_and_nothing_where_there_is_none(run):
     assert [row["score"] for row in rows] == ["0.4", "", "0.8", "0.6"]
     assert [row["best_epoch"] for row in rows] == ["1", "", "2", "1"]
     assert list(rows[0]) == list(run.trials().columns)
-
-
-@pytest.mark.parametrize("write", [to_csv, to_json])
-def test_a_file_holds_what_is_returned_and_replaces_the_old_one(run, tmp_path, write):
-    file = tmp_path / "out" / "table"
-    for sort in ("trial", "score"):
-        text = write(results_table(run, sort=sort), file)
-    assert file.read_text() == text
-    assert [f.name for f in file.parent.iterdir()] == ["table"]
 
 
 @pytest.mark.parametrize(("write", "expected"), [(to_csv, "trial,status,score"), (to_json, "[]")])

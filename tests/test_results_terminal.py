@@ -4,9 +4,10 @@ import pytest
 from rich.console import Console
 from test_results import write_run
 
+from results_analysis.notes import one_line
 from results_analysis.runs import load
 from results_analysis.table import results_table
-from results_analysis.terminal import _Column, _duration, _one_line, _short, render, short_names
+from results_analysis.terminal import _Column, _duration, _short, render, short_names
 from trainables.layout import Flag, Metric
 
 EIGHT = {
@@ -92,8 +93,8 @@ def test_durations_have_their_units(seconds, text):
         ("", ""),
     ],
 )
-def test_a_reason_is_one_line_that_cannot_control_the_terminal(text, line):
-    assert _one_line(text) == line
+def test_a_reason_isone_line_that_cannot_control_the_terminal(text, line):
+    assert one_line(text) == line
 
 
 @pytest.mark.parametrize(

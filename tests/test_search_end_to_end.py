@@ -146,13 +146,13 @@ def test_the_exported_config_trains_to_the_same_result_bit_for_bit(undisturbed):
 def test_results_can_be_asked_for_as_table_csv_and_json(undisturbed):
     folder, layout, _ = undisturbed
     assert "pruned" in thaw("results", "small", folder=folder).stdout
-    rows = json.loads(thaw("results", "small", "--json", folder=folder).stdout)
+    rows = json.loads(thaw("results", "small", "--format", "json", folder=folder).stdout)
     assert [row["trial"] for row in rows] != []
     best = max(read_epochs(trial.epochs)[-1]["best_score"] for trial in layout.all_trials())
     finished = [row for row in rows if row["status"] == "finished"]
     assert max(row["score"] for row in rows) == best
     assert finished
-    csv = thaw("results", "small", "--csv", "--top", "2", folder=folder).stdout.splitlines()
+    csv = thaw("results", "small", "--format", "csv", "--top", "2", folder=folder).stdout.splitlines()
     assert len(csv) == 3
 
 
