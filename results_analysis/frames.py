@@ -46,6 +46,11 @@ class Frames(ABC):
 
     @property
     @abstractmethod
+    def judges(self) -> str:
+        """What score is, in words: `kappa in 'a' and val_loss in 'b'`."""
+
+    @property
+    @abstractmethod
     def objectives(self) -> tuple[str, ...]:
         """What the search weighs against each other; nothing where there is the score alone."""
 

@@ -34,11 +34,11 @@ def notes_on(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _pruned(table: pd.DataFrame) -> Iterator[str]:
-    """`12 pruned: 8 at epoch 2, 4 at epoch 4`; those that stopped themselves are told of elsewhere."""
+    """`pruned: 8 at epoch 2, 4 at epoch 4`; trials that stopped themselves are told of elsewhere."""
     pruned = table[(table["status"] == TrialStatus.PRUNED.value) & table["stopped_for"].isna()]
     if len(pruned):
         rungs = pruned.groupby("epochs").size()
-        yield f"{len(pruned)} pruned: " + ", ".join(f"{count} at epoch {epoch}" for epoch, count in rungs.items())
+        yield "pruned: " + ", ".join(f"{count} at epoch {epoch}" for epoch, count in rungs.items())
 
 
 def _named(rows: pd.DataFrame) -> str:

@@ -44,6 +44,10 @@ class Run(Frames):
         return _metric(self.config, self.layout.config)
 
     @property
+    def judges(self) -> str:
+        return f"{self.metric.value} in {self.name!r}"
+
+    @property
     def objectives(self) -> tuple[str, ...]:
         search = self.config.get("search")
         listed = search.get("objectives") if isinstance(search, dict) else None
@@ -171,6 +175,10 @@ class Runs(Frames):
     def metric(self) -> Metric | None:
         metrics = {run.metric for run in self.runs.values()}
         return metrics.pop() if len(metrics) == 1 else None
+
+    @property
+    def judges(self) -> str:
+        return " and ".join(f"{run.metric.value} in {name!r}" for name, run in self.runs.items())
 
     @property
     def objectives(self) -> tuple[str, ...]:

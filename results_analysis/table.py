@@ -119,7 +119,5 @@ def _mode(column: str, runs: Frames) -> str:
     if column != "score":
         return Metric(column).mode if column in list(Metric) else "min"
     if runs.metric is None:
-        raise RunError(
-            "score means another metric in each of these runs; a metric that they share can be compared: --sort kappa"
-        )
+        raise RunError(f"score means {runs.judges}; compare a metric that they share: --sort {Metric.VAL_LOSS.value}")
     return runs.metric.mode

@@ -122,3 +122,48 @@ def test_epochs_of_a_run_without_any_are_an_empty_frame(tmp_path):
     assert list(load(root).epochs().columns) == ["trial", "epoch"]
     write_trial(RunLayout(root), 0)
     assert load(root).epochs(0).empty
+
+
+# --- classes --------------------------------------------------------------------------------------------------------
+
+
+def test_classes_are_told_of_each_trials_best_epoch_or_of_all(run):
+    best, every = run.per_class(), run.per_class(every_epoch=True)
+    assert best[["trial", "epoch", "class", "recall"]].to_numpy().tolist() == [
+        [0, 2, 0, 0.5],
+        [0, 2, 1, 1.0],
+        [2, 1, 0, 0.5],
+        [2, 1, 1, 1.0],
+    ]
+    assert every["epoch"].tolist() == [1, 1, 2, 2, 3, 3, 1, 1]
+    assert list(best.columns)[3:] == ["precision", "recall", "f1", "true_count", "predicted_count"]
+    assert best["f1"].isna().all()
+
+
+def test_confusion_is_a_square_of_true_by_predicted_classes_of_the_best_epoch(run):
+    lines = [report(n, 1 / n, best=(1, 1.0), confusion=[[n, 0], [1, 2]]).to_json() for n in (1, 2)]
+    write_lines(run, 0, *lines)
+    best, second = run.confusion(0), run.confusion(0, epoch=2)
+    assert best.to_numpy().tolist() == [[1, 0], [1, 2]]
+    assert (best.index.name, best.columns.name) == ("true", "predicted")
+    assert second.loc[0, 0] == 2
+
+
+@pytest.mark.parametrize(
+    ("number", "epoch", "message"),
+    [
+        (0, 9, r"trial 0 of run 'r' has not done epoch 9; 3 are done"),
+        (1, None, r"trial 1 of run 'r' has not done an epoch; 0 are done"),
+        (7, None, r"run 'r' has no trial 7"),
+    ],
+)
+def test_a_confusion_that_is_not_there_is_refused(run, number, epoch, message):
+    with pytest.raises(RunError, match=message):
+        run.confusion(number, epoch)
+
+
+def test_a_regression_has_no_classes(run):
+    write_lines(run, 0, report(1, 0.5, per_class={}, confusion=[]).to_json())
+    assert set(run.per_class()["trial"]) == {2}
+    with pytest.raises(RunError, match="trial 0 of run 'r' has no confusion"):
+        run.confusion(0)

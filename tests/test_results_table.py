@@ -1,13 +1,14 @@
 """Sorting, filtering and writing the table of trials."""
 
 import csv
+import io
 import json
 
 import pandas as pd
 import pytest
 from test_results import write_run
 
-from results_analysis.formats import to_csv, to_json
+from results_analysis.formats import save, to_csv, to_json, to_markdown, to_parquet
 from results_analysis.runs import RunError, load
 from results_analysis.table import best_of, results_table
 from trainables.layout import Metric
@@ -174,3 +175,90 @@ def test_csv_holds_every_number_exactly_and_nothing_where_there_is_none(run):
 @pytest.mark.parametrize(("write", "expected"), [(to_csv, "trial,status,score"), (to_json, "[]")])
 def test_a_run_without_trials_is_an_empty_table(tmp_path, write, expected):
     assert write(results_table(load(write_run(tmp_path / "r")))).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("columns", "kept"),
+    [
+        (["trial", "score"], ["trial", "score"]),
+        (["score", "trial", "score"], ["score", "trial"]),
+        (["train.*"], [LR, "train.loss.kind", "train.mixed"]),
+        (["train.stages[1].*"], [LR]),
+        (["best_*", "*_s"], ["best_epoch", "train_s", "val_s", "cache_s"]),
+        (["?core"], ["score"]),
+    ],
+)
+def test_columns_are_chosen_by_name_or_pattern_in_the_order_asked_for(run, columns, kept):
+    assert list(results_table(run, columns=columns).columns) == kept
+
+
+def test_a_column_may_be_sorted_by_and_not_shown(run):
+    assert results_table(run, sort="trial", columns=["status"])["status"].tolist()[1] == "failed"
+
+
+def test_all_columns_that_are_not_there_are_told_with_the_nearest(run):
+    with pytest.raises(RunError) as refused:
+        results_table(run, columns=["scroe", "trial", "tain_s", "loss.*"])
+    first, second, third = str(refused.value).splitlines()
+    assert first == "columns: no column 'scroe'; did you mean 'score'?"
+    assert second == "columns: no column 'tain_s'; did you mean 'train_s'?"
+    assert third.startswith("columns: no column 'loss.*'; ")
+
+
+def test_markdown_has_a_rule_numbers_to_the_right_and_escaped_bars(tmp_path):
+    trials = [{"scores": [0.5], "params": {"train.k": "a|b"}}, {"status": "failed", "reason": "one\ntwo"}]
+    table = results_table(load(write_run(tmp_path / "r", trials)), columns=["trial", "score", "train.k", "reason"])
+    assert to_markdown(table).splitlines() == [
+        "| trial | score | train.k | reason |",
+        "| ---: | ---: | --- | --- |",
+        r"| 0 | 0.5 | a\|b |  |",
+        "| 1 |  |  | one two |",
+    ]
+
+
+def test_parquet_keeps_types_and_writes_what_has_no_one_type_as_json(run):
+    table = results_table(run, sort="trial")
+    read = pd.read_parquet(io.BytesIO(to_parquet(table)))
+    assert read["train.mixed"].tolist()[::2] == ["1", '"all"']
+    assert read["train.mixed"].isna().tolist() == [False, True, False, True]
+    same = [name for name in table.columns if name != "train.mixed"]
+    pd.testing.assert_frame_equal(read[same], table[same], check_dtype=False)
+    assert [str(read[name].dtype) for name in ("trial", "best_epoch", "score")] == ["int64", "Int64", "float64"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "begins"),
+    [
+        ("t.csv", None, b"trial,status"),
+        ("t.json", None, b"[\n"),
+        ("t.MD", None, b"| trial"),
+        ("t.parquet", None, b"PAR1"),
+        ("t.txt", "csv", b"trial,status"),
+        ("t.csv", "json", b"[\n"),
+        ("new/folder/t.csv", None, b"trial,status"),
+    ],
+)
+def test_a_table_is_saved_as_its_name_or_the_asked_format_says(run, tmp_path, name, kind, begins):
+    for _ in range(2):  # the second replaces the first
+        save(run.trials(), tmp_path / "out" / name, kind)
+    file = tmp_path / "out" / name
+    assert file.read_bytes().startswith(begins)
+    assert [other.name for other in file.parent.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("t.xlsx", None, r"t\.xlsx: a name that tells no format \(\.csv, \.json, \.md, \.parquet\)$"),
+        ("t.csv", "jsn", r"^format: 'jsn'; did you mean 'json'\?$"),
+        ("folder.csv", None, r"folder\.csv: cannot be written: Is a directory$"),
+        ("file/t.csv", None, r"file/t\.csv: cannot be written: (File exists|Not a directory)$"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused_and_leaves_nothing(run, tmp_path, name, kind, message):
+    place = tmp_path / "out"
+    (place / "folder.csv").mkdir(parents=True)
+    (place / "file").touch()
+    with pytest.raises(RunError, match=message):
+        save(run.trials(), place / name, kind)
+    assert {each.name for each in place.iterdir()} == {"folder.csv", "file"}

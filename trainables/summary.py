@@ -46,40 +46,33 @@ class TrialSummary(Config):
         return {**fields, **{name: self.metrics.get(name) for name in AT_BEST}}
 
 
-def summary_of(reports: Sequence[dict[str, Any]], *, epochs_bytes: int = 0) -> TrialSummary:
-    """How far a trial came, its best epoch's metrics, its flags and its costs. None: not known.
-
-    Raises:
-        pydantic.ValidationError: if a value is not of its kind.
-    """
-    last = reports[-1] if reports else {}
-    best = next((report for report in reports if report["epoch"] == last["best_epoch"]), {})
-    return TrialSummary.model_validate(
-        {
-            "score": last.get("best_score"),
-            "epochs": last.get("epoch", 0),
-            **{name: last.get(name) for name in ("best_epoch", "stage", "stage_index", "stopped_for", "compute")},
-            "metrics": {name: best[name] for name in AT_BEST if name in best},
-            "flags": listed(flag for report in reports for flag in report["flags"]) if reports else None,
-            "flags_at_best": listed(best["flags"]) if best else None,
-            **{name: sum(report.get(name, 0.0) for report in reports) for name in ("train_s", "val_s", "cache_s")},
-            "epochs_bytes": epochs_bytes,
-        }
-    )
-
-
 def summary_in(file: Path) -> TrialSummary:
-    """The summary of an `epochs.jsonl`; that of no epochs where there is no such file.
+    """How far a trial came, its best epoch's metrics, its flags and its costs, from its `epochs.jsonl`; there may be none yet.
 
     Raises:
         RunFileError: if it cannot be read; names the file.
     """
     size = size_of(file) or 0  # before reading: what is appended meanwhile makes it differ
+    fields = {**_fields(read_epochs(file)), "epochs_bytes": size}
     try:
-        return summary_of(read_epochs(file), epochs_bytes=size)
+        return TrialSummary.model_validate(fields)
     except ValidationError as error:
-        problems = problems_of(error, TrialSummary, {})
+        problems = problems_of(error, TrialSummary, fields)
         raise RunFileError("\n".join(f"{file}: {dotted(p.path)}: {p.message}" for p in problems)) from None
+
+
+def _fields(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    last = reports[-1] if reports else {}
+    best = next((report for report in reports if report["epoch"] == last["best_epoch"]), {})
+    return {
+        "score": last.get("best_score"),
+        "epochs": last.get("epoch", 0),
+        **{name: last.get(name) for name in ("best_epoch", "stage", "stage_index", "stopped_for", "compute")},
+        "metrics": {name: best[name] for name in AT_BEST if name in best},
+        "flags": listed(flag for report in reports for flag in report["flags"]) if reports else None,
+        "flags_at_best": listed(best["flags"]) if best else None,
+        **{name: sum(report.get(name, 0.0) for report in reports) for name in ("train_s", "val_s", "cache_s")},
+    }
 
 
 def size_of(file: Path) -> int | None:
