@@ -10,19 +10,23 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import nbformat
 import optuna
 import pytest
 import yaml
 from conftest import RECIPE, TINY_NETWORK
+from nbclient import NotebookClient
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from trainables.layout import RunLayout
 from trainables.record import read_record
 from trainables.report import OF_THE_MACHINE, read_epochs
+from trainables.summary import summary_in
 
 pytestmark = pytest.mark.slow
 
+NOTEBOOK = Path(__file__).parents[1] / "examples" / "analysis.ipynb"
 THAW = str(Path(sys.executable).with_name("thaw"))
 TRIALS = 6
 EPOCHS = 8
@@ -108,6 +112,7 @@ def assert_whole(layout: RunLayout, *, trials: int = TRIALS) -> None:
         if record.status == "finished":
             assert trial.value == reports[-1]["best_score"]
         assert (folder.checkpoints / reports[-1]["checkpoint"]).is_file()
+        assert record.summary == summary_in(folder.epochs)
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +159,18 @@ def test_results_can_be_asked_for_as_table_csv_and_json(undisturbed):
     assert finished
     csv = thaw("results", "small", "--format", "csv", "--top", "2", folder=folder).stdout.splitlines()
     assert len(csv) == 3
+
+
+def test_the_notebook_shows_what_a_search_found(undisturbed, monkeypatch):
+    _, layout, _ = undisturbed
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    monkeypatch.setenv("THAW_RUN", str(layout.root))
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    outputs = {cell["id"]: cell["outputs"][-1]["data"] for cell in notebook.cells if cell.cell_type == "code"}
+    assert "'small', 'balanced_accuracy', 6" in outputs["cell-1"]["text/plain"]
+    assert "train.loss.max_margin" in outputs["cell-3"]["text/plain"]
+    drawn = [data for data in outputs.values() if "application/vnd.plotly.v1+json" in data]
+    assert [len(data["application/vnd.plotly.v1+json"]["data"]) for data in drawn] == [TRIALS, 1]
 
 
 def test_a_complete_search_is_not_run_again(undisturbed):
