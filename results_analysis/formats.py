@@ -62,12 +62,13 @@ def format_of(file: Path) -> str | None:
     return _SUFFIXES.get(file.suffix.lower())
 
 
-def save(table: pd.DataFrame, file: Path, kind: str | None = None) -> None:
+def save(table: pd.DataFrame, file: str | Path, kind: str | None = None) -> None:
     """Writes a table in one of `FORMATS`; by default the one of the file's name.
 
     Raises:
         RunError: if there is no such format, or the file cannot be written.
     """
+    file = Path(file)
     kind = kind or format_of(file)
     if kind is None:
         raise RunError(f"{file}: a name that tells no format ({', '.join(_SUFFIXES)})")

@@ -1,6 +1,8 @@
 """`thaw results`: what is shown, written and refused, also of damaged runs."""
 
 import json
+import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -57,7 +59,7 @@ def test_the_table_tells_what_was_pruned_and_what_failed(root, thaw):
 
 @pytest.mark.parametrize(
     ("words", "rows", "more"),
-    [((), 50, "… 10 more, --top 0 for all"), (("--top", 7), 7, "… 53 more"), (("--top", 0), 60, None)],
+    [((), 50, "… 10 more, --top 0 for all"), (("--top", 7), 7, "… 53 more, --top 0 for all"), (("--top", 0), 60, None)],
 )
 def test_a_long_table_is_cut_and_what_is_to_be_known_of_the_rest_is_told(root, thaw, words, rows, more):
     write_run(Path("runs/long"), [*[{"scores": [n / 100]} for n in range(59)], TRIALS[3]])
@@ -214,6 +216,37 @@ def test_scores_that_are_no_numbers_are_missing_and_last(root, thaw):
     table = results_table(load(root))
     assert table["trial"].tolist()[-2:] == [3, 4]
     assert "★ 0" in thaw("digits")
+
+
+# --- the documentation ----------------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[1] / "docs" / "results.md").read_text(encoding="utf-8")
+SHOWN = [line for line in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)[0].splitlines() if line]
+
+
+@pytest.fixture
+def documented(root):
+    """The runs that the page speaks of."""
+    searched = {"train.loss.gamma": 1.5}
+    write_run(Path("runs/fashion"), [{"scores": [0.9], "params": searched}])
+    for number in range(4):
+        shutil.rmtree(RunLayout(root).trial(number).root)
+        write_trial(RunLayout(root), number, [0.2, 0.6], params=searched)
+
+
+@pytest.mark.parametrize("line", SHOWN)
+def test_the_commands_that_the_page_shows_go_well(documented, thaw, line):
+    words = shlex.split(line, comments=True)
+    assert words[:2] == ["thaw", "results"]
+    assert thaw(*words[2:]) or Path("digits.parquet").exists()
+
+
+def test_the_python_that_the_page_shows_runs(documented):
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    names = {}
+    exec(code, names)
+    assert names["best"]["train.loss.gamma"].tolist() == [1.5] * 4
+    assert len(pd.read_parquet("best.parquet")) == 4
 
 
 # --- the notebook ---------------------------------------------------------------------------------------------------
