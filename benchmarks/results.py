@@ -29,7 +29,7 @@ os.environ["PYTHONPATH"] = str(ROOT)
 
 import yaml  # noqa: E402
 
-from trainables.layout import Metric, RunLayout, TrialStatus, metrics_of  # noqa: E402
+from trainables.layout import RunLayout, TrialStatus, metrics_of  # noqa: E402
 from trainables.record import TrialRecord  # noqa: E402
 from trainables.report import EpochReport  # noqa: E402
 from trainables.summary import summary_in  # noqa: E402
@@ -180,6 +180,7 @@ print(len(ExperimentAnalysis(sys.argv[1]).dataframe(metric="score", mode="max"))
 
 def ray_folder(root: Path, trials: int, epochs: int) -> None:
     """What Ray Tune writes itself of trials that report as ours do."""
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     import ray
     from ray import tune
 
@@ -227,9 +228,10 @@ def compare(folder: Path, trials: int, epochs: int, ray_trials: int, rounds: int
     run, killed = folder / f"search_{trials}x{epochs}", folder / f"search_{trials}x{epochs}_without_summaries"
     if not RunLayout(run).config.exists():
         write_search(run, trials, epochs)
+    if not RunLayout(killed).config.exists():
         without_summaries(run, killed)
     size = sum(trial.epochs.stat().st_size for trial in RunLayout(run).all_trials())
-    print(f"{trials} trials of {epochs} epochs, {size / 2**20:.0f} MiB of reports, {Metric.BALANCED_ACCURACY.value}")
+    print(f"{trials} trials of {epochs} epochs, {size / 2**20:.0f} MiB of reports")
     show(
         {
             "thaw results": thaw("results", str(run)),

@@ -99,6 +99,25 @@ def search(tmp_path, make_config):
 # --- how a trial ends -----------------------------------------------------------------------------------------------
 
 
+def test_a_trials_end_is_recorded_with_its_epochs_in_short_and_anew_when_it_was_taken_up_again(search):
+    search.suggest("a")
+    write_epochs(search.layout.trial(0), [0.25])
+    assert search.record(0).summary is None
+    search.take_up()
+    search.suggest("a")
+    write_epochs(search.layout.trial(0), [0.25, 0.5])
+    search.run("a", [0.25, 0.5])
+    summary = search.record(0).summary
+    assert (summary.score, summary.epochs, summary.train_s) == (0.5, 2, 2.0)
+
+
+def test_damaged_epochs_end_a_trial_without_a_summary(search):
+    search.suggest("a")
+    search.layout.trial(0).epochs.write_text("{}\n{}\n")
+    search.run("a", [0.25])
+    assert (search.record(0).status.value, search.record(0).summary) == ("finished", None)
+
+
 def test_a_trial_is_told_where_to_run_and_with_what(search):
     assignment = search.suggest("a")
     params = search.record(0).params
