@@ -1,6 +1,6 @@
 """Tables of large searches: `thaw results` and `Run.curves` beside Ray's own readers.
 
-    python benchmarks/results.py [--trials 10000] [--epochs 30] [--ray-trials 60] [--rounds 3] [--folder DIR]
+    python benchmarks/results.py [--trials 10000] [--epochs 30] [--ray-trials 200] [--rounds 3] [--folder DIR]
 
 Writes a search's folder as trials leave it (reports with ten classes and their confusion, about 2.2 KB an epoch: 640 MB by default)
 below a temporary folder, or below DIR, where a later run finds it again. Each figure is of a whole process, from its start to its
@@ -216,10 +216,14 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--trials", type=int, default=10_000)
     options.add_argument("--epochs", type=int, default=30)
-    options.add_argument("--ray-trials", type=int, default=60, help="0: without Ray")
+    options.add_argument("--ray-trials", type=int, default=200, help="0: without Ray")
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--folder", type=Path)
+    options.add_argument("--write-ray", type=Path, help=argparse.SUPPRESS)
     args = options.parse_args()
+    if args.write_ray:
+        ray_folder(args.write_ray, args.ray_trials, args.epochs)
+        return
     with tempfile.TemporaryDirectory() as temporary:
         compare(args.folder or Path(temporary), args.trials, args.epochs, args.ray_trials, args.rounds)
 
@@ -249,7 +253,9 @@ def compare(folder: Path, trials: int, epochs: int, ray_trials: int, rounds: int
     if not RunLayout(ours).config.exists():
         write_search(ours, ray_trials, epochs)
     if not rays.exists():
-        ray_folder(rays, ray_trials, epochs)
+        # In a process of its own: a child's peak memory begins at what its parent holds.
+        words = [sys.executable, __file__, "--write-ray", str(rays), "--ray-trials", str(ray_trials)]
+        subprocess.run([*words, "--epochs", str(epochs)], check=True)
     print(f"{ray_trials} trials of {epochs} epochs")
     figures = show(
         {
