@@ -9,6 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from results_analysis.certainty import Spread, Standing, spread_of, standing
+from results_analysis.columns import UNREADABLE
+from results_analysis.notes import one_line
 from results_analysis.plots.style import words
 from results_analysis.searched import value_in
 from results_analysis.snapshot import Snapshot
@@ -50,6 +52,8 @@ class Evidence:
     @cached_property
     def spread(self) -> Spread | None:
         """Of the best trial's score."""
+        if len(self.snapshot.class_names) == 1:
+            return None  # whatever it is, it is not a score
         images = self.snapshot.environment.get("validation_images")
         return spread_of(self.snapshot.best_report, self.snapshot.metric, images=images)
 
@@ -100,13 +104,17 @@ def _best(evidence: Evidence) -> Iterator[Conclusion]:
         yield Conclusion(Topic.BEST, f"No trial has a score: {what}. There is nothing to choose from yet.", "warning")
         return
     row = snapshot.trials.loc[snapshot.trials["trial"] == snapshot.best].iloc[0]
-    of_how_many = f"best of {len(evidence.competitors)} that finished" if len(snapshot.finished) else "none has finished"
+    of_how_many = (
+        f"best of {len(evidence.competitors)} that finished" if len(snapshot.finished) else "none has finished"
+    )
     text = f"Trial {snapshot.best} has the best {evidence.metric}, {evidence.say(row['score'])}"
     text += f", in epoch {row['best_epoch']} of {row['epochs']}"
     if len(snapshot.finished) > 1:
         yield Conclusion(Topic.BEST, f"{text} ({of_how_many}).", "good", f"thaw export {evidence.place}")
     elif len(snapshot.finished):
-        yield Conclusion(Topic.BEST, f"{text}. It is the only one that finished.", command=f"thaw export {evidence.place}")
+        yield Conclusion(
+            Topic.BEST, f"{text}. It is the only one that finished.", command=f"thaw export {evidence.place}"
+        )
     else:
         yield Conclusion(Topic.BEST, f"{text}. No trial has finished: this one is {row['status']}.", "warning")
 
@@ -151,7 +159,9 @@ def _defaults(evidence: Evidence) -> Iterator[Conclusion]:
             yield Conclusion(Topic.BEST, "The best trial is the one with the search file's own values.")
             return
         which = "used" if mean.min() < 1e-9 else "came near"
-        text = f"Trial {nearest['trial']} {which} the search file's own values and scored {evidence.say(nearest['score'])}"
+        text = (
+            f"Trial {nearest['trial']} {which} the search file's own values and scored {evidence.say(nearest['score'])}"
+        )
         yield Conclusion(Topic.BEST, f"{text}: searching gained {evidence.say(gap)}.")
     else:
         text = "No finished trial came near the search file's own values: what searching gained over them is not known."
@@ -168,10 +178,12 @@ def _defaults(evidence: Evidence) -> Iterator[Conclusion]:
 
 def _sure(evidence: Evidence) -> Iterator[Conclusion]:
     spread = evidence.spread
-    if evidence.snapshot.best is None:
+    if evidence.snapshot.best is None or len(evidence.snapshot.class_names) == 1:
         return
     if spread is None:
-        text = f"How far other images would move {evidence.metric} is not known: the run does not record what that takes."
+        text = (
+            f"How far other images would move {evidence.metric} is not known: the run does not record what that takes."
+        )
         yield Conclusion(Topic.SURE, text)
         return
     text = (
@@ -316,18 +328,16 @@ def _goes_with(evidence: Evidence, flagged: pd.DataFrame) -> str:
 
 
 def _failures(evidence: Evidence) -> Iterator[Conclusion]:
-    failed = evidence.snapshot.of_status(TrialStatus.FAILED)
-    if not len(failed):
-        return
-    counts = failed["reason"].fillna("").map(_last_line).value_counts()
-    told = "; ".join(f"{reason[:160]} ({count}×)" if count > 1 else reason[:160] for reason, count in counts.head(3).items())
-    more = f"; and {len(counts) - 3} other reasons" if len(counts) > 3 else ""
-    yield Conclusion(Topic.FLAGGED, f"{_trials(failed['trial'])} failed: {told}{more}.", "warning")
-
-
-def _last_line(reason: str) -> str:
-    """Of a traceback: the error."""
-    return next((line.strip() for line in reversed(reason.splitlines()) if line.strip()), "no reason recorded")
+    trials = evidence.snapshot.trials
+    for status, what in ((TrialStatus.FAILED.value, "failed"), (UNREADABLE, "cannot be read")):
+        rows = trials[trials["status"] == status]
+        if not len(rows):
+            continue
+        counts = rows["reason"].fillna("").map(lambda reason: one_line(reason) or "no reason recorded").value_counts()
+        told = "; ".join(f"{why[:160]} ({n}×)" if n > 1 else why[:160] for why, n in counts.head(3).items())
+        more = f"; and {len(counts) - 3} other reasons" if len(counts) > 3 else ""
+        named = _trials(rows["trial"])
+        yield Conclusion(Topic.FLAGGED, f"{named[0].upper()}{named[1:]} {what}: {told}{more}.", "warning")
 
 
 def _classes(evidence: Evidence) -> Iterator[Conclusion]:
@@ -336,12 +346,16 @@ def _classes(evidence: Evidence) -> Iterator[Conclusion]:
 
     frame = class_recall(evidence.snapshot)
     if len(frame) == 1:
-        yield Conclusion(Topic.FLAGGED, "There is one class only: scores that tell classes apart mean nothing here.", "warning")
+        yield Conclusion(
+            Topic.FLAGGED, "There is one class only: scores that tell classes apart mean nothing here.", "warning"
+        )
         return
     never = frame.loc[(frame["predicted"] == 0) & (frame["images"] > 0), "class"].tolist()
     if never:
         listed = ", ".join(never[:8]) + (" …" if len(never) > 8 else "")
-        yield Conclusion(Topic.FLAGGED, f"The best trial never predicts {len(never)} of {len(frame)} classes: {listed}.", "warning")
+        yield Conclusion(
+            Topic.FLAGGED, f"The best trial never predicts {len(never)} of {len(frame)} classes: {listed}.", "warning"
+        )
     told = frame[frame["images"] > 0].dropna(subset=["recall"])
     if len(told) < 2:
         return

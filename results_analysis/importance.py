@@ -22,7 +22,10 @@ RESAMPLES = {"ped_anova": 30, "fanova": 8}
 """Bootstraps, and as many shuffles; fANOVA grows a forest for each."""
 LARGEST = {"ped_anova": 500, "fanova": 150}
 """Trials of a resample: more only take longer."""
-TITLES = {"ped_anova": "What the best trials have in common (PED-ANOVA)", "fanova": "What moves the place at all (fANOVA)"}
+TITLES = {
+    "ped_anova": "What the best trials have in common (PED-ANOVA)",
+    "fanova": "What moves the place at all (fANOVA)",
+}
 COLUMNS = ("path", "name", "evaluator", "importance", "low", "high", "chance", "trials")
 
 
@@ -60,7 +63,9 @@ def _spread(placed: pd.DataFrame, values: Sequence[Searched], evaluator: str) ->
 
     def evaluated(picked: np.ndarray, shuffled: bool) -> np.ndarray:
         judged = places[picked]
-        return _evaluate([points[i] for i in picked], rng.permutation(judged) if shuffled else judged, values, evaluator)
+        return _evaluate(
+            [points[i] for i in picked], rng.permutation(judged) if shuffled else judged, values, evaluator
+        )
 
     draws = [rng.integers(0, len(placed), size) for _ in range(RESAMPLES[evaluator])]
     drawn = np.array([evaluated(draw, False) for draw in draws])
@@ -92,7 +97,9 @@ def _by_chance(shares: np.ndarray, values: Sequence[Searched]) -> np.ndarray:
     return limits
 
 
-def _evaluate(points: Sequence[dict[str, Any]], places: np.ndarray, values: Sequence[Searched], evaluator: str) -> np.ndarray:
+def _evaluate(
+    points: Sequence[dict[str, Any]], places: np.ndarray, values: Sequence[Searched], evaluator: str
+) -> np.ndarray:
     """Shares of the values, in their order; all 0 where nothing differs."""
     import numpy as np
     import optuna
@@ -122,7 +129,9 @@ def _study(points: Sequence[dict[str, Any]], places: np.ndarray, distributions: 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="minimize")
     optuna.logging.set_verbosity(verbosity)
-    study.add_trials([_trial(create_trial, point, place, distributions) for point, place in zip(points, places, strict=True)])
+    study.add_trials(
+        [_trial(create_trial, point, place, distributions) for point, place in zip(points, places, strict=True)]
+    )
     return study
 
 

@@ -24,13 +24,24 @@ LATE = 0.15
 def next_steps(evidence: Evidence) -> Iterator[Conclusion]:
     if not len(evidence.snapshot.trials):
         return
-    rules = (_unfinished, _edges, _few, _late, _still_rising, _fixed, _rungs, _styles)
+    rules = (_all_failed, _unfinished, _edges, _few, _late, _still_rising, _fixed, _rungs, _styles)
     for text in (text for rule in rules for text in rule(evidence)):
         yield Conclusion(Topic.NEXT, text[0], command=text[1])
 
 
 Steps = Iterator[tuple[str, str | None]]
 """Words, and a command where there is one."""
+
+
+def _all_failed(evidence: Evidence) -> Steps:
+    snapshot = evidence.snapshot
+    failed = snapshot.of_status(TrialStatus.FAILED)
+    if len(failed) and len(failed) + len(snapshot.of_status(TrialStatus.RUNNING)) == len(snapshot.trials):
+        file = snapshot.run.layout.trial(int(failed["trial"].min())).error
+        yield (
+            f"No trial has come through: mend what the first one failed of before going on. Its traceback is in {file}.",
+            None,
+        )
 
 
 def _unfinished(evidence: Evidence) -> Steps:
@@ -98,9 +109,15 @@ def _late(evidence: Evidence) -> Steps:
         return
     after = int((finished["trial"] > snapshot.best).sum())
     if after <= LATE * len(finished):
-        yield f"The best came late ({after} of {len(finished)} finished trials came after it): more trials are likely to pay.", None
+        yield (
+            f"The best came late ({after} of {len(finished)} finished trials came after it): more trials are likely to pay.",
+            None,
+        )
     elif after >= len(finished) / 2:
-        yield f"{after} trials have finished since the best one without beating it: more of the same will gain little.", None
+        yield (
+            f"{after} trials have finished since the best one without beating it: more of the same will gain little.",
+            None,
+        )
 
 
 def _still_rising(evidence: Evidence) -> Steps:
@@ -120,9 +137,16 @@ def _fixed(evidence: Evidence) -> Steps:
     if not len(frame) or not len(best) or len(snapshot.placed) < 2 * FEW * len(snapshot.searched):
         return
     idle = set(frame["path"]) - set(frame.loc[frame["high"] > frame["chance"] / 2, "path"])
-    told = [f"{v.name} = {v.say(best[v.path].iloc[0])}" for v in snapshot.searched if v.path in idle and best[v.path].notna().all()]
+    told = [
+        f"{v.name} = {v.say(best[v.path].iloc[0])}"
+        for v in snapshot.searched
+        if v.path in idle and best[v.path].notna().all()
+    ]
     if told:
-        yield f"Fix what does not matter, and the same trials see more of the rest: {', '.join(told)} (the best trial's values).", None
+        yield (
+            f"Fix what does not matter, and the same trials see more of the rest: {', '.join(told)} (the best trial's values).",
+            None,
+        )
 
 
 def _rungs(evidence: Evidence) -> Steps:

@@ -154,7 +154,9 @@ def searched_values(space: object, trials: pd.DataFrame, columns: Sequence[str])
 def _searched(path: str, name: str, distribution: object, values: pd.Series[Any]) -> Searched:
     given = distribution if isinstance(distribution, Mapping) else {}
     kind = next((kind for kind in _SCALES if kind in given), None)
-    whole = kind in ("int", "int_log") or (kind is None and all(_is_number(value) and isinstance(value, Integral) for value in values))
+    whole = kind in ("int", "int_log") or (
+        kind is None and all(_is_number(value) and isinstance(value, Integral) for value in values)
+    )
     if kind == "choice":
         return Searched(path, name, "choice", choices=_with_drawn(given["choice"], values))
     drawn = [value for value in values if _is_number(value)]

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from results_analysis.runs import COLUMNS, Run
+from results_analysis.columns import is_searched
+from results_analysis.runs import Run
 from results_analysis.searched import Searched, searched_values
 from results_analysis.table import best_of
 from trainables.layout import Metric, Task, TrialStatus
@@ -121,8 +122,7 @@ def take_snapshot(run: Run) -> Snapshot:
     """
     trials, curves = run.trials(), run.curves(FIELDS)
     curves = curves[curves["trial"].isin(trials["trial"])]
-    paths = [column for column in trials.columns if column not in COLUMNS]
-    searched = searched_values(run.config.get("space"), trials, paths)
+    searched = searched_values(run.config.get("space"), trials, [c for c in trials.columns if is_searched(c)])
     cost = curves.assign(cost=curves[["train_s", "val_s"]].astype("float64").sum(axis=1)).groupby("trial")["cost"].sum()
     trials = trials.assign(cost_s=trials["trial"].map(cost).fillna(0.0), place=_places(trials, run.metric))
     return Snapshot(

@@ -30,7 +30,9 @@ CONFIG = {
 }
 
 
-def write_search(root, trials, *, metric=Metric.BALANCED_ACCURACY, task="classification", classes=("cat", "dog", "owl"), **config):
+def write_search(
+    root, trials, *, metric=Metric.BALANCED_ACCURACY, task="classification", classes=("cat", "dog", "owl"), **config
+):
     """A run; `trials` are keywords of `write_trial`, numbered from 0."""
     layout = RunLayout(root)
     layout.root.mkdir(parents=True)
@@ -51,7 +53,10 @@ def write_trial(
     folder = layout.trial(number)
     folder.root.mkdir(parents=True)
     folder.recipe.write_text(recipe, encoding="utf-8")
-    times = {"started": "2025-01-01T00:00:00+00:00", "ended": None if status == "running" else "2025-01-01T00:10:00+00:00"}
+    times = {
+        "started": "2025-01-01T00:00:00+00:00",
+        "ended": None if status == "running" else "2025-01-01T00:10:00+00:00",
+    }
     TrialRecord(number=number, params=params or {}, status=TrialStatus(status), reason=reason, **times).write(folder)
     of_classes = {"classes": list(classes)} if task == "classification" else {}
     folder.environment.write_text(json.dumps({**of_classes, "validation_images": images, "torch": "2.13.0"}))
@@ -60,8 +65,12 @@ def write_trial(
         if not math.isnan(score) and (math.isnan(best[1]) or metric.better(score, than=best[1])):
             best = (epoch, score)
         raised = tuple(map(Flag, (flags or {}).get(epoch, ())))
-        made = _report(epoch, score, best, metric, raised, classes if task == "classification" else (), images, cost, cache)
-        lines.append(EpochReport(**{**made, "finished": status == "finished" and epoch == len(scores), **changes}).to_json())
+        made = _report(
+            epoch, score, best, metric, raised, classes if task == "classification" else (), images, cost, cache
+        )
+        lines.append(
+            EpochReport(**{**made, "finished": status == "finished" and epoch == len(scores), **changes}).to_json()
+        )
     if lines:
         folder.epochs.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 

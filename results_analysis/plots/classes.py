@@ -110,7 +110,11 @@ def draw_confusion(frame: pd.DataFrame) -> Figure:
             ygap=1,
             hovertemplate="%{y} taken for %{x}: %{customdata} images, %{z:.1%} of the class<extra></extra>",
             showscale=not few,
-            colorbar={"title": {"text": "share of the true class", "side": "right"}, "thickness": 12, "outlinewidth": 0},
+            colorbar={
+                "title": {"text": "share of the true class", "side": "right"},
+                "thickness": 12,
+                "outlinewidth": 0,
+            },
         )
     )
     figure.update_xaxes(title="predicted", type="category", showgrid=False)

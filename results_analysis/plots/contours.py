@@ -62,9 +62,7 @@ def _smoothed(grid: np.ndarray, points: np.ndarray, scores: np.ndarray) -> tuple
     return np.where(near, weights @ scores / np.maximum(total, 1e-12), np.nan), total
 
 
-def draw_contour(
-    frame: pd.DataFrame, across: Searched, up: Searched, trials: pd.DataFrame, metric: Metric
-) -> Figure:
+def draw_contour(frame: pd.DataFrame, across: Searched, up: Searched, trials: pd.DataFrame, metric: Metric) -> Figure:
     """One pair: the surface of `contour`, and the trials it is made of."""
     from plotly import graph_objects as go
 
@@ -80,7 +78,12 @@ def draw_contour(
             reversescale=metric.mode == "min",
             zmin=low,
             zmax=high,
-            colorbar={"title": {"text": words(metric.value), "side": "right"}, "thickness": 10, "outlinewidth": 0, "nticks": 6},
+            colorbar={
+                "title": {"text": words(metric.value), "side": "right"},
+                "thickness": 10,
+                "outlinewidth": 0,
+                "nticks": 6,
+            },
             line={"width": 0.5, "color": "rgba(255,255,255,0.4)"},
             hoverinfo="skip",
             connectgaps=False,
@@ -100,7 +103,9 @@ def draw_contour(
                 "size": 7,
                 "line": {"width": 1, "color": "#fff"},
             },
-            customdata=[[number, f"{score:.4f}"] for number, score in zip(marked["trial"], marked["score"], strict=True)],
+            customdata=[
+                [number, f"{score:.4f}"] for number, score in zip(marked["trial"], marked["score"], strict=True)
+            ],
             hovertemplate="trial %{customdata[0]}: %{customdata[1]}<extra></extra>",
         )
     )

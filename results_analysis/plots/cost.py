@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from results_analysis.pareto import pareto_front
 from results_analysis.plots.style import DRAWN, VERMILION, marker_of, new_figure, said, thinned
 from results_analysis.snapshot import Snapshot
 from trainables.layout import Metric, TrialStatus
@@ -14,16 +15,14 @@ if TYPE_CHECKING:
 
 
 def cost_and_score(snapshot: Snapshot) -> pd.DataFrame:
-    """`trial`, `status`, `cost_s`, `score`, `epochs`, `front`: no other trial is at least as good and cheaper. Cheapest first.
+    """`trial`, `status`, `cost_s`, `score`, `epochs`, `front`: no other trial is as good for less, or better for as much. Cheapest first.
 
     Trials with a score that did not fail.
     """
     columns = ["trial", "status", "cost_s", "score", "epochs"]
-    sign = 1 if snapshot.metric.mode == "max" else -1
-    table = snapshot.placed[columns].assign(gain=snapshot.placed["score"] * sign)
-    table = table.sort_values(["cost_s", "gain"], ascending=[True, False]).reset_index(drop=True)
-    before = table["gain"].cummax().shift(fill_value=float("-inf"))
-    return table.assign(front=table["gain"] > before)[[*columns, "front"]]
+    table = snapshot.placed[columns].sort_values(["cost_s", "trial"], ignore_index=True)
+    front = pareto_front(table, {"cost_s": "min", "score": snapshot.metric.mode})
+    return table.assign(front=table.index.isin(front.index))
 
 
 def draw_cost_and_score(frame: pd.DataFrame, metric: Metric) -> Figure:

@@ -69,7 +69,11 @@ def draw_parallel_coordinates(frame: pd.DataFrame, searched: Sequence[Searched])
             )  # fmt: skip
     names = ["<br>".join(plain(piece) for piece in value.name.split(".")) for value in searched]
     figure.update_xaxes(
-        tickvals=list(range(len(searched))), ticktext=names, tickangle=0, showgrid=False, range=[-0.45, len(searched) - 0.45]
+        tickvals=list(range(len(searched))),
+        ticktext=names,
+        tickangle=0,
+        showgrid=False,
+        range=[-0.45, len(searched) - 0.45],
     )
     figure.update_yaxes(visible=False, range=[-0.07, 1.07])
     return figure

@@ -78,7 +78,11 @@ def _kept(curves: pd.DataFrame) -> tuple[float | None, int, str]:
     price = taken[taken["cache_s"] > 0].groupby("open_from")["cache_s"].max()
     known = taken[taken["open_from"].isin(price.index)]
     if not len(known):
-        return None, len(taken), "all features were there before the search began: what they took to compute is not known"
+        return (
+            None,
+            len(taken),
+            "all features were there before the search began: what they took to compute is not known",
+        )
     saved = known["open_from"].map(price).sum() - known["cache_s"].sum()
     how = "epochs that took their features from the cache, times what these took to compute once, less the time that was spent on it"
     if len(known) < len(taken):

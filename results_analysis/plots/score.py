@@ -52,7 +52,9 @@ def draw_score_over_trials(frame: pd.DataFrame, metric: Metric) -> Figure:
             )
     line = {"shape": "hv", "color": BLUE, "width": 2}
     figure.add_trace(
-        go.Scatter(x=steps["trial"], y=steps["best_so_far"], mode="lines", line=line, name="best so far", hoverinfo="skip")
+        go.Scatter(
+            x=steps["trial"], y=steps["best_so_far"], mode="lines", line=line, name="best so far", hoverinfo="skip"
+        )
     )
     figure.update_xaxes(title="trial", rangemode="tozero", tickformat="d")
     figure.update_yaxes(title=said(metric))

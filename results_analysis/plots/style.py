@@ -76,7 +76,6 @@ def words(name: str) -> str:
 
 def new_figure(*, height: int = 380, **layout: Any) -> Figure:
     """An empty picture in the page's style."""
-    import pandas as pd
     from plotly.graph_objects import Figure
 
     figure = Figure(layout={"template": _template()})
@@ -100,7 +99,14 @@ def _template() -> dict[str, Any]:
             "plot_bgcolor": "rgba(0,0,0,0)",
             "font": {"family": "system-ui, sans-serif", "size": 12.5},
             "margin": {"l": 8, "r": 12, "t": 28, "b": 8},
-            "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0, "traceorder": "normal"},
+            "legend": {
+                "orientation": "h",
+                "yanchor": "bottom",
+                "y": 1.02,
+                "xanchor": "left",
+                "x": 0,
+                "traceorder": "normal",
+            },
             "hoverlabel": {"align": "left"},
             "hovermode": "closest",
             "xaxis": axis,

@@ -46,7 +46,9 @@ def draw_stage_timeline(frame: pd.DataFrame) -> Figure:
     from plotly import graph_objects as go
 
     trials = list(dict.fromkeys(frame["trial"]))
-    figure = new_figure(height=70 + 26 * max(len(trials), 2), barmode="overlay", bargap=0.25, uniformtext={"mode": "hide", "minsize": 9})
+    figure = new_figure(
+        height=70 + 26 * max(len(trials), 2), barmode="overlay", bargap=0.25, uniformtext={"mode": "hide", "minsize": 9}
+    )
     for (index, stage, resting), rows in frame.groupby(["stage_index", "stage", "head_frozen"], dropna=False):
         resting = resting is True or str(resting) == "True"
         figure.add_trace(

@@ -10,15 +10,15 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from results_analysis.columns import COLUMNS
+from results_analysis.columns import UNREADABLE
 from results_analysis.conclusions import Conclusion, Evidence, Topic, conclusions
+from results_analysis.formats import is_missing
 from results_analysis.importance import importances
 from results_analysis.plots.savings import savings
 from results_analysis.plots.style import said as said_metric
 from results_analysis.report.sections import Picture, sections
 from results_analysis.report.words import cell, duration
 from results_analysis.snapshot import Snapshot
-from results_analysis.table import is_missing
 from trainables.layout import TrialStatus
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ def page(snapshot: Snapshot, *, said: str) -> str:
     importance = importances(snapshot)
     evidence = Evidence(snapshot, importance, said)
     shown = sections(snapshot, importance)
-    panels = {f"{picture.name}-{i}": panel for s in shown for picture in s.pictures for i, panel in enumerate(picture.panels)}
+    panels = {
+        f"{picture.name}-{i}": panel for s in shown for picture in s.pictures for i, panel in enumerate(picture.panels)
+    }
     return _template().render(
         name=snapshot.run.name,
         subtitle=_subtitle(snapshot),
@@ -97,7 +99,11 @@ def _script(data: Any) -> str:
 def _subtitle(snapshot: Snapshot) -> str:
     config = snapshot.run.config
     named = [("model", "backbone"), ("data", "source")]
-    parts = [config[section][key] for section, key in named if isinstance(config.get(section), Mapping) and key in config[section]]
+    parts = [
+        config[section][key]
+        for section, key in named
+        if isinstance(config.get(section), Mapping) and key in config[section]
+    ]
     what = " on ".join(map(str, parts))
     return f"{what + ', j' if what else 'J'}udged by {said_metric(snapshot.metric)}"
 
@@ -108,9 +114,12 @@ def _facts(evidence: Evidence) -> Iterator[Fact]:
         score = snapshot.trials.loc[snapshot.trials["trial"] == snapshot.best, "score"].iloc[0]
         spread = evidence.spread
         note = f"{evidence.say(spread.low)} … {evidence.say(spread.high)}" if spread else ""
-        yield Fact(f"best {evidence.metric}", evidence.say(score), f"trial {snapshot.best}{f'; 95 %: {note}' if note else ''}")
+        yield Fact(
+            f"best {evidence.metric}", evidence.say(score), f"trial {snapshot.best}{f'; 95 %: {note}' if note else ''}"
+        )
     counts = snapshot.trials["status"].value_counts()
-    told = ", ".join(f"{counts[status.value]} {status.value}" for status in TrialStatus if status.value in counts)
+    order = [*(status.value for status in TrialStatus), UNREADABLE]
+    told = ", ".join(f"{counts[status]} {status}" for status in order if status in counts)
     planned = f" of {snapshot.planned}" if snapshot.planned and snapshot.planned > len(snapshot.trials) else ""
     yield Fact("trials", f"{len(snapshot.trials)}{planned}", told)
     if len(snapshot.curves):
@@ -148,7 +157,7 @@ _OF_TRIALS = ("trial", "status", "score", "best_epoch", "epochs", "stage", "cost
 
 def _trials(snapshot: Snapshot) -> pd.DataFrame:
     """The table of all trials, best first, as it is shown."""
-    names = {value.path: value.name for value in snapshot.searched if value.name not in COLUMNS}
+    names = {value.path: value.name for value in snapshot.searched if value.name not in _OF_TRIALS}
     shown = [*_OF_TRIALS, *(value.path for value in snapshot.searched), "reason"]
     return snapshot.trials[shown].rename(columns=names)
 

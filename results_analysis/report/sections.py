@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from results_analysis.importance import TITLES
-from results_analysis.plots import classes, contours, cost, curves, importances, parallel, savings, score, slices, timeline
+from results_analysis.plots import (
+    classes,
+    contours,
+    cost,
+    curves,
+    importances,
+    parallel,
+    savings,
+    score,
+    slices,
+    timeline,
+)
 from results_analysis.plots.style import words
 from results_analysis.report.words import duration
 from results_analysis.searched import Searched
@@ -176,7 +187,9 @@ def _importance(importance: pd.DataFrame) -> Picture:
 def _contours(snapshot: Snapshot, searched: Sequence[Searched]) -> Iterator[Picture]:
     import pandas as pd
 
-    shown = [pair for pair in contours.pairs(searched) if len(snapshot.placed.dropna(subset=[v.path for v in pair])) >= 6]
+    shown = [
+        pair for pair in contours.pairs(searched) if len(snapshot.placed.dropna(subset=[v.path for v in pair])) >= 6
+    ]
     if not shown:
         return
     frames = [contours.contour(snapshot, *pair) for pair in shown]
@@ -204,7 +217,9 @@ def _contours(snapshot: Snapshot, searched: Sequence[Searched]) -> Iterator[Pict
 def _why_no_classes(snapshot: Snapshot) -> str:
     if snapshot.best is None:
         return "No trial has a score yet."
-    return "A regression has no classes." if snapshot.task == "regression" else "Its best epoch tells nothing of classes."
+    return (
+        "A regression has no classes." if snapshot.task == "regression" else "Its best epoch tells nothing of classes."
+    )
 
 
 def _best(snapshot: Snapshot) -> Iterator[Picture]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from results_analysis.table import is_missing
+from results_analysis.formats import is_missing
 
 
 def duration(seconds: float) -> str:
