@@ -12,6 +12,7 @@ from results_analysis.snapshot import Snapshot
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    from optuna import Study
     from optuna.distributions import BaseDistribution
     from optuna.importance import BaseImportanceEvaluator
     from optuna.trial import FrozenTrial
@@ -20,7 +21,7 @@ FEWEST = 8
 """Trials below which nothing is said."""
 RESAMPLES = {"ped_anova": 30, "fanova": 8}
 """Bootstraps, and as many shuffles; fANOVA grows a forest for each."""
-LARGEST = {"ped_anova": 500, "fanova": 150}
+LARGEST = {"ped_anova": 400, "fanova": 120}
 """Trials of a resample: more only take longer."""
 TITLES = {
     "ped_anova": "What the best trials have in common (PED-ANOVA)",
@@ -59,7 +60,7 @@ def _spread(placed: pd.DataFrame, values: Sequence[Searched], evaluator: str) ->
 
     rng, size = np.random.default_rng(0), min(len(placed), LARGEST[evaluator])
     places = placed["place"].to_numpy(dtype=float)
-    points = [_point(row, values) for row in placed[[value.path for value in values]].to_dict("records")]
+    points = _points(placed, values)
 
     def evaluated(picked: np.ndarray, shuffled: bool) -> np.ndarray:
         judged = places[picked]
@@ -105,7 +106,7 @@ def _evaluate(
     import optuna
 
     distributions = {value.path: _distribution(value) for value in values}
-    study = _study(points, places, distributions)
+    study = _rebuilt(points, places, distributions)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of experiments, and of trials that are all alike: answered with 0 below
         found = _evaluator(optuna, evaluator, len(points)).evaluate(study, params=list(distributions))
@@ -121,31 +122,46 @@ def _evaluator(optuna: Any, name: str, trials: int) -> BaseImportanceEvaluator:
     return optuna.importance.PedAnovaImportanceEvaluator(target_quantile=max(0.1, min(0.5, 5 / trials)))  # type: ignore[no-any-return]
 
 
-def _study(points: Sequence[dict[str, Any]], places: np.ndarray, distributions: dict[str, BaseDistribution]) -> Any:
+def _rebuilt(points: Sequence[dict[str, Any]], places: np.ndarray, distributions: dict[str, BaseDistribution]) -> Study:
+    """A study of these trials, to be read only: one that is added to copies each trial, deeply."""
     import optuna
-    from optuna.trial import create_trial
+    from optuna.trial import TrialState
 
+    def frozen(number: int, point: dict[str, Any], place: float) -> FrozenTrial:
+        return optuna.trial.FrozenTrial(
+            number=number,
+            trial_id=number,
+            state=TrialState.COMPLETE,
+            value=float(place),
+            params=point,
+            distributions={path: distributions[path] for path in point},
+            datetime_start=None,
+            datetime_complete=None,
+            user_attrs={},
+            system_attrs={},
+            intermediate_values={},
+        )
+
+    class Rebuilt(optuna.Study):
+        def get_trials(self, deepcopy: bool = True, states: object = None) -> list[FrozenTrial]:  # noqa: ARG002
+            return trials  # all are complete
+
+    trials = [frozen(i, point, place) for i, (point, place) in enumerate(zip(points, places, strict=True))]
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction="minimize")
+    empty = optuna.create_study(direction="minimize")
     optuna.logging.set_verbosity(verbosity)
-    study.add_trials(
-        [_trial(create_trial, point, place, distributions) for point, place in zip(points, places, strict=True)]
-    )
-    return study
+    return Rebuilt(empty.study_name, empty._storage)
 
 
-def _trial(create: Any, point: dict[str, Any], place: float, distributions: dict[str, BaseDistribution]) -> FrozenTrial:
-    own = {path: distributions[path] for path in point}
-    trial: FrozenTrial = create(params=point, distributions=own, value=float(place))
-    return trial
-
-
-def _point(row: dict[str, Any], values: Sequence[Searched]) -> dict[str, Any]:
-    """Positions on the values' scales; of a choice its index. Without what the trial does not have."""
-    positions = {value.path: value.position(row[value.path]) for value in values}
+def _points(placed: pd.DataFrame, values: Sequence[Searched]) -> list[dict[str, Any]]:
+    """Each trial's positions on the values' scales; of a choice its index. Without what the trial does not have."""
+    positions = {value.path: value.positions(placed[value.path]) for value in values}
     whole = {value.path for value in values if value.scale == "choice"}
-    return {path: int(at) if path in whole else at for path, at in positions.items() if at == at}
+    return [
+        {path: int(at[i]) if path in whole else float(at[i]) for path, at in positions.items() if at[i] == at[i]}
+        for i in range(len(placed))
+    ]
 
 
 def _distribution(value: Searched) -> BaseDistribution:

@@ -183,14 +183,15 @@ def _styles(evidence: Evidence) -> Steps:
             if has.sum() < 4 or (~has).sum() < 4:
                 continue
             share, elsewhere = ended[has].mean(), ended[~has].mean()
-            gains = [_gain_after(evidence, reached[rows], rung) for rows in (has, ~has)]
-            if share - elsewhere > 0.2 and None not in gains and gains[0] > 1.5 * max(gains[1], 0):  # type: ignore[operator, type-var, arg-type]
-                yield (
-                    f"{value.name} = {value.say(choice)} was pruned at epoch {rung} in {share:.0%} of its trials (others: "
-                    f"{elsewhere:.0%}), yet those that went on gained {evidence.say(gains[0])} after it, others "  # type: ignore[arg-type]
-                    f"{evidence.say(gains[1])}: it starts slowly, and the rungs may have ended the better style.",  # type: ignore[arg-type]
-                    None,
-                )
+            gain, others = (_gain_after(evidence, reached[rows], rung) for rows in (has, ~has))
+            if gain is None or others is None or share - elsewhere <= 0.2 or gain <= 1.5 * max(others, 0):
+                continue
+            yield (
+                f"{value.name} = {value.say(choice)} was pruned at epoch {rung} in {share:.0%} of its trials (others: "
+                f"{elsewhere:.0%}), yet those that went on gained {evidence.say(gain)} after it, others {evidence.say(others)}: it "
+                "starts slowly, and the rungs may have ended the better style.",
+                None,
+            )
 
 
 def _gain_after(evidence: Evidence, trials: pd.DataFrame, rung: int) -> float | None:

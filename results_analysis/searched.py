@@ -111,7 +111,7 @@ class Searched:
             sign = -1 if self.scale == "one_minus_log" else 1
             values = []
             for candidates in (fine, [c for c in fine if c[0] != 5], coarse, coarse[::2], coarse[::4]):
-                # 1 − value counts backwards: 0.9 is 1 − 1e-1.
+                # Counted backwards: 0.9 lies at one power of ten below 1.
                 values = [float(digit * 10.0 ** (sign * power)) for digit, power in candidates]
                 values = [1 - value for value in values] if sign < 0 else values
                 values = [value for value in values if self._inside(value)]

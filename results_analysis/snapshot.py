@@ -82,9 +82,11 @@ class Snapshot:
         return self.run.environment(int(numbers[0])) if numbers else {}
 
     def stages_of(self, trial: int) -> list[dict[str, Any]]:
-        """The stages of a trial's recipe."""
-        stages: list[dict[str, Any]] = self.run.recipe(trial).get("train", {}).get("stages") or []
-        return stages
+        """The stages of a trial's recipe; where that is gone, of the search's."""
+        there = self.run.layout.trial(trial).recipe.is_file()
+        train = (self.run.recipe(trial) if there else self.run.config).get("train")
+        stages = train.get("stages") if isinstance(train, dict) else None
+        return stages if isinstance(stages, list) else []
 
     @property
     def class_names(self) -> list[str]:
@@ -113,6 +115,11 @@ class Snapshot:
         settings = self.run.config.get("search")
         planned = settings.get("trials") if isinstance(settings, dict) else None
         return planned if isinstance(planned, int) else None
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows in plain values, by column."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def take_snapshot(run: Run) -> Snapshot:

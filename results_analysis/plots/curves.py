@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from results_analysis.plots.style import BLUE, FAINT, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, new_figure, words
-from results_analysis.snapshot import Snapshot
+from results_analysis.snapshot import Snapshot, records
 from trainables.layout import Metric, TrialStatus
 
 if TYPE_CHECKING:
@@ -79,21 +80,22 @@ def marks(snapshot: Snapshot, *, top: int = TOP) -> pd.DataFrame:
 
     shown = snapshot.trials[snapshot.trials["epochs"] > 0].iloc[:top]
     rows: list[tuple[int, int, str]] = []
-    for trial in shown.itertuples():
-        epochs = snapshot.curves[snapshot.curves["trial"] == trial.trial]
+    for trial in records(shown):
+        number = int(trial["trial"])
+        epochs = snapshot.curves[snapshot.curves["trial"] == number]
         new_stage = epochs["stage_index"].diff().fillna(0) > 0
         reweighted = epochs["reweighted"].fillna(False).astype(bool)
         begins = reweighted & ~reweighted.shift(fill_value=False)
-        found = {
+        found: dict[str, Iterable[Any]] = {
             "stage": epochs.loc[new_stage, "epoch"],
-            "plateau": _plateaus(snapshot, epochs, int(trial.trial)),
+            "plateau": _plateaus(snapshot, epochs, number),
             "reweighted": epochs.loc[begins, "epoch"].iloc[:1],
-            "checkpoint": _kept(snapshot, int(trial.trial)),
-            "best": [] if pd.isna(trial.best_epoch) else [trial.best_epoch],
-            "pruned": [trial.epochs] if trial.status == TrialStatus.PRUNED.value else [],
-            "failed": [trial.epochs] if trial.status == TrialStatus.FAILED.value else [],
+            "checkpoint": _kept(snapshot, number),
+            "best": [] if pd.isna(trial["best_epoch"]) else [trial["best_epoch"]],
+            "pruned": [trial["epochs"]] if trial["status"] == TrialStatus.PRUNED.value else [],
+            "failed": [trial["epochs"]] if trial["status"] == TrialStatus.FAILED.value else [],
         }
-        rows += [(int(trial.trial), int(epoch), mark) for mark, which in found.items() for epoch in which]
+        rows += [(number, int(epoch), mark) for mark, which in found.items() for epoch in which]
     frame = pd.DataFrame(rows, columns=["trial", "epoch", "mark"])
     return frame.merge(snapshot.curves[["trial", "epoch", *QUANTITIES]], on=["trial", "epoch"])
 
@@ -124,11 +126,11 @@ def draw_learning_curves(
         _draw_lines(figure, frame, quantity, row)
         _draw_marks(figure, marked, quantity, row)
         figure.update_yaxes(title=words(metric.value if quantity == "score" else quantity), row=row, col=1)
-    for rung in judged.itertuples():
-        figure.add_vline(rung.epoch, line={"dash": "dot", "width": 1, "color": ORANGE})
+    for rung in records(judged):
+        figure.add_vline(rung["epoch"], line={"dash": "dot", "width": 1, "color": ORANGE})
         figure.add_annotation(
-            x=rung.epoch, y=0, yref="paper", yanchor="bottom", xanchor="left", showarrow=False, font_size=10,
-            text=f"{rung.pruned} pruned",
+            x=rung["epoch"], y=0, yref="paper", yanchor="bottom", xanchor="left", showarrow=False, font_size=10,
+            text=f"{rung['pruned']} pruned",
         )  # fmt: skip
     figure.update_xaxes(title="epoch", row=len(quantities), col=1, tickformat="d")
     return figure

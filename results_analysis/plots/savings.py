@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from results_analysis.plots.style import BLUE, GREEN, GREY, ORANGE, SKY, new_figure
-from results_analysis.snapshot import Snapshot
+from results_analysis.snapshot import Snapshot, records
 from trainables.layout import TrialStatus
 
 if TYPE_CHECKING:
@@ -96,16 +96,16 @@ def draw_savings(frame: pd.DataFrame) -> Figure:
 
     colours = dict(zip(frame["what"], (BLUE, SKY, GREY, ORANGE, GREEN), strict=False))
     figure = new_figure(height=210, barmode="stack", bargap=0.35)
-    for row in frame[frame["seconds"] > 0].itertuples():
-        spent = row.kind == "spent"
+    for row in records(frame[frame["seconds"] > 0]):
+        spent = row["kind"] == "spent"
         figure.add_trace(
             go.Bar(
                 y=["spent", "without savings"] if spent else ["without savings"],
-                x=[row.seconds / 60] * (2 if spent else 1),
+                x=[row["seconds"] / 60] * (2 if spent else 1),
                 orientation="h",
-                name=row.what if spent else f"saved by {row.what}",
+                name=row["what"] if spent else f"saved by {row['what']}",
                 marker={
-                    "color": colours[row.what],
+                    "color": colours[row["what"]],
                     "opacity": 1 if spent else 0.75,
                     "pattern": {"shape": "" if spent else "/", "size": 6},
                     "line": {"width": 0},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from results_analysis.plots.style import STAGES, new_figure, plain
-from results_analysis.snapshot import Snapshot
+from results_analysis.snapshot import Snapshot, records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,17 +49,18 @@ def draw_stage_timeline(frame: pd.DataFrame) -> Figure:
     figure = new_figure(
         height=70 + 26 * max(len(trials), 2), barmode="overlay", bargap=0.25, uniformtext={"mode": "hide", "minsize": 9}
     )
-    for (index, stage, resting), rows in frame.groupby(["stage_index", "stage", "head_frozen"], dropna=False):
-        resting = resting is True or str(resting) == "True"
+    for _, rows in frame.groupby(["stage_index", "stage", "head_frozen"], dropna=False):
+        first, *_ = records(rows)
+        resting = str(first["head_frozen"]) == "True"  # missing where a report does not tell
         figure.add_trace(
             go.Bar(
                 y=[f"trial {number}" for number in rows["trial"]],
                 base=rows["first_epoch"] - 1,
                 x=rows["last_epoch"] - rows["first_epoch"] + 1,
                 orientation="h",
-                name=plain(stage) + (", head at rest" if resting else ""),
+                name=plain(first["stage"]) + (", head at rest" if resting else ""),
                 marker={
-                    "color": STAGES[int(index) % len(STAGES)],
+                    "color": STAGES[int(first["stage_index"]) % len(STAGES)],
                     "pattern": {"shape": "/" if resting else "", "fgopacity": 0.5, "size": 5},
                     "line": {"width": 0},
                 },
@@ -69,7 +70,8 @@ def draw_stage_timeline(frame: pd.DataFrame) -> Figure:
                 insidetextfont={"color": "#111", "size": 11},
                 textangle=0,
                 customdata=[
-                    [plain(row.open_from), row.first_epoch, row.last_epoch, row.seconds] for row in rows.itertuples()
+                    [plain(row["open_from"]), row["first_epoch"], row["last_epoch"], row["seconds"]]
+                    for row in records(rows)
                 ],
                 hovertemplate=(
                     "%{y}, epochs %{customdata[1]}–%{customdata[2]}<br>open from %{customdata[0]}"

@@ -22,7 +22,7 @@ from results_analysis.plots import (
 from results_analysis.plots.style import words
 from results_analysis.report.words import duration
 from results_analysis.searched import Searched
-from results_analysis.snapshot import Snapshot
+from results_analysis.snapshot import Snapshot, records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -249,8 +249,8 @@ def _best(snapshot: Snapshot) -> Iterator[Picture]:
 def _compute(snapshot: Snapshot) -> Iterator[Picture]:
     frame = savings.savings(snapshot)
     saved = frame[(frame["kind"] == "saved") & (frame["seconds"] > 0)]
-    told = " and ".join(f"{row.what} about {duration(row.seconds)}" for row in saved.itertuples())
-    unknown = " ".join(f"{row.what.capitalize()}: {row.how}." for row in frame[frame["seconds"].isna()].itertuples())
+    told = " and ".join(f"{row['what']} about {duration(row['seconds'])}" for row in records(saved))
+    unknown = " ".join(f"{row['what'].capitalize()}: {row['how']}." for row in records(frame[frame["seconds"].isna()]))
     yield Picture(
         "savings",
         "What pruning and kept features saved",
