@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from results_analysis.formats import save, to_csv, to_json, to_markdown, to_parquet
     from results_analysis.frames import Frames
     from results_analysis.pareto import pareto_front
+    from results_analysis.report import write_report
     from results_analysis.runs import Run, Runs, find_run, load, load_all, run_names
     from results_analysis.table import best_of, results_table
     from results_analysis.terminal import render
@@ -57,6 +58,7 @@ _MODULES = {
     ),
     "results_analysis.frames": ("Frames",),
     "results_analysis.pareto": ("pareto_front",),
+    "results_analysis.report": ("write_report",),
     "results_analysis.runs": (
         "Run",
         "Runs",
@@ -100,6 +102,7 @@ __all__ = [  # noqa: RUF022  (by module)
     "to_parquet",
     "Frames",
     "pareto_front",
+    "write_report",
     "Run",
     "Runs",
     "find_run",

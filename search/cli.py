@@ -17,6 +17,7 @@ from search.commands.export import export
 from search.commands.extend import extend
 from search.commands.init import init
 from search.commands.predict import predict
+from search.commands.report import report
 from search.commands.results import results
 from search.commands.schema import schema
 from search.commands.search import resume, search
@@ -41,6 +42,7 @@ for command in (
     stop,
     watch,
     results,
+    report,
     export,
     train,
     confirm,

@@ -173,6 +173,7 @@ class RunLayout:
         self.ray = self.root / "ray"
         """Ray's own files; nothing of ours depends on them."""
         self.best = self.root / "best.yaml"
+        self.report = self.root / "report.html"
 
         self.confirmation = self.root / "confirm"
         """A run of its own, in which `thaw confirm` trains the best trials again."""

@@ -192,10 +192,14 @@ class TrainingRun:
         return report
 
     def _environment(self) -> dict[str, Any]:
+        dataset = self.trainer.dataset
+        of_classes = {"classes": list(dataset.classes)} if dataset.targets is None else {}
         return {
             **self.trainer.task.constants,
+            **of_classes,
+            "validation_images": len(dataset.validation),
             **environment(
-                data_fingerprint=self.trainer.dataset.fingerprint,
+                data_fingerprint=dataset.fingerprint,
                 pretrained=self.trainer.pretrained_fingerprint,
                 device=self.trainer.device.type,
                 cpu_threads=self.recipe.train.cpu_threads,

@@ -1,0 +1,128 @@
+"""Per-class recall and confusion of the best trial's best epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from results_analysis.certainty import proportion_interval
+from results_analysis.plots.style import BLUE, new_figure, plain
+from results_analysis.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from plotly.graph_objects import Figure
+
+SHOWN = 60
+"""Classes beyond which only the worst are drawn."""
+
+
+def class_recall(snapshot: Snapshot) -> pd.DataFrame:
+    """`class`, `images` (that judge), `recall` with its 95 % interval `low`, `high`, `precision`, `f1`, `predicted`.
+
+    In the order of the labels; empty in regression or where no trial has a score. `recall` is missing for a class without images.
+    """
+    import pandas as pd
+
+    per_class = snapshot.best_report.get("per_class") or {}
+    names = snapshot.class_names
+    counts = per_class.get("true_count", [])
+    rows = []
+    for i, name in enumerate(names[: len(counts)]):
+        images = int(counts[i])
+        recall = per_class["recall"][i] if images else None
+        low, high = proportion_interval(round((recall or 0) * images), images)
+        rows.append(
+            {
+                "class": name,
+                "images": images,
+                "recall": recall,
+                "low": low,
+                "high": high,
+                "precision": per_class["precision"][i],
+                "f1": per_class["f1"][i],
+                "predicted": int(per_class["predicted_count"][i]),
+            }
+        )
+    columns = ["class", "images", "recall", "low", "high", "precision", "f1", "predicted"]
+    return pd.DataFrame(rows, columns=columns).astype({"recall": "float64"})
+
+
+def confusion(snapshot: Snapshot) -> pd.DataFrame:
+    """Images by true class (rows) and predicted class (columns)."""
+    import pandas as pd
+
+    names = snapshot.class_names
+    return pd.DataFrame(snapshot.best_report.get("confusion") or [], index=names, columns=names)
+
+
+def draw_class_recall(frame: pd.DataFrame) -> Figure:
+    from plotly import graph_objects as go
+
+    shown = frame.dropna(subset=["recall"])
+    if len(shown) > SHOWN:
+        shown = shown.nsmallest(SHOWN, "recall")
+    shown = shown.iloc[::-1]
+    figure = new_figure(height=90 + 24 * max(len(shown), 2), showlegend=False)
+    figure.add_trace(
+        go.Scatter(
+            x=shown["recall"],
+            y=_labels(shown["class"]),
+            mode="markers",
+            marker={"size": 10, "color": BLUE},
+            error_x={
+                "type": "data",
+                "array": shown["high"] - shown["recall"],
+                "arrayminus": shown["recall"] - shown["low"],
+                "color": BLUE,
+                "thickness": 2,
+                "width": 0,
+            },
+            customdata=shown[["images", "low", "high", "precision"]],
+            hovertemplate="%{y}: recall %{x:.3f} (%{customdata[1]:.2f} … %{customdata[2]:.2f}), precision "
+            "%{customdata[3]:.3f}, %{customdata[0]} images<extra></extra>",
+        )
+    )
+    figure.update_xaxes(title="recall, with its 95 % interval", range=[-0.02, 1.04])
+    figure.update_yaxes(type="category")
+    return figure
+
+
+def draw_confusion(frame: pd.DataFrame) -> Figure:
+    from plotly import graph_objects as go
+
+    shares = frame.div(frame.sum(axis=1).replace(0, 1), axis=0)
+    labels = _labels(frame.index)
+    few = len(frame) <= 20
+    figure = new_figure(height=min(160 + 30 * max(len(frame), 4), 760))
+    figure.add_trace(
+        go.Heatmap(
+            z=shares.to_numpy(),
+            x=labels,
+            y=labels,
+            customdata=frame.to_numpy(),
+            text=frame.to_numpy(),
+            texttemplate="%{text}" if few else None,
+            colorscale="Cividis",
+            zmin=0,
+            zmax=1,
+            xgap=1,
+            ygap=1,
+            hovertemplate="%{y} taken for %{x}: %{customdata} images, %{z:.1%} of the class<extra></extra>",
+            showscale=not few,
+            colorbar={
+                "title": {"text": "share of the true class", "side": "right"},
+                "thickness": 12,
+                "outlinewidth": 0,
+            },
+        )
+    )
+    figure.update_xaxes(title="predicted", type="category", showgrid=False)
+    figure.update_yaxes(title="true", type="category", autorange="reversed", showgrid=False)
+    return figure
+
+
+def _labels(names: Sequence[str] | pd.Series[str] | pd.Index[str]) -> list[str]:
+    """Names as an axis shows them: never taken for numbers, not too long, and distinct, or else classes would fall together."""
+    short = [name if len(name) <= 24 else f"{name[:23]}…" for name in map(str, names)]
+    return [plain(text if short.count(text) == 1 else f"{text} ({i})") for i, text in enumerate(short)]

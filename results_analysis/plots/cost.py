@@ -1,0 +1,61 @@
+"""Cost against score, with the Pareto front."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from results_analysis.pareto import pareto_front
+from results_analysis.plots.style import DRAWN, VERMILION, marker_of, new_figure, said, thinned
+from results_analysis.snapshot import Snapshot
+from trainables.layout import Metric, TrialStatus
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from plotly.graph_objects import Figure
+
+
+def cost_and_score(snapshot: Snapshot) -> pd.DataFrame:
+    """`trial`, `status`, `cost_s`, `score`, `epochs`, `front`: no other trial is as good for less, or better for as much. Cheapest first.
+
+    Trials with a score that did not fail.
+    """
+    columns = ["trial", "status", "cost_s", "score", "epochs"]
+    table = snapshot.placed[columns].sort_values(["cost_s", "trial"], ignore_index=True)
+    front = pareto_front(table, {"cost_s": "min", "score": snapshot.metric.mode})
+    return table.assign(front=table.index.isin(front.index))
+
+
+def draw_cost_and_score(frame: pd.DataFrame, metric: Metric) -> Figure:
+    from plotly import graph_objects as go
+
+    shown = thinned(frame, DRAWN)
+    figure = new_figure()
+    for status in TrialStatus:
+        rows = shown[shown["status"] == status.value]
+        if len(rows):
+            figure.add_trace(
+                go.Scatter(
+                    x=rows["cost_s"],
+                    y=rows["score"],
+                    mode="markers",
+                    name=status.value,
+                    marker=marker_of(status, opacity=0.9 if len(shown) < DRAWN else 0.5),
+                    cliponaxis=False,
+                    customdata=rows[["trial", "epochs"]],
+                    hovertemplate="trial %{customdata[0]}: %{y:.4f} for %{x:.3s} s, %{customdata[1]} epochs<extra></extra>",
+                )
+            )
+    front = frame[frame["front"]]
+    figure.add_trace(
+        go.Scatter(
+            x=front["cost_s"],
+            y=front["score"],
+            mode="lines",
+            line={"shape": "hv", "color": VERMILION, "width": 2, "dash": "dot"},
+            name="Pareto front: nothing is cheaper and as good",
+            hoverinfo="skip",
+        )
+    )
+    figure.update_xaxes(title="seconds of training and validation", rangemode="tozero")
+    figure.update_yaxes(title=said(metric))
+    return figure

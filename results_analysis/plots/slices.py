@@ -1,0 +1,56 @@
+"""Slices: the score against each searched value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from results_analysis.plots.style import marker_of, new_figure, plain, thinned
+from results_analysis.searched import Searched
+from results_analysis.snapshot import Snapshot
+from trainables.layout import TrialStatus
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from plotly.graph_objects import Figure
+
+SHOWN = 12
+"""Searched values that are drawn; the most important ones."""
+POINTS = 800
+"""Trials in each: the best, and others spread evenly over the rest."""
+
+
+def slices(snapshot: Snapshot) -> pd.DataFrame:
+    """`trial`, `status`, `score` and the searched values, best trial first; only trials that have a place."""
+    return snapshot.placed[["trial", "status", "score", *(value.path for value in snapshot.searched)]]
+
+
+def draw_slice(frame: pd.DataFrame, value: Searched) -> Figure:
+    """One searched value of `slices`."""
+    from plotly import graph_objects as go
+
+    shown = thinned(frame.dropna(subset=[value.path]), POINTS, first=POINTS // 4)
+    figure = new_figure(height=230, showlegend=False, margin_t=10)
+    for status in TrialStatus:
+        rows = shown[shown["status"] == status.value]
+        if not len(rows):
+            continue
+        said = [plain(value.say(item)) for item in rows[value.path]]
+        figure.add_trace(
+            go.Scatter(
+                x=value.positions(rows[value.path]),
+                y=rows["score"],
+                mode="markers",
+                name=status.value,
+                marker=marker_of(status, opacity=0.85 if len(shown) < POINTS else 0.5),
+                cliponaxis=False,
+                customdata=list(zip(rows["trial"], said, strict=True)),
+                hovertemplate="trial %{customdata[0]}: %{y:.4f} at %{customdata[1]}",
+            )
+        )
+    places, texts = value.ticks(4)
+    low, high = value.ends
+    room = (high - low) * (0.25 if value.scale == "choice" else 0.06)
+    figure.update_xaxes(
+        tickvals=places, ticktext=list(map(plain, texts)), range=[low - room, high + room], title=plain(value.name)
+    )
+    return figure

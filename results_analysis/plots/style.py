@@ -1,0 +1,116 @@
+"""What all pictures share: colours, margins, words. The page sets the colour of text, which depends on light and dark."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+from trainables.layout import Metric, TrialStatus
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from plotly.graph_objects import Figure
+
+BLUE, ORANGE, GREEN, VERMILION = "#2f84c6", "#e09a1a", "#149e77", "#d55e00"
+PURPLE, SKY = "#c46d9f", "#63b3e4"
+GREY = "#8c919b"
+FAINT = "rgba(140,145,155,0.28)"
+"""Of what is there for comparison."""
+
+STAGES = (SKY, ORANGE, GREEN, PURPLE, BLUE, VERMILION)
+"""Colours of stages, in their order."""
+
+STATUS_COLOURS = {
+    TrialStatus.FINISHED: BLUE,
+    TrialStatus.PRUNED: ORANGE,
+    TrialStatus.RUNNING: GREEN,
+    TrialStatus.FAILED: VERMILION,
+}
+STATUS_SYMBOLS = {
+    TrialStatus.FINISHED: "circle",
+    TrialStatus.PRUNED: "x-thin-open",
+    TrialStatus.RUNNING: "diamond-open",
+    TrialStatus.FAILED: "triangle-down-open",
+}
+
+SCORES = "Cividis"
+"""Scale of a score, from worse to better."""
+
+DRAWN = 2500
+"""Points of one picture: more would make the page slow and tell no more."""
+
+
+def thinned(frame: pd.DataFrame, most: int, *, first: int = 0) -> pd.DataFrame:
+    """At most so many rows: the `first` ones, and others spread evenly over the rest."""
+    import numpy as np
+
+    if len(frame) <= most:
+        return frame
+    rest = np.linspace(first, len(frame) - 1, most - first).round().astype(int)
+    return frame.iloc[[*range(first), *rest]]
+
+
+def marker_of(status: TrialStatus, *, size: int = 7, opacity: float = 0.9) -> dict[str, Any]:
+    """How a trial is marked."""
+    colour = STATUS_COLOURS[status]
+    line = {"width": 1.5, "color": colour}
+    return {"color": colour, "symbol": STATUS_SYMBOLS[status], "size": size, "opacity": opacity, "line": line}
+
+
+def plain(text: object) -> str:
+    """Text as plotly shows it unchanged: it reads tags and entities in every label."""
+    return html.escape(str(text), quote=False)
+
+
+def said(metric: Metric) -> str:
+    """A metric's name in words, with where the better side is."""
+    return f"{words(metric.value)} ({'lower' if metric.mode == 'min' else 'higher'} is better)"
+
+
+def words(name: str) -> str:
+    """`val_loss` -> `validation loss`"""
+    spoken = {"val_loss": "validation loss", "train_loss": "training loss", "auc": "AUC", "r2": "R²", "mae": "MAE"}
+    spoken |= {"rmse": "RMSE", "macro_f1": "macro F1", "corrected_macro_f1": "corrected macro F1"}
+    return spoken.get(name, name.replace("_", " "))
+
+
+def new_figure(*, height: int = 380, **layout: Any) -> Figure:
+    """An empty picture in the page's style."""
+    from plotly.graph_objects import Figure
+
+    figure = Figure(layout={"template": _template()})
+    figure.update_layout(height=height, **layout)
+    return figure
+
+
+def _template() -> dict[str, Any]:
+    axis = {
+        "gridcolor": "rgba(140,145,155,0.18)",
+        "zeroline": False,
+        "linecolor": "rgba(140,145,155,0.5)",
+        "automargin": True,
+        "ticklabelstandoff": 5,
+        "title": {"standoff": 8},
+        "ticks": "",
+    }
+    return {
+        "layout": {
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "font": {"family": "system-ui, sans-serif", "size": 12.5},
+            "margin": {"l": 8, "r": 12, "t": 28, "b": 8},
+            "legend": {
+                "orientation": "h",
+                "yanchor": "bottom",
+                "y": 1.02,
+                "xanchor": "left",
+                "x": 0,
+                "traceorder": "normal",
+            },
+            "hoverlabel": {"align": "left"},
+            "hovermode": "closest",
+            "xaxis": axis,
+            "yaxis": axis,
+            "colorway": [BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION],
+        }
+    }

@@ -1,0 +1,29 @@
+"""The report of a search: one HTML page that holds all it shows, and asks the network for nothing.
+
+`sections` (sections.py) makes the pictures, their captions and tables; `page` (page.py) puts them and the conclusions into
+page.html; `write_report` writes the file, and `serve` (serve.py) shows it as the run goes on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from results_analysis.report.page import page
+from results_analysis.runs import Run
+from results_analysis.snapshot import take_snapshot
+from trainables.layout import replacing
+
+
+def write_report(run: Run, file: Path | None = None, *, said: str | None = None) -> Path:
+    """Writes the report of a run as it is now, and returns where: `file`, or the run's `report.html`.
+
+    Args:
+        said: the run as the user names it, for the commands that the page proposes; its folder if not given.
+    Raises:
+        RunError: if a file of the run cannot be read.
+    """
+    target = run.layout.report if file is None else file
+    text = page(take_snapshot(run), said=str(run.layout.root) if said is None else said)
+    with replacing(target) as stream:
+        stream.write(text)
+    return target

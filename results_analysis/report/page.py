@@ -1,0 +1,179 @@
+"""The page: conclusions, pictures, the table of trials, and all that they need, in one text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from results_analysis.columns import UNREADABLE
+from results_analysis.conclusions import Conclusion, Evidence, Topic, conclusions
+from results_analysis.formats import is_missing
+from results_analysis.importance import importances
+from results_analysis.plots.savings import savings
+from results_analysis.plots.style import said as said_metric
+from results_analysis.report.sections import Picture, sections
+from results_analysis.report.words import cell, duration
+from results_analysis.snapshot import Snapshot
+from trainables.layout import TrialStatus
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from jinja2 import Template
+
+ROWS = 50
+"""Of a table that are shown at once."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One of the figures on top."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+def page(snapshot: Snapshot, *, said: str) -> str:
+    """The report as HTML that asks the network for nothing.
+
+    Args:
+        said: the run as the user names it, for the commands that the page proposes.
+    """
+    from plotly.offline import get_plotlyjs
+
+    importance = importances(snapshot)
+    evidence = Evidence(snapshot, importance, said)
+    shown = sections(snapshot, importance)
+    panels = {
+        f"{picture.name}-{i}": panel for s in shown for picture in s.pictures for i, panel in enumerate(picture.panels)
+    }
+    return _template().render(
+        name=snapshot.run.name,
+        subtitle=_subtitle(snapshot),
+        taken=snapshot.taken,
+        running=len(snapshot.of_status(TrialStatus.RUNNING)),
+        facts=list(_facts(evidence)),
+        topics=_by_topic(conclusions(evidence)),
+        best=_best_values(evidence),
+        sections=shown,
+        rows_of=_rows_of,
+        rows=ROWS,
+        trials=_trials(snapshot),
+        trials_data=_script(_trials_data(snapshot)),
+        figures=_script({name: json.loads(panel.to_json()) for name, panel in panels.items()}),
+        environment={key: value for key, value in snapshot.environment.items() if not isinstance(value, list)},
+        versions=f"thaw {version('thaw-search')}",
+        css=_asset("page.css"),
+        js=_asset("page.js"),
+        plotly=get_plotlyjs(),
+    )
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["cell"] = cell
+    return environment.from_string(_asset("page.html"))
+
+
+def _asset(name: str) -> str:
+    return (files("results_analysis.report") / name).read_text(encoding="utf-8")
+
+
+def _script(data: Any) -> str:
+    """JSON that may stand in a script element, whatever texts it holds."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+# --- the head -------------------------------------------------------------------------------------------------------
+
+
+def _subtitle(snapshot: Snapshot) -> str:
+    config = snapshot.run.config
+    named = [("model", "backbone"), ("data", "source")]
+    parts = [
+        config[section][key]
+        for section, key in named
+        if isinstance(config.get(section), Mapping) and key in config[section]
+    ]
+    what = " on ".join(map(str, parts))
+    return f"{what + ', j' if what else 'J'}udged by {said_metric(snapshot.metric)}"
+
+
+def _facts(evidence: Evidence) -> Iterator[Fact]:
+    snapshot = evidence.snapshot
+    if snapshot.best is not None:
+        score = snapshot.trials.loc[snapshot.trials["trial"] == snapshot.best, "score"].iloc[0]
+        spread = evidence.spread
+        note = f"{evidence.say(spread.low)} … {evidence.say(spread.high)}" if spread else ""
+        yield Fact(
+            f"best {evidence.metric}", evidence.say(score), f"trial {snapshot.best}{f'; 95 %: {note}' if note else ''}"
+        )
+    counts = snapshot.trials["status"].value_counts()
+    order = [*(status.value for status in TrialStatus), UNREADABLE]
+    told = ", ".join(f"{counts[status]} {status}" for status in order if status in counts)
+    planned = f" of {snapshot.planned}" if snapshot.planned and snapshot.planned > len(snapshot.trials) else ""
+    yield Fact("trials", f"{len(snapshot.trials)}{planned}", told)
+    if len(snapshot.curves):
+        money = savings(snapshot)
+        spent = float(money.loc[money["kind"] == "spent", "seconds"].sum())
+        saved = float(money.loc[money["kind"] == "saved", "seconds"].sum())
+        yield Fact("compute", duration(spent), f"{len(snapshot.curves):,} epochs")
+        if saved > 0:
+            yield Fact("saved", f"about {saved / (spent + saved):.0%}", "by pruning and kept features")
+
+
+def _by_topic(found: list[Conclusion]) -> dict[str, list[Conclusion]]:
+    topics = {topic.value: [c for c in found if c.topic is topic] for topic in Topic}
+    return {topic: those for topic, those in topics.items() if those}
+
+
+def _best_values(evidence: Evidence) -> list[tuple[str, str]]:
+    """The best trial's searched values."""
+    snapshot = evidence.snapshot
+    rows = snapshot.trials[snapshot.trials["trial"] == snapshot.best]
+    if not len(rows):
+        return []
+    return [(v.path, v.say(rows[v.path].iloc[0])) for v in snapshot.searched if not is_missing(rows[v.path].iloc[0])]
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def _rows_of(picture: Picture) -> list[list[Any]]:
+    return [list(row) for row in picture.table.head(ROWS).itertuples(index=False)]
+
+
+_OF_TRIALS = ("trial", "status", "score", "best_epoch", "epochs", "stage", "cost_s", "flags")
+
+
+def _trials(snapshot: Snapshot) -> pd.DataFrame:
+    """The table of all trials, best first, as it is shown."""
+    names = {value.path: value.name for value in snapshot.searched if value.name not in _OF_TRIALS}
+    shown = [*_OF_TRIALS, *(value.path for value in snapshot.searched), "reason"]
+    return snapshot.trials[shown].rename(columns=names)
+
+
+def _trials_data(snapshot: Snapshot) -> dict[str, Any]:
+    """The same for the page's script: names, and rows of plain values, floats with six significant digits."""
+    table = _trials(snapshot)
+    columns = [[_plain(value) for value in table[name]] for name in table.columns]
+    return {"columns": list(table.columns), "rows": list(map(list, zip(*columns, strict=True))), "shown": ROWS}
+
+
+def _plain(value: Any) -> Any:
+    if is_missing(value):
+        return None
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    return value if isinstance(value, bool | int | str) else str(value)

@@ -1,0 +1,57 @@
+"""`thaw report`: one page that shows a whole search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search.commands.names import said, short
+from search.commands.options import Name, Runs
+
+if TYPE_CHECKING:
+    from results_analysis import Run
+
+
+def report(
+    name: Name,
+    runs: Runs = Path("runs"),
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to write; by default report.html in the run.")
+    ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Show it on this machine, anew as the run goes on; Ctrl+C ends it.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --serve; 0: any that is free.")] = 8000,
+) -> None:
+    """Write one HTML page that shows a whole search."""
+    from results_analysis import find_run, load, write_report
+
+    run = load(find_run(name, runs))
+    called = said(run.layout.root.absolute())
+    file = write_report(run, output, said=called)
+    typer.echo(short(file))
+    if serve:
+        _serve(run, file, called, port)
+
+
+def _serve(run: Run, file: Path, called: str, port: int) -> None:
+    import threading
+
+    from results_analysis import write_report
+    from results_analysis.report.serve import keep_writing, report_server
+
+    ended = threading.Event()
+    with report_server(file, port) as server:
+        typer.echo(f"http://127.0.0.1:{server.server_port}/  (Ctrl+C ends it)")
+        writer = threading.Thread(
+            target=keep_writing, args=(run, lambda: write_report(run, file, said=called), ended), daemon=True
+        )
+        writer.start()
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            typer.echo("")
+        finally:
+            ended.set()
