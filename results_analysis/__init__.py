@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from results_analysis.choice import Choice, best_trial, cheapest_within
+    from results_analysis.choice import Choice, best_confirmed, best_trial, cheapest_within
     from results_analysis.compare import compare
     from results_analysis.comparison import comparison_table, confirmation_of, load_comparison, verdict
     from results_analysis.errors import RunError
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "results_analysis.choice": (
         "Choice",
+        "best_confirmed",
         "best_trial",
         "cheapest_within",
     ),
@@ -82,6 +83,7 @@ _OWNERS = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [  # noqa: RUF022  (by module)
     "Choice",
+    "best_confirmed",
     "best_trial",
     "cheapest_within",
     "compare",

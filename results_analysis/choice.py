@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from results_analysis.comparison import confirmation_of
+from results_analysis.paired import estimate
 from results_analysis.runs import Run, RunError
 from results_analysis.table import best_of
 from results_analysis.uncertainty import OF_CONFUSION, standard_error
@@ -39,6 +41,21 @@ def best_trial(run: Run) -> int:
             f"run {run.name!r} has no best trial yet: none has finished an epoch with a score; name one to export"
         )
     return number
+
+
+def best_confirmed(run: Run) -> Choice:
+    """The trial with the best mean over the seeds of `thaw confirm`.
+
+    Raises:
+        RunError: if the search is not confirmed, or not to the end.
+    """
+    found = confirmation_of(run)
+    if found is None:
+        raise RunError(f"run {run.name!r} is not confirmed: thaw confirm {run.name} trains its best trials again")
+    winner = found.scored[0]
+    mean = estimate(list(winner.scores.values()))
+    why = f"the best of {len(found.candidates)} confirmed trials: {found.metric.value} {mean} over {mean.seeds} seeds"
+    return Choice(int(winner.name.removeprefix("trial ")), why)
 
 
 def cheapest_within(run: Run, within: str, *, cost: str | None = None) -> Choice:

@@ -7,10 +7,19 @@ import pytest
 import yaml
 from conftest import RECIPE
 
-from results_analysis import comparison_table, confirmation_of, load, load_comparison, verdict
+from results_analysis import (
+    best_confirmed,
+    comparison_table,
+    confirmation_of,
+    load,
+    load_comparison,
+    trial_config,
+    verdict,
+)
 from results_analysis.comparison_terminal import render_comparison
 from results_analysis.runs import RunError
 from search.ablation import ablation
+from search.cli import main
 from search.comparison import comparison_of
 from search.config import SearchSettings, json_schema
 from search.confirm import confirmation, fresh_seeds
@@ -273,3 +282,24 @@ def test_a_file_may_be_searched_and_ablated(tmp_path):
     }
     (tmp_path / "both.yaml").write_text(yaml.safe_dump(config))
     assert load_search(read_source(tmp_path / "both.yaml")).name == "both"
+
+
+# --- export ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_best_mean_is_exported_and_not_the_best_score(search_run, write_comparison):
+    with pytest.raises(RunError, match="run 's' is not confirmed: thaw confirm s trains its best trials again"):
+        best_confirmed(search_run)
+    scores = {"trial 1": {1: 0.5, 2: 0.6}, "trial 2": {1: 0.6, 2: 0.7}}
+    write_comparison(scores, root=search_run.layout.confirmation)
+    choice = best_confirmed(search_run)
+    assert choice.trial == 2
+    assert choice.why == "the best of 2 confirmed trials: balanced_accuracy 0.6500 ± 0.0707 over 2 seeds"
+    assert trial_config(search_run, trial=choice)["provenance"]["chosen"] == choice.why
+
+
+def test_only_one_rule_chooses(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["thaw", "export", "s", "--confirmed", "--trial", "3"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "--trial, --within and --confirmed each say which trial; keep one of them" in capsys.readouterr().err

@@ -30,31 +30,46 @@ def export(
     cost: Annotated[
         str | None, typer.Option(help="What --cheapest compares: a column of thaw results; by default macs or train_s.")
     ] = None,
+    confirmed: Annotated[
+        bool, typer.Option("--confirmed", help="The trial with the best mean over the seeds of thaw confirm.")
+    ] = False,
     model: Annotated[Path | None, typer.Option(help="Also write the model, to this new folder.")] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="With --model: also as ONNX, checked against torch.")] = False,
 ) -> None:
     """Write a trial's config, with where it comes from, and the model; `thaw train` trains the config again."""
-    from results_analysis import Trained, cheapest_within, find_search_or_training, trial_config, trial_of
+    from results_analysis import (
+        Choice,
+        Trained,
+        best_confirmed,
+        cheapest_within,
+        find_search_or_training,
+        trial_config,
+        trial_of,
+    )
     from results_analysis.export import training_config, write_config
     from search.source import InputError
     from trainables.layout import RunLayout
 
     if (within is None) == cheapest or (cost is not None and not cheapest):
         raise InputError("--within and --cheapest go together, as in --within 1se --cheapest; --cost goes with them")
-    if within is not None and trial is not None:
-        raise InputError("--trial names a trial, and --within lets a rule choose; keep one of them")
+    if (within is not None) + (trial is not None) + confirmed > 1:
+        raise InputError("--trial, --within and --confirmed each say which trial; keep one of them")
     if onnx and model is None:
         raise InputError("--onnx goes with --model DIR, the folder that the model is written to")
     run = find_search_or_training(name, runs)
     if isinstance(run, Trained):
-        if trial is not None or within is not None:
+        if trial is not None or within is not None or confirmed:
             raise InputError(f"{run.name} is a single training run: it has no trials to choose from")
         trained, config, default = run, training_config(run), RunLayout(run.folder.root).best
     else:
-        choice = trial if within is None else cheapest_within(run, within, cost=cost)
+        choice: int | Choice | None = trial
+        if within is not None:
+            choice = cheapest_within(run, within, cost=cost)
+        elif confirmed:
+            choice = best_confirmed(run)
         config = trial_config(run, trial=choice)
         trained, default = trial_of(run, config["provenance"]["trial"]), run.layout.best
-        if within is not None:
+        if isinstance(choice, Choice):
             typer.echo(f"trial {config['provenance']['trial']}: {config['provenance']['chosen']}")
     if model is not None:
         _write_model(trained, config, model, onnx=onnx)
