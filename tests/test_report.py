@@ -5,7 +5,7 @@ import math
 import pytest
 
 from trainables.layout import Flag
-from trainables.report import EpochReport, read_epochs
+from trainables.report import EpochReport, last_report, read_epochs
 
 REPORT = EpochReport(
     epoch=3,
@@ -130,3 +130,15 @@ def test_a_line_that_is_no_report_is_named(tmp_path, content, message):
     (tmp_path / "epochs.jsonl").write_text(content)
     with pytest.raises(ValueError, match=rf"epochs\.jsonl{message}"):
         read_epochs(tmp_path / "epochs.jsonl")
+
+
+@pytest.mark.parametrize("length", [10, 20_000, 100_000], ids=["short", "longer than a block", "of several blocks"])
+@pytest.mark.parametrize("end", ["", "\n", '\n{"epoch": 4', "\n[]\n\n"], ids=["cut", "whole", "torn", "no report"])
+def test_the_newest_report_is_found_from_the_end(tmp_path, length, end):
+    file = tmp_path / "epochs.jsonl"
+    assert last_report(file) is None
+    needed = ("stage", "stage_index", "score", "best_score", "best_epoch", "flags", "train_s", "time")
+    lines = [json.dumps({"epoch": epoch, "long": "x" * length, **dict.fromkeys(needed)}) for epoch in (1, 2, 3)]
+    file.write_text("\n".join(lines) + end)
+    assert last_report(file)["epoch"] == 3
+    assert last_report(file) == json.loads(lines[2])
