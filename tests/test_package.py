@@ -89,7 +89,9 @@ def test_the_package_validates_as_the_epochs_report_says_to_the_last_bit(changes
     assert judged.validated.evaluation.confusion == report["confusion"]
     network = load_package(tmp_path / "model")
     dataset = open_dataset(parse_recipe(photo_recipe(photos, **changes)).data, image_sizes=[64])
-    if network.manifest.input.image_size == 32:
+    if next(name for name, of in STAGES.items() if of is changes) == "another size":
+        assert (network.manifest.input.image_size, network.manifest.inference.batch_size) == (64, 7)
+    else:
         assert np.array_equal(outputs_on_validation(network, dataset), judged.validated.outcome.outputs)
 
 
@@ -127,6 +129,23 @@ def test_numbers_are_in_the_unit_of_the_targets(tmp_path):
     mae = np.abs(numbers - judged.validated.truth).mean()
     assert mae == pytest.approx(judged.report["mae"], rel=1e-12)
     assert not PackageLayout(tmp_path / "model").labels.exists()
+
+
+@pytest.mark.parametrize("start", [1, 5])
+def test_the_prior_is_that_of_the_weights_in_force_in_the_best_epoch(photos, tmp_path, start):
+    stages = [HEAD | {"epochs": 5, "plateau": None}]
+    drw = {"start_epoch": start}
+    run_ = train(photo_recipe(photos, stages=stages, drw=drw, loss={"kind": "ldam"}), tmp_path / "run")
+    manifest, judged = pack(run_, tmp_path / "model")
+    found = evaluate(
+        predictions(manifest, judged.validated.outcome.outputs),
+        judged.validated.truth,
+        learned_prior=manifest.learned_prior,
+    )
+    assert found.metrics["corrected_macro_f1"] == judged.report["corrected_macro_f1"]
+    uneven = max(manifest.learned_prior) / min(manifest.learned_prior)
+    assert uneven == pytest.approx(1 if judged.report["reweighted"] else 4, rel=0.05)
+    assert judged.report["reweighted"] == (start == 1)
 
 
 def test_features_are_what_the_last_layer_takes(photos, packed):
@@ -185,6 +204,7 @@ def test_the_manifest_says_how_a_file_becomes_a_prediction(packed):
     assert (manifest.head, manifest.cosine_scale) == ("cosine", 30.0)
     assert (manifest.input.image_size, manifest.input.channels, manifest.input.mean) == (32, 3, (0.5, 0.5, 0.5))
     assert manifest.blocks[0] == "features.0"
+    assert (manifest.inference.batch_size, manifest.inference.prefix_batch) == (16, 32)
     assert manifest.origin["data"]["train_counts"] == [28, 14, 7]
     assert manifest.origin["environment"]["torch"] == torch.__version__
 
