@@ -16,6 +16,7 @@ from search.commands.embed import embed
 from search.commands.export import export
 from search.commands.extend import extend
 from search.commands.init import init
+from search.commands.mlflow import mlflow
 from search.commands.predict import predict
 from search.commands.report import report
 from search.commands.results import results
@@ -51,6 +52,7 @@ for command in (
     embed,
     compare,
     checkpoints,
+    mlflow,
     spaces,
     clusters,
     data,
