@@ -292,7 +292,7 @@ def test_a_bad_line_is_refused_by_file_and_number(tmp_path, lines, message):
         ('{"schema": 2, "ids": []}', r"0000/trial\.json: schema 2 is newer than 1, the newest known here; update thaw"),
         ('{"schema": 1, "number": 0, "params": {}}', r"0000/trial\.json: status: is required and missing"),
         ('{"schema": 1, "number": 0, "params": {}, "status": "done", "started": ""}',
-         r"0000/trial\.json: status: 'done': .*'running', 'finished', 'pruned' or 'failed'"),
+         r"0000/trial\.json: status: 'done': .*'running', 'finished', 'pruned', 'failed' or 'infeasible'"),
         ('{"schema": 1, "number": 7, "params": {}, "status": "finished", "started": ""}',
          r"0000/trial\.json: number: 7 in the folder of trial 0"),
     ],
