@@ -167,8 +167,8 @@ def _seconds_run(
 
 def _stops(scheduler: Asha | Hyperband | Median, own: int, others: Sequence[int]) -> bool:
     if isinstance(scheduler, Median):
-        return len(others) >= scheduler.min_trials and own < np.median(others)
-    return bool(others) and own < np.percentile(others, 100 * (1 - 1 / scheduler.reduction))
+        return len(others) >= scheduler.min_trials and own < float(np.median(others))
+    return bool(others) and own < float(np.percentile(others, 100 * (1 - 1 / scheduler.reduction)))
 
 
 def trials_at_once(resources: Resources, machine: Machine, limit: int | None) -> int:
