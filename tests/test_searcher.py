@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from search.config import SearchConfig
 from search.load import load_search
 from search.source import read_source
-from search.study import open_study, settle
+from search.study import end_judged, open_study, settle
 from spaces import FunctionSpace, parse_space
 from trainables.layout import RunLayout, TrialStatus
 from trainables.recipe import parse_recipe
@@ -291,6 +291,25 @@ def test_an_end_that_was_recorded_but_not_told_is_told_later(search, status, rea
     if state != "RUNNING":
         assert trial.intermediate_values == {1: 0.75, 2: 0.75}  # the second was on disk only
     assert search.suggest("x")["number"] == (0 if state == "RUNNING" else 1)
+
+
+@pytest.mark.parametrize(
+    ("scores", "stopped", "state", "reason"),
+    [
+        ([0.25, 0.5], {0: 2}, "PRUNED", "0.5 at epoch 2 was not among the best there"),
+        ([0.25, None], {0: 2}, "PRUNED", "no score at epoch 2 was not among the best there"),
+        ([0.25, 0.5, 0.75], {0: 2}, "RUNNING", None),  # it went on: trials of one moment have no order on disk
+        ([0.25, 0.5], {1: 2}, "RUNNING", None),
+        ([], {0: 2}, "RUNNING", None),
+    ],
+)
+def test_a_trial_that_had_failed_at_its_rung_is_not_taken_up_again(search, scores, stopped, state, reason):
+    search.suggest("a")
+    write_epochs(search.layout.trial(0), scores)
+    end_judged(search.study, search.layout, search.config, stopped)
+    assert (search.states, search.record(0).reason) == ([state], reason)
+    if state == "PRUNED":
+        assert search.trials[0].intermediate_values == {n: s for n, s in enumerate(scores, start=1) if s is not None}
 
 
 def test_epochs_whose_results_died_with_the_driver_are_told_from_disk(search):
