@@ -1,4 +1,4 @@
-"""Which searched values mattered: Optuna's evaluators on a study rebuilt in memory, with their spread and what chance would give."""
+"""Which searched values mattered: Optuna's evaluators on a study rebuilt in memory, with their spread and what chance gives."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ COLUMNS = ("path", "name", "evaluator", "importance", "low", "high", "chance", "
 def importances(snapshot: Snapshot) -> pd.DataFrame:
     """The share of each searched value in what made trials better or worse.
 
-    `path`, `name`, `evaluator`, `importance` (median over bootstraps of the trials; shares add up to 1 for an evaluator), `low`
-    and `high` (their 10 % and 90 %), `chance` (95 % of what comes out where scores are dealt to trials at random), `trials` (of a bootstrap). Most
-    important first, PED-ANOVA (Watanabe et al. 2023) before fANOVA (Hutter et al. 2014). fANOVA is told of values that all trials
-    have. Trials are judged by their places, so that one pruned early is worse than one that came far, and no outlier counts for more
-    than its place. Empty below `FEWEST` trials.
+    `path`, `name`, `evaluator`, `importance` (median over bootstraps of the trials; an evaluator's shares add up to 1), `low` and
+    `high` (their 10 % and 90 %), `chance` (95 % of what comes out where places are dealt to trials at random), `trials` (of a
+    bootstrap). Most important first, PED-ANOVA (Watanabe et al. 2023) before fANOVA (Hutter et al. 2014). fANOVA is told of values
+    that all trials have. Trials are judged by their places, so that one pruned early is worse than one that came far, and no
+    outlier counts for more than its place. Empty below `FEWEST` trials.
     """
     import pandas as pd
 

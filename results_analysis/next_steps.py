@@ -76,7 +76,8 @@ def _edges(evidence: Evidence) -> Steps:
             if at_edge:
                 new = value.say(_beyond(value, lower=side == "lower"))
                 yield (
-                    f"{value.name} is at the {side} edge of its range ({value.say(bound)}) in the best trial, and near it in the best "
+                    f"{value.name} is at the {side} edge of its range ({value.say(bound)}) in the best trial, and "
+                    "near it in the best "
                     f"{len(top)}: widen it, to {new} say.",
                     None,
                 )
@@ -160,8 +161,10 @@ def _rungs(evidence: Evidence) -> Steps:
     agreement = then.corr(finished.set_index("trial")["score"], method="spearman")
     if agreement < 0.2:
         yield (
-            f"What led at the first rung (epoch {rung}) did not lead at the end: among the {len(finished)} trials that finished the two "
-            f"orders agree by {agreement:.2f} (Spearman). A later first rung, search.scheduler.grace_epochs above {rung}, would judge "
+            f"What led at the first rung (epoch {rung}) did not lead at the end: among the {len(finished)} "
+            "trials that finished the two "
+            f"orders agree by {agreement:.2f} (Spearman). A later first rung, search.scheduler.grace_epochs "
+            f"above {rung}, would judge "
             "what counts.",
             None,
         )
@@ -188,7 +191,8 @@ def _styles(evidence: Evidence) -> Steps:
                 continue
             yield (
                 f"{value.name} = {value.say(choice)} was pruned at epoch {rung} in {share:.0%} of its trials (others: "
-                f"{elsewhere:.0%}), yet those that went on gained {evidence.say(gain)} after it, others {evidence.say(others)}: it "
+                f"{elsewhere:.0%}), yet those that went on gained {evidence.say(gain)} after it, others "
+                f"{evidence.say(others)}: it "
                 "starts slowly, and the rungs may have ended the better style.",
                 None,
             )

@@ -139,6 +139,8 @@ def test_what_turns_outputs_into_predictions_stands_beside_the_run(small, tmp_pa
     assert environment["target_mean"] == dataset.targets[dataset.train].mean()
     assert environment["target_std"] == dataset.targets[dataset.train].std()
     assert environment["data_fingerprint"] == dataset.fingerprint
+    assert environment["validation_images"] == len(dataset.validation)
+    assert "classes" not in environment
 
 
 def test_a_network_that_cannot_learn_predicts_one_number_and_is_flagged(small):

@@ -84,7 +84,7 @@ def draw_class_recall(frame: pd.DataFrame) -> Figure:
         )
     )
     figure.update_xaxes(title="recall, with its 95 % interval", range=[-0.02, 1.04])
-    figure.update_yaxes(type="category")
+    figure.update_yaxes(type="category", range=[-0.7, len(shown) - 0.3])
     return figure
 
 
@@ -106,8 +106,8 @@ def draw_confusion(frame: pd.DataFrame) -> Figure:
             colorscale="Cividis",
             zmin=0,
             zmax=1,
-            xgap=1,
-            ygap=1,
+            xgap=1 if few else 0,
+            ygap=1 if few else 0,
             hovertemplate="%{y} taken for %{x}: %{customdata} images, %{z:.1%} of the class<extra></extra>",
             showscale=not few,
             colorbar={

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from results_analysis.pareto import pareto_front
-from results_analysis.plots.style import DRAWN, VERMILION, marker_of, new_figure, said, thinned
+from results_analysis.plots.style import DRAWN, FRONT_LAST, VERMILION, marker_of, new_figure, said, thinned
 from results_analysis.snapshot import Snapshot
-from trainables.layout import Metric, TrialStatus
+from trainables.layout import Metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def cost_and_score(snapshot: Snapshot) -> pd.DataFrame:
-    """`trial`, `status`, `cost_s`, `score`, `epochs`, `front`: no other trial is as good for less, or better for as much. Cheapest first.
+    """`trial`, `status`, `cost_s`, `score`, `epochs`, `front` (none is as good for less, or better for as much). Cheapest first.
 
     Trials with a score that did not fail.
     """
@@ -30,7 +30,7 @@ def draw_cost_and_score(frame: pd.DataFrame, metric: Metric) -> Figure:
 
     shown = thinned(frame, DRAWN)
     figure = new_figure()
-    for status in TrialStatus:
+    for status in FRONT_LAST:
         rows = shown[shown["status"] == status.value]
         if len(rows):
             figure.add_trace(

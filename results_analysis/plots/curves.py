@@ -188,12 +188,12 @@ def _draw_marks(figure: Figure, marked: pd.DataFrame, quantity: str, row: int) -
     for name, mark in MARKS.items():
         rows = marked[marked["mark"] == name]
         if len(rows):
-            sizes = {"checkpoint": 6, "best": 10}
+            sizes, line = {"checkpoint": 6, "best": 10}, {"width": 1.6, "color": mark.colour}
             figure.add_trace(
                 go.Scatter(
                     x=rows["epoch"], y=rows[quantity], mode="markers", name=mark.words, legendgroup=name,
                     showlegend=row == 1, customdata=rows["trial"], legendrank=2000,
-                    marker={"symbol": mark.symbol, "color": mark.colour, "size": sizes.get(name, 9), "line": {"width": 1.6, "color": mark.colour}},
+                    marker={"symbol": mark.symbol, "color": mark.colour, "size": sizes.get(name, 9), "line": line},
                     hovertemplate=f"trial %{{customdata}}, epoch %{{x}}: {mark.words}<extra></extra>",
                 ),
                 row=row, col=1,

@@ -84,7 +84,7 @@ def _kept(curves: pd.DataFrame) -> tuple[float | None, int, str]:
             "all features were there before the search began: what they took to compute is not known",
         )
     saved = known["open_from"].map(price).sum() - known["cache_s"].sum()
-    how = "epochs that took their features from the cache, times what these took to compute once, less the time that was spent on it"
+    how = "epochs that took their features from the cache, times what these took to compute once, less that time"
     if len(known) < len(taken):
         how += f"; {len(taken) - len(known)} epochs whose features were there before the search are not counted"
     return max(float(saved), 0.0), len(known), how

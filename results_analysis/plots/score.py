@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import BLUE, DRAWN, marker_of, new_figure, said, thinned
+from results_analysis.plots.style import BLUE, DRAWN, FRONT_LAST, marker_of, new_figure, said, thinned
 from results_analysis.snapshot import Snapshot
 from trainables.layout import Metric, TrialStatus
 
@@ -34,7 +34,7 @@ def draw_score_over_trials(frame: pd.DataFrame, metric: Metric) -> Figure:
     steps = frame[frame["best_so_far"].ne(frame["best_so_far"].shift())]
     steps = pd.concat([steps, frame.tail(1)])
     figure = new_figure()
-    for status in TrialStatus:
+    for status in FRONT_LAST:
         rows = shown[shown["status"] == status.value]
         count = int((frame["status"] == status.value).sum())
         if count:

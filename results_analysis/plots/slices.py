@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import marker_of, new_figure, plain, thinned
+from results_analysis.plots.style import FRONT_LAST, marker_of, new_figure, plain, thinned
 from results_analysis.searched import Searched
 from results_analysis.snapshot import Snapshot
-from trainables.layout import TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +29,7 @@ def draw_slice(frame: pd.DataFrame, value: Searched) -> Figure:
 
     shown = thinned(frame.dropna(subset=[value.path]), POINTS, first=POINTS // 4)
     figure = new_figure(height=230, showlegend=False, margin_t=10)
-    for status in TrialStatus:
+    for status in FRONT_LAST:
         rows = shown[shown["status"] == status.value]
         if not len(rows):
             continue

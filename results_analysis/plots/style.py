@@ -33,6 +33,9 @@ STATUS_SYMBOLS = {
     TrialStatus.FAILED: "triangle-down-open",
 }
 
+FRONT_LAST = (TrialStatus.FAILED, TrialStatus.PRUNED, TrialStatus.RUNNING, TrialStatus.FINISHED)
+"""What is drawn over what."""
+
 SCORES = "Cividis"
 """Scale of a score, from worse to better."""
 

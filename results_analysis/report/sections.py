@@ -95,7 +95,8 @@ def _scores(snapshot: Snapshot) -> Iterator[Picture]:
         yield Picture(
             "cost",
             "Cost against score",
-            "Time of training and validation of each trial against its score. On the dotted line lie the trials that no other one "
+            "Time of training and validation of each trial against its score. On the dotted line lie the "
+            "trials that no other one "
             "beats for less: where it rises steeply, time is well spent.",
             [cost.draw_cost_and_score(paid, metric)],
             paid[paid["front"]].drop(columns="front"),
@@ -110,7 +111,8 @@ def _training(snapshot: Snapshot) -> Iterator[Picture]:
     yield Picture(
         "curves",
         "Learning curves",
-        f"The best {shown} trials in colour, others thin; the band holds the middle 80 % of all trials that came so far. {at_rungs}"
+        f"The best {shown} trials in colour, others thin; the band holds the middle 80 % of all trials "
+        f"that came so far. {at_rungs}"
         "Marks tell what happened in the coloured ones.",
         [curves.draw_learning_curves(frame, bands, curves.marks(snapshot), judged, snapshot.metric)],
         bands["score"],
@@ -119,7 +121,8 @@ def _training(snapshot: Snapshot) -> Iterator[Picture]:
     yield Picture(
         "timeline",
         "What was unfrozen when",
-        f"Stages of the best {stretches['trial'].nunique()} trials, best on top. The number at the end of a stretch is the validation "
+        f"Stages of the best {stretches['trial'].nunique()} trials, best on top. The number at the end "
+        "of a stretch is the validation "
         "loss it ended with; hatched: the head was at rest.",
         [timeline.draw_stage_timeline(stretches)],
         stretches,
@@ -149,7 +152,8 @@ def _values(snapshot: Snapshot, importance: pd.DataFrame, searched: Sequence[Sea
     yield Picture(
         "slices",
         "Score against each searched value",
-        f"Each mark is a trial, its {words(snapshot.metric.value)} upwards. A slope or a hump is an effect; a cloud is none, or one that others hide.{left}",
+        f"Each mark is a trial, its {words(snapshot.metric.value)} upwards. A slope or a hump is an "
+        f"effect; a cloud is none, or one that others hide.{left}",
         [slices.draw_slice(frame, value) for value in shown],
         frame.rename(columns={value.path: value.name for value in searched}),
         beside=True,
@@ -159,7 +163,8 @@ def _values(snapshot: Snapshot, importance: pd.DataFrame, searched: Sequence[Sea
         yield Picture(
             "parallel",
             "Searched values together",
-            "Each line is a trial, from its value on one axis to that on the next; ends of the axes are the ends of the searched ranges. "
+            "Each line is a trial, from its value on one axis to that on the next; ends of the axes are the "
+            "ends of the searched ranges. "
             "Where the blue lines bundle, the best trials agree.",
             [parallel.draw_parallel_coordinates(lines, shown)],
             lines.rename(columns={value.path: value.name for value in searched}),
@@ -174,8 +179,10 @@ def _importance(importance: pd.DataFrame) -> Picture:
         "importance",
         "What mattered",
         "The share of each searched value in what made trials better or worse. "
-        f"Bars are medians over bootstraps of {importance['trials'].max()} trials, whiskers their middle 80 %. What does not pass the red "
-        "mark is no more than chance gives where scores are dealt to trials at random, and is grey. Trials count by their place: the "
+        f"Bars are medians over bootstraps of {importance['trials'].max()} trials, whiskers their middle "
+        "80 %. What does not pass the red "
+        "mark is no more than chance gives where scores are dealt to trials at random, and is grey. "
+        "Trials count by their place: the "
         "farther they came the better, then by score.",
         [importances.draw_importance(importance[importance["evaluator"] == name]) for name in found],
         importance.drop(columns="path"),
@@ -200,7 +207,8 @@ def _contours(snapshot: Snapshot, searched: Sequence[Searched]) -> Iterator[Pict
     yield Picture(
         "contours",
         "Pairs of searched values",
-        "The score, smoothed over the trials near each point, for the ranges that mattered most; dots are trials. Where no trial is near, "
+        "The score, smoothed over the trials near each point, for the ranges that mattered most; dots "
+        "are trials. Where no trial is near, "
         "nothing is claimed.",
         [
             contours.draw_contour(frame, *pair, snapshot.placed, snapshot.metric)
@@ -229,7 +237,8 @@ def _best(snapshot: Snapshot) -> Iterator[Picture]:
         yield Picture(
             "recall",
             "Recall of each class",
-            f"Share of each class' validation images that trial {snapshot.best} recognised in its best epoch, with the 95 % interval that "
+            f"Share of each class' validation images that trial {snapshot.best} recognised in its best "
+            "epoch, with the 95 % interval that "
             f"their number allows (Wilson).{worst}",
             [classes.draw_class_recall(recall)],
             recall,
@@ -238,7 +247,8 @@ def _best(snapshot: Snapshot) -> Iterator[Picture]:
         yield Picture(
             "confusion",
             "Confusion",
-            "Rows are true classes, columns what was predicted; numbers are images, colours shares of the row. Off the diagonal lies what "
+            "Rows are true classes, columns what was predicted; numbers are images, colours shares of the "
+            "row. Off the diagonal lies what "
             "is taken for what.",
             [classes.draw_confusion(confusion)],
             confusion.rename_axis("true \\ predicted").reset_index(),
