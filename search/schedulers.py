@@ -44,7 +44,8 @@ class RungScheduler(FIFOScheduler):
             records: of all trials of earlier attempts, also of those that will be taken up again.
         """
         super().__init__()
-        self._settings, self._rungs, self._metric, self._seed = settings, rungs, metric, seed
+        # Not `_metric`: Ray would look for it among the results.
+        self._settings, self._rungs, self._score, self._seed = settings, rungs, metric, seed
         self._ray = _of_ray(settings, rungs, mode=metric.mode)
         self._known: dict[int, _Known] = {}
         self._passed: dict[int, int] = {}
@@ -85,7 +86,7 @@ class RungScheduler(FIFOScheduler):
     def _judged(self, report: Mapping[str, Any]) -> float:
         corrected = report["drw_pending"] and self._settings.before_drw == "corrected"
         value = report["best_corrected" if corrected else "best_score"]
-        return self._metric.worst if value is None else float(value)  # null on disk until an epoch has a score
+        return self._score.worst if value is None else float(value)  # null on disk until an epoch has a score
 
 
 def _of_ray(settings: Asha | Hyperband | Median, rungs: Rungs, *, mode: str) -> TrialScheduler:
