@@ -1,5 +1,7 @@
 """The trainable as Ray drives it, in this process: what it reports and when, and that a worker forgets the trial before."""
 
+import platform
+
 import pytest
 import yaml
 
@@ -93,3 +95,13 @@ def test_a_trial_goes_on_from_its_folder_on_whatever_worker(make_recipe, assign,
     cut_off.cleanup()
     assert numbers(done) + numbers(results_of(StagedUnfreezing(assign(1, recipe)))) == whole
     assert yaml.safe_load(RunLayout(assign(1, recipe)["run"]).trial(1).recipe.read_text())["train"]["seed"] == 0
+
+
+def test_what_cannot_be_opened_says_where_and_why(make_recipe, assign, tmp_path):
+    """As on a node that joined after the others had been checked."""
+    missing = {"source": "folder", "path": str(tmp_path / "photos"), "long_tail": None}
+    assignment = assign(0, make_recipe(data=missing))
+    with pytest.raises(RuntimeError, match=rf"^on {platform.node()}: data.path: {tmp_path}/photos: does not exist$"):
+        StagedUnfreezing(assignment).step()
+    last = RunLayout(assignment["run"]).trial(0).error.read_text().splitlines()[-1]
+    assert last == f"on {platform.node()}: data.path: {tmp_path}/photos: does not exist"
