@@ -3,6 +3,7 @@
 `load.py` turns the file (`source.py` knows its lines) into a `SearchConfig` (config.py) or says all that is wrong with it;
 `space_check.py` tries the space's points on the recipe, `preflight.py` looks at data and weights. `launch.py` runs the search,
 with proposals from `searcher.py` (Optuna's ask and tell), pruning from `schedulers.py`, and callbacks that show progress and
-write TensorBoard events. `train.py` trains one recipe without Ray, or through `processes.py` in several processes of Ray Train;
+write TensorBoard events. `cluster.py` connects to Ray, on this machine or on a cluster, whose nodes `node_check.py` asks before the
+first trial; `budget.py` knows when a search has had enough. `train.py` trains one recipe without Ray, or through `processes.py` in several processes of Ray Train;
 `cli.py` is the `thaw` command. Nothing is imported here: `thaw --help` answers at once.
 """

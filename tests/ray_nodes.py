@@ -53,7 +53,8 @@ class Nodes:
 
     def alive(self):
         """Names of the nodes that the head knows."""
-        code = f"import ray; ray.init({self.address!r}, log_to_driver=False); print([n['NodeName'] for n in ray.nodes() if n['Alive']])"
+        code = f"import ray; ray.init({self.address!r}, log_to_driver=False); "
+        code += "print([node['NodeName'] for node in ray.nodes() if node['Alive']])"
         done = subprocess.run([sys.executable, "-c", code], env=self.env, capture_output=True, text=True)
         return ast.literal_eval(done.stdout) if done.returncode == 0 else []
 

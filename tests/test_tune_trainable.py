@@ -1,6 +1,10 @@
 """The trainable as Ray drives it, in this process: what it reports and when, and that a worker forgets the trial before."""
 
+<<<<<<< HEAD
 from dataclasses import asdict
+=======
+import platform
+>>>>>>> cluster
 
 import pytest
 import yaml
@@ -111,6 +115,7 @@ def test_a_trial_goes_on_from_its_folder_on_whatever_worker(make_recipe, assign,
     assert yaml.safe_load(RunLayout(assign(1, recipe)["run"]).trial(1).recipe.read_text())["train"]["seed"] == 0
 
 
+<<<<<<< HEAD
 def test_each_trial_of_a_worker_has_its_own_log(make_recipe, assign, capfd):
     worker = StagedUnfreezing(assign(0, make_recipe()))
     for number in (0, 1):
@@ -148,3 +153,13 @@ def test_what_is_computed_for_the_cache_is_told_in_the_trials_folder(make_recipe
     assert ("decoding images", True) in told
     assert ("computing features", True) in told
     assert not RunLayout(assignment["run"]).trial(0).building.exists()
+=======
+def test_what_cannot_be_opened_says_where_and_why(make_recipe, assign, tmp_path):
+    """As on a node that joined after the others had been checked."""
+    missing = {"source": "folder", "path": str(tmp_path / "photos"), "long_tail": None}
+    assignment = assign(0, make_recipe(data=missing))
+    with pytest.raises(RuntimeError, match=rf"^on {platform.node()}: data.path: {tmp_path}/photos: does not exist$"):
+        StagedUnfreezing(assignment).step()
+    last = RunLayout(assignment["run"]).trial(0).error.read_text().splitlines()[-1]
+    assert last == f"on {platform.node()}: data.path: {tmp_path}/photos: does not exist"
+>>>>>>> cluster
