@@ -1,10 +1,7 @@
 """The trainable as Ray drives it, in this process: what it reports and when, and that a worker forgets the trial before."""
 
-<<<<<<< HEAD
-from dataclasses import asdict
-=======
 import platform
->>>>>>> cluster
+from dataclasses import asdict
 
 import pytest
 import yaml
@@ -12,7 +9,6 @@ import yaml
 from trainables import tune_trainable
 from trainables.building import Building
 from trainables.layout import RunLayout
-from trainables.problems import ConfigError
 from trainables.report import OF_THE_MACHINE, read_epochs
 from trainables.rungs import Rungs
 from trainables.tune_trainable import StagedUnfreezing
@@ -115,7 +111,6 @@ def test_a_trial_goes_on_from_its_folder_on_whatever_worker(make_recipe, assign,
     assert yaml.safe_load(RunLayout(assign(1, recipe)["run"]).trial(1).recipe.read_text())["train"]["seed"] == 0
 
 
-<<<<<<< HEAD
 def test_each_trial_of_a_worker_has_its_own_log(make_recipe, assign, capfd):
     worker = StagedUnfreezing(assign(0, make_recipe()))
     for number in (0, 1):
@@ -130,7 +125,7 @@ def test_each_trial_of_a_worker_has_its_own_log(make_recipe, assign, capfd):
 
 def test_a_trial_that_cannot_start_says_why_in_its_log(make_recipe, assign):
     assignment = assign(0, make_recipe(data={"source": "folder", "path": "/nowhere", "long_tail": None}))
-    with pytest.raises(ConfigError, match="/nowhere"):
+    with pytest.raises(RuntimeError, match="/nowhere"):
         StagedUnfreezing(assignment).step()
     log = RunLayout(assignment["run"]).trial(0).output.read_text()
     assert "Traceback" in log
@@ -153,7 +148,8 @@ def test_what_is_computed_for_the_cache_is_told_in_the_trials_folder(make_recipe
     assert ("decoding images", True) in told
     assert ("computing features", True) in told
     assert not RunLayout(assignment["run"]).trial(0).building.exists()
-=======
+
+
 def test_what_cannot_be_opened_says_where_and_why(make_recipe, assign, tmp_path):
     """As on a node that joined after the others had been checked."""
     missing = {"source": "folder", "path": str(tmp_path / "photos"), "long_tail": None}
@@ -162,4 +158,3 @@ def test_what_cannot_be_opened_says_where_and_why(make_recipe, assign, tmp_path)
         StagedUnfreezing(assignment).step()
     last = RunLayout(assignment["run"]).trial(0).error.read_text().splitlines()[-1]
     assert last == f"on {platform.node()}: data.path: {tmp_path}/photos: does not exist"
->>>>>>> cluster
