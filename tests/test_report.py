@@ -137,8 +137,16 @@ def test_a_line_that_is_no_report_is_named(tmp_path, content, message):
 def test_the_newest_report_is_found_from_the_end(tmp_path, length, end):
     file = tmp_path / "epochs.jsonl"
     assert last_report(file) is None
-    needed = ("stage", "stage_index", "score", "best_score", "best_epoch", "flags", "train_s", "time")
-    lines = [json.dumps({"epoch": epoch, "long": "x" * length, **dict.fromkeys(needed)}) for epoch in (1, 2, 3)]
+    needed = {
+        "stage": "head",
+        "stage_index": 0,
+        "score": 0.5,
+        "best_score": 0.5,
+        "best_epoch": 1,
+        "flags": [],
+        "train_s": 1.0,
+    }
+    lines = [json.dumps({"epoch": epoch, "long": "x" * length, **needed, "time": "now"}) for epoch in (1, 2, 3)]
     file.write_text("\n".join(lines) + end)
     assert last_report(file)["epoch"] == 3
     assert last_report(file) == json.loads(lines[2])
