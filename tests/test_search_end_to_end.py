@@ -281,18 +281,22 @@ def test_trials_that_stop_for_a_flag_are_told_as_pruned_with_their_curve(tmp_pat
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_search_leaves_the_last_epoch_of_running_trials_whatever_is_saved(tmp_path, sent):
-    file = search_file(tmp_path, trials=2, scheduler="none")
+    file = search_file(tmp_path, trials=2, scheduler={"kind": "none"})
     config = yaml.safe_load(file.read_text())
     config["train"]["checkpoints"] = {"save_every_epochs": 1000}
     config["train"]["metric"] = "val_loss"
-    for stage in config["train"]["stages"]:
-        stage |= {"epochs": 200, "head_lr": 50.0}  # nothing is better than what came first
+    stage = {"unfreeze_from": "head", "plateau": None}
+    config["train"]["stages"] = [
+        stage | {"name": "head", "epochs": 2, "head_lr": 0.05},
+        stage | {"name": "worse", "epochs": 400, "head_lr": 50.0},  # nothing is better than what came first
+    ]
     config["train"] |= {"early_stop": None, "stop_on": []}
     config["space"] = {"train.seed": {"int": [0, 9]}}
     file.write_text(yaml.safe_dump(config))
     layout = RunLayout(tmp_path / "runs" / "small")
     search = start("search", str(file), folder=tmp_path)
-    wait_for(lambda: epochs_done(layout) >= 12, "some epochs")
+    wait_for(lambda: epochs_done(layout) >= 12 or search.poll() is not None, "some epochs")
+    assert search.poll() is None, search.communicate()[0]
     search.send_signal(sent)
     said, _ = search.communicate(timeout=120)
     assert search.returncode == 130, said
