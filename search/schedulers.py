@@ -56,9 +56,8 @@ class RungScheduler(FIFOScheduler):
             self._judge(number, line)
 
     def on_trial_result(self, _controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        return (
-            self._judge(trial.config["number"], result["reports"][-1]) if result["reports"] else TrialScheduler.CONTINUE
-        )
+        reports = result["reports"]  # none of a trial that was given up
+        return self._judge(trial.config["number"], reports[-1]) if reports else str(TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, _controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         if result["reports"]:
