@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 # First: it sets what Ray and torch read when they are imported.
@@ -11,6 +13,7 @@ import optuna
 import ray
 from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, PlacementGroupFactory, RunConfig, TuneConfig
+from ray.tune.error import TuneError
 from ray.tune.schedulers import TrialScheduler
 from rich.console import Console
 
@@ -27,7 +30,7 @@ from search.schedulers import RungScheduler, build_scheduler
 from search.searcher import StudySearcher
 from search.signals import sigterm_as_ctrl_c
 from search.source import InputError
-from search.study import check_storage, end_judged, end_running, open_study, settle
+from search.study import check_storage, end_judged, end_running, mend_journal, open_study, settle
 from search.tally import Tally
 from search.tensorboard import TensorBoardCallback
 from search.warm_start import remember
@@ -48,6 +51,7 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
             nothing to start warm from.
     """
     forget_stop(layout)
+    mend_journal(layout)
     remember(config, layout)
     where = rungs_of(config)
     if layout.config.exists():
@@ -94,11 +98,22 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
                 verbose=0,
             ),
         )
-        with told.told():
+        with told.told(), _storage_errors():
             tuner.fit()
             budget.keep()
             told.complete = _is_over(config, budget, study, layout) or _remaining(config, study) == 0
     return told.complete
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    """Ray raises what callbacks and the searcher raise as text in an error of its own."""
+    try:
+        yield
+    except TuneError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def _is_over(config: SearchConfig, budget: Budget, study: optuna.Study, layout: RunLayout) -> bool:

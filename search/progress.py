@@ -59,7 +59,8 @@ class ProgressCallback(Callback):
         self._tally.begin(trial.config["number"])
 
     def on_trial_result(self, *, trial: Trial, result: dict[str, Any], **_: Any) -> None:
-        self._tally.reported(trial.config["number"], result["reports"][-1], at=time.time())
+        if result["reports"]:
+            self._tally.reported(trial.config["number"], result["reports"][-1], at=time.time())
 
     def on_trial_complete(self, *, trial: Trial, **_: Any) -> None:
         self._end(trial)

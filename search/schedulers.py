@@ -56,10 +56,12 @@ class RungScheduler(FIFOScheduler):
             self._judge(number, line)
 
     def on_trial_result(self, _controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        return self._judge(trial.config["number"], result["reports"][-1])
+        reports = result["reports"]  # none of a trial that was given up
+        return self._judge(trial.config["number"], reports[-1]) if reports else str(TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, _controller: Any, trial: Trial, result: dict[str, Any]) -> None:
-        self._judge(trial.config["number"], result["reports"][-1])  # those to come are compared with it
+        if result["reports"]:
+            self._judge(trial.config["number"], result["reports"][-1])  # those to come are compared with it
 
     def _judge(self, number: int, report: Mapping[str, Any]) -> str:
         """What becomes of a trial after an epoch."""

@@ -20,6 +20,7 @@ from search.samplers import Samplers
 from search.study import AskingStudy, ended_by_itself, fell_behind, report_epoch, report_recorded, summary_of, tell
 from search.warm_start import known_trials
 from spaces.space import SpaceError
+from trainables.failures import last_failure
 from trainables.layout import RunLayout, TrialStatus
 from trainables.problems import ConfigError
 from trainables.record import TrialRecord, now, read_record
@@ -85,7 +86,9 @@ class StudySearcher(Searcher):
         if trial is None:
             return
         del self._live[trial_id]
-        if error or result is None:
+        if result and (refusal := result.get("refused")):
+            raise OSError(refusal)  # the search stops, and the trial goes on when it is resumed
+        if error or result is None or "given_up" in result:
             self._end(trial, TrialStatus.FAILED, self._reason(trial.number))
             return
         self._report(trial, result)  # Ray tells of a trial's last result here only
@@ -171,6 +174,4 @@ class StudySearcher(Searcher):
         tell(trial, record, self._config, came_to_its_end=came_to_its_end)
 
     def _reason(self, number: int) -> str:
-        error = self._layout.trial(number).error
-        lines = error.read_text(encoding="utf-8").strip().splitlines() if error.exists() else []
-        return lines[-1] if lines else "its worker died"
+        return last_failure(self._layout.trial(number)) or "its worker died"

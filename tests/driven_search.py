@@ -50,7 +50,7 @@ class Search:
 
 
 def result(epoch, score, *others, finished=False):
-    objectives = [score if math.isfinite(score) else None, *others]
+    objectives = [score if score is not None and math.isfinite(score) else None, *others]
     return {"epoch": epoch, "best_score": score, "finished": finished, "stopped_for": None, "objectives": objectives}
 
 

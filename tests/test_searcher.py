@@ -157,6 +157,24 @@ def test_a_trial_that_failed_says_why(search, traceback, reason):
     assert (search.record(0).status, search.record(0).reason) == (TrialStatus.FAILED, reason)
 
 
+def test_a_trial_that_is_given_up_failed_for_what_it_failed_of(search):
+    search.suggest("a")
+    search.layout.trial(0).error.write_text("Traceback\nValueError: no (twice in the same way: not tried again)\n")
+    search.searcher.on_trial_complete("a", {**result(0, None), "given_up": "…"})
+    assert search.states == ["FAIL"]
+    assert search.record(0).reason == "ValueError: no (twice in the same way: not tried again)"
+    assert search.suggest("b")["number"] == 1
+
+
+def test_a_trial_whose_storage_refused_is_taken_up_again(search):
+    search.suggest("a")
+    with pytest.raises(OSError, match="No space left"):
+        search.searcher.on_trial_complete("a", {**result(0, None), "refused": "[Errno 28] No space left on device"})
+    assert search.states == ["RUNNING"]
+    search.take_up()
+    assert search.suggest("b")["number"] == 0
+
+
 @pytest.mark.parametrize(("metric", "worst"), [("balanced_accuracy", -math.inf), ("val_loss", math.inf)])
 def test_a_trial_without_a_score_failed(tmp_path, make_config, metric, worst):
     search = Search(tmp_path / "run", make_config(metric))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import logging
@@ -94,7 +95,7 @@ class TrainingRun:
             except OSError as second:  # what went wrong first is what to tell: often it is the same full disk
                 logger.warning("the last epoch's checkpoint could not be written: %s", second)
             if not isinstance(error, KeyboardInterrupt):
-                with replacing(self.folder.error) as file:
+                with contextlib.suppress(OSError), replacing(self.folder.error) as file:
                     file.write(traceback.format_exc())
             raise
 

@@ -18,6 +18,7 @@ from ray import tune
 
 from trainables.building import Building
 from trainables.data.dataset import open_dataset
+from trainables.failures import is_final, last_failure, mark_if_repeated, refusal_in
 from trainables.layout import RunLayout, replacing
 from trainables.objectives import network_costs, objectives_of
 from trainables.recipe import parse_recipe
@@ -55,6 +56,8 @@ class StagedUnfreezing(tune.Trainable):
         stopped_for: the flag that made it end itself early, or None.
         objectives: what the trial has come to by now in each of them, or None. (A list: Ray flattens mappings.)
         reports: the step's lines in `epochs.jsonl`.
+        given_up: why it ends without having trained: it has failed twice in the same way. Only then.
+        refused: why the search is to stop: its storage takes nothing any more. Only then.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -74,11 +77,24 @@ class StagedUnfreezing(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
+        folder = RunLayout(self._assignment["run"]).trial(self._assignment["number"])
         if self._output is None:
-            folder = RunLayout(self._assignment["run"]).trial(self._assignment["number"])
-            self._output = TrialLog(folder.output)
-        with self._output.taking():
-            return self._some_epochs()
+            self._failed_before = last_failure(folder)  # opening the run forgets it
+            if is_final(self._failed_before):
+                return self._last_word(given_up=self._failed_before)
+        try:
+            if self._output is None:
+                self._output = TrialLog(folder.output)
+            with self._output.taking():
+                return self._some_epochs()
+        except SupersededError:
+            raise
+        except Exception as error:
+            if refusal := refusal_in(error):
+                return self._last_word(refused=str(refusal))
+            with contextlib.suppress(OSError):
+                mark_if_repeated(folder, self._failed_before)
+            raise  # which ends the process: what a GPU or a library is left in concerns no other trial
 
     def _some_epochs(self) -> dict[str, Any]:
         names = self._assignment["objectives"]
@@ -114,6 +130,18 @@ class StagedUnfreezing(tune.Trainable):
             "objectives": objectives_of(self._assignment["objectives"], self._run.reports, self._costs),
             "reports": reports,
         }
+
+    def _last_word(self, **why: str | None) -> dict[str, Any]:
+        """What Ray is told in place of epochs."""
+        nothing = {
+            "epoch": 0,
+            "best_score": None,
+            "finished": False,
+            "stopped_for": None,
+            "objectives": [],
+            "reports": [],
+        }
+        return {**nothing, "done": True, **why}
 
     def _is_due(self, report: dict[str, Any], *, since: float, passed: int) -> bool:
         """Whether Ray is to be told now.

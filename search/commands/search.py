@@ -73,6 +73,7 @@ def _run(config: SearchConfig, layout: RunLayout, source: Source) -> None:
 
     from search.ownership import owned
     from search.preflight import check_by_looking
+    from search.source import InputError
 
     console = Console()
     check_by_looking(config.corner_recipes(), source, console)
@@ -83,6 +84,10 @@ def _run(config: SearchConfig, layout: RunLayout, source: Source) -> None:
         with owned(layout):
             complete = run_search(config, layout)
             _show_outcome(layout, console)
+    except OSError as error:
+        if not layout.config.exists():
+            raise
+        raise InputError(f"{error}\nWhen that is mended, go on with: thaw resume {said(layout.root)}") from None
     finally:
         if config.settings.on_finish and layout.read_attempt() != attempt:  # something was begun
             _finish(config.settings.on_finish, layout)

@@ -1,0 +1,204 @@
+"""Rounds of faults: a real search whose processes are killed and whose files are damaged at random moments.
+
+What must hold after each is asserted here, so that the tests and `make soak` do the same.
+"""
+
+import copy
+import os
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import yaml
+from conftest import RECIPE
+from ray_nodes import descendants
+from test_search_end_to_end import epochs_done, start, study_of, thaw, trial_workers
+
+from trainables.layout import RunLayout
+from trainables.record import read_record
+from trainables.report import OF_THE_MACHINE, read_epochs
+
+KILLS = ("worker", "SIGKILL", "SIGTERM", "SIGINT", "raylet")
+DAMAGE = ("truncated", "flipped", "deleted", "foreign", "none")
+_PATIENCE_S = 240
+
+
+def write_search(folder: Path, *, trials: int = 6, **search) -> Path:
+    """Trials of sixteen epochs, one after the other, of which ASHA prunes some."""
+    config = copy.deepcopy(RECIPE)
+    for stage in config["train"]["stages"]:
+        stage |= {"epochs": 8, "plateau": None}
+    config["train"]["stop_on"] = ["nan"]
+    config["space"] = {"train.stages[*].head_lr": {"log": [0.01, 0.3]}, "train.seed": {"int": [0, 9]}}
+    config["search"] = {
+        "trials": trials,
+        "max_concurrent": 1,
+        "max_retries": 50,
+        "sampler": {"kind": "tpe", "startup_trials": 3},
+        "scheduler": {"kind": "asha", "grace_epochs": 4, "reduction": 2},
+        **search,
+    }
+    file = folder / "small.yaml"
+    file.write_text(yaml.safe_dump(config))
+    return file
+
+
+def story(layout: RunLayout) -> list[dict]:
+    """All that a search found out, without what differs from run to run of the same."""
+    told = []
+    trials = study_of(layout).trials
+    assert [folder.number for folder in layout.all_trials()] == [trial.number for trial in trials]
+    for folder, trial in zip(layout.all_trials(), trials, strict=True):
+        record = read_record(folder)
+        told.append(
+            {
+                "record": (record.number, record.params, record.status, record.reason, record.objectives),
+                "epochs": [_without_machine(report) for report in read_epochs(folder.epochs)],
+                "study": (trial.state.name, trial.params, trial.values, trial.intermediate_values),
+            }
+        )
+    return told
+
+
+def exported(layout: RunLayout) -> tuple:
+    """What the exported config says, and which trial it is of."""
+    config = yaml.safe_load(layout.best.read_text())
+    provenance = config.pop("provenance")
+    return config, provenance["trial"], provenance["score"]
+
+
+def undisturbed(folder: Path, **options) -> RunLayout:
+    done = thaw("search", str(write_search(folder, **options)), folder=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return RunLayout(folder / "runs" / "small")
+
+
+class Disturbed:
+    """A search that is not left alone, and a tally of what was done to it."""
+
+    def __init__(self, folder: Path, seed: int, **options):
+        self.folder, self.random, self.tally = folder, random.Random(seed), Counter()
+        self.layout = RunLayout(folder / "runs" / "small")
+        self.lost: list[str] = []
+        self._options = options
+        self._ended: dict[int, bytes] = {}
+        self._seen: dict[int, dict[int, tuple]] = {}
+        self._damaged: set[int] = set()
+
+    def round(self, kill: str) -> None:
+        """Starts the search or goes on with it, kills something, and looks at what is left."""
+        driver = self._start()
+        self._wait_for_epochs(driver, self.random.choice([0, 1, 3, 9]))
+        time.sleep(self.random.uniform(0, 0.5))
+        if kill == "worker":
+            self._kill_workers(driver)
+            self._wait_for_epochs(driver, 2)
+            kill = "SIGKILL"
+        self._end(driver, kill)
+        self._look()
+        self._damage(self.random.choice(DAMAGE))
+
+    def finish(self) -> None:
+        """Leaves it alone until it is complete."""
+        driver = self._start()
+        said, _ = driver.communicate(timeout=2 * _PATIENCE_S)
+        assert driver.returncode == 0, said
+        self._look()
+
+    def _start(self):
+        if self.layout.config.exists():
+            return start("resume", "small", folder=self.folder)
+        return start("search", str(write_search(self.folder, **self._options)), folder=self.folder)
+
+    def _wait_for_epochs(self, driver, more: int) -> None:
+        goal, deadline = epochs_done(self.layout) + more, time.monotonic() + _PATIENCE_S
+        while epochs_done(self.layout) < goal and driver.poll() is None:
+            assert time.monotonic() < deadline, f"no {more} epochs in {_PATIENCE_S} s"
+            time.sleep(0.02)
+
+    def _kill_workers(self, driver) -> None:
+        for worker in trial_workers(driver.pid):
+            _kill(worker, signal.SIGKILL)
+            self.tally["worker killed"] += 1
+
+    def _end(self, driver, kill: str) -> None:
+        below = descendants(driver.pid)
+        if kill == "raylet":
+            raylets = [pid for pid in below if _program(pid).endswith("/raylet")]
+            for pid in raylets:
+                _kill(pid, signal.SIGKILL)
+            if not raylets:
+                kill = "SIGKILL"  # before Ray was there
+        if kill != "raylet":
+            _kill(driver.pid, getattr(signal, kill))
+        if driver.poll() is None:
+            self.tally[f"{kill} of the driver" if kill != "raylet" else "raylet killed"] += 1
+        said, _ = driver.communicate(timeout=_PATIENCE_S)
+        if kill in {"SIGTERM", "SIGINT"} and epochs_done(self.layout):
+            assert driver.returncode in {0, 130, -getattr(signal, kill), 128 + getattr(signal, kill)}, said
+        deadline = time.monotonic() + _PATIENCE_S
+        while any(_program(pid) for pid in below):
+            assert time.monotonic() < deadline, f"{[_program(pid) for pid in below]} live on"
+            time.sleep(0.05)
+
+    def _look(self) -> None:
+        """No trial that ended has changed, and of the others no more than an epoch was done again."""
+        for folder in self.layout.all_trials():
+            number, content = folder.number, folder.epochs.read_bytes() if folder.epochs.exists() else b""
+            if number in self._ended and self._ended[number] != content:
+                self.lost.append(f"the epochs of trial {number}, which had ended, have changed")
+            now = {report["epoch"]: (report["time"], report["train_s"]) for report in read_epochs(folder.epochs)}
+            before = self._seen.get(number, {})
+            again = [epoch for epoch, when in before.items() if now.get(epoch) != when]
+            if len(again) > 1 + (number in self._damaged):
+                self.lost.append(f"epochs {again} of trial {number} were done again or are lost")
+            self.tally["epochs repeated"] += len(again)
+            self._seen[number] = now
+            if folder.trial.exists() and read_record(folder).status != "running":
+                self._ended[number] = content
+        self._damaged.clear()
+
+    def _damage(self, how: str) -> None:
+        """Does something to the newest checkpoint of a trial that is still to go on."""
+        running = [
+            folder
+            for folder in self.layout.all_trials()
+            if folder.number not in self._ended and len(list(folder.checkpoints.glob("0*.pt"))) > 1
+        ]
+        if not running or how == "none":
+            return
+        folder = self.random.choice(running)
+        newest = max(folder.checkpoints.glob("0*.pt"))
+        content = bytearray(newest.read_bytes())
+        if how == "truncated":
+            newest.write_bytes(content[: self.random.randrange(len(content))])
+        elif how == "flipped":
+            content[self.random.randrange(len(content))] ^= 1 << self.random.randrange(8)
+            newest.write_bytes(content)
+        elif how == "deleted":
+            newest.unlink()
+        else:
+            newest.write_bytes(self.random.randbytes(self.random.randrange(10_000)))
+        self._damaged.add(folder.number)
+        self.tally[f"checkpoint {how}"] += 1
+
+
+def _without_machine(report: dict) -> dict:
+    return {key: value for key, value in report.items() if key not in OF_THE_MACHINE}
+
+
+def _program(pid: int) -> str:
+    """Path of what a process runs; empty when it is no more."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0].decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _kill(pid: int, sent: signal.Signals) -> None:
+    try:
+        os.kill(pid, sent)
+    except ProcessLookupError:
+        pass  # it has ended by itself
