@@ -1,4 +1,4 @@
-"""Tables of large searches: `thaw results` and `Run.curves` beside Ray's own readers.
+"""Tables and the report of large searches: `thaw results`, `thaw report` and `Run.curves` beside Ray's own readers.
 
     python benchmarks/results.py [--trials 10000] [--epochs 30] [--ray-trials 200] [--rounds 3] [--folder DIR]
 
@@ -248,9 +248,11 @@ def compare(folder: Path, trials: int, epochs: int, ray_trials: int, rounds: int
             "thaw results, no trial with a summary": thaw("results", str(killed)),
             "Run.curves of 8 fields": python(CURVES, str(run)),
             "Run.epochs()": python(EPOCHS, str(run)),
+            "thaw report": thaw("report", str(run), "-o", str(page := folder / "report.html")),
         },
         rounds,
     )
+    print(f"the report: {page.stat().st_size / 2**20:.1f} MiB")
     if not ray_trials:
         return
     ours, rays = folder / f"search_{ray_trials}x{epochs}", folder / f"ray_{ray_trials}x{epochs}"

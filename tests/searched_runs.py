@@ -57,7 +57,8 @@ def write_trial(
         "started": "2025-01-01T00:00:00+00:00",
         "ended": None if status == "running" else "2025-01-01T00:10:00+00:00",
     }
-    TrialRecord(number=number, params=params or {}, status=TrialStatus(status), reason=reason, **times).write(folder)
+    record = TrialRecord(number=number, params=params or {}, status=TrialStatus(status), reason=reason, **times)
+    folder.trial.write_text(record.model_dump_json(by_alias=True))  # not through `write`: thousands need not be synced
     of_classes = {"classes": list(classes)} if task == "classification" else {}
     folder.environment.write_text(json.dumps({**of_classes, "validation_images": images, "torch": "2.13.0"}))
     lines, best = [], (1, math.nan)

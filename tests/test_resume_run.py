@@ -435,7 +435,10 @@ def test_a_run_leaves_its_records(recipe, finished):
     assert_log_and_records_agree(finished)
     assert len(read_epochs(finished.epochs)) == EPOCHS
     assert parse_recipe(yaml.safe_load(finished.recipe.read_text())) == recipe
-    assert json.loads(finished.environment.read_text())["device"] == "cpu"
+    environment = json.loads(finished.environment.read_text())
+    assert environment["device"] == "cpu"
+    assert environment["classes"] == [str(digit) for digit in range(10)]
+    assert environment["validation_images"] == sum(map(sum, read_epochs(finished.epochs)[0]["confusion"]))
     assert not finished.error.exists()
     assert {path.name for path in finished.root.iterdir()} == {
         "recipe.yaml",
