@@ -3,10 +3,10 @@
 `load` (runs.py) turns a run's folder into a `Run`, `load_all` several into `Runs`, which read trials and epochs as they are at
 that moment: the search may still be running, have been killed, or lie on another machine's disk. Both offer the frames of
 `Frames` (frames.py). `results_table` (table.py) is one row a trial, sorted and filtered; `save` (formats.py) writes it for others
-and `render` (terminal.py) draws it; `export_trial` (export.py) writes a recipe that `thaw train` runs
-again. `write_report` (report/) writes one page on the whole search: its pictures (plots/) and what they come to (conclusions.py),
-all of one `Snapshot` (snapshot.py). Only the files are read, never a live object, so neither torch nor Ray is needed, and pandas only once a table is
-asked for.
+and `render` (terminal.py) draws it; `export_trial` (export.py) writes a recipe that `thaw train` runs again, of the trial that
+`choice.py` says. `write_report` (report/) writes one page on the whole search: its pictures (plots/) and what they come to
+(conclusions.py), all of one `Snapshot` (snapshot.py). `comparison.py` knows what runs over several seeds tell (paired.py). Only the
+files are read, never a live object, so neither torch nor Ray is needed, and pandas only once a table is asked for.
 """
 
 from __future__ import annotations
