@@ -284,4 +284,4 @@ def test_the_schema_takes_the_examples(schema, file):
 def test_the_schema_says_what_keys_mean(schema):
     stage = schema["$defs"]["Stage"]["properties"]
     assert stage["unfreeze_from"]["description"].startswith("First block that trains")
-    assert schema["$defs"]["Asha"]["properties"]["grace_epochs"]["minimum"] == 1
+    assert schema["$defs"]["Asha"]["properties"]["reduction"]["exclusiveMinimum"] == 1
