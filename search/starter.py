@@ -119,7 +119,7 @@ def text_for(found: Recognised, facts: Facts, file: Path) -> str:
 {_section("model", [(f"backbone: {_BACKBONE}", "its ImageNet weights come with the installation")])}
 {_train(facts, epochs, imbalanced)}
 {_space(imbalanced)}
-{_search(found, imbalanced, epochs)}"""
+{_search(found, imbalanced)}"""
 
 
 def _section(name: str, lines: Sequence[tuple[str, str]]) -> str:
@@ -194,20 +194,17 @@ def _space(imbalanced: bool) -> str:
     return _section("space", lines)
 
 
-def _search(found: Recognised, imbalanced: bool, epochs: tuple[int, int, int]) -> str:
+def _search(found: Recognised, imbalanced: bool) -> str:
+    why = "At the end of a stage the better half of the trials goes deeper"
     if imbalanced:
-        grace, reduction = -(-sum(epochs) * 6 // 10), 2
-        why = "LDAM is behind until it re-weights, so trials are not compared before that."
-    else:
-        grace, reduction = epochs[0] + 2, 3
-        why = "Trials are first compared when their backbones have begun to train."
+        why += "; LDAM, which is behind until it re-weights, is judged corrected until then"
     return _section(
         "search",
         [
             (f"name: {_name(Path(found.data['path']))}", ""),
             (f"trials: {32 if imbalanced else 24}", ""),
-            (f"# {why}", ""),
-            (f"scheduler: {{kind: asha, grace_epochs: {grace}, reduction: {reduction}}}", ""),
+            (f"# {why}.", ""),
+            ("scheduler: {kind: asha, rungs: stages, reduction: 2}", ""),
             ("resources: {cpus: 1}", "of a trial, and a GPU where there is one; gpus: 0.5 puts two trials on it"),
         ],
     )
