@@ -195,15 +195,15 @@ def _space(imbalanced: bool) -> str:
 
 
 def _search(found: Recognised, imbalanced: bool) -> str:
-    why = "At the end of a stage the better half of the trials goes deeper"
+    why = [("# At the end of a stage the better half of the trials goes deeper.", "")]
     if imbalanced:
-        why += "; LDAM, which is behind until it re-weights, is judged corrected until then"
+        why.append(("# LDAM is behind until it re-weights, and judged with the class shares divided out until then.", ""))
     return _section(
         "search",
         [
             (f"name: {_name(Path(found.data['path']))}", ""),
             (f"trials: {32 if imbalanced else 24}", ""),
-            (f"# {why}.", ""),
+            *why,
             ("scheduler: {kind: asha, rungs: stages, reduction: 2}", ""),
             ("resources: {cpus: 1}", "of a trial, and a GPU where there is one; gpus: 0.5 puts two trials on it"),
         ],
