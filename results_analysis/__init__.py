@@ -5,8 +5,8 @@ that moment: the search may still be running, have been killed, or lie on anothe
 `Frames` (frames.py). `results_table` (table.py) is one row a trial, sorted and filtered; `save` (formats.py) writes it for others
 and `render` (terminal.py) draws it; `export_trial` (export.py) writes a recipe that `thaw train` runs
 again. `write_report` (report/) writes one page on the whole search: its pictures (plots/) and what they come to (conclusions.py),
-all of one `Snapshot` (snapshot.py). Only the files are read, never a live object, so neither torch nor Ray is needed, and pandas only once a table is
-asked for.
+all of one `Snapshot` (snapshot.py). Only the files are read, never a live object, so neither torch nor Ray is needed, and pandas
+only once a table is asked for.
 """
 
 from __future__ import annotations
