@@ -84,6 +84,7 @@ def test_what_a_report_cannot_tell_has_no_spread(found, metric):
     [
         ([0.9, 0.5], 0.01, "max", 1.0, 0.0, 1),
         ([0.5, 0.9], 0.01, "min", 1.0, 0.0, 1),
+        ([0.9, 0.5, 0.5], 0.01, "min", 0.5, 0.01 / math.sqrt(math.pi), 2),
         ([0.8, 0.8], 0.05, "max", 0.5, 0.05 / math.sqrt(math.pi), 2),  # of two alike: the mean of the greater normal
         ([0.8] * 10, 0.05, "max", 0.1, 0.05 * 1.5388, 10),  # of ten: the mean of their maximum
         ([0.7], 0.05, "max", 1.0, 0.0, 1),
