@@ -197,7 +197,9 @@ def _space(imbalanced: bool) -> str:
 def _search(found: Recognised, imbalanced: bool) -> str:
     why = [("# At the end of a stage the better half of the trials goes deeper.", "")]
     if imbalanced:
-        why.append(("# LDAM is behind until it re-weights, and judged with the class shares divided out until then.", ""))
+        why.append(
+            ("# LDAM is behind until it re-weights, and judged with the class shares divided out until then.", "")
+        )
     return _section(
         "search",
         [

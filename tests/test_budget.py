@@ -10,8 +10,8 @@ from test_searcher import Search, make_config  # noqa: F401  a fixture
 
 from search import budget as budget_module
 from search.budget import Budget, BudgetCallback, BudgetStopper, reached
-from search.searcher import end_running
 from search.stop_config import Stop
+from search.study import end_running
 from trainables.layout import Metric
 
 HOUR = 3600.0
@@ -133,7 +133,7 @@ def test_trials_that_a_budget_cut_off_are_pruned_and_say_so(make_search):
     line = {"stage": "head", "stage_index": 0, "best_epoch": 1, "flags": [], "time": "", "train_s": 1.0}
     reports = [line | {"epoch": epoch, "score": 0.3, "best_score": 0.3} for epoch in (1, 2)]
     search.layout.trial(1).epochs.write_text("".join(json.dumps(report) + "\n" for report in reports))
-    end_running(search.study, search.layout, "budget: 1 hours have passed")
+    end_running(search.study, search.layout, search.config, "budget: 1 hours have passed")
     states = [trial.state for trial in search.trials]
     assert states == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.PRUNED, TrialState.PRUNED]
     assert search.trials[1].intermediate_values == {1: 0.3, 2: 0.3}

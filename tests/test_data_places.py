@@ -145,7 +145,7 @@ def test_hidden_files_are_left_alone(served):
         ("npz", "URL/gone.npz", "gone.npz"),
         ("npz", "URL/t.csv", "is no NPZ file, or damaged"),
         ("folder", "nosuch://bucket/x", "Protocol not known: nosuch"),
-        ("table", "s3://bucket/t.csv", "Install s3fs to access S3"),
+        ("table", "gs://bucket/t.csv", "install gcsfs to access Google Storage"),
     ],
 )
 def test_what_is_not_there_is_an_error_at_its_path(served, source, path, message):

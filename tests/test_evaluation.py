@@ -65,5 +65,5 @@ def test_a_best_epoch_that_is_gone_is_said(make_recipe, tmp_path):
     list(run)
     for path in folder.checkpoints.glob(f"{run.reports[-1]['best_epoch']:04d}_*"):
         path.unlink()
-    with pytest.raises(CheckpointError, match="no checkpoint of epoch"):
+    with pytest.raises(CheckpointError, match="has no checkpoint"):
         run.test()

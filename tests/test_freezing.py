@@ -173,7 +173,7 @@ def test_validation_moves_nothing(make_recipe):
     trainer = trainer_of(make_recipe(data=FEW, stages=[stage("s", "all", epochs=3)]))
     next(trainer)
     before = copy_of(trainer.model)
-    trainer._validate(reweighted=False)
+    trainer.evaluate(trainer.dataset, reweighted=False)
     assert moved(trainer.model, before) == set()
 
 

@@ -197,9 +197,9 @@ def test_a_trials_results_tell_what_it_came_to(tmp_path, make_recipe):
     layout.root.mkdir()
     layout.attempt.write_text("1")
     recipe = make_recipe()
-    shared = {"run": str(layout.root), "attempt": 1, "trials": 1, "rungs": [], "number": 0}
+    shared = {"run": str(layout.root), "attempt": 1, "trials": 1, "rungs": {}, "reads_test": False, "number": 0}
     names = ["score", "macs", "parameters", "train_s", "kappa"]
-    worker = StagedUnfreezing({**shared, "recipe": recipe.model_dump(mode="json"), "objectives": names})
+    worker = StagedUnfreezing({**shared, "recipe": recipe.model_dump_json(), "objectives": names})
     result = worker.step()
     while not result["done"]:
         result = worker.step()

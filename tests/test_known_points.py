@@ -48,7 +48,7 @@ def ended_run(folder, config, scores):
     for number, score in enumerate(scores):
         assignment = search.suggest(str(number))
         trial = search.layout.trial(number)
-        trial.recipe.write_text(yaml.safe_dump(assignment["recipe"]))
+        trial.recipe.write_text(yaml.safe_dump(json.loads(assignment["recipe"])))
         write_epochs(trial, [score], finished=number % 2 == 0)
         search.run(str(number), [score], finished=number % 2 == 0)
     return search

@@ -100,7 +100,7 @@ def test_a_rule_says_why_it_kept_what(thaw):
         (["digits", "--cost", "train_s"], "--cost goes with them"),
         (
             ["digits", "--within", "1se", "--cheapest", "--trial", "1"],
-            "--trial names a trial, and --within lets a rule choose",
+            "--trial, --within and --confirmed each say which trial",
         ),
         (["digits", "--onnx"], "--onnx goes with --model DIR"),
         (["single", "--trial", "0"], "single is a single training run: it has no trials to choose from"),

@@ -105,12 +105,16 @@ def test_the_resolved_space_survives_a_yaml_file(data: object) -> None:
         ),
         (5, (), "5: needs the name of a preset, or a list of them"),
         ("unfrezing", (), "unknown preset 'unfrezing'; did you mean 'unfreezing'?"),
-        (["ema", "zzz"], (1,), "unknown preset 'zzz'; valid: augment, ema, full, imbalance, progressive, unfreezing"),
+        (
+            ["ema", "zzz"],
+            (1,),
+            "unknown preset 'zzz'; valid: augment, ema, full, imbalance, mammography, progressive, thumbnails, unfreezing, volumes",
+        ),
         ({"preset": "../ema"}, ("preset",), "unknown preset '../ema'; did you mean 'ema'?"),
         (
             {"preset": ["ema", 3]},
             ("preset", 1),
-            "unknown preset 3; valid: augment, ema, full, imbalance, progressive, unfreezing",
+            "unknown preset 3; valid: augment, ema, full, imbalance, mammography, progressive, thumbnails, unfreezing, volumes",
         ),
         ({"preset": None}, ("preset",), "None: needs the name of a preset, or a list of them"),
         ({"presets": "ema"}, ("presets",), "unknown key; did you mean 'preset'?"),

@@ -34,7 +34,7 @@ def test_a_summary_tells_the_best_epoch_the_flags_and_the_sums(folder):
     assert (summary.score, summary.best_epoch, summary.epochs, summary.stage) == (0.6, 2, 4, "top")
     assert (summary.metrics["kappa"], summary.metrics["val_loss"]) == (0.6, 1.4)
     assert (summary.flags, summary.flags_at_best, summary.stopped_for) == ("spike, gap", "", "spike")
-    assert (summary.train_s, summary.val_s, summary.cache_s, summary.compute) == (8.0, 4.0, 0.5, None)
+    assert (summary.train_s, summary.val_s, summary.cache_s, summary.compute) == (8.0, 4.0, 0.5, 4000.0)
 
 
 def test_compute_is_the_last_epochs_where_reports_tell_it(folder):
