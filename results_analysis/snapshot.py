@@ -46,7 +46,7 @@ class Snapshot:
     """One row a trial, best first: the columns of `Run.trials`, `place` and `cost_s`.
 
     `place` counts from 1: trials that finished by score, then those that were pruned or still run, the farther they came the
-    earlier, then by score. Missing: without a score, failed, or ruled out otherwise. `cost_s` is the time of training and validation.
+    earlier, then by score. Missing: without a score, failed, or ruled out. `cost_s` is the time of training and validation.
     """
     curves: pd.DataFrame
     """One row an epoch: `trial`, `epoch` and `FIELDS`."""
