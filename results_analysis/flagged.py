@@ -79,7 +79,9 @@ def _goes_with(evidence: Evidence, flagged: pd.DataFrame) -> str:
 
 def _failures(evidence: Evidence) -> Iterator[Conclusion]:
     trials = evidence.snapshot.trials
-    for status, what in ((TrialStatus.FAILED.value, "failed"), (UNREADABLE, "cannot be read")):
+    on_their_way = (TrialStatus.FINISHED, TrialStatus.PRUNED, TrialStatus.RUNNING)
+    for status in (*(status.value for status in TrialStatus if status not in on_their_way), UNREADABLE):
+        what = {TrialStatus.FAILED.value: "failed", UNREADABLE: "cannot be read"}.get(status, f"ended {status}")
         rows = trials[trials["status"] == status]
         if not len(rows):
             continue

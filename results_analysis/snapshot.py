@@ -46,7 +46,7 @@ class Snapshot:
     """One row a trial, best first: the columns of `Run.trials`, `place` and `cost_s`.
 
     `place` counts from 1: trials that finished by score, then those that were pruned or still run, the farther they came the
-    earlier, then by score. Missing: failed, or without a score. `cost_s` is the time of training and validation.
+    earlier, then by score. Missing: without a score, failed, or ruled out. `cost_s` is the time of training and validation.
     """
     curves: pd.DataFrame
     """One row an epoch: `trial`, `epoch` and `FIELDS`."""
@@ -144,7 +144,8 @@ def take_snapshot(run: Run) -> Snapshot:
 def _places(trials: pd.DataFrame, metric: Metric) -> pd.Series[Any]:
     import pandas as pd
 
-    placed = trials[trials["score"].notna() & (trials["status"] != TrialStatus.FAILED.value)]
+    could_be_best = [TrialStatus.FINISHED.value, TrialStatus.PRUNED.value, TrialStatus.RUNNING.value]
+    placed = trials[trials["score"].notna() & trials["status"].isin(could_be_best)]
     finished = placed["status"] == TrialStatus.FINISHED.value
     order = pd.DataFrame(
         {

@@ -19,7 +19,7 @@ from results_analysis.plots.slices import draw_slice, slices
 from results_analysis.plots.style import plain, thinned
 from results_analysis.plots.timeline import draw_stage_timeline, stage_timeline
 from results_analysis.snapshot import records, take_snapshot
-from trainables.layout import Metric
+from trainables.layout import Metric, TrialStatus
 
 
 @pytest.fixture
@@ -53,6 +53,14 @@ def test_trials_are_placed_by_how_far_they_came_and_then_by_score(taken):
     assert trials["trial"].tolist() == [3, 2, 1, 0, 4, 5]
     assert trials["place"].tolist()[:4] == [1, 2, 3, 4]
     assert trials["place"].isna().tolist()[4:] == [True, True]
+
+
+@pytest.mark.parametrize("status", list(TrialStatus))
+def test_every_status_can_be_drawn(taken, status):
+    frame = score_over_trials(taken([{"scores": [0.5], "status": status.value}]))
+    drawn = draw_score_over_trials(frame, Metric.KAPPA)
+    assert drawn.data[0].name == f"{status.value} (1)"
+    assert drawn.data[0].marker.symbol
 
 
 def test_of_a_loss_the_lowest_comes_first(taken):

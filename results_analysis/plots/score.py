@@ -21,7 +21,7 @@ def score_over_trials(snapshot: Snapshot) -> pd.DataFrame:
     columns = ["trial", "status", "score", "epochs"]
     table = snapshot.trials.loc[snapshot.trials["score"].notna(), columns].sort_values("trial").reset_index(drop=True)
     finished = table["status"] == TrialStatus.FINISHED.value
-    counted = table["score"].where(finished if finished.any() else table["status"] != TrialStatus.FAILED.value)
+    counted = table["score"].where(finished if finished.any() else table["trial"].isin(snapshot.placed["trial"]))
     best = counted.cummin() if snapshot.metric.mode == "min" else counted.cummax()
     return table.assign(best_so_far=best.ffill())
 

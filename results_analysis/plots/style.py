@@ -33,7 +33,8 @@ STATUS_SYMBOLS = {
     TrialStatus.FAILED: "triangle-down-open",
 }
 
-FRONT_LAST = (TrialStatus.FAILED, TrialStatus.PRUNED, TrialStatus.RUNNING, TrialStatus.FINISHED)
+_FRONT = (TrialStatus.PRUNED, TrialStatus.RUNNING, TrialStatus.FINISHED)
+FRONT_LAST = (*(status for status in TrialStatus if status not in _FRONT), *_FRONT)
 """What is drawn over what."""
 
 SCORES = "Cividis"
@@ -55,9 +56,15 @@ def thinned(frame: pd.DataFrame, most: int, *, first: int = 0) -> pd.DataFrame:
 
 def marker_of(status: TrialStatus, *, size: int = 7, opacity: float = 0.9) -> dict[str, Any]:
     """How a trial is marked."""
-    colour = STATUS_COLOURS[status]
+    colour = STATUS_COLOURS.get(status, GREY)
     line = {"width": 1.5, "color": colour}
-    return {"color": colour, "symbol": STATUS_SYMBOLS[status], "size": size, "opacity": opacity, "line": line}
+    return {
+        "color": colour,
+        "symbol": STATUS_SYMBOLS.get(status, "square-open"),
+        "size": size,
+        "opacity": opacity,
+        "line": line,
+    }
 
 
 def plain(text: object) -> str:
