@@ -118,7 +118,7 @@ def test_a_preset_whose_other_task_is_replaced_is_welcome(write):
 
 def test_every_preset_is_still_one_of_classification(write):
     data = {"task": "classification", "source": "digits", "path": None}
-    for preset in preset_names():
+    for preset in set(preset_names()) - {"mammography"}:  # which wants a single stage, and has a test of its own
         assert load_search(read_source(write(space=preset, data=data, batch_size=16)))
 
 
