@@ -133,7 +133,7 @@ class StagedUnfreezing(tune.Trainable):
 
     def _last_word(self, **why: str | None) -> dict[str, Any]:
         """What Ray is told in place of epochs."""
-        nothing = {
+        nothing: dict[str, Any] = {
             "epoch": 0,
             "best_score": None,
             "finished": False,

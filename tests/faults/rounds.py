@@ -3,6 +3,7 @@
 What must hold after each is asserted here, so that the tests and `make soak` do the same.
 """
 
+import contextlib
 import copy
 import os
 import random
@@ -209,7 +210,5 @@ def _program(pid: int) -> str:
 
 
 def _kill(pid: int, sent: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):  # it has ended by itself
         os.kill(pid, sent)
-    except ProcessLookupError:
-        pass  # it has ended by itself

@@ -138,7 +138,7 @@ def test_a_study_that_is_none_is_refused_before_a_trial_is_lost(run, journal, me
 
 def test_a_study_of_fewer_trials_than_the_run_has_is_refused(run):
     config = with_study(run, trials=1)
-    with pytest.raises(InputError, match="has the folder of trial 1, and its study .* knows 1 trials"):
+    with pytest.raises(InputError, match=r"has the folder of trial 1, and its study .* knows 1 trials"):
         open_study(run, config)
 
 
