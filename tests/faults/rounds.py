@@ -92,8 +92,11 @@ class Disturbed:
     def round(self, kill: str) -> None:
         """Starts the search or goes on with it, kills something, and looks at what is left."""
         driver = self._start()
-        self._wait_for_epochs(driver, self.random.choice([0, 1, 3, 6]))
-        time.sleep(self.random.uniform(0, 0.5))
+        if kill != "worker" and self.random.random() < 0.2:
+            time.sleep(self.random.uniform(0, 6))  # while it starts, or soon after
+        else:
+            self._wait_for_epochs(driver, self.random.randrange(1, 8))
+            time.sleep(self.random.uniform(0, 0.2))
         if kill == "worker":
             self._kill_workers(driver)
             self._wait_for_epochs(driver, 2)
@@ -133,16 +136,14 @@ class Disturbed:
 
     def _end(self, driver, kill: str) -> None:
         below = descendants(driver.pid)
+        raylets: list[int] = []
         if kill == "raylet":
             raylets = [pid for pid in below if _program(pid).endswith("/raylet")]
-            for pid in raylets:
-                _kill(pid, signal.SIGKILL)
-            if not raylets:
-                kill = "SIGKILL"  # before Ray was there
-        if kill != "raylet":
-            _kill(driver.pid, getattr(signal, kill))
-        if driver.poll() is None:
-            self.tally[f"{kill} of the driver" if kill != "raylet" else "raylet killed"] += 1
+            kill = "raylet" if raylets else "SIGKILL"  # before Ray was there
+        if driver.poll() is None:  # else the search was complete
+            self.tally["raylet killed" if kill == "raylet" else f"{kill} of the driver"] += 1
+        for pid in raylets if kill == "raylet" else [driver.pid]:
+            _kill(pid, signal.SIGKILL if kill == "raylet" else getattr(signal, kill))
         said, _ = driver.communicate(timeout=_PATIENCE_S)
         self.said.append((kill, driver.returncode, said))
         if kill in {"SIGTERM", "SIGINT"} and epochs_done(self.layout):

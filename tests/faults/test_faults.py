@@ -1,17 +1,21 @@
 """A search that is killed, damaged, and left without storage finds what an undisturbed one does."""
 
+import copy
 import os
 import random
+import signal
 import subprocess
 from contextlib import contextmanager
 
 import pytest
 import yaml
+from conftest import RECIPE
 from rounds import KILLS, Disturbed, exported, story, undisturbed, write_search
 from test_search_end_to_end import epochs_done, start, study_of, thaw, wait_for
 
-from trainables.layout import RunLayout
+from trainables.layout import RunLayout, TrialLayout
 from trainables.record import read_record
+from trainables.report import OF_THE_MACHINE, read_epochs
 
 pytestmark = pytest.mark.slow
 
@@ -44,6 +48,7 @@ def test_whatever_is_killed_or_damaged_the_search_finds_what_it_would_have_found
     search.finish()
     print(dict(search.tally))
     assert search.lost == []
+    assert search.tally["worker killed"] == search.tally["raylet killed"] == search.tally["SIGINT of the driver"] == 1
     assert story(search.layout) == story(calm)
     assert exported(search.layout) == exported(calm)
 
@@ -68,6 +73,41 @@ def test_a_search_whose_storage_refuses_stops_and_goes_on_when_it_takes_files_ag
     assert done.returncode == 0, done.stdout + done.stderr
     assert story(layout) == story(calm)
     assert exported(layout) == exported(calm)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_preempted_training_leaves_its_last_epoch_and_goes_on_to_the_same_end(tmp_path, sent):
+    """Whatever is saved: here nothing would be before the end, as no epoch is better than the first."""
+    recipe = copy.deepcopy(RECIPE)
+    head = {"name": "head", "unfreeze_from": "head", "epochs": 40, "head_lr": 50.0, "plateau": None}
+    recipe["train"] |= {"stages": [head], "metric": "val_loss", "stop_on": [], "early_stop": None}
+    recipe["train"]["checkpoints"] = {"save_every_epochs": 1000}
+    file = tmp_path / "one.yaml"
+    file.write_text(yaml.safe_dump(recipe))
+    training = start("train", "one.yaml", folder=tmp_path)
+    wait_for(lambda: len(read_epochs(_only_run(tmp_path).epochs)) >= 5, "some epochs", 240)
+    training.send_signal(sent)
+    said, _ = training.communicate(timeout=60)
+    assert training.returncode == 130, said
+    assert "Traceback" not in said
+    stopped = _only_run(tmp_path)
+    done = read_epochs(stopped.epochs)
+    assert done[-1]["checkpoint"] is None, "else the policy would have saved it anyway"
+    assert max(int(path.name[:4]) for path in stopped.checkpoints.glob("*.pt")) == len(done) < 40
+    assert thaw("train", "one.yaml", folder=tmp_path).returncode == 0
+    assert thaw("train", "one.yaml", "--runs", "whole", folder=tmp_path).returncode == 0
+    (whole,) = (tmp_path / "whole").iterdir()
+    assert numbers(stopped) == numbers(TrialLayout(whole))
+    assert read_epochs(stopped.epochs)[: len(done)] == done, "no epoch was done again"
+
+
+def numbers(run):
+    ours = (*OF_THE_MACHINE, "checkpoint")  # the one that was written for the stop, no other run has
+    return [{key: value for key, value in report.items() if key not in ours} for report in read_epochs(run.epochs)]
+
+
+def _only_run(folder):
+    return TrialLayout(next((folder / "runs").glob("*"), folder / "none"))
 
 
 FAILING = """
