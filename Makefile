@@ -1,13 +1,16 @@
 # make search   the main job: a search on real images, in minutes
 # make test     the tests a change is judged by; make test-slow: whole searches, killed ones too
 # make check    ruff, mypy, import-linter
+# make soak     searches whose processes are killed and whose files are damaged: ROUNDS=20 times
 # make bench    whole searches beside Ray Tune's documented pattern, on Fashion-MNIST: an hour or two
 PYTHON ?= python3
 BIN := .venv/bin
 # One thread a process: the tests and the trials share the cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup search test test-slow check bench format clean
+ROUNDS ?= 20
+
+.PHONY: setup search test test-slow soak check bench format clean
 
 setup: .venv/installed
 
@@ -24,6 +27,9 @@ test: setup
 
 test-slow: setup
 	$(BIN)/pytest -m slow
+
+soak: setup
+	$(BIN)/python tests/faults/soak.py --rounds $(ROUNDS)
 
 check: setup
 	$(BIN)/ruff check .

@@ -84,12 +84,7 @@ class Run(Frames):
 
     def environment(self, number: int) -> dict[str, Any]:
         """What a trial's numbers depend on beside its recipe: data, weights, device, versions. Empty before it started."""
-        file = self.folder(number).environment
-        if not file.exists():
-            return {}
-        with as_run_error():
-            environment: dict[str, Any] = from_json(file.read_bytes())
-            return environment
+        return read_environment(self.folder(number))
 
     def recipe(self, number: int) -> dict[str, Any]:
         """The trial's full recipe: data, model, train."""
@@ -251,6 +246,24 @@ def run_names(runs_dir: str | Path) -> list[str]:
     return (
         sorted(place.name for place in folder.iterdir() if RunLayout(place).config.is_file()) if folder.is_dir() else []
     )
+
+
+def read_environment(folder: TrialLayout) -> dict[str, Any]:
+    """A run's `environment.json`; empty where there is none yet.
+
+    Raises:
+        RunError: if it holds something else.
+    """
+    file = folder.environment
+    try:
+        data = from_json(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise RunError(f"{file}: not valid JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise RunError(f"{file}: not a JSON object")
+    return data
 
 
 def read_yaml(file: Path) -> dict[str, Any]:

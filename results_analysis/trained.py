@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from results_analysis.runs import Run, RunError, find_run, load, read_yaml
+from results_analysis.runs import Run, RunError, find_run, load, read_environment, read_yaml
 from trainables.layout import Metric, RunLayout, TrialLayout
 from trainables.report import read_epochs
 
@@ -59,7 +58,7 @@ def training_in(folder: Path) -> Trained | None:
     if not layout.recipe.is_file() or not layout.epochs.is_file():
         return None
     try:
-        environment = json.loads(layout.environment.read_bytes()) if layout.environment.is_file() else {}
+        environment = read_environment(layout)
         return Trained(folder.resolve().name, layout, read_yaml(layout.recipe), read_epochs(layout.epochs), environment)
     except ValueError as error:
         raise error if isinstance(error, RunError) else RunError(str(error)) from None

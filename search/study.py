@@ -35,10 +35,28 @@ def open_study(layout: RunLayout, config: SearchConfig) -> optuna.Study:
     """The run's study; made where there is none.
 
     Raises:
-        InputError: if its database cannot be used.
+        InputError: if its database cannot be used, or it does not know trials that the run has.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = _storage(layout, config.settings.storage)
+    try:
+        storage = _storage(layout, config.settings.storage)
+        study = _study_in(storage, config)
+        known = len(study.get_trials(deepcopy=False))
+    except (ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:  # of a journal that is none
+        if config.settings.storage != "journal" or isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{layout.study} is damaged ({str(error) or type(error).__name__}); put a copy in its place"
+        ) from None
+    if lost := [trial.number for trial in layout.all_trials() if trial.number >= known]:
+        raise InputError(
+            f"{layout.root} has the folder of trial {lost[0]}, and its study (search.storage: {config.settings.storage}) knows "
+            f"{known} trials: it is not this run's, or damaged; put a copy in its place"
+        )
+    return study
+
+
+def _study_in(storage: BaseStorage, config: SearchConfig) -> optuna.Study:
     try:
         return optuna.load_study(storage=storage, study_name=config.name)
     except KeyError:

@@ -93,7 +93,7 @@ def trial_workers(driver: int) -> list[int]:
             name = Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
             continue
-        if name.startswith(b"ray::") and b"Trainable" in name:
+        if name.startswith(b"ray::StagedUnfreezing"):
             found.append(pid)
     return found
 

@@ -27,10 +27,10 @@ _PATIENCE_S = 240
 
 
 def write_search(folder: Path, *, trials: int = 6, **search) -> Path:
-    """Trials of sixteen epochs, one after the other, of which ASHA prunes some."""
+    """Trials of 24 epochs, one after the other, of which ASHA prunes some."""
     config = copy.deepcopy(RECIPE)
     for stage in config["train"]["stages"]:
-        stage |= {"epochs": 8, "plateau": None}
+        stage |= {"epochs": 12, "plateau": None}
     config["train"]["stop_on"] = ["nan"]
     config["space"] = {"train.stages[*].head_lr": {"log": [0.01, 0.3]}, "train.seed": {"int": [0, 9]}}
     config["search"] = {
@@ -83,6 +83,7 @@ class Disturbed:
         self.folder, self.random, self.tally = folder, random.Random(seed), Counter()
         self.layout = RunLayout(folder / "runs" / "small")
         self.lost: list[str] = []
+        self.said: list[tuple[str, int, str]] = []
         self._options = options
         self._ended: dict[int, bytes] = {}
         self._seen: dict[int, dict[int, tuple]] = {}
@@ -91,15 +92,24 @@ class Disturbed:
     def round(self, kill: str) -> None:
         """Starts the search or goes on with it, kills something, and looks at what is left."""
         driver = self._start()
-        self._wait_for_epochs(driver, self.random.choice([0, 1, 3, 9]))
-        time.sleep(self.random.uniform(0, 0.5))
+        if kill != "worker" and self.random.random() < 0.2:
+            time.sleep(self.random.uniform(0, 6))  # while it starts, or soon after
+        else:
+            self._wait_for_epochs(driver, self.random.randrange(1, 8))
+            time.sleep(self.random.uniform(0, 0.2))
         if kill == "worker":
             self._kill_workers(driver)
             self._wait_for_epochs(driver, 2)
-            kill = "SIGKILL"
+            kill = self.random.choice(["SIGKILL", "SIGTERM"])
         self._end(driver, kill)
         self._look()
         self._damage(self.random.choice(DAMAGE))
+
+    def move(self) -> None:
+        """Takes the folder to another place, to be gone on with there."""
+        self.folder = self.folder.rename(self.folder.with_name(f"{self.folder.name}-moved"))
+        self.layout = RunLayout(self.folder / "runs" / "small")
+        self.tally["moved"] += 1
 
     def finish(self) -> None:
         """Leaves it alone until it is complete."""
@@ -126,23 +136,25 @@ class Disturbed:
 
     def _end(self, driver, kill: str) -> None:
         below = descendants(driver.pid)
+        raylets: list[int] = []
         if kill == "raylet":
             raylets = [pid for pid in below if _program(pid).endswith("/raylet")]
-            for pid in raylets:
-                _kill(pid, signal.SIGKILL)
-            if not raylets:
-                kill = "SIGKILL"  # before Ray was there
-        if kill != "raylet":
-            _kill(driver.pid, getattr(signal, kill))
-        if driver.poll() is None:
-            self.tally[f"{kill} of the driver" if kill != "raylet" else "raylet killed"] += 1
+            kill = "raylet" if raylets else "SIGKILL"  # before Ray was there
+        if driver.poll() is None:  # else the search was complete
+            self.tally["raylet killed" if kill == "raylet" else f"{kill} of the driver"] += 1
+        for pid in raylets if kill == "raylet" else [driver.pid]:
+            _kill(pid, signal.SIGKILL if kill == "raylet" else getattr(signal, kill))
         said, _ = driver.communicate(timeout=_PATIENCE_S)
+        self.said.append((kill, driver.returncode, said))
         if kill in {"SIGTERM", "SIGINT"} and epochs_done(self.layout):
             assert driver.returncode in {0, 130, -getattr(signal, kill), 128 + getattr(signal, kill)}, said
         deadline = time.monotonic() + _PATIENCE_S
-        while any(_program(pid) for pid in below):
-            assert time.monotonic() < deadline, f"{[_program(pid) for pid in below]} live on"
+        while left := [pid for pid in below if _program(pid) and not _program(pid).endswith("Agent")]:
+            assert time.monotonic() < deadline, f"{[_program(pid) for pid in left]} live on"
             time.sleep(0.05)
+        for pid in below:
+            if _program(pid).endswith("Agent"):  # Ray's, which write nothing of ours, outlive their raylet for a while
+                _kill(pid, signal.SIGKILL)
 
     def _look(self) -> None:
         """No trial that ended has changed, and of the others no more than an epoch was done again."""

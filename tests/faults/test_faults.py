@@ -1,0 +1,202 @@
+"""A search that is killed, damaged, and left without storage finds what an undisturbed one does."""
+
+import copy
+import os
+import random
+import signal
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+import yaml
+from conftest import RECIPE
+from rounds import KILLS, Disturbed, exported, story, undisturbed, write_search
+from test_search_end_to_end import epochs_done, start, study_of, thaw, wait_for
+
+from trainables.layout import RunLayout, TrialLayout
+from trainables.record import read_record
+from trainables.report import OF_THE_MACHINE, read_epochs
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory):
+    return undisturbed(tmp_path_factory.mktemp("calm"))
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A small file system of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m", "tmpfs", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_whatever_is_killed_or_damaged_the_search_finds_what_it_would_have_found(tmp_path, calm):
+    seed = int(os.environ.get("THAW_FAULT_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
+    print(f"THAW_FAULT_SEED={seed}")
+    (tmp_path / "here").mkdir()
+    search = Disturbed(tmp_path / "here", seed)
+    for kill in search.random.sample(KILLS, len(KILLS)):
+        search.round(kill)
+    search.move()
+    search.finish()
+    print(dict(search.tally))
+    assert search.lost == []
+    assert search.tally["worker killed"] == search.tally["raylet killed"] == search.tally["SIGINT of the driver"] == 1
+    assert story(search.layout) == story(calm)
+    assert exported(search.layout) == exported(calm)
+
+
+def test_a_search_whose_storage_refuses_stops_and_goes_on_when_it_takes_files_again(disk, calm):
+    layout = RunLayout(disk / "runs" / "small")
+    driver = start("search", str(write_search(disk)), folder=disk)
+    wait_for(lambda: epochs_done(layout) >= 20, "a trial and some epochs", 240)
+    fill(disk / "filler")
+    said, _ = driver.communicate(timeout=240)
+    assert driver.returncode == 2, said
+    assert "No space left on device" in said
+    assert "thaw resume small" in said
+    assert "Traceback" not in said
+    with read_only(disk):
+        refused = thaw("resume", "small", folder=disk)
+        assert refused.returncode == 2, refused.stdout + refused.stderr
+        assert "Read-only file system" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    (disk / "filler").unlink()
+    done = thaw("resume", "small", folder=disk)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert story(layout) == story(calm)
+    assert exported(layout) == exported(calm)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_preempted_training_leaves_its_last_epoch_and_goes_on_to_the_same_end(tmp_path, sent):
+    """Whatever is saved: here nothing would be before the end, as no epoch is better than the first."""
+    recipe = copy.deepcopy(RECIPE)
+    head = {"name": "head", "unfreeze_from": "head", "epochs": 40, "head_lr": 50.0, "plateau": None}
+    recipe["train"] |= {"stages": [head], "metric": "val_loss", "stop_on": [], "early_stop": None}
+    recipe["train"]["checkpoints"] = {"save_every_epochs": 1000}
+    file = tmp_path / "one.yaml"
+    file.write_text(yaml.safe_dump(recipe))
+    training = start("train", "one.yaml", folder=tmp_path)
+    wait_for(lambda: len(read_epochs(_only_run(tmp_path).epochs)) >= 5, "some epochs", 240)
+    training.send_signal(sent)
+    said, _ = training.communicate(timeout=60)
+    assert training.returncode == 130, said
+    assert "Traceback" not in said
+    stopped = _only_run(tmp_path)
+    done = read_epochs(stopped.epochs)
+    assert done[-1]["checkpoint"] is None, "else the policy would have saved it anyway"
+    assert max(int(path.name[:4]) for path in stopped.checkpoints.glob("*.pt")) == len(done) < 40
+    assert thaw("train", "one.yaml", folder=tmp_path).returncode == 0
+    assert thaw("train", "one.yaml", "--runs", "whole", folder=tmp_path).returncode == 0
+    (whole,) = (tmp_path / "whole").iterdir()
+    assert numbers(stopped) == numbers(TrialLayout(whole))
+    assert read_epochs(stopped.epochs)[: len(done)] == done, "no epoch was done again"
+
+
+def numbers(run):
+    ours = (*OF_THE_MACHINE, "checkpoint")  # the one that was written for the stop, no other run has
+    return [{key: value for key, value in report.items() if key not in ours} for report in read_epochs(run.epochs)]
+
+
+def _only_run(folder):
+    return TrialLayout(next((folder / "runs").glob("*"), folder / "none"))
+
+
+FAILING = """
+import torch
+TRIES = __file__ + ".tries"
+from torch import nn
+from trainables.models import Backbone
+
+
+def block(c_in, c_out):
+    return nn.Sequential(nn.Conv2d(c_in, c_out, 3, stride=2, padding=1), nn.BatchNorm2d(c_out), nn.ReLU())
+
+
+class Greedy(nn.Module):
+    def forward(self, x):
+        return x + torch.empty(2**50) if len(x) > 2 else x  # two images it is looked at with before the search
+
+
+class Broken(nn.Module):
+    def forward(self, x):
+        if len(x) > 2:
+            with open(TRIES, "a") as file:
+                file.write("x")
+            raise RuntimeError("this layer is broken")
+        return x
+
+
+def with_last(module):
+    blocks = {"one": block(3, 8), "two": nn.Sequential(block(8, 12), module)}
+    return Backbone(blocks=blocks, features=12, mean=(0.1, 0.2, 0.3), std=(0.5, 0.5, 0.5))
+
+
+def well():
+    return with_last(nn.Identity())
+
+
+def greedy():
+    return with_last(Greedy())
+
+
+def broken():
+    return with_last(Broken())
+"""
+
+
+def test_what_fails_fails_alone_and_for_a_reason_that_is_told(tmp_path):
+    (tmp_path / "own.py").write_text(FAILING)
+    file = write_search(tmp_path, trials=5, scheduler={"kind": "none"}, max_retries=50)
+    config = yaml.safe_load(file.read_text())
+    config["train"]["stages"] = [{"name": "head", "unfreeze_from": "head", "epochs": 2, "head_lr": 0.05}]
+    config["space"] = {
+        "model.backbone": {"choice": ["own:well", "own:greedy", "own:broken"]},
+        "train.stages[0].head_lr": {"float": [1e-3, 1e30]},
+    }
+    points = [("own:well", 0.05), ("own:greedy", 0.05), ("own:broken", 0.05), ("own:well", 1e30), ("own:well", 0.04)]
+    config["search"]["enqueue"] = [{"model.backbone": b, "train.stages[0].head_lr": lr} for b, lr in points]
+    file.write_text(yaml.safe_dump(config))
+    done = thaw("search", "small.yaml", folder=tmp_path, env={**os.environ, "PYTHONPATH": _with_path(tmp_path)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    layout = RunLayout(tmp_path / "runs" / "small")
+    records = [read_record(folder) for folder in layout.all_trials()]
+    said = [f"{record.status}: {record.reason}" for record in records]
+    assert said[0] == said[4] == "finished: None", said
+    assert "allocate" in said[1], said
+    assert "this layer is broken" in said[2], said
+    assert "twice in the same way" in said[2], said
+    assert (tmp_path / "own.py.tries").read_text() == "xx", "of 51 tries that search.max_retries allows"
+    assert "nan" in said[3] or "diverged" in said[3], said
+    assert [trial.state.name for trial in study_of(layout).trials][:3] == ["COMPLETE", "FAIL", "FAIL"]
+
+
+def _with_path(folder):
+    return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+
+
+def fill(file):
+    with file.open("wb") as filler:
+        try:
+            while True:
+                filler.write(bytes(2**16))
+                filler.flush()
+        except OSError:
+            pass
+
+
+@contextmanager
+def read_only(disk):
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
