@@ -56,6 +56,7 @@ def draw_score_over_trials(frame: pd.DataFrame, metric: Metric) -> Figure:
             x=steps["trial"], y=steps["best_so_far"], mode="lines", line=line, name="best so far", hoverinfo="skip"
         )
     )
-    figure.update_xaxes(title="trial", rangemode="tozero", tickformat="d")
+    # Of few trials each has a tick of its own: between two of them there is none.
+    figure.update_xaxes(title="trial", rangemode="tozero", tickformat="d", dtick=1 if len(frame) <= 10 else None)
     figure.update_yaxes(title=said(metric))
     return figure

@@ -122,7 +122,9 @@ def _show_outcome(layout: RunLayout, console: Console) -> None:
         f"""
 Best config:      {short(best)}
 Train it again:   thaw train {short(best)}
+Report:           thaw report {name}
 All trials:       thaw results {name}
+Is it the best:   thaw confirm {name}
 Curves:           tensorboard --logdir {short(layout.trials)}""",
         highlight=False,
     )
