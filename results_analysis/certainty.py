@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from results_analysis.uncertainty import OF_CONFUSION, resampled_scores
 from trainables.layout import Metric
-from trainables.metrics import above_chance, balanced_accuracy, kappa, macro_f1
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +53,7 @@ def spread_of(report: Mapping[str, Any], metric: Metric, *, images: int | None) 
         import numpy as np
 
         counts = np.asarray(matrix, dtype=np.int64)
-        if metric in _OF_CONFUSION:
+        if metric in OF_CONFUSION:
             return _bootstrapped(counts, metric)
         error = _error_of_classes(counts.sum(axis=1), score, metric)
         return None if error is None else _normal(score, error, "estimated from the images of each class")
@@ -62,37 +62,17 @@ def spread_of(report: Mapping[str, Any], metric: Metric, *, images: int | None) 
     return None
 
 
-_OF_CONFUSION = {
-    Metric.ACCURACY: lambda counts: float(counts.trace() / counts.sum()),
-    Metric.BALANCED_ACCURACY: balanced_accuracy,
-    Metric.ADJUSTED_BALANCED_ACCURACY: lambda counts: above_chance(
-        balanced_accuracy(counts), classes=int((counts.sum(axis=1) > 0).sum())
-    ),
-    Metric.KAPPA: kappa,
-    Metric.MACRO_F1: macro_f1,
-}
-"""Metrics that a confusion matrix holds all of."""
-
-
 def _bootstrapped(counts: np.ndarray, metric: Metric) -> Spread | None:
-    """Each class' images are drawn anew from those it has: the split is stratified too."""
     import numpy as np
 
-    rng, rows = np.random.default_rng(0), counts.sum(axis=1)
-    shares = counts / np.maximum(rows, 1)[:, None]
-    drawn = np.zeros((DRAWS, *counts.shape), dtype=np.int64)
-    for i, n in enumerate(rows):
-        if n:
-            drawn[:, i] = rng.multinomial(n, shares[i], size=DRAWS)
-    scores = np.array([_OF_CONFUSION[metric](matrix) for matrix in drawn])
-    scores = scores[np.isfinite(scores)]
+    images, scores = int(counts.sum()), resampled_scores(counts, metric, resamples=DRAWS)
     if not len(scores):
         return None
     low, high = np.quantile(scores, [0.025, 0.975])
     if low == high == 1.0:  # where no image was wrong, none is drawn that is: the bound of a share stands in
-        low = proportion_interval(int(rows.sum()), int(rows.sum()))[0]
-        return Spread(low, 1.0, (1 - low) / Z, f"none of {rows.sum():,} validation images was wrong")
-    return Spread(float(low), float(high), float(scores.std()), f"bootstrap over {rows.sum():,} validation images")
+        low = proportion_interval(images, images)[0]
+        return Spread(low, 1.0, (1 - low) / Z, f"none of {images:,} validation images was wrong")
+    return Spread(float(low), float(high), float(scores.std()), f"bootstrap over {images:,} validation images")
 
 
 def _error_of_classes(rows: np.ndarray, score: float, metric: Metric) -> float | None:

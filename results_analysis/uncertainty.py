@@ -37,8 +37,15 @@ OF_CONFUSION: Mapping[Metric, Callable[[Confusion], float]] = {
 """Metrics that a confusion matrix tells."""
 
 
-def standard_error(confusion: npt.ArrayLike, metric: Metric, *, resamples: int = RESAMPLES) -> float:
-    """Of a metric, from an epoch's confusion matrix alone.
+def standard_error(confusion: npt.ArrayLike, metric: Metric) -> float:
+    """Of a metric, from an epoch's confusion matrix alone; see `resampled_scores`."""
+    return float(np.std(resampled_scores(confusion, metric), ddof=1))
+
+
+def resampled_scores(
+    confusion: npt.ArrayLike, metric: Metric, *, resamples: int = RESAMPLES
+) -> npt.NDArray[np.float64]:
+    """[k] a metric on other images of the same kind, from a confusion matrix alone; without those that are not finite.
 
     Args:
         confusion: [c, c] images of true class (row) by predicted class (column).
@@ -47,8 +54,9 @@ def standard_error(confusion: npt.ArrayLike, metric: Metric, *, resamples: int =
     matrix, random = np.asarray(confusion, np.int64), np.random.default_rng(0)
     counts = matrix.sum(axis=1)
     shares = matrix / np.maximum(counts, 1)[:, None]
-    values = [OF_CONFUSION[metric](random.multinomial(counts, shares)) for _ in range(resamples)]
-    return float(np.std(values, ddof=1))
+    scores = np.array([OF_CONFUSION[metric](random.multinomial(counts, shares)) for _ in range(resamples)])
+    finite: npt.NDArray[np.float64] = scores[np.isfinite(scores)]
+    return finite
 
 
 def class_intervals(

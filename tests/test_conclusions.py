@@ -81,7 +81,7 @@ def test_a_small_gap_is_not_to_be_trusted_and_calls_for_confirmation(said):
     assert "95 %, bootstrap over 120 validation images" in found(Topic.SURE)
     assert "Do not trust the order at the top" in found(Topic.SURE)
     assert "3 trials are in the running" in found(Topic.SURE)
-    assert "looks better than it is, by about 0.03" in found(Topic.SURE)
+    assert "looks better than it is, by about 0.0298" in found(Topic.SURE)
     assert found.commands(Topic.SURE) == ["thaw confirm digits --top 3 --seeds 5"]
 
 
