@@ -94,7 +94,9 @@ def test_a_preempted_training_leaves_its_last_epoch_and_goes_on_to_the_same_end(
     stopped = _only_run(tmp_path)
     done = read_epochs(stopped.epochs)
     assert done[-1]["checkpoint"] is None, "else the policy would have saved it anyway"
-    assert max(int(path.name[:4]) for path in stopped.checkpoints.glob("*.pt")) == len(done) < 20
+    newest = max(int(path.name[:4]) for path in stopped.checkpoints.glob("*.pt"))
+    assert newest in {len(done), len(done) + 1}, "or the epoch that was over and not yet in the records"
+    assert newest < 20
     assert thaw("train", "one.yaml", folder=tmp_path).returncode == 0
     assert thaw("train", "one.yaml", "--runs", "whole", folder=tmp_path).returncode == 0
     (whole,) = (tmp_path / "whole").iterdir()
