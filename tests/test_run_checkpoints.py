@@ -19,7 +19,7 @@ import torch
 import yaml
 from fsspec.implementations import local
 
-from trainables import checkpoint_file
+from trainables import checkpoint_file, run_checkpoints
 from trainables.backup import BackupError, back_up
 from trainables.checkpoint_file import CheckpointError, checksum_of, load_checkpoint, verify
 from trainables.checkpoints import CheckpointFolder, epoch_of, judged_weights
@@ -211,6 +211,20 @@ def test_whatever_stops_a_run_in_an_epoch_the_one_before_is_on_disk(recipe_of, f
     again = TrainingRun(recipe, folder)
     assert [report.epoch for report in again] == [5, 6]
     assert timeless(read_epochs(folder.epochs)) == timeless(read_epochs(whole.epochs))
+
+
+def test_ctrl_c_while_the_next_checkpoint_is_made_leaves_the_one_before_on_disk(recipe_of, folder, monkeypatch):
+    run = TrainingRun(recipe_of(WORSE, save_every_epochs=100), folder)
+    for _ in range(4):
+        next(run)
+
+    def stopped(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_checkpoints, "write_state", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        next(run)
+    assert max(on_disk(folder)) == 4
 
 
 def test_a_run_that_is_closed_between_epochs_has_its_last_one_on_disk(recipe_of, folder):

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -72,30 +73,11 @@ def epochs_done(layout: RunLayout) -> int:
     return sum(len(read_epochs(trial.epochs)) for trial in layout.all_trials())
 
 
-def children(pid: int) -> list[int]:
-    """Processes below a process, near ones first."""
-    below = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it ended meanwhile
-        if int(fields[1]) == pid:
-            below.append(int(stat.parent.name))
-    return below + [further for child in below for further in children(child)]
-
-
-def trial_workers(driver: int) -> list[int]:
-    """Processes in which a trial trains."""
-    found = []
-    for pid in children(driver):
-        try:
-            name = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if name.startswith(b"ray::StagedUnfreezing"):
-            found.append(pid)
-    return found
+def trial_workers(layout: RunLayout) -> list[int]:
+    """Processes in which a trial trains, by what trials say in their logs: they are no children of the driver."""
+    logs = [trial.output.read_text() for trial in layout.all_trials() if trial.output.exists()]
+    named = {int(pid) for log in logs for pid in re.findall(r"attempt \d+: process (\d+)", log)}
+    return [pid for pid in named if (file := Path(f"/proc/{pid}/cmdline")).exists() and b"ray::" in file.read_bytes()]
 
 
 def assert_whole(layout: RunLayout, *, trials: int = TRIALS) -> None:
@@ -219,7 +201,9 @@ def test_a_killed_worker_costs_its_trial_an_epoch_at_most(tmp_path):
     driver = start("search", str(file), folder=tmp_path)
     wait_for(lambda: epochs_done(layout) >= EPOCHS // 2, "half a trial")
     killed_after = epochs_done(layout)
-    for worker in trial_workers(driver.pid):
+    workers = trial_workers(layout)
+    assert workers
+    for worker in workers:
         os.kill(worker, signal.SIGKILL)
     said, _ = driver.communicate(timeout=300)
     assert driver.returncode == 0, said

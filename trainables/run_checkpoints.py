@@ -134,10 +134,11 @@ class RunCheckpoints:
             "software": {**software(), "project_commit": project_commit()},
         }
         blocks = self._course.step(trained["weights"])
-        self._held = None
+        # What is held of the epoch before is let go of last: Ctrl+C may come at any moment.
         if self._in_processes or is_due(line, milestone, self._policy):
             sync = report.train_s + report.val_s >= _SYNCED_FROM_S
             path = self.folder.save(name, state, compress=self._policy.compress, sync=sync)
+            self._held = None
             self._register(path, line, milestone, blocks, trainer.steps)
             return name
         content = io.BytesIO()

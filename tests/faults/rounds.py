@@ -98,7 +98,7 @@ class Disturbed:
             self._wait_for_epochs(driver, self.random.randrange(1, 8))
             time.sleep(self.random.uniform(0, 0.2))
         if kill == "worker":
-            self._kill_workers(driver)
+            self._kill_workers()
             self._wait_for_epochs(driver, 2)
             kill = self.random.choice(["SIGKILL", "SIGTERM"])
         self._end(driver, kill)
@@ -129,13 +129,13 @@ class Disturbed:
             assert time.monotonic() < deadline, f"no {more} epochs in {_PATIENCE_S} s"
             time.sleep(0.02)
 
-    def _kill_workers(self, driver) -> None:
-        for worker in trial_workers(driver.pid):
+    def _kill_workers(self) -> None:
+        for worker in trial_workers(self.layout):
             _kill(worker, signal.SIGKILL)
             self.tally["worker killed"] += 1
 
     def _end(self, driver, kill: str) -> None:
-        below = descendants(driver.pid)
+        below = [*descendants(driver.pid), *trial_workers(self.layout)]
         raylets: list[int] = []
         if kill == "raylet":
             raylets = [pid for pid in below if _program(pid).endswith("/raylet")]

@@ -42,13 +42,14 @@ def test_whatever_is_killed_or_damaged_the_search_finds_what_it_would_have_found
     print(f"THAW_FAULT_SEED={seed}")
     (tmp_path / "here").mkdir()
     search = Disturbed(tmp_path / "here", seed)
-    for kill in search.random.sample(KILLS, len(KILLS)):
+    for kill in ("worker", *search.random.sample(KILLS, len(KILLS))):
         search.round(kill)
     search.move()
     search.finish()
     print(dict(search.tally))
     assert search.lost == []
-    assert search.tally["worker killed"] == search.tally["raylet killed"] == search.tally["SIGINT of the driver"] == 1
+    assert search.tally["worker killed"] > 0
+    assert sum(search.tally[name] for name in search.tally if name.endswith(("driver", "killed"))) >= 3, "too short"
     assert story(search.layout) == story(calm)
     assert exported(search.layout) == exported(calm)
 
@@ -79,7 +80,7 @@ def test_a_search_whose_storage_refuses_stops_and_goes_on_when_it_takes_files_ag
 def test_a_preempted_training_leaves_its_last_epoch_and_goes_on_to_the_same_end(tmp_path, sent):
     """Whatever is saved: here nothing would be before the end, as no epoch is better than the first."""
     recipe = copy.deepcopy(RECIPE)
-    head = {"name": "head", "unfreeze_from": "head", "epochs": 40, "head_lr": 50.0, "plateau": None}
+    head = {"name": "head", "unfreeze_from": "head", "epochs": 20, "head_lr": 50.0, "plateau": None}
     recipe["train"] |= {"stages": [head], "metric": "val_loss", "stop_on": [], "early_stop": None}
     recipe["train"]["checkpoints"] = {"save_every_epochs": 1000}
     file = tmp_path / "one.yaml"
@@ -93,12 +94,15 @@ def test_a_preempted_training_leaves_its_last_epoch_and_goes_on_to_the_same_end(
     stopped = _only_run(tmp_path)
     done = read_epochs(stopped.epochs)
     assert done[-1]["checkpoint"] is None, "else the policy would have saved it anyway"
-    assert max(int(path.name[:4]) for path in stopped.checkpoints.glob("*.pt")) == len(done) < 40
+    newest = max(int(path.name[:4]) for path in stopped.checkpoints.glob("*.pt"))
+    assert newest in {len(done), len(done) + 1}, "or the epoch that was over and not yet in the records"
+    assert newest < 20
     assert thaw("train", "one.yaml", folder=tmp_path).returncode == 0
     assert thaw("train", "one.yaml", "--runs", "whole", folder=tmp_path).returncode == 0
     (whole,) = (tmp_path / "whole").iterdir()
     assert numbers(stopped) == numbers(TrialLayout(whole))
-    assert read_epochs(stopped.epochs)[: len(done)] == done, "no epoch was done again"
+    times = [report["time"] for report in read_epochs(stopped.epochs)]
+    assert times[: len(done)] == [report["time"] for report in done], "no epoch was done again"
 
 
 def numbers(run):
