@@ -142,7 +142,7 @@ def test_what_is_computed_for_the_cache_is_told_in_the_trials_folder(make_recipe
 
     monkeypatch.setattr(tune_trainable, "Building", Told)
     # Images and features that no other test has.
-    recipe = make_recipe(stages=[HEAD], data={"image_size": 96, "seed": 77})
+    recipe = make_recipe(stages=[HEAD], data={"image_size": 160, "seed": 77})
     assignment = assign(0, recipe)
     results_of(StagedUnfreezing(assignment))
     assert ("decoding images", True) in told
