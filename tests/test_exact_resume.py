@@ -41,7 +41,7 @@ def story(layout):
     """All that a search found out."""
     trials = []
     for folder, trial in zip(layout.all_trials(), study_of(layout).trials, strict=True):
-        record = read_record(folder).model_dump(exclude={"started", "ended"})
+        record = read_record(folder).model_dump(exclude={"started", "ended", "summary"})
         epochs = [{k: v for k, v in r.items() if k not in OF_THE_MACHINE} for r in read_epochs(folder.epochs)]
         trials.append((record, epochs, trial.state.name, trial.params, trial.values, trial.intermediate_values))
     return trials
