@@ -48,9 +48,12 @@ class StudySearcher(Searcher):
         self._interrupted = deque(running)
         self._rungs = rungs
         self._live: dict[str, Trial] = {}
+        self._refusal: OSError | None = None
+        """What the storage said when it took no file any more."""
         self._reported: dict[int, set[int]] = {trial.number: set(trial.intermediate_values) for trial in running}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        self._stop_if_refused()
         limit = self._config.settings.max_concurrent
         if limit is not None and len(self._live) >= limit:
             return None
@@ -79,15 +82,28 @@ class StudySearcher(Searcher):
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        self._stop_if_refused()
         self._report(self._live[trial_id], result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        trial = self._live.get(trial_id)
+        self._stop_if_refused()
+        trial = self._live.pop(trial_id, None)
         if trial is None:
             return
-        del self._live[trial_id]
-        if result and (refusal := result.get("refused")):
-            raise OSError(refusal)  # the search stops, and the trial goes on when it is resumed
+        try:
+            if result and (refusal := result.get("refused")):
+                raise OSError(refusal)  # the search stops, and the trial goes on when it is resumed
+            self._close(trial, result, error=error)
+        except OSError as refusal:
+            self._refusal = refusal
+            raise
+
+    def _stop_if_refused(self) -> None:
+        """Ray takes what is raised at a trial's end for its own failure, and tries it again: what is to be heard is raised again."""
+        if self._refusal:
+            raise self._refusal
+
+    def _close(self, trial: Trial, result: dict[str, Any] | None, *, error: bool) -> None:
         if error or result is None or "given_up" in result:
             self._end(trial, TrialStatus.FAILED, self._reason(trial.number))
             return
