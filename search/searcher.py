@@ -99,7 +99,7 @@ class StudySearcher(Searcher):
             raise
 
     def _stop_if_refused(self) -> None:
-        """Ray takes what is raised at a trial's end for its own failure, and tries it again: what is to be heard is raised again."""
+        """Ray takes what is raised at a trial's end for the trial's failure, and tries it again: it is raised until heard."""
         if self._refusal:
             raise self._refusal
 
