@@ -59,6 +59,9 @@ class Budget:
         """Which budget is, in words."""
         self.look()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles callbacks and stoppers into its snapshots: nobody reads them, and the study knows its password
+
     def trained(self, reports: Sequence[dict[str, Any]]) -> None:
         """Some trial did these epochs."""
         self._trial_s += sum(_seconds(report) for report in reports)
@@ -102,9 +105,6 @@ class BudgetStopper(Stopper):
     def stop_all(self) -> bool:
         self._budget.look(trials=False)
         return self._budget.reached is not None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Ray pickles stoppers into its snapshots; nobody reads ours
 
 
 class BudgetCallback(Callback):

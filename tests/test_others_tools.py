@@ -90,10 +90,12 @@ def test_without_mlflow_its_extra_is_named(run, monkeypatch):
 
 
 @pytest.mark.slow
-def test_optuna_dashboard_shows_the_stored_study(run):
+def test_optuna_dashboard_shows_the_stored_study(run, tmp_path):
     program = Path(sys.executable).with_name("optuna-dashboard")
     config = load_search(read_source(run.layout.config)).renamed("digits")
-    study = open_study(run.layout, config)
+    layout = RunLayout(tmp_path / "fresh")
+    layout.root.mkdir()
+    study = open_study(layout, config)
     trial = study.ask()
     trial.suggest_categorical("train.batch_size", [8, 16])
     trial.report(0.25, 1)
@@ -101,7 +103,7 @@ def test_optuna_dashboard_shows_the_stored_study(run):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [program, run.layout.study, "--host", "127.0.0.1", "--port", str(port)]
+    command = [program, layout.study, "--host", "127.0.0.1", "--port", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         (shown,) = asked(f"http://127.0.0.1:{port}/api/studies")["study_summaries"]

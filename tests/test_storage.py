@@ -159,6 +159,6 @@ def test_a_search_whose_study_is_in_postgresql(tmp_path, read, postgres, monkeyp
     )
     assert not layout.study.exists()
     assert run_search(config, layout)  # complete: nothing is run again
-    written = [file.read_bytes() for file in layout.root.rglob("*") if file.is_file()]
-    assert not any(b"quite a" in content or b"quite%20a" in content for content in written)
+    written = {file: file.read_bytes() for file in layout.root.rglob("*") if file.is_file()}
+    assert [file for file, content in written.items() if b"quite a/" in content or b"quite%20a" in content] == []
     assert optuna.get_all_study_names(study._storage) == ["small"]
