@@ -18,6 +18,7 @@ from search.config import SearchConfig
 from search.source import InputError
 from search.storage_config import IN_THE_RUN, missing_variables, with_variables
 from trainables.layout import RunFileError, RunLayout, TrialLayout, TrialStatus
+from trainables.objectives import objectives_of
 from trainables.record import TrialRecord, now, read_record
 from trainables.report import read_epochs
 from trainables.summary import TrialSummary, summary_in
@@ -131,8 +132,7 @@ def end_running(study: optuna.Study, layout: RunLayout, config: SearchConfig, re
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         folder = layout.trial(trial.number)
         if folder.trial.exists():  # else the driver was killed before its first record
-            end = {"status": TrialStatus.PRUNED, "reason": reason, "ended": now(), "summary": summary_of(folder)}
-            read_record(folder).model_copy(update=end).write(folder)
+            _end_pruned(folder, reason, config)
         cut_off = Trial(study, trial._trial_id)
         report_recorded(cut_off, read_epochs(folder.epochs), known=set(trial.intermediate_values))
         study.tell(trial.number, state=TrialState.PRUNED)
@@ -148,9 +148,22 @@ def end_judged(study: optuna.Study, layout: RunLayout, config: SearchConfig, sto
         folder = layout.trial(trial.number)
         reports = read_epochs(folder.epochs)
         if reports and reports[-1]["epoch"] == stopped.get(trial.number):
-            end = {"status": TrialStatus.PRUNED, "reason": fell_behind(reports[-1]), "ended": now()}
-            read_record(folder).model_copy(update={**end, "summary": summary_of(folder)}).write(folder)
+            _end_pruned(folder, fell_behind(reports[-1]), config)
     settle(study, layout, config)
+
+
+def _end_pruned(folder: TrialLayout, reason: str, config: SearchConfig) -> None:
+    """Records the end of a trial that nobody runs any more; what its network costs, its epochs do not tell."""
+    reports = read_epochs(folder.epochs)
+    came_to = zip(config.goals, objectives_of(config.goals, reports, {}), strict=True) if reports else ()
+    end: dict[str, Any] = {
+        "status": TrialStatus.PRUNED,
+        "reason": reason,
+        "ended": now(),
+        "summary": summary_of(folder),
+    }
+    end["objectives"] = {name: value for name, value in came_to if value is not None}
+    read_record(folder).model_copy(update=end).write(folder)
 
 
 def fell_behind(result: Mapping[str, Any]) -> str:
