@@ -206,7 +206,7 @@ def _embedded(figure: go.Figure) -> str:
     figure.update_xaxes(automargin=True)
     figure.update_yaxes(automargin=True)
     embedded: str = figure.to_html(
-        full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True}
+        full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True}
     )
     return embedded
 
