@@ -76,15 +76,16 @@ def main() -> None:
     parser.add_argument("--scheduler", choices=["none", "asha"], default="none")
     parser.add_argument("--profile", type=Path, help="where the driver's profile is written; slows it down")
     args = parser.parse_args()
-    import sleeping_trainable
+    from search import cluster, launch  # before Ray, which reads its settings when it is imported
 
-    from search import launch
+    import sleeping_trainable  # isort: skip
+
     from search.load import load_search
     from search.source import read_source
     from trainables.layout import RunLayout
 
     launch.StagedUnfreezing = sleeping_trainable.Sleeping
-    launch.local_ray = functools.partial(launch.local_ray, args.workers)
+    cluster.local_ray = functools.partial(cluster.local_ray, args.workers)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "controller.yaml"
         # JSON is YAML.

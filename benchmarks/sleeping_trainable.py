@@ -37,9 +37,14 @@ class Sleeping(tune.Trainable):
             "score": score,
             "best_score": self._best,
             "best_epoch": 1,
+            "best_corrected": self._best,
+            "drw_pending": False,
+            "compute_share": self._epoch / STEPS,
             "flags": [],
             "train_s": STEP_S,
             "time": "2026-01-01T00:00:00+00:00",
+            "stage_over": finished,
+            "finished": finished,
         }
         return {
             "epoch": self._epoch,
@@ -47,5 +52,6 @@ class Sleeping(tune.Trainable):
             "finished": finished,
             "stopped_for": None,
             "done": finished,
+            "objectives": [self._best],
             "reports": [report],
         }

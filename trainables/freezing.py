@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from torch import nn
@@ -16,16 +17,20 @@ def apply_opening(model: StagedModel, opening: Opening, *, bn_affine: Literal["f
     """Freezes everything, then opens the blocks from the cut on and the head; BatchNorm's scale and shift as `bn_affine` says."""
     model.requires_grad_(False)
     for block in model.blocks[opening.cut :]:
-        block.requires_grad_(True)
-        if bn_affine == "frozen":
-            for module in block.modules():
-                if isinstance(module, _BATCH_NORMS):
-                    module.requires_grad_(False)
+        for parameter in trainable_parameters(block, bn_affine=bn_affine):
+            parameter.requires_grad_(True)
     model.head.requires_grad_(opening.head)
+
+
+def trainable_parameters(block: nn.Module, *, bn_affine: Literal["frozen", "train"]) -> Iterator[nn.Parameter]:
+    """Those that train in an open block."""
+    for module in block.modules():
+        if bn_affine == "train" or not isinstance(module, _BATCH_NORMS):
+            yield from module.parameters(recurse=False)
 
 
 def set_training_mode(model: StagedModel, cut: int) -> None:
     """Open blocks and the head in training mode, frozen blocks still."""
     model.train()
-    for block in model.blocks[:cut]:
+    for block in model.blocks[model.shared : cut]:
         block.eval()  # not only requires_grad=False: running statistics would drift, and stochastic depth would act

@@ -30,6 +30,9 @@ from trainables.trainer import OtherOriginError, Trainer
 
 logger = logging.getLogger(__name__)
 
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""The fast one, where PyYAML was built with it: a recipe is written at each start of a trial."""
+
 _LOG_COLUMNS = ("epoch", "stage", "stage_index", "val_loss", "score", "checkpoint", "time")
 
 
@@ -132,10 +135,10 @@ class TrainingRun:
         if last is not None:
             self.reports = [report for report in read_epochs(self.folder.epochs) if report["epoch"] < last["epoch"]]
             self.reports.append(last)
-        self._checkpoints.reconcile(self.reports, self.trainer.model)
+        self._checkpoints.reconcile(self.reports, self.trainer.changed_weights())
         # Not synced: all of it can be made again from the checkpoints, and the recipe is its owner's.
         with replacing(self.folder.recipe, sync=False) as file:
-            yaml.safe_dump(self._checkpoints.config, file, sort_keys=False)
+            yaml.dump(self._checkpoints.config, file, Dumper=_DUMPER, sort_keys=False)
         with replacing(self.folder.environment, sync=False) as file:
             json.dump(self._environment(), file, indent=2)
         with replacing(self.folder.epochs, sync=False) as file:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from trainables.backup import Backup
 from trainables.checkpoint_file import CheckpointError, checksum_of, load_checkpoint, write_state
@@ -71,12 +71,12 @@ class RunCheckpoints:
         self._held: _Held | None = None
         self._backup = Backup(layout, self._policy.backup)
 
-    def reconcile(self, reports: Sequence[Mapping[str, Any]], model: nn.Module) -> None:
+    def reconcile(self, reports: Sequence[Mapping[str, Any]], weights: Mapping[str, Tensor]) -> None:
         """Makes the registry agree with the files.
 
         Args:
             reports: of the epochs that are done.
-            model: as it is after them.
+            weights: all that training has changed by then, and what it changes next.
         """
         try:
             known = {entry.epoch: entry for entry in read_registry(self._registry)}
@@ -95,7 +95,7 @@ class RunCheckpoints:
         self._entries = {epoch: entry for epoch, entry in entries.items() if epoch in files}
         if entries or self._registry.exists():
             write_registry(self._registry, (entries[epoch] for epoch in sorted(entries)))
-        self._course.begin(model.state_dict())
+        self._course.begin(weights)
 
     def _read(self, path: Path, before: Mapping[str, Any] | None) -> Entry:
         """What the registry has to say of a file."""

@@ -94,8 +94,10 @@ class Trainer:
             classes=self.task.outputs,
             cosine_scale=self.task.cosine_scale,
             generator=generator(train.seed, "head", 0),
+            device=self.device,
+            shared=True,
         )
-        self.model = built.model.to(self.device)
+        self.model = built.model
         self.pretrained_fingerprint = built.fingerprint
         self._feed_of = partial(
             Feed,
@@ -159,6 +161,7 @@ class Trainer:
 
     def _stage(self, moments_of: torch.optim.Optimizer | None = None) -> ActiveStage:
         stage = self.position.stage
+        self.model.own(self._deepest_cut)
         return ActiveStage(
             self.model, self.recipe, stage, device=self.device, replicas=self.replicas, moments_of=moments_of
         )
@@ -288,8 +291,6 @@ class Trainer:
 
         Random numbers need no state: each epoch derives its own from the seed.
         """
-        changed = {f"blocks.{i}": self.model.blocks[i] for i in range(self._deepest_cut, len(self.model.blocks))}
-        changed["head"] = self.model.head
         return {
             "pretrained": self.pretrained_fingerprint,
             "data": self.dataset.fingerprint,
@@ -300,12 +301,16 @@ class Trainer:
             "history": [dict(vars(epoch)) for epoch in self._history],
             "stopped_for": None if self._stopped_for is None else self._stopped_for.value,
             "deepest_cut": self._deepest_cut,
-            "weights": {
-                f"{part}.{name}": tensor
-                for part, module in changed.items()
-                for name, tensor in module.state_dict().items()
-            },
+            "weights": self.changed_weights(),
             "stage": self._active.state_dict(),
+        }
+
+    def changed_weights(self) -> dict[str, torch.Tensor]:
+        """The weights of all blocks that have been open so far, and of the head, by their names in the model."""
+        changed = {f"blocks.{i}": self.model.blocks[i] for i in range(self._deepest_cut, len(self.model.blocks))}
+        changed["head"] = self.model.head
+        return {
+            f"{part}.{name}": tensor for part, module in changed.items() for name, tensor in module.state_dict().items()
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -328,9 +333,9 @@ class Trainer:
         self._best_corrected, self._compute = float(state["best"]["corrected"]), int(state["compute"])
         self._stopped_for = None if state["stopped_for"] is None else Flag(state["stopped_for"])
         self._deepest_cut = state["deepest_cut"]
-        missing, unexpected = self.model.load_state_dict(state["weights"], strict=False)
-        frozen = tuple(f"blocks.{i}." for i in range(self._deepest_cut))
-        assert not unexpected
-        assert all(name.startswith(frozen) for name in missing)
+        self.model.own(self._deepest_cut)
+        # Before anything is loaded: what is below is shared with other runs.
+        assert state["weights"].keys() == self.changed_weights().keys()
+        self.model.load_state_dict(state["weights"], strict=False)
         self._active = self._stage()
         self._active.load_state_dict(state["stage"])
