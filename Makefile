@@ -16,7 +16,8 @@ setup: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null || true  # torch has a file for a later Python
 	touch $@
 
 search: setup
@@ -26,7 +27,7 @@ test: setup
 	$(BIN)/pytest -n 2 -m 'not slow'
 
 test-slow: setup
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n 2 --dist loadfile -m slow
 
 soak: setup
 	$(BIN)/python tests/faults/soak.py --rounds $(ROUNDS)

@@ -14,7 +14,6 @@ from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, PartialFixedSampler, RandomSampler, TPESampler
 
-from search.cma_sampler import CmaSampler
 from search.config import SearchConfig
 from search.sampler_config import CmaEs, GaussianProcess, Grid, Nsga2, QuasiRandom, Tpe
 from spaces.grid import grid_points
@@ -33,7 +32,10 @@ class Samplers:
         self._first = [space.parameters_of(point) for point in settings.enqueue if isinstance(point, dict)]
         self._distributions = space.distributions() if self._kind in {"qmc", "cma_es"} else {}
         self._grid = grid_order(config) if isinstance(self._config, Grid) else []
-        if isinstance(self._config, CmaEs):  # keeps the generations it has seen
+        if isinstance(self._config, CmaEs):
+            from search.cma_sampler import CmaSampler  # slow to import
+
+            # It keeps the generations it has seen.
             self._cma = CmaSampler(self._distributions, population=self._config.population)
 
     def of(self, number: int) -> BaseSampler:

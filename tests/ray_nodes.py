@@ -13,6 +13,8 @@ import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
+from searches import PATIENCE_S
+
 RAY = str(Path(sys.executable).with_name("ray"))
 HEALTH = {"health_check_period_ms": 3000, "health_check_timeout_ms": 3000, "health_check_failure_threshold": 3}
 """As in search/clusters."""
@@ -49,7 +51,9 @@ class Nodes:
         log = (self.folder / f"{name}.log").open("w")
         env = self.env | {"NODE": name} | env
         self.started[name] = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
-        wait_for(lambda: name in self.alive(), lambda: f"{name}: {Path(log.name).read_text()}")
+        said = Path(log.name).read_text
+        wait_for(lambda: "Ray runtime started." in said(), lambda: f"{name}: {said()}")
+        wait_for(lambda: name in self.alive(), lambda: f"{name}: {said()}")
 
     def alive(self):
         """Names of the nodes that the head knows."""
@@ -100,8 +104,8 @@ def free_port():
         return taken.getsockname()[1]
 
 
-def wait_for(condition, what, seconds=120):
-    deadline = time.monotonic() + seconds
+def wait_for(condition, what):
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what() if callable(what) else what}"
+        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for {what() if callable(what) else what}"
         time.sleep(0.2)

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from conftest import RECIPE
 from ray_nodes import descendants, free_port
+from searches import PATIENCE_S
 from typer.testing import CliRunner
 
 from search.cli import app
@@ -180,7 +181,7 @@ def test_the_slurm_script_starts_a_cluster_searches_and_leaves_nothing(written, 
         [written("slurm"), "small.yaml"], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
-        said, _ = script.communicate(timeout=400)
+        said, _ = script.communicate(timeout=PATIENCE_S)
         assert script.returncode == 0, said
         trials = RunLayout(tmp_path / "runs" / "small").all_trials()
         assert [read_record(trial).ended is not None for trial in trials] == [True, True]

@@ -2,24 +2,16 @@
 
 import copy
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
 from conftest import RECIPE
+from searches import thaw
 
 from results_analysis import confirmation_of, load, load_comparison
 from trainables.layout import RunLayout
 
 pytestmark = pytest.mark.slow
-
-THAW = str(Path(sys.executable).with_name("thaw"))
-
-
-def thaw(*words, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([THAW, *words], cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")

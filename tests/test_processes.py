@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import RECIPE, TINY_NETWORK
+from conftest import RECIPE
+from searches import PATIENCE_S, THAW, braked, command_line, wait_for
 
 from search import process_check
 from search.cli import main
@@ -106,46 +106,48 @@ def test_a_trial_of_a_search_trains_in_one_process(recipe_file, overrides, messa
 
 # --- with Ray -------------------------------------------------------------------------------------------------------
 
-EPOCHS = 150
-COMMAND = (str(Path(sys.executable).with_name("thaw")), "train", "long.yaml", "--workers", "2")
+EPOCHS = 40
+COMMAND = (THAW, "train", "long.yaml", "--workers", "2")
 UNTIMED = ("train_s", "val_s", "cache_s", "images_per_s", "time", "uncached")
 
 
 @pytest.fixture
 def folder(tmp_path):
     """Where `long.yaml` trains a network of the user's own without BatchNorm, first its head and then all of it."""
-    (tmp_path / "own_network.py").write_text(TINY_NETWORK.replace("BatchNorm2d(c_out)", "GroupNorm(2, c_out)"))
     recipe = copy.deepcopy(RECIPE)
     recipe["data"]["image_size"] = 16
-    recipe["model"] = {"backbone": "own_network:tiny"}
     rates = {"head_lr": 0.01, "backbone_lr": 0.001, "head_frozen_epochs": 0}
     recipe["train"] |= {
         "early_stop": None,
+        "prefix_cache": True,
         "stages": [
             {"name": "head", "unfreeze_from": "head", "epochs": 2, "head_lr": 0.05, "dropout": 0.0},
             {"name": "all", "unfreeze_from": "all", "epochs": EPOCHS - 2, "dropout": 0.0, "plateau": None, **rates},
         ],
     }
-    (tmp_path / "long.yaml").write_text(yaml.safe_dump(recipe))
+    file = tmp_path / "long.yaml"
+    file.write_text(yaml.safe_dump(recipe))
+    braked(file).unlink()
+    network = tmp_path / "braked_network.py"
+    network.write_text(network.read_text().replace("BatchNorm2d(c_out)", "GroupNorm(2, c_out)"))
     return tmp_path
 
 
 def train(folder, *more):
     """Until it ends."""
-    return subprocess.run([*COMMAND, *more], cwd=folder, capture_output=True, text=True, timeout=300)
+    return subprocess.run([*COMMAND, *more], cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 def start(folder, *, until):
-    """The command under way, with so many epochs done; and its folder."""
+    """The command under way, slowly, with so many epochs done; and its folder."""
+    (folder / "brake").write_text("0.1")
     process = subprocess.Popen(COMMAND, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while True:
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()
-        for run in (folder / "runs").glob("*"):
-            if len(epochs_of(run)) >= until:
-                return process, run
-        time.sleep(0.02)
+
+    def far_enough():
+        return [run for run in (folder / "runs").glob("*") if len(epochs_of(run)) >= until]
+
+    wait_for(far_enough, f"{until} epochs", process)
+    return process, far_enough()[0]
 
 
 def epochs_of(run):
@@ -166,7 +168,7 @@ def workers_below(driver):
     while grown:
         grown = {pid for pid, parent in parents.items() if parent in grown}
         below |= grown
-    return [pid for pid in sorted(below) if b"RayTrainWorker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in sorted(below) if b"RayTrainWorker" in command_line(pid)]
 
 
 @pytest.mark.slow
@@ -180,7 +182,7 @@ def test_two_processes_train_as_one_does_and_go_on_when_they_are_killed_or_stopp
     assert list(first.glob("events.out.tfevents*"))
     first.rename(folder / "straight")
 
-    alone = subprocess.run(COMMAND[:3], cwd=folder, capture_output=True, text=True, timeout=300)
+    alone = subprocess.run(COMMAND[:3], cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S)
     assert alone.returncode == 0, alone.stderr
     (single,) = (folder / "runs").glob("*")
     for one, two in zip(epochs_of(single)[:10], expected[:10], strict=True):
@@ -190,7 +192,7 @@ def test_two_processes_train_as_one_does_and_go_on_when_they_are_killed_or_stopp
 
     process, run = start(folder, until=5)
     os.kill(workers_below(process.pid)[-1], signal.SIGKILL)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert f"of runs/{run.name} was killed, or ran out of memory; the same command goes on with the run" in errors
     assert "Traceback" not in errors
@@ -200,10 +202,11 @@ def test_two_processes_train_as_one_does_and_go_on_when_they_are_killed_or_stopp
     process, same = start(folder, until=done + 5)
     assert same == run
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
+    assert process.wait(timeout=PATIENCE_S) == 130
     assert not workers_below(process.pid)
     assert 5 < len(epochs_of(run)) < EPOCHS
 
+    (folder / "brake").unlink()
     rest = train(folder)
     assert f"{len(expected) - rest.stdout.count(chr(10) + 'epoch ')} epochs were done before" in rest.stdout
     assert epochs_of(run) == expected
@@ -213,8 +216,8 @@ def test_two_processes_train_as_one_does_and_go_on_when_they_are_killed_or_stopp
 def test_a_run_that_cannot_go_on_says_why_as_in_one_process(folder):
     process, run = start(folder, until=3)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 130
-    network = folder / "own_network.py"
+    assert process.wait(timeout=PATIENCE_S) == 130
+    network = folder / "braked_network.py"
     network.write_text(network.read_text().replace("12)", "16)").replace("features=12", "features=16"))
     again = train(folder)
     assert again.returncode == 2

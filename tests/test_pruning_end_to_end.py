@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from test_search_end_to_end import EPOCHS, assert_whole, epochs_done, search_file, start, thaw, wait_for
+from searches import EPOCHS, assert_whole, epochs_done, search_file, start, thaw, wait_for
 
 from trainables.layout import RunLayout
 from trainables.record import read_record

@@ -5,13 +5,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
 from conftest import RECIPE, TINY_NETWORK
 from ray_nodes import ray_nodes, wait_for
+from searches import PATIENCE_S, THAW
 
 from search import reachable
 from search.reachable import check_reachable
@@ -22,7 +21,6 @@ from trainables.report import read_epochs
 
 pytestmark = pytest.mark.slow
 
-THAW = str(Path(sys.executable).with_name("thaw"))
 TRIALS, EPOCHS = 10, 4
 SLOW_NETWORK = f"""
 import os, time
@@ -85,7 +83,7 @@ def search(nodes, folder, *overrides, **env):
 
 
 def said_by(driver):
-    said, _ = driver.communicate(timeout=300)
+    said, _ = driver.communicate(timeout=PATIENCE_S)
     return said
 
 

@@ -4,7 +4,6 @@ import copy
 import io
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 import yaml
 from rich.console import Console
 from scored_digits import regression_recipe, write_scored_digits
+from searches import thaw
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_results import write_run
 
@@ -252,12 +252,11 @@ def test_a_recipe_trains_on_the_command_line_and_draws_its_curves(write, capsys,
 @pytest.mark.slow
 @pytest.mark.parametrize("metric", ["spearman", "mae"])
 def test_a_search_finds_exports_and_trains_again_bit_for_bit(write, metric):
-    thaw = str(Path(sys.executable).with_name("thaw"))
     scheduler = {"kind": "asha", "grace_epochs": 2, "reduction": 2}
     file = write(metric=metric, search={"scheduler": scheduler})
 
     def done(*words):
-        answer = subprocess.run([thaw, *words], capture_output=True, text=True, timeout=300)
+        answer = thaw(*words, folder=Path.cwd())
         assert answer.returncode == 0, answer.stdout + answer.stderr
         return answer.stdout
 

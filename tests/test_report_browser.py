@@ -142,10 +142,11 @@ def test_a_served_page_follows_the_run_and_keeps_what_was_unfolded(opened, tmp_p
         thread.start()
         page = opened(f"http://127.0.0.1:{server.server_port}/", **LAPTOP)
         page.locator("summary").nth(1).click()
-        page.wait_for_timeout(6000)  # it has asked once for the page's version
+        with page.expect_response(lambda answer: answer.request.method == "HEAD"):
+            pass  # it has asked for the page's version
         write_trial(load(root).layout, 2, [0.99], classes=("cat", "dog", "owl"), params={})
         write_report(load(root))
-        until(page, "document.body.innerText.includes('Trial 2 has the best')")
+        page.get_by_text("Trial 2 has the best").first.wait_for(state="attached")
         page.wait_for_selector(DRAWN)
         assert page.evaluate("document.querySelectorAll('details')[1].open")
         page.goto("about:blank")

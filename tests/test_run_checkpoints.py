@@ -2,12 +2,7 @@
 
 import json
 import logging
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 import zipfile
 from contextlib import closing
 from itertools import pairwise
@@ -16,7 +11,6 @@ from pathlib import Path
 import fsspec
 import pytest
 import torch
-import yaml
 from fsspec.implementations import local
 
 from trainables import checkpoint_file, run_checkpoints
@@ -256,25 +250,6 @@ def _no_space(*_args, **_kwargs):
 
 def _fails(*_args, **_kwargs):
     raise RuntimeError("what went wrong first")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_a_real_process_that_is_stopped_leaves_its_last_epoch(recipe_of, tmp_path, sent):
-    stages = [stage("head", "head", 2), stage("worse", "last:3", 60, head_lr=50.0, backbone_lr=1.0)]
-    recipe = recipe_of(stages, save_every_epochs=1000)
-    (tmp_path / "long.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
-    thaw = str(Path(sys.executable).with_name("thaw"))
-    process = subprocess.Popen([thaw, "train", "long.yaml", "train.stop_on=[]"], cwd=tmp_path, env=dict(os.environ))
-    deadline = time.monotonic() + 120
-    while not (found := list(tmp_path.glob("runs/*/epochs.jsonl"))) or len(read_epochs(found[0])) < 6:
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(sent)
-    assert process.wait(60) == 130
-    run = TrialLayout(found[0].parent)
-    assert max(on_disk(run)) == read_epochs(run.epochs)[-1]["epoch"]
 
 
 # --- going on from a named one --------------------------------------------------------------------------------------

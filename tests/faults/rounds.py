@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 from conftest import RECIPE
 from ray_nodes import descendants
-from test_search_end_to_end import epochs_done, start, study_of, thaw, trial_workers
+from searches import PATIENCE_S, braked, command_line, epochs_done, start, study_of, thaw, trial_workers
 
 from trainables.layout import RunLayout
 from trainables.record import read_record
@@ -23,15 +23,14 @@ from trainables.report import OF_THE_MACHINE, read_epochs
 
 KILLS = ("worker", "SIGKILL", "SIGTERM", "SIGINT", "raylet")
 DAMAGE = ("truncated", "flipped", "deleted", "foreign", "none")
-_PATIENCE_S = 240
 
 
 def write_search(folder: Path, *, trials: int = 6, **search) -> Path:
-    """Trials of 24 epochs, one after the other, of which ASHA prunes some."""
+    """Trials of 24 epochs, one after the other, of which ASHA prunes some. The brake is on: see `let_go`."""
     config = copy.deepcopy(RECIPE)
-    for stage in config["train"]["stages"]:
-        stage |= {"epochs": 12, "plateau": None}
-    config["train"]["stop_on"] = ["nan"]
+    for stage, opened in zip(config["train"]["stages"], ("last:1", "last:2"), strict=True):
+        stage |= {"epochs": 12, "plateau": None, "unfreeze_from": opened, "backbone_lr_ratio": 0.5}
+    config["train"] |= {"stop_on": ["nan"], "metric": "auc", "prefix_cache": True}
     config["space"] = {"train.stages[*].head_lr": {"log": [0.01, 0.3]}, "train.seed": {"int": [0, 9]}}
     config["search"] = {
         "trials": trials,
@@ -43,7 +42,13 @@ def write_search(folder: Path, *, trials: int = 6, **search) -> Path:
     }
     file = folder / "small.yaml"
     file.write_text(yaml.safe_dump(config))
+    braked(file, 0.03)
     return file
+
+
+def let_go(folder: Path) -> None:
+    """Takes the brake off what runs there."""
+    (folder / "brake").unlink(missing_ok=True)
 
 
 def story(layout: RunLayout) -> list[dict]:
@@ -71,7 +76,9 @@ def exported(layout: RunLayout) -> tuple:
 
 
 def undisturbed(folder: Path, **options) -> RunLayout:
-    done = thaw("search", str(write_search(folder, **options)), folder=folder)
+    file = write_search(folder, **options)
+    let_go(folder)
+    done = thaw("search", file.name, folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return RunLayout(folder / "runs" / "small")
 
@@ -114,19 +121,20 @@ class Disturbed:
     def finish(self) -> None:
         """Leaves it alone until it is complete."""
         driver = self._start()
-        said, _ = driver.communicate(timeout=2 * _PATIENCE_S)
+        let_go(self.folder)
+        said, _ = driver.communicate(timeout=PATIENCE_S)
         assert driver.returncode == 0, said
         self._look()
 
     def _start(self):
         if self.layout.config.exists():
             return start("resume", "small", folder=self.folder)
-        return start("search", str(write_search(self.folder, **self._options)), folder=self.folder)
+        return start("search", write_search(self.folder, **self._options).name, folder=self.folder)
 
     def _wait_for_epochs(self, driver, more: int) -> None:
-        goal, deadline = epochs_done(self.layout) + more, time.monotonic() + _PATIENCE_S
+        goal, deadline = epochs_done(self.layout) + more, time.monotonic() + PATIENCE_S
         while epochs_done(self.layout) < goal and driver.poll() is None:
-            assert time.monotonic() < deadline, f"no {more} epochs in {_PATIENCE_S} s"
+            assert time.monotonic() < deadline, f"no {more} epochs in {PATIENCE_S} s"
             time.sleep(0.02)
 
     def _kill_workers(self) -> None:
@@ -144,11 +152,11 @@ class Disturbed:
             self.tally["raylet killed" if kill == "raylet" else f"{kill} of the driver"] += 1
         for pid in raylets if kill == "raylet" else [driver.pid]:
             _kill(pid, signal.SIGKILL if kill == "raylet" else getattr(signal, kill))
-        said, _ = driver.communicate(timeout=_PATIENCE_S)
+        said, _ = driver.communicate(timeout=PATIENCE_S)
         self.said.append((kill, driver.returncode, said))
         if kill in {"SIGTERM", "SIGINT"} and epochs_done(self.layout):
             assert driver.returncode in {0, 130, -getattr(signal, kill), 128 + getattr(signal, kill)}, said
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + PATIENCE_S
         while left := [pid for pid in below if _program(pid) and not _program(pid).endswith("Agent")]:
             assert time.monotonic() < deadline, f"{[_program(pid) for pid in left]} live on"
             time.sleep(0.05)
@@ -204,10 +212,7 @@ def _without_machine(report: dict) -> dict:
 
 def _program(pid: int) -> str:
     """Path of what a process runs; empty when it is no more."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0].decode(errors="replace")
-    except OSError:
-        return ""
+    return command_line(pid).partition(b"\0")[0].decode(errors="replace")
 
 
 def _kill(pid: int, sent: signal.Signals) -> None:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import pytest
 import yaml
 from conftest import RECIPE
-from rounds import KILLS, Disturbed, exported, story, undisturbed, write_search
-from test_search_end_to_end import epochs_done, start, study_of, thaw, wait_for
+from rounds import Disturbed, exported, let_go, story, undisturbed, write_search
+from searches import PATIENCE_S, braked, epochs_done, start, study_of, thaw, wait_for
 
 from trainables.layout import RunLayout, TrialLayout
 from trainables.record import read_record
@@ -42,7 +42,7 @@ def test_whatever_is_killed_or_damaged_the_search_finds_what_it_would_have_found
     print(f"THAW_FAULT_SEED={seed}")
     (tmp_path / "here").mkdir()
     search = Disturbed(tmp_path / "here", seed)
-    for kill in ("worker", *search.random.sample(KILLS, len(KILLS))):
+    for kill in ("worker", "raylet", search.random.choice(["SIGKILL", "SIGTERM", "SIGINT"])):  # more: `make soak`
         search.round(kill)
     search.move()
     search.finish()
@@ -57,9 +57,9 @@ def test_whatever_is_killed_or_damaged_the_search_finds_what_it_would_have_found
 def test_a_search_whose_storage_refuses_stops_and_goes_on_when_it_takes_files_again(disk, calm):
     layout = RunLayout(disk / "runs" / "small")
     driver = start("search", str(write_search(disk)), folder=disk)
-    wait_for(lambda: epochs_done(layout) >= 20, "a trial and some epochs", 240)
+    wait_for(lambda: epochs_done(layout) >= 26, "a trial and some epochs", driver)
     fill(disk / "filler")
-    said, _ = driver.communicate(timeout=240)
+    said, _ = driver.communicate(timeout=PATIENCE_S)
     assert driver.returncode == 2, said
     assert "No space left on device" in said
     assert "thaw resume small" in said
@@ -70,25 +70,46 @@ def test_a_search_whose_storage_refuses_stops_and_goes_on_when_it_takes_files_ag
         assert "Read-only file system" in refused.stderr
         assert "Traceback" not in refused.stderr
     (disk / "filler").unlink()
+    let_go(disk)
     done = thaw("resume", "small", folder=disk)
     assert done.returncode == 0, done.stdout + done.stderr
     assert story(layout) == story(calm)
     assert exported(layout) == exported(calm)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
-def test_a_preempted_training_leaves_its_last_epoch_and_goes_on_to_the_same_end(tmp_path, sent):
-    """Whatever is saved: here nothing would be before the end, as no epoch is better than the first."""
+TRAINED = 20
+
+
+def write_training(folder):
+    """`one.yaml`: no epoch is better than the first, as none changes a weight; so the policy saves none between it and the last."""
     recipe = copy.deepcopy(RECIPE)
-    head = {"name": "head", "unfreeze_from": "head", "epochs": 20, "head_lr": 50.0, "plateau": None}
+    head = {"name": "head", "unfreeze_from": "head", "epochs": TRAINED, "head_lr": 1e-30, "plateau": None}
     recipe["train"] |= {"stages": [head], "metric": "val_loss", "stop_on": [], "early_stop": None}
     recipe["train"]["checkpoints"] = {"save_every_epochs": 1000}
-    file = tmp_path / "one.yaml"
+    file = folder / "one.yaml"
     file.write_text(yaml.safe_dump(recipe))
+    return braked(file)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A training that nothing stopped."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_training(folder).unlink()
+    done = thaw("train", "one.yaml", folder=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return _only_run(folder)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_preempted_training_leaves_its_last_epoch_whatever_is_saved_and_goes_on_to_the_same_end(
+    tmp_path, sent, trained
+):
+    brake = write_training(tmp_path)
     training = start("train", "one.yaml", folder=tmp_path)
-    wait_for(lambda: len(read_epochs(_only_run(tmp_path).epochs)) >= 5, "some epochs", 240)
+    wait_for(lambda: len(read_epochs(_only_run(tmp_path).epochs)) >= 3, "some epochs", training)
     training.send_signal(sent)
-    said, _ = training.communicate(timeout=60)
+    said, _ = training.communicate(timeout=PATIENCE_S)
     assert training.returncode == 130, said
     assert "Traceback" not in said
     stopped = _only_run(tmp_path)
@@ -96,11 +117,10 @@ def test_a_preempted_training_leaves_its_last_epoch_and_goes_on_to_the_same_end(
     assert done[-1]["checkpoint"] is None, "else the policy would have saved it anyway"
     newest = max(int(path.name[:4]) for path in stopped.checkpoints.glob("*.pt"))
     assert newest in {len(done), len(done) + 1}, "or the epoch that was over and not yet in the records"
-    assert newest < 20
+    assert newest < TRAINED
+    brake.unlink()
     assert thaw("train", "one.yaml", folder=tmp_path).returncode == 0
-    assert thaw("train", "one.yaml", "--runs", "whole", folder=tmp_path).returncode == 0
-    (whole,) = (tmp_path / "whole").iterdir()
-    assert numbers(stopped) == numbers(TrialLayout(whole))
+    assert numbers(stopped) == numbers(trained)
     times = [report["time"] for report in read_epochs(stopped.epochs)]
     assert times[: len(done)] == [report["time"] for report in done], "no epoch was done again"
 
