@@ -6,7 +6,19 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from results_analysis.plots.style import BLUE, FAINT, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, new_figure, whole, words
+from results_analysis.plots.style import (
+    BLUE,
+    FAINT,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    new_figure,
+    whole,
+    words,
+)
 from results_analysis.snapshot import Snapshot, records
 from trainables.layout import Metric, TrialStatus
 
