@@ -141,7 +141,7 @@ def draw_changes(moved: Course) -> go.Figure:
             z=logs,
             customdata=moved.changes,
             colorscale="Viridis",
-            colorbar={"tickvals": list(ticks), "ticktext": [f"{100 * 10.0**tick:g} %" for tick in ticks]},
+            colorbar={"tickvals": list(ticks), "ticktext": [f"{100 * 10.0**tick:g}%" for tick in ticks]},
             hovertemplate="%{y}, epoch %{x}: %{customdata:.3%}<extra></extra>",
         )
     )

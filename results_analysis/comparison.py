@@ -175,12 +175,12 @@ def _against_runner_up(comparison: Comparison, winner: Candidate, second: Candid
         return f"It is {ahead.mean:.4f} ahead of {second.name} with the one seed: take more seeds to know."
     interval = f"{ahead.low:.4f} … {ahead.high:.4f}"
     if ahead.excludes_zero:
-        return f"It is really better than {second.name}: by {ahead.mean:.4f}, 95 % interval {interval}, seed by seed."
+        return f"It is really better than {second.name}: by {ahead.mean:.4f}, 95% interval {interval}, seed by seed."
     cheaper = min((winner, second), key=lambda candidate: candidate.train_s)
     needed = seeds_to_tell(ahead)
     enough = f"; about {needed} seeds would tell" if needed and needed > ahead.seeds else ""
     return (
-        f"It cannot be told from {second.name}: {ahead.mean:.4f} ahead, 95 % interval {interval}{enough}. "
+        f"It cannot be told from {second.name}: {ahead.mean:.4f} ahead, 95% interval {interval}{enough}. "
         f"{cheaper.name} is the cheaper one ({winner.train_s:.0f} s and {second.train_s:.0f} s of training)."
     )
 

@@ -31,7 +31,7 @@ def render_comparison(table: pd.DataFrame, metric: Metric, *, width: int = 100) 
     )
     columns = {"candidate": "", "seeds": "seeds", "mean": "validation"}
     columns |= {name: name for name in ("promised", "test") if table[name].notna().any()}
-    columns |= {"advantage": "better by\n(95 % interval)"}
+    columns |= {"advantage": "better by\n(95% interval)"}
     if width >= _ALL_FIT:
         columns["train_s"] = "seconds\na run"
     for name, heading in columns.items():

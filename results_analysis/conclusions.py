@@ -186,7 +186,7 @@ def _sure(evidence: Evidence) -> Iterator[Conclusion]:
         return
     text = (
         f"Judged by other images, trial {evidence.snapshot.best} would score between {evidence.say(spread.low)} and "
-        f"{evidence.say(spread.high)} (95 %, {spread.how}). Another seed of the training would move it further."
+        f"{evidence.say(spread.high)} (95%, {spread.how}). Another seed of the training would move it further."
     )
     yield Conclusion(Topic.SURE, text)
 

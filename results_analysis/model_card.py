@@ -106,8 +106,8 @@ def _metrics(manifest: Manifest) -> str:
         else f"The epoch's report had {manifest.origin['metric']} {manifest.origin['score']:.6f}."
     )
     return (
-        f"Metrics of this very model on {validation['images']:,} validation images, with 95 % intervals of "
-        f"{validation['resamples']:,} bootstrap resamples. {agrees}\n\n{_table(('metric', 'value', '95 % interval'), rows)}"
+        f"Metrics of this very model on {validation['images']:,} validation images, with 95% intervals of "
+        f"{validation['resamples']:,} bootstrap resamples. {agrees}\n\n{_table(('metric', 'value', '95% interval'), rows)}"
     )
 
 
@@ -121,7 +121,7 @@ def _of_classes(manifest: Manifest) -> str:
             zip(*columns, strict=True), intervals, strict=True
         )
     ]
-    heading = ("class", "training", "validation", "precision", "recall", "95 % interval", "F1")
+    heading = ("class", "training", "validation", "precision", "recall", "95% interval", "F1")
     return _table(heading, rows)
 
 

@@ -114,7 +114,7 @@ def _late(evidence: Evidence) -> Steps:
             f"The best came late ({after} of {len(finished)} finished trials came after it): more trials are likely to pay.",
             None,
         )
-    elif after >= len(finished) / 2:
+    elif after >= len(finished) / 2 and len(snapshot.trials) >= FEW * len(snapshot.searched):
         yield (
             f"{after} trials have finished since the best one without beating it: more of the same will gain little.",
             None,

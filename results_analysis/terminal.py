@@ -53,7 +53,7 @@ class _Column:
 
 
 def short_names(paths: Iterable[str]) -> dict[str, str]:
-    """The shortest tails that still tell dotted paths apart: `train.loss.max_margin` -> `max_margin`.
+    """Tails that tell dotted paths apart and still say what they are of: `train.loss.kind` -> `loss.kind`.
 
     A list's position stays, for without it nobody knows whose value it is: `train.stages[1].head_lr` ->
     `stages[1].head_lr`.
@@ -65,9 +65,10 @@ def short_names(paths: Iterable[str]) -> dict[str, str]:
 
     def length_of(path: str) -> int:
         keys = parts[path]
-        first_list = next((i for i, key in enumerate(keys) if "[" in key), len(keys) - 1)
+        owner = len(keys) - (2 if len(keys) > 2 else 1)  # data, model and train own nearly everything: they say nothing
+        first = next((i for i, key in enumerate(keys) if "[" in key), owner)
         others = [other for other in parts if other != path]
-        lengths = range(len(keys) - first_list, len(keys) + 1)
+        lengths = range(len(keys) - first, len(keys) + 1)
         return next((n for n in lengths if tail(path, n) not in {tail(other, n) for other in others}), len(keys))
 
     return {path: tail(path, length_of(path)) for path in parts}

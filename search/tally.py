@@ -13,6 +13,8 @@ from trainables.rungs import Rungs
 TOP = 10
 """Best trials that are kept in order."""
 
+_RULED_OUT = {TrialStatus.FAILED, TrialStatus.INFEASIBLE}
+
 EVENTS = 8
 """Newest events that are kept."""
 
@@ -54,7 +56,7 @@ class Tally:
     ended_here: int = 0
     """Trials that ended in this attempt."""
     top: list[Row] = field(default_factory=list)
-    """Those with the best scores, the best first; of equals the one that had it first."""
+    """Those with the best scores, the best first; of equals the one that had it first. Failed and infeasible ones are out."""
     events: list[tuple[float, str]] = field(default_factory=list)
     """The newest ones, oldest first."""
 
@@ -102,6 +104,8 @@ class Tally:
         row.status, row.doing = status, None
         self.running.pop(number, None)
         self.counts[status] = self.counts.get(status, 0) + 1
+        if status in _RULED_OUT and row in self.top:
+            self._strike(row)
         self.ended_here += at >= self.started
         if status is TrialStatus.FINISHED:
             self._went_on(row, row.rungs_reached)
@@ -132,11 +136,21 @@ class Tally:
         if row.best is None:
             return
         others = [other for other in self.top if other is not row]
-        sign = -1 if self.metric.mode == "max" else 1
-        place = bisect.bisect_right([sign * (other.best or 0.0) for other in others], sign * row.best)
+        place = bisect.bisect_right([self._order(other) for other in others], self._order(row))
         if row in self.top and place > self.top.index(row):
             place = self.top.index(row)  # it has had this score for longer than its equals
         self.top = [*others[:place], row, *others[place:]][:TOP]
+
+    def _strike(self, row: Row) -> None:
+        """Takes a trial off the best; the next best one moves up."""
+        others = [other for other in self.rows.values() if other not in self.top and other.status not in _RULED_OUT]
+        self.top.remove(row)
+        if next_best := min((other for other in others if other.best is not None), key=self._order, default=None):
+            self._rank(next_best)
+
+    def _order(self, row: Row) -> float:
+        """The better, the less."""
+        return (row.best or 0.0) * (-1 if self.metric.mode == "max" else 1)
 
     def _happened(self, at: float, what: str) -> None:
         bisect.insort(self.events, (at, what), key=lambda event: event[0])

@@ -10,7 +10,7 @@ import ray
 
 
 def usage() -> str:
-    """`CPU 16/16 · GPU 2/2 · cores here 97 % busy`
+    """`CPU 16/16 · GPU 2/2 · cores here 97% busy`
 
     What Ray has given to trials; and where psutil and pynvml are installed, how busy this machine is.
     """
@@ -26,14 +26,14 @@ def usage() -> str:
 def _of_this_machine() -> list[str]:
     parts = []
     if psutil := _installed("psutil"):
-        parts.append(f"cores here {psutil.cpu_percent():.0f} % busy")
+        parts.append(f"cores here {psutil.cpu_percent():.0f}% busy")
     if nvml := _installed("pynvml"):
         # NVMLError: no driver, no GPU, or one that tells nothing.
         with suppress(nvml.NVMLError):
             nvml.nvmlInit()
             handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
             busy = [nvml.nvmlDeviceGetUtilizationRates(handle).gpu for handle in handles]
-            parts.append(f"GPUs here {sum(busy) / len(busy):.0f} % busy")
+            parts.append(f"GPUs here {sum(busy) / len(busy):.0f}% busy")
     return parts
 
 

@@ -73,7 +73,7 @@ def test_a_real_lead_is_told_from_luck(write_comparison):
     found = load_comparison(write_comparison({"a": {1: 0.80, 2: 0.84, 3: 0.82}, "b": {1: 0.70, 2: 0.75, 3: 0.72}}))
     said = " ".join(verdict(found))
     assert "a is best: balanced_accuracy 0.8200 ± 0.0200 over 3 seeds." in said
-    assert "It is really better than b: by 0.0967, 95 % interval" in said
+    assert "It is really better than b: by 0.0967, 95% interval" in said
 
 
 def test_what_cannot_be_told_apart_is_said_with_the_cheaper_one(write_comparison):

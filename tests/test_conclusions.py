@@ -78,7 +78,7 @@ def test_where_there_is_little_to_choose_from_that_is_said(said, trials, text):
 
 def test_a_small_gap_is_not_to_be_trusted_and_calls_for_confirmation(said):
     found = said(scored(0.80, 0.79, 0.78, 0.3))
-    assert "95 %, bootstrap over 120 validation images" in found(Topic.SURE)
+    assert "95%, bootstrap over 120 validation images" in found(Topic.SURE)
     assert "Do not trust the order at the top" in found(Topic.SURE)
     assert "3 trials are in the running" in found(Topic.SURE)
     assert "looks better than it is, by about 0.0298" in found(Topic.SURE)
@@ -250,6 +250,13 @@ def test_few_trials_for_many_values_are_said_to_be_few(said, count, few):
 )
 def test_when_the_best_came_tells_whether_more_trials_pay(said, scores, text):
     assert text in said(scored(*scores))(Topic.NEXT)
+
+
+def test_of_few_trials_the_first_being_the_best_says_nothing_about_more_of_them(said):
+    first, *others = searched_trials(12, prune=False)
+    found = said([{**first, "scores": [0.99]}, *others], search={"trials": 12})(Topic.NEXT)
+    assert "are few for 5 searched values" in found
+    assert "will gain little" not in found
 
 
 def test_trials_that_rise_to_the_end_want_more_epochs(said):

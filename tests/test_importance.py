@@ -26,7 +26,7 @@ def test_what_made_the_scores_is_most_important_for_both_evaluators(frame):
 
 
 def test_what_did_not_matter_does_not_rise_above_chance(frame):
-    idle = frame[frame["name"].isin(["decay", "stages[*].plateau.patience"])]
+    idle = frame[frame["name"].isin(["ema.decay", "stages[*].plateau.patience"])]
     assert (idle["importance"] < idle["chance"]).all()
 
 
@@ -36,7 +36,7 @@ def test_the_spread_lies_around_the_importance(frame):
 
 
 def test_a_value_that_only_some_trials_have_is_judged_by_ped_anova_alone(frame):
-    assert set(frame.loc[frame["name"] == "max_margin", "evaluator"]) == {"ped_anova"}
+    assert set(frame.loc[frame["name"] == "loss.max_margin", "evaluator"]) == {"ped_anova"}
 
 
 def test_noise_is_no_effect(tmp_path):

@@ -96,7 +96,7 @@ def test_the_card_tells_origin_data_metrics_and_classes():
         "| torch | 2.13.0 |",
         "`folder` `/photos`: 300 training and 90 validation images, fingerprint `abababababababab` (SHA-256 of images, labels "
         "and class names).",
-        "Metrics of this very model on 90 validation images, with 95 % intervals of 1,000 bootstrap resamples. They are the "
+        "Metrics of this very model on 90 validation images, with 95% intervals of 1,000 bootstrap resamples. They are the "
         "epoch's report to the last digit.",
         "| accuracy | 0.7500 | 0.7000 … 0.8000 |",
         "| auc | undefined |  |",

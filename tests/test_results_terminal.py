@@ -33,7 +33,8 @@ def shown(tmp_path, trials, *, width=100, color=False, metric=Metric.KAPPA, **ch
 @pytest.mark.parametrize(
     ("paths", "names"),
     [
-        (["train.loss.max_margin"], ["max_margin"]),
+        (["train.loss.max_margin"], ["loss.max_margin"]),
+        (["train.batch_size"], ["batch_size"]),
         (["train.stages[1].head_lr"], ["stages[1].head_lr"]),
         (["train.stages[0].head_lr", "train.stages[1].head_lr"], ["stages[0].head_lr", "stages[1].head_lr"]),
         (

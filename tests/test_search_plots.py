@@ -191,8 +191,23 @@ def test_the_timeline_has_a_stretch_for_each_thing_that_trained(taken):
 # --- searched values ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("epochs", "every"), [(4, 1), (30, None)])
+def test_of_few_epochs_each_has_a_tick_and_none_has_two(taken, epochs, every):
+    run = taken([{"scores": [0.5] * epochs}])
+    assert draw_stage_timeline(stage_timeline(run)).layout.xaxis.dtick == every
+    bands = {quantity: curve_band(run, quantity) for quantity in ("score", "val_loss")}
+    drawn = draw_learning_curves(learning_curves(run), bands, marks(run), rungs(run), run.metric)
+    assert drawn.layout.xaxis2.dtick == every
+
+
+def test_the_loss_of_a_stretch_with_the_head_at_rest_stands_on_the_colour_of_its_stage(taken):
+    bars = draw_stage_timeline(stage_timeline(taken([{"scores": [0.5] * 6}]))).data
+    (resting,) = [bar for bar in bars if bar.marker.pattern.shape == "/"]
+    assert (resting.marker.pattern.fillmode, resting.insidetextfont.color) == ("overlay", "#111")
+
+
 def test_slices_leave_out_what_a_trial_does_not_have(snapshot):
-    (margin,) = [value for value in snapshot.searched if value.name == "max_margin"]
+    (margin,) = [value for value in snapshot.searched if value.name == "loss.max_margin"]
     drawn = draw_slice(slices(snapshot), margin)
     assert sum(len(trace.x) for trace in drawn.data) == (snapshot.trials["train.loss.kind"] == "ldam").sum()
 

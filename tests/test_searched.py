@@ -57,10 +57,10 @@ def test_the_config_tells_scales_and_bounds():
     values = searched(CONFIG["space"], **{path: [None] for path in CONFIG["space"]})
     assert [(v.name, v.scale, v.whole) for v in values] == [
         ("stages[*].head_lr", "log", False),
-        ("kind", "choice", False),
-        ("max_margin", "linear", False),
+        ("loss.kind", "choice", False),
+        ("loss.max_margin", "linear", False),
         ("stages[*].plateau.patience", "linear", True),
-        ("decay", "one_minus_log", False),
+        ("ema.decay", "one_minus_log", False),
     ]
     assert (values[0].low, values[0].high) == (0.001, 0.1)
     assert values[1].choices == ("cross_entropy", "ldam")

@@ -57,6 +57,20 @@ def test_a_trial_that_ended_runs_no_more_but_stays_the_best():
     assert (set(tally.running), tally.counts, tally.ended, tally.best.number) == ({0}, {PRUNED: 1}, 1, 1)
 
 
+@pytest.mark.parametrize("status", [FAILED, TrialStatus.INFEASIBLE])
+def test_a_trial_that_is_ruled_out_is_not_among_the_best_and_the_next_one_moves_up(status):
+    tally = tally_of(total=1000, running=[(n, n / 1000) for n in range(TOP + 3)])
+    tally.end(TOP + 2, status, "why", at=STARTED)
+    tally.end(TOP, status, "why", at=STARTED)
+    assert [row.number for row in tally.top] == [TOP + 1, *range(TOP - 1, 0, -1)]
+
+
+def test_nothing_is_the_best_where_all_are_ruled_out():
+    tally = tally_of(running=[(0, 0.5)])
+    tally.end(0, TrialStatus.INFEASIBLE, "why", at=STARTED)
+    assert tally.best is None
+
+
 # Rungs at 2 and 4: each trial's epochs as they are told, and how it ended.
 @pytest.mark.parametrize(
     ("trials", "reached", "passed"),

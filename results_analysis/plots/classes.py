@@ -18,7 +18,7 @@ SHOWN = 60
 
 
 def class_recall(snapshot: Snapshot) -> pd.DataFrame:
-    """`class`, `images` (that judge), `recall` with its 95 % interval `low`, `high`, `precision`, `f1`, `predicted`.
+    """`class`, `images` (that judge), `recall` with its 95% interval `low`, `high`, `precision`, `f1`, `predicted`.
 
     In the order of the labels; empty in regression or where no trial has a score. `recall` is missing for a class without images.
     """
@@ -83,7 +83,7 @@ def draw_class_recall(frame: pd.DataFrame) -> Figure:
             "%{customdata[3]:.3f}, %{customdata[0]} images<extra></extra>",
         )
     )
-    figure.update_xaxes(title="recall, with its 95 % interval", range=[-0.02, 1.04])
+    figure.update_xaxes(title="recall, with its 95% interval", range=[-0.02, 1.04])
     figure.update_yaxes(type="category", range=[-0.7, len(shown) - 0.3])
     return figure
 

@@ -6,7 +6,19 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from results_analysis.plots.style import BLUE, FAINT, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, new_figure, words
+from results_analysis.plots.style import (
+    BLUE,
+    FAINT,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    new_figure,
+    whole,
+    words,
+)
 from results_analysis.snapshot import Snapshot, records
 from trainables.layout import Metric, TrialStatus
 
@@ -59,7 +71,7 @@ def learning_curves(snapshot: Snapshot, *, top: int = TOP, others: int = OTHERS)
 
 
 def curve_band(snapshot: Snapshot, quantity: str = "score") -> pd.DataFrame:
-    """Of each epoch, over all trials that came so far: `epoch`, `low` (10 %), `median`, `high` (90 %), `trials`."""
+    """Of each epoch, over all trials that came so far: `epoch`, `low` (10%), `median`, `high` (90%), `trials`."""
     import pandas as pd
 
     groups = snapshot.curves.dropna(subset=[quantity]).groupby("epoch")[quantity]
@@ -132,7 +144,7 @@ def draw_learning_curves(
             x=rung["epoch"], y=0, yref="paper", yanchor="bottom", xanchor="left", showarrow=False, font_size=10,
             text=f"{rung['pruned']} pruned",
         )  # fmt: skip
-    figure.update_xaxes(title="epoch", row=len(quantities), col=1, tickformat="d")
+    figure.update_xaxes(title="epoch", row=len(quantities), col=1, **whole(frame["epoch"].max()))
     return figure
 
 
@@ -147,7 +159,7 @@ def _draw_band(figure: Figure, band: pd.DataFrame, row: int) -> None:
     figure.add_trace(
         go.Scatter(
             x=band["epoch"], y=band["low"], fill="tonexty", fillcolor="rgba(140,145,155,0.16)",
-            name="the middle 80 % of all trials", showlegend=row == 1, **common,
+            name="the middle 80% of all trials", showlegend=row == 1, **common,
         ),
         row=row, col=1,
     )  # fmt: skip

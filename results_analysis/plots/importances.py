@@ -39,7 +39,7 @@ def draw_importance(rows: pd.DataFrame) -> Figure:
             customdata=shown[["low", "high", "chance"]],
             hovertemplate="%{y}: %{x:.0%} (%{customdata[0]:.0%} … %{customdata[1]:.0%}); chance gives up to "
             "%{customdata[2]:.0%}<extra></extra>",
-            name="importance, with its middle 80 %",
+            name="importance, with its middle 80%",
             showlegend=False,
         )
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LINES = 240
 """Trials that are drawn: the best, and others spread evenly over the rest."""
-GROUPS = ("best tenth", "next 15 %", "next 25 %", "worse half")
+GROUPS = ("best tenth", "next 15%", "next 25%", "worse half")
 _SHARES = (0.1, 0.25, 0.5, 1.0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import BLUE, DRAWN, FRONT_LAST, marker_of, new_figure, said, thinned
+from results_analysis.plots.style import BLUE, DRAWN, FRONT_LAST, marker_of, new_figure, said, thinned, whole
 from results_analysis.snapshot import Snapshot
 from trainables.layout import Metric, TrialStatus
 
@@ -56,7 +56,6 @@ def draw_score_over_trials(frame: pd.DataFrame, metric: Metric) -> Figure:
             x=steps["trial"], y=steps["best_so_far"], mode="lines", line=line, name="best so far", hoverinfo="skip"
         )
     )
-    # Of few trials each has a tick of its own: between two of them there is none.
-    figure.update_xaxes(title="trial", rangemode="tozero", tickformat="d", dtick=1 if len(frame) <= 10 else None)
+    figure.update_xaxes(title="trial", rangemode="tozero", **whole(frame["trial"].max()))
     figure.update_yaxes(title=said(metric))
     return figure

@@ -84,6 +84,11 @@ def words(name: str) -> str:
     return spoken.get(name, name.replace("_", " "))
 
 
+def whole(most: int) -> dict[str, Any]:
+    """An axis of whole numbers up to `most`: of few each has a tick of its own, for between two of them there is none."""
+    return {"tickformat": "d", "dtick": 1 if most <= 10 else None}
+
+
 def new_figure(*, height: int = 380, **layout: Any) -> Figure:
     """An empty picture in the page's style."""
     from plotly.graph_objects import Figure

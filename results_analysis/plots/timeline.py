@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import STAGES, new_figure, plain
+from results_analysis.plots.style import STAGES, new_figure, plain, whole
 from results_analysis.snapshot import Snapshot, records
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def draw_stage_timeline(frame: pd.DataFrame) -> Figure:
 
     trials = list(dict.fromkeys(frame["trial"]))
     figure = new_figure(
-        height=70 + 26 * max(len(trials), 2), barmode="overlay", bargap=0.25, uniformtext={"mode": "hide", "minsize": 9}
+        height=96 + 26 * max(len(trials), 2), barmode="overlay", bargap=0.25, uniformtext={"mode": "hide", "minsize": 9}
     )
     for _, rows in frame.groupby(["stage_index", "stage", "head_frozen"], dropna=False):
         first, *_ = records(rows)
@@ -61,7 +61,14 @@ def draw_stage_timeline(frame: pd.DataFrame) -> Figure:
                 name=plain(first["stage"]) + (", head at rest" if resting else ""),
                 marker={
                     "color": STAGES[int(first["stage_index"]) % len(STAGES)],
-                    "pattern": {"shape": "/" if resting else "", "fgopacity": 0.5, "size": 5},
+                    # Overlaid: the number stands on the stage's colour, on light and on dark ground.
+                    "pattern": {
+                        "shape": "/" if resting else "",
+                        "fillmode": "overlay",
+                        "fgcolor": "#fff",
+                        "fgopacity": 0.6,
+                        "size": 5,
+                    },
                     "line": {"width": 0},
                 },
                 text=["" if loss != loss else f"{loss:.2f}" for loss in rows["val_loss"].astype("float64")],
@@ -79,6 +86,6 @@ def draw_stage_timeline(frame: pd.DataFrame) -> Figure:
                 ),
             )
         )
-    figure.update_xaxes(title="epochs done", tickformat="d", rangemode="tozero")
+    figure.update_xaxes(title="epochs done", rangemode="tozero", **whole(frame["last_epoch"].max()))
     figure.update_yaxes(categoryorder="array", categoryarray=[f"trial {number}" for number in reversed(trials)])
     return figure

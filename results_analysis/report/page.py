@@ -115,7 +115,7 @@ def _facts(evidence: Evidence) -> Iterator[Fact]:
         spread = evidence.spread
         note = f"{evidence.say(spread.low)} … {evidence.say(spread.high)}" if spread else ""
         yield Fact(
-            f"best {evidence.metric}", evidence.say(score), f"trial {snapshot.best}{f'; 95 %: {note}' if note else ''}"
+            f"best {evidence.metric}", evidence.say(score), f"trial {snapshot.best}{f'; 95%: {note}' if note else ''}"
         )
     counts = snapshot.trials["status"].value_counts()
     order = [*(status.value for status in TrialStatus), UNREADABLE]

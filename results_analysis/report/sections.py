@@ -111,7 +111,7 @@ def _training(snapshot: Snapshot) -> Iterator[Picture]:
     yield Picture(
         "curves",
         "Learning curves",
-        f"The best {shown} trials in colour, others thin; the band holds the middle 80 % of all trials "
+        f"The best {shown} trials in colour, others thin; the band holds the middle 80% of all trials "
         f"that came so far. {at_rungs}"
         "Marks tell what happened in the coloured ones.",
         [curves.draw_learning_curves(frame, bands, curves.marks(snapshot), judged, snapshot.metric)],
@@ -180,7 +180,7 @@ def _importance(importance: pd.DataFrame) -> Picture:
         "What mattered",
         "The share of each searched value in what made trials better or worse. "
         f"Bars are medians over bootstraps of {importance['trials'].max()} trials, whiskers their middle "
-        "80 %. What does not pass the red "
+        "80%. What does not pass the red "
         "mark is no more than chance gives where scores are dealt to trials at random, and is grey. "
         "Trials count by their place: the "
         "farther they came the better, then by score.",
@@ -237,8 +237,8 @@ def _best(snapshot: Snapshot) -> Iterator[Picture]:
         yield Picture(
             "recall",
             "Recall of each class",
-            f"Share of each class' validation images that trial {snapshot.best} recognised in its best "
-            "epoch, with the 95 % interval that "
+            f"Share of each class's validation images that trial {snapshot.best} recognised in its best "
+            "epoch, with the 95% interval that "
             f"their number allows (Wilson).{worst}",
             [classes.draw_class_recall(recall)],
             recall,
