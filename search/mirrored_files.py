@@ -80,8 +80,8 @@ class MirroredFiles:
             # Open files outlast their rotation; and the reports are read when they are open, to have those of their epochs.
             new = [(path, file) for path in checkpoints if self._changed(trial, path) and (file := _opened(path, held))]
             rest = _files_of_trial(folder)
-            has_ended = record is not None and self._changed(trial, folder.trial)
-            if not (new or has_ended or any(self._changed(trial, path) for path in rest)):
+            told = record is not None and self._there.get(trial, {}).get(self._name(folder.trial)) != record[0]
+            if not (new or told or any(self._changed(trial, path) for path in rest)):
                 if record is not None and _tells_an_end(record[1]):
                     self._final.add(trial)
             else:
@@ -90,7 +90,7 @@ class MirroredFiles:
                 for path, file in new:
                     yield
                     self._write(trial, {path: (_signature_of(file), file.read())})
-                if record is not None:
+                if record is not None and told:
                     yield
                     self._write(trial, {folder.trial: record})
         if not any(self._changed(trial, path) for path in checkpoints):
