@@ -41,7 +41,11 @@ class ObjectStore:
     def files(self, run):
         """What is there of a run, by name."""
         root = f"bucket/runs/{run}/"
-        return {path.removeprefix(root): self.system.cat_file(path) for path in self.system.find(root)}
+        found = {}
+        for path in self.system.find(root):
+            with contextlib.suppress(FileNotFoundError):  # a driver has removed it meanwhile
+                found[path.removeprefix(root)] = self.system.cat_file(path)
+        return found
 
     def close(self):
         with contextlib.suppress(Exception):

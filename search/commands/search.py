@@ -59,7 +59,7 @@ def search(
 
 
 def resume(name: Name, runs: Runs = Path("runs")) -> None:
-    """Go on with a search that was stopped or killed."""
+    """Go on with a search that was stopped or killed; at a URL, with the copy that search.mirror keeps."""
     from results_analysis import find_run
     from search.load import load_search
     from search.source import read_source
