@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from search.address_config import Address
 from search.goals_config import Bound, Goal, Objectives
@@ -21,6 +21,7 @@ from search.stop_config import Stop
 from search.storage_config import Storage
 from spaces.space import FunctionSpace, Space, SpaceError, random_study
 from spaces.space import Problem as SpaceProblem
+from trainables.destination import Destination
 from trainables.layout import mode_of_objective
 from trainables.problems import Config
 from trainables.recipe import Recipe, parse_recipe
@@ -65,6 +66,9 @@ class SearchSettings(Config):
     """Earlier runs, by name or folder, whose ended trials the sampler learns from. They do not count as trials."""
     storage: Storage = "journal"
     """Where the study is: `journal` or `sqlite`, a file in the run; or a database by URL, its password as `${VARIABLE}`."""
+    mirror: Destination | None = None
+    """An absolute path or a URL (s3://bucket/runs) below which a copy of the run is kept while it runs, under the run's name:
+    `thaw resume URL/NAME` goes on from it on another machine."""
     scheduler: Scheduler = Asha()
     resources: Resources = Resources()
     max_concurrent: int | None = Field(None, ge=1)
@@ -75,6 +79,12 @@ class SearchSettings(Config):
     on_finish: Command | None = None
     """A command that is run when the search is complete, stopped or failed; it finds THAW_RUN, THAW_STATUS, THAW_BEST_SCORE and
     THAW_BEST_TRIAL in its environment. Text is parted into words, or give a list of them; no shell is started."""
+
+    @model_validator(mode="after")
+    def _the_study_is_copied_too(self) -> Self:
+        if self.mirror is not None and self.storage != "journal":
+            raise ValueError(f"mirror copies a run with its study; it needs storage: journal, not {self.storage}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,12 @@ class SearchConfig:
     def recipe_of(self, values: Mapping[str, Any]) -> Recipe:
         """The recipe of one trial."""
         return parse_recipe(with_values(self.recipe.model_dump(mode="json"), values))
+
+    @property
+    def mirror(self) -> str | None:
+        """The URL of the run's copy."""
+        place = self.settings.mirror
+        return place and f"{'file://' if '://' not in place else ''}{place.rstrip('/')}/{self.name}"
 
     @property
     def goals(self) -> list[str]:

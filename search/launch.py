@@ -21,6 +21,7 @@ from search.address_config import LOCAL
 from search.budget import Budget, BudgetCallback, BudgetStopper
 from search.config import SearchConfig
 from search.follow import Follower
+from search.mirror import Mirror, MirrorCallback
 from search.node_check import check_nodes
 from search.progress import ProgressCallback
 from search.resources import alive, bundle_of, fits
@@ -41,9 +42,11 @@ from trainables.rungs import Rungs
 from trainables.tune_trainable import StagedUnfreezing
 
 
-def run_search(config: SearchConfig, layout: RunLayout) -> bool:
+def run_search(config: SearchConfig, layout: RunLayout, mirror: Mirror | None = None) -> bool:
     """Runs all trials that are still to be run. The folder must be `owned`.
 
+    Args:
+        mirror: the run's copy, which is asked to follow.
     Returns:
         Whether the search is complete; False after Ctrl+C or SIGTERM, when calling this again later goes on with it.
     Raises:
@@ -91,6 +94,7 @@ def run_search(config: SearchConfig, layout: RunLayout) -> bool:
                     TensorBoardCallback(layout.trials, config.space.parameters, config.recipe.train.metric),
                     ProgressCallback(config.name, _tally(config, layout, told.status), told),
                     BudgetCallback(budget),
+                    *([MirrorCallback(mirror)] if mirror else []),
                 ],
                 # The run's folder holds our checkpoints: without any of its own, Ray starts a failed trial anew, and it goes on.
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from search.paths import PathError, resolve, with_values
-from search.storage_config import without_passwords
+from trainables.destination import without_passwords
 from trainables.problems import Path as KeyPath
 from trainables.problems import Problem, dotted
 

@@ -64,6 +64,15 @@ def _study_in(storage: BaseStorage, config: SearchConfig) -> optuna.Study:
         return optuna.create_study(storage=storage, study_name=config.name, directions=config.directions)
 
 
+def trials_known(layout: RunLayout) -> int | None:
+    """How many trials the run's journal has; None: it cannot be read."""
+    try:
+        storage = JournalStorage(JournalFileBackend(str(layout.study)))
+        return sum(storage.get_n_trials(study._study_id) for study in storage.get_all_studies())
+    except (ValueError, TypeError, LookupError, AttributeError, AssertionError):
+        return None
+
+
 def mend_journal(layout: RunLayout) -> None:
     """Takes away what a driver left that was killed while it wrote to the journal, or met a full disk: the journal's lock, for
     which others would wait half a minute, and half a line, after which nothing more could be read. Only for who owns the run.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
 
 from trainables.layout import TrialLayout
+from trainables.remote_folder import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def back_up(run: TrialLayout, place: str) -> str:
     except BackupError:
         raise
     except Exception as error:  # each file system has its own
-        raise BackupError(f"{target}: the backup failed: {error or type(error).__name__}") from None
+        raise BackupError(f"{target}: the backup failed: {str(error) or type(error).__name__}") from None
     return target
 
 
@@ -64,18 +64,11 @@ def _refuse_another_run(run: TrialLayout, system: fsspec.AbstractFileSystem, rec
 
 def _copy(file: Path, system: fsspec.AbstractFileSystem, target: str) -> None:
     """A file that is not there is passed over: it was rotated out meanwhile."""
-    temporary = f"{target}.{uuid.uuid4().hex[:8]}"
     try:
         content = file.read_bytes()
     except FileNotFoundError:
         return
-    try:
-        system.pipe_file(temporary, content)
-        system.mv(temporary, target)
-    except BaseException:
-        if system.exists(temporary):
-            system.rm_file(temporary)
-        raise
+    write_whole(system, target, content)
 
 
 class Backup:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from trainables.data_config import Augment, Mix
+from trainables.destination import Destination
 from trainables.layout import Flag, Metric
 from trainables.problems import Config
 from trainables.regression_config import Huber, Mse
@@ -111,24 +111,9 @@ class CheckpointPolicy(Config):
     used all its epochs; 100% is the last epoch, whenever that is."""
     compress: bool = False
     """Whether files are deflated: about a tenth smaller, and ten times slower to write."""
-    backup: str | None = None
+    backup: Destination | None = None
     """An absolute path or a URL (s3://bucket/folder) to which what a run needs to go on is copied after each save, below the run's
     name. A copy that fails is warned of, and made up for after the next save."""
-
-    @field_validator("backup")
-    @classmethod
-    def _backup_can_be_reached(cls, backup: str | None) -> str | None:
-        if backup is None or PurePath(backup).is_absolute():
-            return backup
-        if "://" not in backup:
-            raise ValueError("must be an absolute path or a URL: trials do not run in this folder")
-        from fsspec import get_filesystem_class
-
-        try:
-            get_filesystem_class(backup.partition("://")[0])
-        except (ImportError, ValueError) as error:
-            raise ValueError(str(error)) from None
-        return backup
 
 
 class TrainConfig(Config):

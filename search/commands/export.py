@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search.commands.names import short
+from search.commands.names import local, short
 from search.commands.options import Name, Runs
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def export(
         raise InputError("--trial, --within and --confirmed each say which trial; keep one of them")
     if onnx and model is None:
         raise InputError("--onnx goes with --model DIR, the folder that the model is written to")
-    run = find_search_or_training(name, runs)
+    run = find_search_or_training(local(name, runs), runs)
     if isinstance(run, Trained):
         if trial is not None or within is not None or confirmed:
             raise InputError(f"{run.name} is a single training run: it has no trials to choose from")

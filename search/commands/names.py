@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+from trainables.destination import without_passwords
 
 
 def short(path: Path) -> str:
@@ -16,3 +19,16 @@ def short(path: Path) -> str:
 def said(run: Path) -> str:
     """How the user names a run on the command line."""
     return run.name if run.parent == Path("runs").absolute() else short(run)
+
+
+def local(run: str, runs: Path) -> str:
+    """A run's name or folder; of one at a URL the folder below `runs` to which it is brought."""
+    from trainables.data.places import is_url
+
+    if not is_url(run):
+        return run
+    from search.fetch import fetch
+
+    folder = fetch(run, runs)
+    print(f"{short(folder)}: the run at {without_passwords(run)}", file=sys.stderr)
+    return str(folder)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.commands.names import said, short
+from search.commands.names import local, said, short
 from search.commands.options import Name, Runs
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def report(
     """Write one HTML page that shows a whole search."""
     from results_analysis import find_run, load, write_report
 
-    run = load(find_run(name, runs))
+    run = load(find_run(local(name, runs), runs))
     called = said(run.layout.root.absolute())
     file = write_report(run, output, said=called)
     typer.echo(short(file))

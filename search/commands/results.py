@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from search.commands.names import local
 from search.commands.options import Runs
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def results(
     from results_analysis import RunError, find_run, load, load_all, results_table
     from results_analysis.formats import FORMATS, format_of, write
 
-    places = [find_run(name, runs) for name in names]
+    places = [find_run(local(name, runs), runs) for name in names]
     found = load(places[0]) if len(places) == 1 else load_all(places)
     asked = None if columns is None else [name.strip() for name in columns.split(",")]
     kind = form or (output and format_of(output)) or Format.TABLE

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.commands.names import said, short
+from search.commands.names import local, said, short
 from search.commands.options import Name, Overrides, Runs
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def search(
     """Run a search."""
     from datetime import datetime
 
+    from search.fetch import holds_run
     from search.load import load_search
     from search.source import InputError, read_source
     from trainables.layout import RunLayout
@@ -40,6 +41,8 @@ def search(
     source = read_source(file, overrides or ())
     config = load_search(source)
     layout = RunLayout((runs / config.name).absolute())
+    if resume and config.mirror and holds_run(config.mirror):
+        local(config.mirror, runs)
     exists = layout.config.exists()
     if exists and new:
         config = config.renamed(f"{config.name[:64]}-{datetime.now():%Y%m%d-%H%M%S}")
@@ -56,13 +59,13 @@ def search(
 
 
 def resume(name: Name, runs: Runs = Path("runs")) -> None:
-    """Go on with a search that was stopped or killed."""
+    """Go on with a search that was stopped or killed; at a URL, with the copy that search.mirror keeps."""
     from results_analysis import find_run
     from search.load import load_search
     from search.source import read_source
     from trainables.layout import RunLayout
 
-    layout = RunLayout(find_run(name, runs).absolute())
+    layout = RunLayout(find_run(local(name, runs), runs).absolute())
     source = read_source(layout.config)
     _run(load_search(source), layout, source)
 
@@ -78,11 +81,12 @@ def _run(config: SearchConfig, layout: RunLayout, source: Source) -> None:
     console = Console()
     check_by_looking(config.corner_recipes(), source, console)
     from search.launch import run_search  # Ray takes seconds: what is wrong is said before
+    from search.mirror import mirrored
 
     attempt = layout.read_attempt()
     try:
-        with owned(layout):
-            complete = run_search(config, layout)
+        with owned(layout), mirrored(config, layout) as mirror:
+            complete = run_search(config, layout, mirror)
             _show_outcome(layout, console)
     except OSError as error:
         if not layout.config.exists():

@@ -1,15 +1,20 @@
 """A search that is killed, damaged, and left without storage finds what an undisturbed one does."""
 
 import copy
+import json
 import os
 import random
+import shutil
 import signal
 import subprocess
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 import yaml
 from conftest import RECIPE
+from object_store import BUCKET, ObjectStore
+from ray_nodes import descendants
 from rounds import Disturbed, exported, let_go, story, undisturbed, write_search
 from searches import PATIENCE_S, braked, epochs_done, start, study_of, thaw, wait_for
 
@@ -75,6 +80,63 @@ def test_a_search_whose_storage_refuses_stops_and_goes_on_when_it_takes_files_ag
     assert done.returncode == 0, done.stdout + done.stderr
     assert story(layout) == story(calm)
     assert exported(layout) == exported(calm)
+
+
+def test_a_search_whose_machine_is_lost_goes_on_from_its_copy_on_another(tmp_path, calm, monkeypatch):
+    """The driver is killed and its folder gone; and at the URL the newest checkpoint of a running trial is cut off."""
+    with closing(ObjectStore(monkeypatch)) as store:
+        here, there = tmp_path / "here", tmp_path / "there"
+        here.mkdir(), there.mkdir()
+        driver = start("search", str(write_search(here, mirror=BUCKET)), folder=here)
+        wait_for(lambda: is_copied(store, ended=1, running_epochs=3), "a trial and some epochs at the URL", driver)
+        below = descendants(driver.pid)
+        driver.kill()
+        driver.communicate(timeout=PATIENCE_S)
+        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below if not _is_agent(pid)), "its end")
+        shutil.copy(here / "braked_network.py", there)  # the user's own code is on the new machine, too
+        shutil.rmtree(here)
+        copied = store.files("small")
+        newest = max(name for name in copied if "/checkpoints/" in name)
+        cut_off = copied[newest]
+        store.system.pipe_file(f"bucket/runs/small/{newest}", cut_off[: len(cut_off) // 2])
+
+        done = thaw("resume", f"{BUCKET}/small", folder=there)
+        assert done.returncode == 0, done.stdout + done.stderr
+        layout = RunLayout(there / "runs" / "small")
+        assert story(layout) == story(calm)
+        assert exported(layout) == exported(calm)
+        again = 0
+        for folder in layout.all_trials():
+            before = copied.get(f"trials/{folder.root.name}/epochs.jsonl", b"")
+            record = json.loads(copied.get(f"trials/{folder.root.name}/trial.json", b"{}"))
+            if record.get("status", "running") != "running":
+                assert folder.epochs.read_bytes() == before, f"trial {folder.number} had ended"
+            again += len({*before.splitlines()} - {*folder.epochs.read_bytes().splitlines()})
+        # The one that was cut off, and those whose reports came to the copy before their checkpoints.
+        assert again <= 3, f"{again} epochs were done again"
+        assert store.files("small")["trials/0005/trial.json"] == layout.trial(5).trial.read_bytes()
+        assert store.files("small")["best.yaml"] == layout.best.read_bytes()
+        secrets = [name for name, content in store.files("small").items() if b"hush-hush" in content]
+        assert secrets == []
+
+
+def is_copied(store, *, ended, running_epochs):
+    files = store.files("small")
+    records = [json.loads(content) for name, content in files.items() if name.endswith("/trial.json")]
+    if "study.journal" not in files or sum(record["status"] != "running" for record in records) < ended:
+        return False
+    running = [f"trials/{record['number']:04d}" for record in records if record["status"] == "running"]
+    return any(sum(name.startswith(f"{trial}/checkpoints/") for name in files) >= 2 for trial in running) and any(
+        len(files.get(f"{trial}/epochs.jsonl", b"").splitlines()) >= running_epochs for trial in running
+    )
+
+
+def _is_agent(pid):
+    """Ray's, which outlive their raylet for a while and write nothing of ours."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0].endswith(b"Agent")
+    except OSError:
+        return True
 
 
 TRAINED = 20

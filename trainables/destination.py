@@ -1,0 +1,46 @@
+"""A folder or URL that copies are written to, as configs name it. Plain data."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+# As SQLAlchemy reads URLs: all from the colon to the last @ that can be is the password.
+_PASSWORD = re.compile(r"(?<=://)([^/@:]*:)([^@]+)(?=@)|([?&](?:password|passwd|pwd)=)([^&]+)", re.IGNORECASE)
+
+
+def without_passwords(text: str) -> str:
+    """A text whose URLs have `${PASSWORD}` where they had literal passwords, to be shown."""
+
+    def hidden(match: re.Match[str]) -> str:
+        before, password = match[1] or match[3], match[2] or match[4]
+        return match[0] if VARIABLE.fullmatch(password) else f"{before}${{PASSWORD}}"
+
+    return _PASSWORD.sub(hidden, text)
+
+
+def _checked(place: str) -> str:
+    if PurePath(place).is_absolute():
+        return place
+    if "://" not in place:
+        raise ValueError("must be an absolute path or a URL: trials do not run in this folder")
+    if _PASSWORD.search(place):
+        raise ValueError(
+            "the URL holds a password, which would be written to the run; leave it out, and give it to the protocol's own "
+            "settings or the environment"
+        )
+    from fsspec import get_filesystem_class
+
+    try:
+        get_filesystem_class(place.partition("://")[0])
+    except (ImportError, ValueError) as error:
+        raise ValueError(str(error)) from None
+    return place
+
+
+Destination = Annotated[str, AfterValidator(_checked)]
+"""An absolute path, or a URL that fsspec has what it takes for."""
