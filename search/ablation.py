@@ -9,8 +9,8 @@ from pydantic import Field, ValidationError
 
 from search.comparison import Comparison, comparison_of
 from search.config import SearchSettings
-from search.paths import PathError, with_values
 from search.source import InputError, Source
+from trainables.paths import PathError, with_values
 from trainables.problems import Config, ConfigError, Problem, problems_of
 from trainables.recipe import Recipe, parse_recipe
 

@@ -13,7 +13,6 @@ from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 from search.address_config import Address
 from search.goals_config import Bound, Goal, Objectives
 from search.on_finish import Command
-from search.paths import with_values
 from search.resources_config import Resources
 from search.sampler_config import Sampler, Tpe
 from search.scheduler_config import Asha, Scheduler
@@ -23,6 +22,7 @@ from spaces.space import FunctionSpace, Space, SpaceError, random_study
 from spaces.space import Problem as SpaceProblem
 from trainables.destination import Destination
 from trainables.layout import mode_of_objective
+from trainables.paths import with_values
 from trainables.problems import Config
 from trainables.recipe import Recipe, parse_recipe
 

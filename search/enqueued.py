@@ -10,10 +10,10 @@ from typing import Any
 import optuna
 
 from search.config import SearchConfig
-from search.paths import PathError, resolve
 from search.source import InputError, read_source
 from spaces.distributions import Distribution, Scalar
 from spaces.space import FunctionSpace, Space, SpaceError
+from trainables.paths import PathError, resolve
 from trainables.problems import ConfigError, Problem, dotted, nearest
 from trainables.recipe import parse_recipe
 

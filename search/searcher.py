@@ -15,13 +15,13 @@ from optuna.trial import Trial, TrialState
 from ray.tune.search import Searcher
 
 from search.config import SearchConfig
-from search.paths import PathError
 from search.samplers import Samplers
 from search.study import AskingStudy, ended_by_itself, fell_behind, report_epoch, report_recorded, summary_of, tell
 from search.warm_start import known_trials
 from spaces.space import SpaceError
 from trainables.failures import last_failure
 from trainables.layout import RunLayout, TrialStatus
+from trainables.paths import PathError
 from trainables.problems import ConfigError
 from trainables.record import TrialRecord, now, read_record
 from trainables.report import read_epochs

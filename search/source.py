@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from search.paths import PathError, resolve, with_values
 from trainables.destination import without_passwords
+from trainables.paths import PathError, resolve, with_values
 from trainables.problems import Path as KeyPath
 from trainables.problems import Problem, dotted
 

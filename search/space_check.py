@@ -7,11 +7,11 @@ from itertools import chain
 from typing import Any
 
 from search.config import SearchConfig, longest_run
-from search.paths import PathError, resolve, with_values
 from search.rungs import rungs_of
 from search.scheduler_config import NoPruning
 from spaces import parse_space, preset_names, preset_paths
 from spaces.space import Space, SpaceError
+from trainables.paths import PathError, resolve, with_values
 from trainables.problems import ConfigError, Problem, dotted
 from trainables.recipe import idle_stages
 from trainables.task_rules import task_problems

@@ -123,6 +123,8 @@ def epoch_line(report: EpochReport, recipe: Recipe) -> str:
     """`epoch  7/24  head  train 0.3121  val 0.4102  kappa 0.8123 (best 0.8301 in epoch 5)  1.3 s`"""
     most = recipe.train.max_epochs
     notes = [note for note, holds in (("head rests", report.head_frozen), ("re-weighted", report.reweighted)) if holds]
+    changed = [change.set for change in recipe.train.changes if change.after_epoch == report.epoch - 1]
+    notes += [f"{path}={value}" for values in changed for path, value in values.items()]
     notes += [flag.upper() for flag in report.flags]
     if report.stopped_for:
         notes.append(f"stopped for {report.stopped_for}")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.paths import PathError, resolve, with_values
+from trainables.paths import PathError, resolve, with_values
 
 DATA = {
     "train": {

@@ -9,9 +9,9 @@ import pytest
 
 import spaces
 from search.cli import main
-from search.paths import with_values
 from spaces import parse_space, preset_names
 from trainables.models.catalog import IMAGE_BACKBONES
+from trainables.paths import with_values
 from trainables.recipe import Recipe, parse_recipe
 
 PRESETS = Path(spaces.__file__).parent / "presets"

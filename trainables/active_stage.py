@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from trainables.compilation import check_compiler, compile_anew
-from trainables.ema import averaged
+from trainables.ema import averaged, go_on_with
 from trainables.freezing import apply_opening, set_training_mode
-from trainables.models.staged import StagedModel
+from trainables.models.staged import StagedModel, Tail
 from trainables.optimizers import build_optimizer, carry_state, parameter_groups
 from trainables.recipe import Recipe
 from trainables.replicas import Replicas
@@ -39,6 +39,7 @@ class ActiveStage:
             moments_of: optimizer of the stage before, whose moments go on; None: they start afresh.
         """
         self._model, self._train, self._replicas = model, recipe.train, replicas
+        self._index = index
         self.stage = recipe.train.stages[index]
         self.cut = recipe.cut(index)
         self.tail = model.tail(self.cut)
@@ -68,6 +69,20 @@ class ActiveStage:
     def judged(self) -> nn.Module:
         """The tail whose predictions count."""
         return next(iter(self.validated.values()))
+
+    def change(self, recipe: Recipe, *, cosine_scale: float | None) -> None:
+        """Goes on by a recipe with other values of what may change (`changes.CHANGEABLE`). Between two epochs."""
+        assert self._opening is not None
+        self._train, self.stage = recipe.train, recipe.train.stages[self._index]
+        self.tail.head.dropout.p = self.stage.dropout
+        self.tail.head.set_scale(cosine_scale)
+        if self._ema is not None:
+            assert recipe.train.ema is not None
+            go_on_with(self._ema, recipe.train.ema.decay)
+            average = self._ema.module
+            assert isinstance(average, Tail)
+            average.head.set_scale(cosine_scale)
+        self._open(self._opening)
 
     def begin_epoch(self, plan: EpochPlan) -> None:
         """Opens what the plan opens, with an optimizer that holds exactly that, at the plan's learning rates."""

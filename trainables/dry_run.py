@@ -140,7 +140,8 @@ def _alone(recipe: Recipe, index: int) -> Recipe:
     stage = recipe.train.stages[index].model_copy(update=alone)
     # No flag stops it: a loss that is no number is something to report.
     kept = not why_uncached(recipe, index)
-    changes: dict[str, object] = {"stages": (stage,), "early_stop": None, "stop_on": (), "prefix_cache": kept}
+    changes: dict[str, object] = {"stages": (stage,), "early_stop": None, "stop_on": (), "changes": ()}
+    changes["prefix_cache"] = kept
     augment = recipe.train.augment
     if augment and augment.views:  # one of them, so that the second epoch finds what the first has kept
         changes["augment"] = augment.model_copy(update={"views": 1})

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+
+_Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def averaged(tail: nn.Module, decay: float) -> AveragedModel:
@@ -12,13 +16,21 @@ def averaged(tail: nn.Module, decay: float) -> AveragedModel:
 
     The decay ramps up as (1 + n) / (10 + n), n the number of updates, so that short stages are not judged on their start.
     """
+    return AveragedModel(tail, multi_avg_fn=_update(decay), use_buffers=True)
 
+
+def go_on_with(average: AveragedModel, decay: float) -> None:
+    """Has an average move by another decay from now on."""
+    average.multi_avg_fn = _update(decay)
+
+
+def _update(decay: float) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:
     @torch.no_grad()
-    def update(average: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
+    def update(average: _Tensors, current: _Tensors, updates: Tensor | int) -> None:
         n = int(updates)
         if average[0].is_floating_point():
             torch._foreach_lerp_(average, current, 1 - min(decay, (1 + n) / (10 + n)))
         else:  # BatchNorm's batch counters
             torch._foreach_copy_(average, current)
 
-    return AveragedModel(tail, multi_avg_fn=update, use_buffers=True)  # type: ignore[arg-type]
+    return update

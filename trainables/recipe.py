@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, ValidationError, WithJsonSchema, model_validator
 
+from trainables.changes import why_fixed
 from trainables.data_config import VOLUME_SOURCES, DataConfig
 from trainables.models.catalog import (
     BACKBONE_PATTERN,
@@ -18,7 +19,8 @@ from trainables.models.catalog import (
     first_open_block,
     is_custom,
 )
-from trainables.problems import Config, ConfigError, Problem, problems_of
+from trainables.paths import resolve, with_values
+from trainables.problems import Config, ConfigError, Path, Problem, dotted, problems_of
 from trainables.stage_config import Stage
 from trainables.task_rules import task_problems, with_defaults_of_task
 from trainables.train_config import TrainConfig
@@ -81,6 +83,16 @@ class Recipe(Config):
         """Images a step in a stage, before accumulation."""
         return self.train.stages[stage].batch_size or self.train.batch_size
 
+    def at(self, epoch: int) -> Recipe:
+        """The recipe as it trains an epoch (counted from 1): with the changes before it made, and none to come."""
+        if not self.train.changes:
+            return self
+        data = self.model_dump(mode="json", exclude={"train": {"changes"}})
+        for change in self.train.changes:
+            if change.after_epoch < epoch:
+                data = with_values(data, change.set)
+        return Recipe.model_validate(data)
+
     def goes_on_unchanged(self, stage: int) -> bool:
         """Whether a stage trains the same blocks on the same images in the same way as the one before it."""
         if not 0 < stage < len(self.train.stages) or self.train.stages[stage].schedule.kind != "constant":
@@ -116,6 +128,8 @@ def parse_recipe(data: Mapping[str, Any]) -> Recipe:
     except ValidationError as error:
         problems += problems_of(error, Recipe, data)
     if problems := problems + _across_sections(data):
+        raise ConfigError(problems)
+    if problems := _unfit_changes(recipe):
         raise ConfigError(problems)
     return recipe
 
@@ -170,6 +184,36 @@ def _across_sections(data: object) -> list[Problem]:
         message = f"{train.drw_start}: re-weighting would start after the last epoch ({train.max_epochs})"
         problems.append(Problem(("train", "drw", "start_epoch"), message))
     return problems
+
+
+def _unfit_changes(recipe: Recipe) -> list[Problem]:
+    """What of `train.changes` cannot be; an otherwise valid recipe's."""
+    data, problems = recipe.model_dump(mode="json", exclude={"train": {"changes"}}), []
+    for i, change in enumerate(recipe.train.changes):
+        place = ("train", "changes", i)
+        if change.after_epoch >= recipe.train.max_epochs:
+            message = f"{change.after_epoch}: no epoch comes after it (there are at most {recipe.train.max_epochs})"
+            problems.append(Problem((*place, "after_epoch"), message))
+        fixed = {path: why for path in change.set if (why := why_fixed(path, data))}
+        problems += [Problem((*place, "set", path), why) for path, why in fixed.items()]
+        values = {path: value for path, value in change.set.items() if path not in fixed}
+        changed = with_values(data, values)
+        try:
+            parse_recipe(changed)
+        except ConfigError as error:
+            problems += [_blamed(problem, (*place, "set"), values, data) for problem in error.problems]
+        else:
+            data = changed
+    return list(dict.fromkeys(problems))
+
+
+def _blamed(problem: Problem, place: Path, values: Mapping[str, Any], data: Mapping[str, Any]) -> Problem:
+    """A changed recipe's problem, laid at the door of the value that stands there."""
+    for path in values:
+        for at in resolve(path, data):
+            if problem.path[: len(at)] == at or at[: len(problem.path)] == problem.path:
+                return Problem((*place, path), problem.message)
+    return Problem(place, f"{dotted(problem.path)}: {problem.message}")
 
 
 def _unfit_images(backbone: str, info: BackboneInfo, data: DataConfig) -> Iterator[Problem]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from trainables.changes import Change
 from trainables.data_config import Augment, Mix
 from trainables.destination import Destination
 from trainables.layout import Flag, Metric
@@ -171,6 +172,16 @@ class TrainConfig(Config):
     """Processes that train the run together, each its part of every batch, on a GPU of its own where there are any. Part of the
     recipe because open blocks' BatchNorm sees a part at a time, and dropout draws for each; nothing else moves but last bits."""
     checkpoints: CheckpointPolicy = CheckpointPolicy()
+    changes: tuple[Change, ...] = ()
+    """What changes while the run goes on, in the order of its epochs: `[{after_epoch: 8, set: {train.loss.max_margin: 0.4}}]`."""
+
+    @field_validator("changes")
+    @classmethod
+    def _changes_in_order(cls, changes: tuple[Change, ...]) -> tuple[Change, ...]:
+        epochs = [change.after_epoch for change in changes]
+        if epochs != sorted(set(epochs)):
+            raise ValueError(f"after_epoch {', '.join(map(str, epochs))}: give them in order, and each epoch once")
+        return changes
 
     @model_validator(mode="after")
     def _stage_names_differ(self) -> TrainConfig:

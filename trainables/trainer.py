@@ -83,7 +83,8 @@ class Trainer:
         """
         torch.set_num_threads(recipe.train.cpu_threads)
         assert replicas.count == recipe.train.workers
-        self.recipe = recipe
+        self._given, self.recipe = recipe, recipe.at(1)
+        """As it was given; and as it is now, after the changes that were due (`train.changes`)."""
         self.dataset = dataset
         self.replicas = replicas
         self.device = device_of(recipe)
@@ -134,6 +135,9 @@ class Trainer:
     def __next__(self) -> EpochReport:
         if self.finished:
             raise StopIteration
+        if any(change.after_epoch == self.position.epoch for change in self._given.train.changes):
+            self._adopt(self._given.at(self.position.epoch + 1))
+            self._active.change(self.recipe, cosine_scale=self.task.cosine_scale)
         if stage_is_over(self.recipe, self.position):
             self._enter_next_stage()
         plan = plan_epoch(self.recipe, self.position)
@@ -148,6 +152,12 @@ class Trainer:
         validated = time.perf_counter()
         times = {"train_s": trained - started, "val_s": validated - trained, "cache_s": self.feed.cache_s - cached_s}
         return self._report(plan, train_loss, evaluation, times)
+
+    def _adopt(self, recipe: Recipe) -> None:
+        """Goes on by another state of the given recipe."""
+        self.recipe = recipe
+        self.task = task_of(recipe, self.dataset, device=self.device)
+        self.model.head.set_scale(self.task.cosine_scale)
 
     def _enter_next_stage(self) -> None:
         """Starts the next stage from the best weights of the one that ended."""
@@ -327,6 +337,8 @@ class Trainer:
                     f"the checkpoint was made from other {what} ({state[key][:12]}) than these ({own[:12]})"
                 )
         self.position = _POSITION.validate_python(state["position"])
+        if self._given.train.changes:
+            self._adopt(self._given.at(self.position.epoch))
         self.steps = int(state["steps"])
         self.best_score, self.best_epoch = float(state["best"]["score"]), int(state["best"]["epoch"])
         self._history = _HISTORY.validate_python(state["history"])

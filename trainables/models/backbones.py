@@ -19,7 +19,6 @@ from trainables.models.staged import GlobalAverage, Head, StagedModel, new_last_
 from trainables.models.weights import Pretrained, fingerprint, pretrained
 from trainables.recipe import ModelConfig
 
-
 _CPU = torch.device("cpu")
 
 

@@ -38,6 +38,12 @@ class Head(nn.Module):
         logits: Tensor = self.last(self.dropout(self.hidden(x)))
         return logits
 
+    def set_scale(self, cosine_scale: float | None) -> None:
+        """Of a cosine head; None: it is linear, and has none."""
+        if cosine_scale is not None:
+            assert isinstance(self.last, CosineLinear)
+            self.last.scale = cosine_scale
+
 
 class GlobalAverage(nn.Module):
     """The average over all positions."""

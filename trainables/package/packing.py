@@ -83,7 +83,7 @@ def judged_network(
     Raises:
         PackageError: if the checkpoint is gone or damaged, or belongs to other data or pretrained weights.
     """
-    state = _state(folder, report)
+    recipe, state = recipe.at(report["epoch"]), _state(folder, report)
     if state["data"] != dataset.fingerprint:
         raise PackageError(
             f"{folder.root} was trained on other data ({state['data'][:12]}) than there is now ({dataset.fingerprint[:12]}): "
