@@ -13,8 +13,13 @@ def usage() -> str:
     """`CPU 16/16 · GPU 2/2 · cores here 97% busy`
 
     What Ray has given to trials; and where psutil and pynvml are installed, how busy this machine is.
+
+    Raises:
+        OSError: if no node of Ray's lives any more: it does not always tell a driver, and Tune would wait for ever.
     """
     there, free = ray.cluster_resources(), ray.available_resources()
+    if not there:
+        raise OSError("Ray has died under the search: none of its nodes answers")
     parts = [
         f"{name} {there[name] - free.get(name, 0.0):.4g}/{there[name]:.4g}"
         for name in ("CPU", "GPU")

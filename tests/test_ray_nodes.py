@@ -21,7 +21,7 @@ from trainables.report import read_epochs
 
 pytestmark = pytest.mark.slow
 
-TRIALS, EPOCHS = 10, 4
+TRIALS, EPOCHS = 24, 4
 SLOW_NETWORK = f"""
 import os, time
 from pathlib import Path
