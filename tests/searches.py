@@ -79,6 +79,7 @@ def braked(file: Path, seconds: float = 0.1) -> Path:
     config = yaml.safe_load(file.read_text())
     config["model"] = {"backbone": "braked_network:braked"}
     config["train"].setdefault("prefix_cache", False)  # kept features would not be waited for
+    config["train"].setdefault("stop_on", ["nan"])  # of a search the default ends those that collapse, as this one does
     file.write_text(yaml.safe_dump(config))
     file.with_name("braked_network.py").write_text(BRAKED_NETWORK)
     brake = file.with_name("brake")
