@@ -126,10 +126,14 @@ def test_the_table_is_sorted_searched_and_leafed_through(opened):
 
 def test_it_prints_in_dark_ink_on_white_with_pictures_that_fit(opened):
     page = opened(viewport={"width": 1280, "height": 900}, color_scheme="dark")
-    page.set_viewport_size({"width": 700, "height": 900})
     page.emulate_media(media="print")
-    until(page, "document.querySelector('.plot').layout.font.color === '#000'")
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    until(page, "[...document.querySelectorAll('.plot')].every((plot) => plot.layout.font.color === '#000')")
+    ends = page.evaluate(
+        "[...document.querySelectorAll('.plot .main-svg')].map((drawn) => drawn.getBoundingClientRect().right"
+        " - document.querySelector('main').getBoundingClientRect().left)"
+    )
+    paper = (210 - 2 * 12) / 25.4 * 96  # CSS pixels of A4 between its margins
+    assert max(ends) <= paper
     assert not page.locator("nav").is_visible()
     assert len(page.pdf(format="A4")) > 100_000
 

@@ -44,8 +44,11 @@ async function draw() {
 const drawn = () => plots.filter((plot) => plot.layout);
 const restyle = (extra = () => ({})) => drawn().forEach((plot) => Plotly.relayout(plot, { ...theme(), ...extra(plot) }));
 dark.addEventListener("change", () => restyle());
+// Paper is as wide as it is, whatever the screen: what stands between the margins of A4 (`@page`), in CSS pixels.
+const paper = 690, gap = 14;
+const onPaper = (plot) => (plot.closest(".beside") ? (paper - gap) / 2 : paper);
 matchMedia("print").addEventListener("change", (print) => {
-  restyle((plot) => (print.matches ? { width: Math.min(plot.parentElement.clientWidth, 700) } : { width: null, autosize: true }));
+  restyle((plot) => (print.matches ? { width: onPaper(plot) } : { width: null, autosize: true }));
 });
 
 // --- the table of trials ----------------------------------------------------------------------------------------------
