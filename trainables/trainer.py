@@ -347,7 +347,8 @@ class Trainer:
         self._deepest_cut = state["deepest_cut"]
         self.model.own(self._deepest_cut)
         # Before anything is loaded: what is below is shared with other runs.
-        assert state["weights"].keys() == self.changed_weights().keys()
+        if state["weights"].keys() != self.changed_weights().keys():
+            raise ValueError("its weights are those of another network")
         self.model.load_state_dict(state["weights"], strict=False)
         self._active = self._stage()
         self._active.load_state_dict(state["stage"])
