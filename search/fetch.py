@@ -13,7 +13,6 @@ from search.headway import headway_in, headway_of
 from search.mirrored_files import STUDY_SIZE
 from search.ownership import owned
 from search.source import InputError
-from search.study import trials_known
 from trainables.destination import without_passwords
 from trainables.layout import CHECKPOINT_FILE, RunLayout
 from trainables.remote_folder import RemoteFolder
@@ -117,6 +116,8 @@ def _turn(name: str) -> int:
 
 def _drop_unknown_trials(run: RunLayout) -> None:
     """Trials that came to the copy before the study that knows them did, as its driver died; they are asked for again."""
+    from search.study import trials_known  # torch comes with it, and most commands fetch nothing
+
     known = trials_known(run)
     for folder in run.all_trials():
         if known is not None and folder.number >= known:
