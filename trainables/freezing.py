@@ -32,5 +32,5 @@ def trainable_parameters(block: nn.Module, *, bn_affine: Literal["frozen", "trai
 def set_training_mode(model: StagedModel, cut: int) -> None:
     """Open blocks and the head in training mode, frozen blocks still."""
     model.train()
-    for block in model.blocks[model.shared : cut]:
+    for block in model.blocks[:cut]:
         block.eval()  # not only requires_grad=False: running statistics would drift, and stochastic depth would act

@@ -95,10 +95,8 @@ class Trainer:
             classes=self.task.outputs,
             cosine_scale=self.task.cosine_scale,
             generator=generator(train.seed, "head", 0),
-            device=self.device,
-            shared=True,
         )
-        self.model = built.model
+        self.model = built.model.to(self.device)
         self.pretrained_fingerprint = built.fingerprint
         self._feed_of = partial(
             Feed,
@@ -171,7 +169,6 @@ class Trainer:
 
     def _stage(self, moments_of: torch.optim.Optimizer | None = None) -> ActiveStage:
         stage = self.position.stage
-        self.model.own(self._deepest_cut)
         return ActiveStage(
             self.model, self.recipe, stage, device=self.device, replicas=self.replicas, moments_of=moments_of
         )
@@ -345,8 +342,6 @@ class Trainer:
         self._best_corrected, self._compute = float(state["best"]["corrected"]), int(state["compute"])
         self._stopped_for = None if state["stopped_for"] is None else Flag(state["stopped_for"])
         self._deepest_cut = state["deepest_cut"]
-        self.model.own(self._deepest_cut)
-        # Before anything is loaded: what is below is shared with other runs.
         if state["weights"].keys() != self.changed_weights().keys():
             raise ValueError("its weights are those of another network")
         self.model.load_state_dict(state["weights"], strict=False)

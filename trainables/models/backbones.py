@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -19,12 +17,10 @@ from trainables.models.staged import GlobalAverage, Head, StagedModel, new_last_
 from trainables.models.weights import Pretrained, fingerprint, pretrained
 from trainables.recipe import ModelConfig
 
-_CPU = torch.device("cpu")
-
 
 class BuiltModel(NamedTuple):
     model: StagedModel
-    """Channels-last."""
+    """Channels-last, on the CPU."""
     mean: tuple[float, ...]
     """What images are normalised with, one value a channel, for values in 0 … 1."""
     std: tuple[float, ...]
@@ -47,20 +43,13 @@ def check_model(config: ModelConfig, *, image_size: int, depth: int | None = Non
 
 
 def build_model(
-    config: ModelConfig,
-    *,
-    classes: int,
-    cosine_scale: float | None,
-    generator: torch.Generator,
-    device: torch.device = _CPU,
-    shared: bool = False,
+    config: ModelConfig, *, classes: int, cosine_scale: float | None, generator: torch.Generator
 ) -> BuiltModel:
     """The pretrained network with a new last layer for `classes` classes.
 
     Args:
         cosine_scale: makes the last layer a cosine layer with this scale; None: a linear one.
         generator: where the new last layer, and everything else in a network without weights, is drawn from.
-        shared: its blocks are those of all such models in this process (see `StagedModel`), where they come from weights.
     Raises:
         ConfigError: if the weights cannot be had.
     """
@@ -68,36 +57,16 @@ def build_model(
         with _drawing_as(generator):
             parts = custom.made(config.backbone)
         mean, std, source = parts.mean, parts.std, fingerprint(nn.ModuleList(_modules(parts)).state_dict())
-        shared = False
     else:
         weights = pretrained(config)
-        shared &= weights.state is not None
-        parts = _shared_parts(config, device) if shared else _parts(config.backbone, weights, generator)
+        parts = in_parts(_network(config.backbone, weights, generator), config.backbone)
         mean, std, source = weights.mean, weights.std, weights.fingerprint
     last = new_last_layer(parts.features, classes, cosine_scale=cosine_scale, generator=generator)
     pool = GlobalAverage() if parts.pool is None else parts.pool
-    hidden = nn.Identity() if parts.hidden is None else parts.hidden
-    if shared:
-        pool, hidden = copy.deepcopy((pool, hidden))
-    model = StagedModel(list(parts.blocks.values()), pool, Head(hidden, last), shared=shared)
-    if shared:
-        model.head.to(device)
-    else:
-        _to_channels_last(model.to(device))
+    head = Head(nn.Identity() if parts.hidden is None else parts.hidden, last)
+    model = StagedModel(list(parts.blocks.values()), pool, head)
+    _to_channels_last(model)
     return BuiltModel(model, mean, std, source)
-
-
-@lru_cache(maxsize=2)
-def _shared_parts(config: ModelConfig, device: torch.device) -> Backbone:
-    """The parts of a pretrained network, frozen and in eval mode: all models of a process build on them."""
-    parts = _parts(config.backbone, pretrained(config), torch.Generator())
-    for module in _modules(parts):
-        _to_channels_last(module.to(device).requires_grad_(False).eval())
-    return parts
-
-
-def _parts(backbone: str, weights: Pretrained, generator: torch.Generator) -> Backbone:
-    return in_parts(_network(backbone, weights, generator), backbone)
 
 
 def _network(backbone: str, weights: Pretrained, generator: torch.Generator) -> nn.Module:

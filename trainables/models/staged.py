@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 
@@ -83,43 +82,13 @@ class StagedModel(nn.Module):
     """Blocks in order, the pool, the head. A cut is the position of the first block that trains; `len(blocks)`: the head alone.
 
     The pool has no parameters and belongs to what is below the head.
-
-    Blocks may be shared with other models, as long as nobody trains them: they are frozen and in eval mode, whatever is asked of
-    the whole model, until `own` puts copies in their place.
     """
 
-    def __init__(self, blocks: Sequence[nn.Module], pool: nn.Module, head: Head, *, shared: bool = False):
-        """
-        Args:
-            shared: the blocks belong to others, too; they are frozen and in eval mode.
-        """
+    def __init__(self, blocks: Sequence[nn.Module], pool: nn.Module, head: Head):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.pool = pool
         self.head = head
-        self.shared = len(blocks) if shared else 0
-        """How many of the first blocks are not this model's own."""
-
-    def own(self, cut: int) -> None:
-        """Makes the blocks from a cut on this model's own."""
-        for i in range(cut, self.shared):
-            self.blocks[i] = copy.deepcopy(self.blocks[i])
-        self.shared = min(cut, self.shared)
-
-    def train(self, mode: bool = True) -> StagedModel:
-        self.training = mode
-        for module in self._own_modules:
-            module.train(mode)
-        return self
-
-    def requires_grad_(self, requires_grad: bool = True) -> StagedModel:
-        for module in self._own_modules:
-            module.requires_grad_(requires_grad)
-        return self
-
-    @property
-    def _own_modules(self) -> list[nn.Module]:
-        return [*self.blocks[self.shared :], self.pool, self.head]
 
     def prefix(self, x: Tensor, cut: int, *, start: int = 0) -> Tensor:
         """What the tail at a cut takes: a block's output, or for the head alone what the pool makes of it, [b, f] (but for networks
