@@ -28,7 +28,7 @@ LONG = 2000
 
 
 def config(trials: int) -> dict:
-    stage = {"name": "head", "unfreeze_from": "head", "epochs": LONG, "plateau": {"patience": 1, "threshold": 9.0}}
+    stage = {"name": "head", "unfreeze_from": "head", "epochs": LONG, "plateau": None}
     return {
         "data": {
             "source": "digits",
@@ -38,16 +38,14 @@ def config(trials: int) -> dict:
         },
         "model": {"backbone": "efficientnet_lite0"},
         "train": {"metric": "balanced_accuracy", "stages": [stage], "early_stop": None, "stop_on": []},
-        "space": {"train.stages[*].plateau.patience": {"choice": [1, LONG]}},
+        "space": {"train.stages[*].epochs": {"choice": [1, LONG]}},
         "search": {
             "name": "resume",
             "trials": trials + 2,
             "sampler": {"kind": "random"},
             "scheduler": {"kind": "none"},
             "max_concurrent": 2,
-            "enqueue": [
-                {"train.stages[*].plateau.patience": 1 if number < trials else LONG} for number in range(trials + 2)
-            ],
+            "enqueue": [{"train.stages[*].epochs": 1 if number < trials else LONG} for number in range(trials + 2)],
         },
     }
 

@@ -9,22 +9,30 @@ from typing import Any
 from ray import tune
 
 STEP_S, STEPS = 0.5, 4
+START_S = 20.0
+"""A step of a worker's first trial. Ray gives the worker of a trial that ended to one that waits for its own to start, and drops
+that one half-started: where trials are over sooner than 16 workers have started on two cores, they never do."""
 
 
 class Sleeping(tune.Trainable):
     """As many steps as epochs, each as long; reports what `StagedUnfreezing` does."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._config, self._epoch = config, 0
+        self._begin(config)
+        self._step_s = START_S
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._begin(new_config)
+        self._step_s = STEP_S
+        return True
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._epoch = 0
         self._best = float("-inf")
         self._random = random.Random(config["number"])
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.setup(new_config)
-        return True
-
     def step(self) -> dict[str, Any]:
-        time.sleep(STEP_S)
+        time.sleep(self._step_s)
         self._epoch += 1
         score = self._random.random()
         self._best = max(self._best, score)

@@ -34,6 +34,7 @@ from search.source import InputError
 from search.study import check_storage, end_judged, end_running, mend_journal, open_study, settle
 from search.tally import Tally
 from search.tensorboard import TensorBoardCallback
+from search.usage import Room
 from search.warm_start import remember
 from trainables.layout import RunLayout, replacing
 from trainables.models.catalog import is_custom
@@ -80,7 +81,7 @@ def run_search(config: SearchConfig, layout: RunLayout, mirror: Mirror | None = 
             tune.with_resources(StagedUnfreezing, PlacementGroupFactory([resources])),
             tune_config=TuneConfig(
                 num_samples=_remaining(config, study),
-                search_alg=StudySearcher(config, layout, study, attempt=attempt, rungs=where),
+                search_alg=StudySearcher(config, layout, study, attempt=attempt, rungs=where, room=Room(resources)),
                 scheduler=_scheduler(config, layout, study, where),
                 reuse_actors=True,
                 trial_name_creator=_trial_name,

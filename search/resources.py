@@ -51,6 +51,11 @@ def fits(bundle: Amounts, node: Amounts) -> bool:
     return all(amount <= node.get(name, 0.0) for name, amount in bundle.items())
 
 
+def room_for(bundle: Amounts, nodes: Sequence[Amounts]) -> int:
+    """How many trials run at once on nodes that do nothing else."""
+    return sum(min(int(node.get(name, 0.0) / amount + 1e-9) for name, amount in bundle.items()) for node in nodes)
+
+
 def alive(nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Of `ray.nodes()`."""
     return [node for node in nodes if node["Alive"]]

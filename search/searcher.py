@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -32,11 +33,19 @@ class StudySearcher(Searcher):
     """Hands out points of the space and tells the study what came of them."""
 
     def __init__(
-        self, config: SearchConfig, layout: RunLayout, study: optuna.Study, *, attempt: int, rungs: Rungs = Rungs()
+        self,
+        config: SearchConfig,
+        layout: RunLayout,
+        study: optuna.Study,
+        *,
+        attempt: int,
+        rungs: Rungs = Rungs(),
+        room: Callable[[], float] = lambda: math.inf,
     ):
         """
         Args:
             rungs: where the scheduler judges.
+            room: how many trials can run at once now.
         """
         metric = config.recipe.train.metric
         super().__init__(metric="best_score", mode=metric.mode)
@@ -46,7 +55,7 @@ class StudySearcher(Searcher):
         self._count = len(trials)
         running = [trial for trial in trials if trial.state is TrialState.RUNNING]
         self._interrupted = deque(running)
-        self._rungs = rungs
+        self._rungs, self._room = rungs, room
         self._live: dict[str, Trial] = {}
         self._refusal: OSError | None = None
         """What the storage said when it took no file any more."""
@@ -54,8 +63,7 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         self._stop_if_refused()
-        limit = self._config.settings.max_concurrent
-        if limit is not None and len(self._live) >= limit:
+        if len(self._live) >= self._limit():
             return None
         if not self._interrupted and self._count >= self._config.settings.trials:
             return str(Searcher.FINISHED)
@@ -80,6 +88,11 @@ class StudySearcher(Searcher):
             "objectives": self._config.goals,
             "reads_test": self._config.reads_test,
         }
+
+    def _limit(self) -> float:
+        """How many trials may be live. One waits for whichever worker is free next: proposed any earlier it would know less."""
+        limit = self._config.settings.max_concurrent
+        return min(math.inf if limit is None else limit, self._room() + 1)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self._stop_if_refused()

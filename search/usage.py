@@ -3,10 +3,34 @@
 from __future__ import annotations
 
 import importlib
+import time
 from contextlib import suppress
 from typing import Any
 
 import ray
+
+from search.resources import Amounts, alive, room_for
+
+_EVERY_S = 5.0
+"""How often Ray is asked for its nodes."""
+
+
+class Room:
+    """How many trials there is room for at once. Nodes come and go."""
+
+    def __init__(self, bundle: Amounts):
+        """
+        Args:
+            bundle: what a trial takes, by Ray's names.
+        """
+        self._bundle = bundle
+        self._asked, self._found = float("-inf"), 0
+
+    def __call__(self) -> int:
+        if time.monotonic() - self._asked >= _EVERY_S:
+            self._found = room_for(self._bundle, [node["Resources"] for node in alive(ray.nodes())])
+            self._asked = time.monotonic()
+        return self._found
 
 
 def usage() -> str:

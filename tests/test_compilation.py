@@ -1,4 +1,6 @@
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -6,7 +8,9 @@ import torch
 from trainables.compilation import check_compiler, compile_anew
 from trainables.data.dataset import open_dataset
 from trainables.models.staged import Head
+from trainables.optimizers import build_optimizer
 from trainables.problems import ConfigError
+from trainables.train_config import Optimizer
 from trainables.trainer import Trainer
 
 STAGES = [
@@ -21,6 +25,7 @@ STAGES = [
     },
 ]
 CPU = torch.device("cpu")
+SGD = type(build_optimizer(Optimizer(kind="sgd"), [{"params": [torch.nn.Parameter(torch.zeros(1))]}]))
 
 
 @pytest.fixture
@@ -56,7 +61,7 @@ def test_each_opening_is_compiled_and_moves_what_it_opens(uncompiled_by, trainer
     trainer = trainer_of(compile=True)
     names = set(trainer.model.state_dict())
     moved, gradients = [], []
-    monkeypatch.setattr(torch.optim.SGD, "zero_grad", _noting_gradients(trainer, gradients))
+    monkeypatch.setattr(SGD, "zero_grad", _noting_gradients(trainer, gradients))
     weights = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
     for _ in trainer:
         now = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
@@ -73,7 +78,7 @@ def test_each_opening_is_compiled_and_moves_what_it_opens(uncompiled_by, trainer
 
 
 def _noting_gradients(trainer, found):
-    zero_grad = torch.optim.SGD.zero_grad
+    zero_grad = SGD.zero_grad
 
     def note(self, *args, **kwargs):
         found.append({name for name, p in trainer.model.named_parameters() if p.grad is not None})
@@ -140,3 +145,27 @@ def test_a_machine_without_a_compiler_is_told_before_training(trainer_of):
 @pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler here")
 def test_a_compiler_that_is_there_is_found():
     check_compiler(CPU)
+
+
+WITHOUT_COMPILER = """
+import sys, torch, trainables.models.vision
+from trainables.optimizers import build_optimizer
+from trainables.train_config import Optimizer
+
+for kind in ("sgd", "adam", "adamw"):
+    parameter = torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = build_optimizer(Optimizer(kind=kind), [{"params": [parameter]}])
+    optimizer.param_groups[0]["lr"] = 0.1
+    parameter.sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert parameter.grad is None and (parameter < 1).all()
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_a_run_that_compiles_nothing_does_not_import_the_compiler():
+    """It costs each worker two seconds and 80 MB."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_COMPILER], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]

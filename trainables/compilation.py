@@ -1,6 +1,11 @@
-"""torch.compile of what trains, and whether this machine has what it needs."""
+"""torch.compile of what trains, whether this machine has what it needs, and how to do without it."""
 
 from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
 
 import torch
 from torch import nn
@@ -46,3 +51,21 @@ def compile_anew(module: nn.Module) -> None:
     """
     torch._dynamo.reset()
     module.compile(dynamic=False, options={"fallback_random": True})
+
+
+@contextmanager
+def compiler_left_out() -> Iterator[None]:
+    """While torchvision is imported: it asks torch's compiler a question about one operator of detectors, and to answer it the
+    compiler would be imported, which costs each process two seconds and 80 MB. What runs uncompiled does not need it.
+    """
+    name = "torch._dynamo.utils"
+    if name in sys.modules:
+        yield
+        return
+    stand_in = ModuleType(name)
+    stand_in.is_compile_supported = lambda _device: False  # type: ignore[attr-defined]
+    sys.modules[name] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -12,9 +13,10 @@ from torch import nn
 from trainables.models import custom
 from trainables.models.backbone import Backbone
 from trainables.models.catalog import is_custom
+from trainables.models.copies import copy_of
 from trainables.models.networks import can_be_outlined, in_parts, new_network
 from trainables.models.staged import GlobalAverage, Head, StagedModel, new_last_layer
-from trainables.models.weights import Pretrained, fingerprint, pretrained
+from trainables.models.weights import fingerprint, pretrained
 from trainables.recipe import ModelConfig
 
 
@@ -59,7 +61,7 @@ def build_model(
         mean, std, source = parts.mean, parts.std, fingerprint(nn.ModuleList(_modules(parts)).state_dict())
     else:
         weights = pretrained(config)
-        parts = in_parts(_network(config.backbone, weights, generator), config.backbone)
+        parts = _drawn(config.backbone, generator) if weights.state is None else copy_of(_published(config))
         mean, std, source = weights.mean, weights.std, weights.fingerprint
     last = new_last_layer(parts.features, classes, cosine_scale=cosine_scale, generator=generator)
     pool = GlobalAverage() if parts.pool is None else parts.pool
@@ -69,17 +71,23 @@ def build_model(
     return BuiltModel(model, mean, std, source)
 
 
-def _network(backbone: str, weights: Pretrained, generator: torch.Generator) -> nn.Module:
-    if weights.state is None or not can_be_outlined(backbone):
-        with _drawing_as(generator):
-            network = new_network(backbone)
-    else:
-        with torch.device("meta"):
-            network = new_network(backbone)
-    if weights.state is not None:
-        own = {name: tensor.clone() for name, tensor in weights.state.items()}
-        network.load_state_dict(own, strict=False, assign=True)  # a file may lack the last layer, which goes anyway
-    return network
+def _drawn(backbone: str, generator: torch.Generator) -> Backbone:
+    with _drawing_as(generator):
+        return in_parts(new_network(backbone), backbone)
+
+
+@lru_cache(maxsize=2)
+def _published(config: ModelConfig) -> Backbone:
+    """What the models of a process are copied from, which is several times faster than to build each anew."""
+    state = pretrained(config).state
+    assert state is not None
+    with torch.device("meta") if can_be_outlined(config.backbone) else _drawing_as(torch.Generator()):
+        network = new_network(config.backbone)
+    network.load_state_dict(state, strict=False, assign=True)  # a file may lack the last layer, which goes anyway
+    parts = in_parts(network, config.backbone)
+    for module in _modules(parts):
+        _to_channels_last(module)
+    return parts
 
 
 @contextmanager

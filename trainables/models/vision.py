@@ -11,11 +11,14 @@ from typing import Any
 
 import torch
 
+from trainables.compilation import compiler_left_out
+
 _schemas: Any = None
 
 
 def _import_models() -> ModuleType:
-    import torchvision.models
+    with compiler_left_out():
+        import torchvision.models
 
     module: ModuleType = torchvision.models
     return module
