@@ -13,6 +13,8 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AUTH_MODE", "token")
+# Tune starts trials in an environment of its own, for which the processes that Ray starts in advance, one a core, do not do.
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 # Our searcher knows how many trials there is room for. Asked for one at a time, of workers that are free at once Ray keeps one.
 os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000000")
 # Nobody reads Ray's snapshots of a search, whose cost grows with its trials; one in the end it makes anyway.

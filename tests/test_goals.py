@@ -14,7 +14,8 @@ from search.load import load_search
 from search.source import read_source
 from search.study import settle
 from trainables.layout import Metric, RunLayout, TrialStatus, mode_of_objective
-from trainables.objectives import multiply_adds, network_costs, objectives_of
+from trainables.network_costs import multiply_adds, network_costs
+from trainables.objectives import objectives_of
 from trainables.tune_trainable import StagedUnfreezing
 
 SPACE = {"train.batch_size": {"int": [8, 64]}}

@@ -20,7 +20,8 @@ from trainables.building import Building
 from trainables.data.dataset import open_dataset
 from trainables.failures import is_final, last_failure, mark_if_repeated, refusal_in
 from trainables.layout import RunLayout, replacing
-from trainables.objectives import network_costs, objectives_of
+from trainables.network_costs import network_costs
+from trainables.objectives import objectives_of
 from trainables.recipe import parse_recipe
 from trainables.run import SupersededError, TrainingRun
 from trainables.rungs import Rungs
