@@ -73,6 +73,7 @@ def run_search(config: SearchConfig, layout: RunLayout, mirror: Mirror | None = 
     backbones = {recipe.model.backbone for recipe in config.corner_recipes()}
     with connected(place, functions=filter(is_custom, backbones)), sigterm_as_ctrl_c():
         resources = _checked_resources(config, layout, share, place)
+        room = Room(resources, waiting=0 if place == LOCAL else 1)
         attempt = _begin_attempt(config, layout)
         study = open_study(layout, config)
         budget = Budget(config, layout, study)
@@ -81,7 +82,7 @@ def run_search(config: SearchConfig, layout: RunLayout, mirror: Mirror | None = 
             tune.with_resources(StagedUnfreezing, PlacementGroupFactory([resources])),
             tune_config=TuneConfig(
                 num_samples=_remaining(config, study),
-                search_alg=StudySearcher(config, layout, study, attempt=attempt, rungs=where, room=Room(resources)),
+                search_alg=StudySearcher(config, layout, study, attempt=attempt, rungs=where, room=room),
                 scheduler=_scheduler(config, layout, study, where),
                 reuse_actors=True,
                 trial_name_creator=_trial_name,

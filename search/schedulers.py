@@ -28,7 +28,18 @@ class _Known:
     trial_id: int
 
 
-class RungScheduler(FIFOScheduler):
+class WarmScheduler(FIFOScheduler):
+    """A worker that is free goes to a new trial; trials whose own worker is starting wait for it.
+
+    Ray's own gives it to the oldest trial that waits, and drops the worker that was starting for that one. Where trials take less
+    time than workers take to start, only the first worker would ever work.
+    """
+
+    def choose_trial_to_run(self, _controller: Any) -> None:
+        return None  # Tune then gives free workers to trials that have none, before all others
+
+
+class RungScheduler(WarmScheduler):
     """Asks one of Ray's schedulers about a trial that comes to a rung.
 
     Ray itself forgets on a restore who stood where; this one reads it from what trials left on disk.
@@ -131,4 +142,4 @@ def build_scheduler(
     """What decides which trials go on. See `RungScheduler`."""
     if isinstance(settings, Asha | Hyperband | Median):
         return RungScheduler(settings, rungs, metric=metric, seed=seed, records=records)
-    return FIFOScheduler()
+    return WarmScheduler()

@@ -45,7 +45,7 @@ class StudySearcher(Searcher):
         """
         Args:
             rungs: where the scheduler judges.
-            room: how many trials can run at once now.
+            room: how many trials there are to be at once, now.
         """
         metric = config.recipe.train.metric
         super().__init__(metric="best_score", mode=metric.mode)
@@ -90,9 +90,9 @@ class StudySearcher(Searcher):
         }
 
     def _limit(self) -> float:
-        """How many trials may be live. One waits for whichever worker is free next: proposed any earlier it would know less."""
+        """How many trials may be live: those proposed before a worker is free would know less."""
         limit = self._config.settings.max_concurrent
-        return min(math.inf if limit is None else limit, self._room() + 1)
+        return min(math.inf if limit is None else limit, self._room())
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self._stop_if_refused()

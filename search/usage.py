@@ -16,19 +16,20 @@ _EVERY_S = 5.0
 
 
 class Room:
-    """How many trials there is room for at once. Nodes come and go."""
+    """How many trials there are to be at once. Nodes come and go."""
 
-    def __init__(self, bundle: Amounts):
+    def __init__(self, bundle: Amounts, *, waiting: int):
         """
         Args:
             bundle: what a trial takes, by Ray's names.
+            waiting: trials beyond those that there is room for, which ask a cluster to grow.
         """
-        self._bundle = bundle
+        self._bundle, self._waiting = bundle, waiting
         self._asked, self._found = float("-inf"), 0
 
     def __call__(self) -> int:
         if time.monotonic() - self._asked >= _EVERY_S:
-            self._found = room_for(self._bundle, [node["Resources"] for node in alive(ray.nodes())])
+            self._found = room_for(self._bundle, [node["Resources"] for node in alive(ray.nodes())]) + self._waiting
             self._asked = time.monotonic()
         return self._found
 
