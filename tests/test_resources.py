@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from search.resources import alive, bundle_of, fits
+from search.resources import alive, bundle_of, fits, room_for
 from search.resources_config import Resources
 from search.source import InputError
 
@@ -89,3 +89,11 @@ def test_nothing_is_no_amount(wanted):
 def test_nodes_that_are_gone_or_too_small_are_left_out():
     assert alive([{"Alive": True, "n": 1}, {"Alive": False, "n": 2}]) == [{"Alive": True, "n": 1}]
     assert [fits({"CPU": 9.0, "GPU": 1.0}, node) for node in (LAPTOP, T4, A100)] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("bundle", "count"),
+    [({"CPU": 1.0}, 8 + 8), ({"CPU": 3.0}, 2 + 2), ({"CPU": 0.1}, 80 + 80), ({"CPU": 1.0, "GPU": 0.5}, 0 + 2)],
+)
+def test_room_is_counted_node_by_node(bundle, count):
+    assert room_for(bundle, [{"CPU": 8.0}, {"CPU": 8.0, "GPU": 1.0}]) == count

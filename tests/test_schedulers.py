@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
+from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from search.rungs import rungs
 from search.scheduler_config import Asha, Hyperband, Median, NoPruning
-from search.schedulers import RungScheduler, build_scheduler
+from search.schedulers import RungScheduler, WarmScheduler, build_scheduler
 from trainables.layout import Metric
 from trainables.rungs import Rungs
 
@@ -301,7 +301,7 @@ def test_rungs_in_epochs_decide_as_ray_s_own(reduction):
 
 
 @pytest.mark.parametrize(
-    ("settings", "kind"), [(NoPruning(kind="none"), FIFOScheduler)] + [(s, RungScheduler) for s in KINDS.values()]
+    ("settings", "kind"), [(NoPruning(kind="none"), WarmScheduler)] + [(s, RungScheduler) for s in KINDS.values()]
 )
 def test_each_kind_has_its_scheduler(settings, kind):
     assert type(build(settings)) is kind

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -101,6 +103,23 @@ def test_workers_find_a_backbone_of_the_users_where_the_search_was_started(tmp_p
     assert [read_record(folder).status for folder in layout.all_trials()] == ["finished"] * 2
     again = thaw("train", "runs/small/best.yaml", folder=tmp_path)
     assert "the same" in again.stdout, again.stdout + again.stderr
+
+
+def test_short_trials_drop_no_worker_that_is_starting(tmp_path):
+    """Ray would give the first worker to the trials whose own are starting, and drop those."""
+    config = copy.deepcopy(RECIPE)
+    (tmp_path / "my_networks.py").write_text(TINY_NETWORK)
+    config["model"] = {"backbone": "my_networks:tiny"}
+    config["train"]["stages"] = [{"name": "head", "unfreeze_from": "head", "epochs": 1, "plateau": None}]
+    config["space"] = {"train.stages[0].head_lr": {"log": [0.01, 0.1]}}
+    config["search"] = {"trials": 200, "sampler": {"kind": "random"}, "scheduler": {"kind": "none"}}
+    config["search"]["resources"] = {"cpus": os.cpu_count() / 4}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(config))
+    done = thaw("search", "small.yaml", folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    layout = RunLayout(tmp_path / "runs" / "small")
+    logs = [folder.output.read_text() for folder in layout.all_trials()]
+    assert len({re.search(r"attempt 1: process (\d+)", log)[1] for log in logs}) == 4
 
 
 def test_trials_that_stop_for_a_flag_are_told_as_pruned_with_their_curve(tmp_path):

@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from search.config import SearchConfig
 from search.load import load_search
+from search.searcher import StudySearcher
 from search.source import read_source
 from search.study import end_judged, open_study, settle
 from spaces import FunctionSpace, parse_space
@@ -277,6 +278,16 @@ def test_a_kill_does_not_change_the_limit_of_trials_at_once(tmp_path, make_confi
     search.take_up()
     assert search.suggest("x")["number"] == 0
     assert search.suggest("y") is None
+
+
+def test_nobody_is_proposed_before_there_is_room(tmp_path, make_config):
+    search, room = Search(tmp_path / "run", make_config(trials=5)), 2
+    search.searcher = StudySearcher(search.config, search.layout, search.study, attempt=1, room=lambda: room)
+    assert [search.suggest(trial_id) is None for trial_id in "abc"] == [False, False, True]
+    search.run("a", [0.5])
+    assert [search.suggest(trial_id) is None for trial_id in "de"] == [False, True]
+    room = 3
+    assert search.suggest("f")["number"] == 3
 
 
 def test_a_trial_cut_off_before_its_values_were_drawn_gets_those_it_would_have_had(tmp_path, make_config):
