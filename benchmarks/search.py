@@ -76,6 +76,7 @@ def run_thaw(args: argparse.Namespace, folder: Path) -> dict:
     import search.launch
     from search.load import load_search
     from search.preflight import check_by_looking
+    from search.schedulers import WarmScheduler
     from search.source import read_source
     from trainables.layout import RunLayout
     from trainables.report import read_epochs
@@ -87,7 +88,7 @@ def run_thaw(args: argparse.Namespace, folder: Path) -> dict:
     config = load_search(source)
     check_by_looking(config.corner_recipes(), source, Console(file=sys.stderr))
     search.launch.build_scheduler = lambda *_args, **_kwargs: fixed_stops(
-        lambda config: trials[config["number"]]["stop_epoch"], "epoch"
+        WarmScheduler, lambda config: trials[config["number"]]["stop_epoch"], "epoch"
     )
     layout = RunLayout(folder / "runs" / "bench")
     search.launch.run_search(config, layout)
@@ -147,6 +148,7 @@ def run_peer(args: argparse.Namespace, folder: Path) -> dict:
     import optuna
     import ray
     from ray import tune
+    from ray.tune.schedulers import FIFOScheduler
     from ray.tune.search.optuna import OptunaSearch
 
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
@@ -177,7 +179,7 @@ def run_peer(args: argparse.Namespace, folder: Path) -> dict:
             mode="max",
             num_samples=len(trials),
             search_alg=OptunaSearch(space=points, metric="balanced_accuracy", mode="max", points_to_evaluate=trials),
-            scheduler=fixed_stops(lambda config: config["stop_epoch"], "training_iteration"),
+            scheduler=fixed_stops(FIFOScheduler, lambda config: config["stop_epoch"], "training_iteration"),
             max_concurrent_trials=WORKERS,
         ),
         run_config=tune.RunConfig(storage_path=str(folder / "ray"), verbose=0),
@@ -198,11 +200,10 @@ def run_peer(args: argparse.Namespace, folder: Path) -> dict:
 # --- both -------------------------------------------------------------------------------------------------------------
 
 
-def fixed_stops(stop_epoch_of, time_attr: str):
+def fixed_stops(kind: type, stop_epoch_of, time_attr: str):
     """A scheduler that stops each trial at its epoch, as ASHA would have."""
-    from ray.tune.schedulers import FIFOScheduler
 
-    class FixedStops(FIFOScheduler):
+    class FixedStops(kind):
         def on_trial_result(self, _controller, trial, result):
             return self.STOP if result[time_attr] >= stop_epoch_of(trial.config) else self.CONTINUE
 
