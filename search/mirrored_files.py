@@ -89,7 +89,7 @@ class MirroredFiles:
                 self._write_changed(trial, rest)
                 for path, file in new:
                     yield
-                    self._write(trial, {path: (_signature_of(file), file.read())})
+                    self._write(trial, {path: (_signature_of(os.fstat(file.fileno())), file.read())})
                 if record is not None and told:
                     yield
                     self._write(trial, {folder.trial: record})
@@ -163,14 +163,12 @@ def _tells_an_end(record: bytes) -> bool:
 
 def _signature(path: Path) -> Signature | None:
     try:
-        status = path.stat()
+        return _signature_of(path.stat())
     except FileNotFoundError:
         return None
-    return status.st_size, status.st_mtime_ns
 
 
-def _signature_of(file: BinaryIO) -> Signature:
-    status = os.fstat(file.fileno())
+def _signature_of(status: os.stat_result) -> Signature:
     return status.st_size, status.st_mtime_ns
 
 
@@ -190,10 +188,9 @@ def _opened(path: Path, held: ExitStack) -> BinaryIO | None:
         return None
 
 
-def _whole_lines(file: Path) -> bytes | None:
-    """Without what is being written."""
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError:
+def _whole_lines(path: Path) -> bytes | None:
+    """Without what is being written. None: it is gone."""
+    if (found := _read(path)) is None:
         return None
+    _, content = found
     return content[: content.rfind(b"\n") + 1]

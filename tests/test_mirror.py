@@ -1,113 +1,23 @@
-"""A run's copy at a URL: what is in it, in which order it comes there, whose it is, and how a run comes back from it."""
+"""A run's copy at a URL: what is in it, in which order it comes there, and whose it is."""
 
-import json
-import re
 import shutil
-import sys
-import threading
 
+import mirrored_runs
 import pytest
-import yaml
-from conftest import RECIPE
-from driven_search import Search, write_epochs
-from object_store import BUCKET, ObjectStore
+from driven_search import Search
+from mirrored_runs import URL, config_of, copied, run_files, train, trained, update, wait_for
 
-from search import mirror as mirror_module
-from search.cli import main
 from search.fetch import fetch
-from search.load import load_search
 from search.mirror import Mirror, mirrored
 from search.mirrored_files import MirroredFiles
-from search.source import InputError, read_source
+from search.source import InputError
 from search.study import open_study
 from trainables.layout import RunLayout
 from trainables.record import read_record
 from trainables.remote_folder import RemoteFolder
 
-URL = f"{BUCKET}/small"
-NOT_A_RUNS = {".driver", ".study.size"}
-
-
-@pytest.fixture
-def store(monkeypatch):
-    server = ObjectStore(monkeypatch)
-    yield server
-    server.close()
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
-    monkeypatch.setattr(mirror_module, "_EVERY_S", 0.05)
-    monkeypatch.setattr(mirror_module, "_IDLE", 0)
-    monkeypatch.setattr(mirror_module, "_CHECKED_EVERY_S", 0.0)
-
-
-def config_of(folder, **search):
-    data = {**RECIPE, "space": {"train.batch_size": {"int": [8, 64]}}}
-    data["search"] = {"trials": 9, "scheduler": {"kind": "none"}, "mirror": BUCKET, **search}
-    file = folder / "small.yaml"
-    file.write_text(yaml.safe_dump(data))
-    return load_search(read_source(file))
-
-
-@pytest.fixture
-def search(tmp_path):
-    """A run with a trial that has ended and one that runs."""
-    config = config_of(tmp_path)
-    (tmp_path / "runs").mkdir()
-    run = Search(tmp_path / "runs" / "small", config)
-    run.layout.config.write_text(config.to_yaml())
-    run.layout.attempt.write_text("1")
-    for name in ("a", "b"):
-        trained(run, name)
-    run.run("a", [0.25, 0.5])
-    for left_out in (
-        run.layout.ray / "x" / "state.pkl",
-        run.layout.lock,
-        run.layout.stop,
-        run.layout.trials / ".x.tmp",
-    ):
-        left_out.parent.mkdir(exist_ok=True, parents=True)
-        left_out.write_text("not of the run")
-    return run
-
-
-def trained(run, name, epochs=2):
-    """Has a trial begin and leave files of epochs."""
-    folder = run.layout.trial(run.suggest(name)["number"])
-    train(folder, epochs)
-    return folder
-
-
-def train(folder, epochs, keep=2):
-    folder.checkpoints.mkdir(exist_ok=True)
-    write_epochs(folder, [0.25 * epoch for epoch in range(1, epochs + 1)])
-    for epoch in range(1, epochs + 1):
-        place = folder.checkpoints / f"{epoch:04d}_top_kappa=0.5.pt"
-        if epoch <= epochs - keep:
-            place.unlink(missing_ok=True)
-        elif not place.exists():
-            place.write_bytes(b"epoch %d" % epoch)
-
-
-def run_files(layout):
-    """What the copy is to have."""
-    found = {path.relative_to(layout.root).as_posix(): path for path in layout.root.rglob("*") if path.is_file()}
-    return {
-        name: path.read_bytes()
-        for name, path in found.items()
-        if not any(part.startswith(".") for part in name.split("/")) and not name.startswith("ray/") and name != "stop"
-    }
-
-
-def copied(store):
-    return {name: content for name, content in store.files("small").items() if name not in NOT_A_RUNS}
-
-
-def update(layout, **options):
-    for _ in MirroredFiles(layout, RemoteFolder(URL, **options)).update():
-        pass
-
+store, search, impatient = mirrored_runs.store, mirrored_runs.search, mirrored_runs.impatient  # fixtures
+pytestmark = pytest.mark.usefixtures("impatient")
 
 # --- what is copied -------------------------------------------------------------------------------------------------
 
@@ -252,10 +162,16 @@ def test_a_trial_that_the_copys_study_does_not_know_is_asked_for_again(search, s
 # --- a place that refuses -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_while_the_server_is_down_the_search_goes_on_and_is_copied_later(search, store, capsys):
+def up_to_date(search, store):
+    """A mirror that has copied all there is."""
     mirror = Mirror(search.layout, URL)
     wait_for(lambda: copied(store) == run_files(search.layout))
+    return mirror
+
+
+@pytest.mark.slow
+def test_while_the_server_is_down_the_search_goes_on_and_is_copied_later(search, store, capsys):
+    mirror = up_to_date(search, store)
     with store.down():
         train(search.layout.trial(1), 5)
         wait_for(lambda: mirror._refused)
@@ -271,8 +187,7 @@ def test_while_the_server_is_down_the_search_goes_on_and_is_copied_later(search,
 
 @pytest.mark.slow
 def test_a_copy_that_is_behind_in_the_end_is_told_of_and_made_up_for(search, store, capsys):
-    mirror = Mirror(search.layout, URL)
-    wait_for(lambda: copied(store) == run_files(search.layout))
+    mirror = up_to_date(search, store)
     with store.down():
         train(search.layout.trial(1), 5)
         mirror.close()
@@ -334,8 +249,7 @@ def test_another_run_of_the_name_is_not_written_over(search, store, tmp_path):
 
 def test_a_driver_whose_search_was_taken_over_stops_writing_and_stops(search, store, tmp_path, capsys):
     search.layout.stop.unlink()
-    first = Mirror(search.layout, URL)
-    wait_for(lambda: copied(store) == run_files(search.layout))
+    first = up_to_date(search, store)
     folder = fetch(URL, tmp_path / "elsewhere")
     second = Search(folder, search.config)
     second.layout.attempt.write_text("2")
@@ -368,95 +282,3 @@ def test_a_start_that_comes_to_nothing_leaves_nothing(store, tmp_path):
     layout.root.mkdir()
     Mirror(layout, URL).close()
     assert store.files("small") == {}
-
-
-# --- coming back ----------------------------------------------------------------------------------------------------
-
-
-def test_a_run_here_that_is_as_new_is_gone_on_with_and_an_earlier_one_is_replaced(search, store, tmp_path):
-    update(search.layout)
-    elsewhere = tmp_path / "elsewhere"
-    folder = fetch(URL, elsewhere)
-    (folder / "note.txt").write_text("mine")
-    assert fetch(URL, elsewhere) == folder
-    assert (folder / "note.txt").exists(), "it was not fetched again"
-    trained(search, "c")
-    update(search.layout)
-    fetch(URL, elsewhere)
-    assert run_files(RunLayout(folder)) == run_files(search.layout)
-    assert [path.name for path in elsewhere.iterdir()] == ["small"]
-
-
-def test_another_run_here_is_in_the_way(search, store, tmp_path):
-    update(search.layout)
-    other = Search(tmp_path / "small", search.config)
-    with pytest.raises(InputError, match="small is in the way: it is no run"):
-        fetch(URL, tmp_path)
-    other.layout.config.write_text(search.config.to_yaml())
-    trained(other, "a")
-    before = run_files(other.layout)
-    with pytest.raises(InputError, match="small is in the way: it is another run"):
-        fetch(URL, tmp_path)
-    assert run_files(other.layout) == before
-
-
-def test_a_study_that_was_cut_off_is_refused(search, store, tmp_path):
-    update(search.layout)
-    study = store.files("small")["study.journal"]
-    store.system.pipe_file("bucket/runs/small/study.journal", study[: len(study) // 2])
-    with pytest.raises(InputError, match=r"s3://bucket/runs/small/study\.journal is cut off: it has \d+ bytes of \d+"):
-        fetch(URL, tmp_path / "elsewhere")
-    store.system.rm_file("bucket/runs/small/study.journal")
-    with pytest.raises(InputError, match="is cut off: it has 0 bytes"):
-        fetch(URL, tmp_path / "elsewhere")
-    assert not any((tmp_path / "elsewhere").glob("*"))
-
-
-def test_names_that_lead_elsewhere_are_not_followed(search, store, tmp_path):
-    update(search.layout)
-    for name in ("../../escaped", "trials/0001/../../../escaped", ".hidden"):
-        store.system.pipe_file(f"bucket/runs/small/{name}", b"from outside")
-    folder = fetch(URL, tmp_path / "elsewhere")
-    assert list(tmp_path.rglob("*escaped*")) == []
-    assert run_files(RunLayout(folder)) == run_files(search.layout)
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("resume", f"{BUCKET}/none"), r"s3://bucket/runs/none holds no run: there is no search\.yaml"),
-        (("resume", "s3://no-such-bucket/none"), "s3://no-such-bucket/none (cannot be fetched|holds no run)"),
-        (("resume", "nowhere://me:secret@x/run"), r"nowhere://me:\$\{PASSWORD\}@x/run cannot be fetched: .*nowhere"),
-        (("report", f"{BUCKET}/.."), "cannot name a run's folder"),
-    ],
-)
-def test_a_url_that_is_no_run_is_one_message(store, tmp_path, monkeypatch, capsys, words, message):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["thaw", *words])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert re.search(f"^error: .*{message}", line), line
-
-
-def test_tables_and_configs_come_from_a_url(search, store, tmp_path, monkeypatch, capsys):
-    update(search.layout)
-    monkeypatch.chdir(tmp_path)
-    for words in (("results", URL, "--format", "json"), ("results", URL, "--format", "json")):
-        monkeypatch.setattr(sys, "argv", ["thaw", *words, "--runs", "elsewhere"])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        assert ended.value.code == 0, said.err
-        assert [row["status"] for row in json.loads(said.out)] == ["finished", "running"]
-        assert said.err == "elsewhere/small: the run at s3://bucket/runs/small\n"
-
-
-def wait_for(condition):
-    done = threading.Event()
-    for _ in range(600):
-        if condition():
-            return
-        done.wait(0.05)
-    raise AssertionError("waited for 30 s")

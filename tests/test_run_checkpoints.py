@@ -1,21 +1,16 @@
-"""A run's checkpoints as it goes on: which are written and stay, what is registered, what an interruption costs, copies."""
+"""A run's checkpoints as it goes on: which are written and stay, what is registered, what an interruption costs."""
 
 import json
-import logging
-import re
-import zipfile
 from contextlib import closing
 from itertools import pairwise
-from pathlib import Path
 
-import fsspec
+import checkpointed_runs
 import pytest
 import torch
-from fsspec.implementations import local
+from checkpointed_runs import TWO, WORSE, no_space
 
-from trainables import checkpoint_file, run_checkpoints
-from trainables.backup import BackupError, back_up
-from trainables.checkpoint_file import CheckpointError, checksum_of, load_checkpoint, verify
+from trainables import run_checkpoints
+from trainables.checkpoint_file import CheckpointError, load_checkpoint, verify
 from trainables.checkpoints import CheckpointFolder, epoch_of, judged_weights
 from trainables.data.dataset import open_dataset
 from trainables.layout import RunFileError, TrialLayout
@@ -24,31 +19,7 @@ from trainables.report import OF_THE_MACHINE, read_epochs
 from trainables.run import TrainingRun
 from trainables.trainer import Trainer
 
-FEW = {"validation": 0.02}
-
-
-def stage(name, unfreeze_from, epochs, **fields):
-    return {"name": name, "unfreeze_from": unfreeze_from, "epochs": epochs, "plateau": None, "head_lr": 0.05} | fields
-
-
-HEAD = [stage("head", "head", 6)]
-TWO = [stage("head", "head", 2), stage("top", "last:1", 2, head_frozen_epochs=0)]
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return TrialLayout(tmp_path / "runs" / "small-20260101-000000")
-
-
-@pytest.fixture
-def recipe_of(make_recipe):
-    """`recipe_of(stages, **policy)`: a run of a second with that policy of checkpoints."""
-
-    def make(stages=HEAD, *, ema=None, **policy):
-        metric = "val_loss" if stages is WORSE else "balanced_accuracy"
-        return make_recipe(data=FEW, stages=stages, checkpoints=policy, ema=ema, early_stop=None, metric=metric)
-
-    return make
+folder, recipe_of = checkpointed_runs.folder, checkpointed_runs.recipe_of  # fixtures
 
 
 def on_disk(folder):
@@ -180,10 +151,6 @@ def test_only_epochs_that_are_due_are_written(recipe_of, folder):
     assert [bool(line["checkpoint"]) for line in read_epochs(folder.epochs)] == [r.epoch in due for r in reports]
 
 
-WORSE = [stage("head", "head", 2), stage("worse", "head", 4, head_lr=50.0)]
-"""Nothing is best after the second epoch."""
-
-
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, MemoryError])
 def test_whatever_stops_a_run_in_an_epoch_the_one_before_is_on_disk(recipe_of, folder, error, monkeypatch):
     whole = TrialLayout(folder.root.with_name("whole"))
@@ -237,15 +204,11 @@ def test_a_full_disk_does_not_hide_what_stopped_the_run(recipe_of, folder, monke
         for _ in range(3):
             next(run)
         with monkeypatch.context() as patched:
-            patched.setattr(run._checkpoints.folder, "save", _no_space)
+            patched.setattr(run._checkpoints.folder, "save", no_space)
             patched.setattr(run.trainer, "_validate", _fails)
             with pytest.raises(RuntimeError, match="what went wrong first"):
                 next(run)
     assert "could not be written: no space left" in caplog.text
-
-
-def _no_space(*_args, **_kwargs):
-    raise OSError("no space left")
 
 
 def _fails(*_args, **_kwargs):
@@ -304,202 +267,3 @@ def test_the_judged_weights_predict_what_was_judged(recipe_of, folder, judge):
     assert all(name.startswith(tuple(f"blocks.{i}." for i in range(8))) for name in missing)
     ours, theirs = fresh.tail(8).state_dict(), run.trainer._active.judged.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-
-
-# --- files: small, and not to be trusted ----------------------------------------------------------------------------
-
-
-def test_a_file_holds_the_best_weights_once_while_they_are_the_current_ones(recipe_of, folder):
-    list(TrainingRun(recipe_of(WORSE, keep_last=9), folder))
-    head, sizes = 4 * 10 * (1280 + 1), {True: set(), False: set()}
-    for path in CheckpointFolder(folder.checkpoints).files.values():
-        state = load_checkpoint(path)
-        sizes[state["trainer"]["stage"]["best"]["score"] == state["report"]["score"]].add(path.stat().st_size // head)
-    assert sizes == {True: {2}, False: {3}}, "weights and momentum; and the best where they are others"
-
-
-def test_compressed_files_are_smaller_and_load_the_same(recipe_of, folder):
-    plain = TrialLayout(folder.root.with_name("plain"))
-    list(TrainingRun(recipe_of(TWO), plain))
-    list(TrainingRun(recipe_of(TWO, compress=True), folder))
-    ours, theirs = (CheckpointFolder(run.checkpoints).named("newest") for run in (folder, plain))
-    assert ours.stat().st_size < 0.95 * theirs.stat().st_size
-    assert {part.compress_type for part in zipfile.ZipFile(ours).infolist()} == {zipfile.ZIP_DEFLATED}
-    a, b = (load_checkpoint(path)["trainer"]["weights"] for path in (ours, theirs))
-    assert all(torch.equal(a[name], b[name]) for name in b)
-    assert len(TrainingRun(recipe_of(TWO, compress=True), folder).reports) == 4
-
-
-def test_a_checksum_names_the_content_however_it_is_packed(tmp_path):
-    state = {"w": torch.arange(5000.0)}
-    for name, compress in (("a", False), ("b", True)):
-        with (tmp_path / name).open("wb") as file:
-            checkpoint_file.write_state(file, state, compress=compress)
-    assert checksum_of(tmp_path / "a") == checksum_of(tmp_path / "b")
-    with (tmp_path / "c").open("wb") as file:
-        checkpoint_file.write_state(file, {"w": torch.arange(5000.0) + 1})
-    with pytest.raises(CheckpointError, match="is another file than was registered under its name"):
-        verify(tmp_path / "c", checksum_of(tmp_path / "a"))
-    verify(tmp_path / "c")
-
-
-class RunsCode:
-    def __init__(self, trace):
-        self.trace = trace
-
-    def __reduce__(self):
-        return Path.touch, (self.trace,)
-
-
-def zip_bomb(path):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("archive/data/0", "w") as part:
-        for _ in range(100):
-            part.write(bytes(2**20))
-
-
-def deep_list(path, depth=100_000):
-    with zipfile.ZipFile(path) as good:
-        parts = {name: good.read(name) for name in good.namelist()}
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, part in parts.items():
-            archive.writestr(
-                name, b"\x80\x02" + b"]" * depth + b"a" * (depth - 1) + b"." if "data.pkl" in name else part
-            )
-
-
-def changed(key, value):
-    """Puts something else at a dotted place of a good checkpoint."""
-
-    def change(state, path):
-        *way, last = key.split(".")
-        place = state
-        for step in way:
-            place = place[step]
-        place[last] = value
-        torch.save(state, path)
-
-    return change
-
-
-HOSTILE = {
-    "a pickle that runs code": (
-        lambda state, path: torch.save({**state, "x": RunsCode(path.parent / "trace")}, path),
-        "it holds more than tensors and plain values",
-    ),
-    "a zip bomb": (lambda state, path: zip_bomb(path), r"would unpack to 104,857,600"),
-    "one number that claims to be a terabyte": (
-        changed("trainer.weights.x", torch.zeros(1).expand(2**38)),
-        r"a tensor of shape \(274877906944,\) that the file does not hold",
-    ),
-    "a sparse tensor": (
-        changed("x", torch.sparse_coo_tensor(size=(2**40,), check_invariants=True)),
-        "a tensor of shape",
-    ),
-    "a schema that is no number": (changed("schema", "1"), "is no checkpoint of a run"),
-    "no trainer": (lambda state, path: torch.save({**state, "trainer": None}, path), "is no checkpoint of this run"),
-    "weights of another network": (
-        changed("trainer.weights.x", torch.zeros(3)),
-        "is no checkpoint of this run",
-    ),
-    "a stage that is not there": (changed("trainer.position.stage", 7), "is no checkpoint of this run"),
-    "a stage that is no number": (changed("trainer.position.stage", [1]), "is no checkpoint of this run"),
-    "losses that are words": (changed("trainer.position.losses", ["a"]), "is no checkpoint of this run"),
-    "moments of another shape": (
-        changed("trainer.stage.optimizer.state", {0: {"momentum_buffer": torch.zeros(7)}}),
-        "of a parameter of shape .* has another one",
-    ),
-    "best weights of another network": (
-        changed("trainer.stage.best.weights", {"w": torch.zeros(1)}),
-        "the stage's best weights are those of another network",
-    ),
-    "no report": (changed("report", None), "its report is one that is no JSON object"),
-    "a report without a score": (changed("report", {"epoch": 4}), "its report is one without"),
-    "the report of another epoch": (changed("report.epoch", 3), "its report is one of epoch 3"),
-    "a very deep list": (lambda state, path: deep_list(path), "is damaged or no checkpoint: .*recursion"),
-}
-
-
-@pytest.mark.parametrize(("make", "message"), HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_checkpoint_is_refused_with_a_message_and_the_one_before_used(
-    recipe_of, folder, make, message, caplog
-):
-    recipe = recipe_of(keep_last=9)
-    with closing(TrainingRun(recipe, folder)) as run:
-        for _ in range(4):
-            next(run)
-    path = CheckpointFolder(folder.checkpoints).named("4")
-    state = load_checkpoint(path)
-    make(state, path)
-    with caplog.at_level(logging.WARNING):
-        again = TrainingRun(recipe, folder)
-    assert len(again.reports) == 3
-    (said,) = [record.getMessage() for record in caplog.records if "using the one before it" in record.getMessage()]
-    assert said.startswith(str(path))
-    assert "\n" not in said
-    assert re.search(message, said), said
-    assert not (path.parent / "trace").exists()
-    assert next(again).epoch == 4, "it trains, from what the good one holds"
-
-
-# --- copies elsewhere -----------------------------------------------------------------------------------------------
-
-
-def content(root):
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in Path(root).rglob("*") if path.is_file()}
-
-
-def test_a_copy_in_the_place_of_a_lost_run_goes_on_like_it(recipe_of, folder, tmp_path):
-    recipe = recipe_of(backup=str(tmp_path / "far"))
-    with closing(TrainingRun(recipe, folder)) as run:
-        for _ in range(4):
-            next(run)
-    copy = tmp_path / "far" / folder.root.name
-    assert content(copy) == content(folder.root)
-    again = TrainingRun(recipe, TrialLayout(copy))
-    assert [report.epoch for report in again] == [5, 6]
-    again.close()
-
-
-def test_trials_are_copied_below_their_search(tmp_path):
-    assert TrialLayout(tmp_path / "digits" / "trials" / "0007").place == Path("digits/trials/0007")
-    assert TrialLayout(tmp_path / "small-1").place == Path("small-1")
-
-
-def test_a_run_is_copied_to_an_object_store(recipe_of, folder):
-    recipe = recipe_of(backup="memory://bucket/backups")
-    with closing(TrainingRun(recipe, folder)) as run:
-        list(run)
-    system = fsspec.filesystem("memory")
-    root = f"/bucket/backups/{folder.root.name}/"
-    assert {path.removeprefix(root): system.cat_file(path) for path in system.find(root)} == content(folder.root)
-
-
-def test_a_backup_that_fails_is_warned_of_and_made_up_for(recipe_of, folder, tmp_path, caplog):
-    (tmp_path / "far").write_text("a file is in the way")
-    recipe = recipe_of(backup=str(tmp_path / "far"))
-    with closing(TrainingRun(recipe, folder)) as run:
-        for _ in range(3):
-            next(run)
-        run._checkpoints._backup._last.result()
-        assert "the backup failed" in caplog.text
-        (tmp_path / "far").unlink()
-        list(run)
-    assert content(tmp_path / "far" / folder.root.name) == content(folder.root)
-
-
-def test_the_copy_of_another_run_is_not_written_over(recipe_of, folder, tmp_path):
-    list(TrainingRun(recipe_of(), folder))
-    back_up(folder, str(tmp_path / "far"))
-    there = content(tmp_path / "far")
-    folder.recipe.write_text("another")
-    with pytest.raises(BackupError, match="is the copy of a run of another recipe"):
-        back_up(folder, str(tmp_path / "far"))
-    assert content(tmp_path / "far") == there
-
-
-def test_a_copy_that_breaks_off_leaves_no_half_file(recipe_of, folder, tmp_path, monkeypatch):
-    list(TrainingRun(recipe_of(), folder))
-    monkeypatch.setattr(local.LocalFileSystem, "mv", _no_space)
-    with pytest.raises(BackupError, match="the backup failed: no space left"):
-        back_up(folder, str(tmp_path / "far"))
-    assert content(tmp_path / "far") == {}
