@@ -155,8 +155,8 @@ def without(section, text=FILE):
         pytest.param("trials: 8", f"name: {'x' * 81}", "19 search.name: 'xxx.*' cannot name", id="long name"),
         pytest.param(
             "trials: 8",
-            "scheduler: {kind: pbt}",
-            "19 search.scheduler: 'pbt' is not one of 'asha', 'hyperband', 'median', 'none'",
+            "scheduler: {kind: bohb}",
+            "19 search.scheduler: 'bohb' is not one of 'asha', 'hyperband', 'median', 'pbt', 'none'",
             id="scheduler",
         ),
         pytest.param(
@@ -720,6 +720,57 @@ def test_a_grace_names_what_rungs_count(load, given, unit):
     assert config.settings.scheduler.rungs == rungs_of(config).unit == unit
     again = SearchSettings.model_validate(yaml.safe_load(config.to_yaml())["search"])
     assert again.scheduler == config.settings.scheduler
+
+
+PBT = "search.scheduler={kind: pbt}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["search.objectives=[score, macs]"],
+            "scheduler.kind: pbt lets trials go on from those with the best score, whatever their macs;",
+        ),
+        (
+            ["search.constraints={macs: {max: 1e9}}"],
+            "scheduler.kind: pbt lets trials go on from those with the best score, whatever",
+        ),
+        (
+            ["search.sampler={kind: cma_es}"],
+            "sampler.kind: cma_es must propose every trial, and pbt has some go on from others;",
+        ),
+        (
+            ["space={train.batch_size: {int: [8, 64]}}"],
+            r"scheduler.kind: pbt: nothing that is searched \(train.batch_size\) can",
+        ),
+        (
+            ["space={python: 'my_functions:batch'}"],
+            "scheduler.kind: pbt must know which values it can change, and only my_functions:",
+        ),
+        (["search.scheduler.every_epochs=16"], "scheduler.every_epochs: 16: no trial has more than 16 epochs, so none"),
+        (["search.scheduler.quantile=0.6"], "scheduler.quantile: 0.6: input should be less than or equal to 0.5"),
+    ],
+)
+def test_a_search_that_has_no_population_is_a_mistake(mistakes, functions, overrides, message):
+    (line,) = mistakes(FILE, PBT, *overrides)
+    assert re.search(f"search.{message}", line)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "kept", "at_once"),
+    [
+        ([PBT], 4, 8),
+        (["search.scheduler={kind: pbt, every_epochs: 3, population: 6}", "search.max_concurrent=4"], 3, 4),
+        ([PBT, "train.checkpoints.keep_every_epochs=2", "search.max_concurrent=20"], 2, 8),
+        ([PBT, "train.checkpoints.keep_last=5"], 4, 8),
+        ([], None, None),
+    ],
+)
+def test_a_population_keeps_checkpoints_to_go_on_from_and_limits_trials_at_once(load, overrides, kept, at_once):
+    config = load(FILE, *overrides)
+    assert config.recipe.train.checkpoints.keep_every_epochs == kept
+    assert config.settings.most_at_once == at_once
 
 
 def test_the_resolved_search_is_runnable_and_the_same(load):
