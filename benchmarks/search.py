@@ -154,7 +154,7 @@ def run_peer(args: argparse.Namespace, folder: Path) -> dict:
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     trials, stages = trials_of(args.trials, args.stages), stages_of(args.backbone, args.stages)
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", num_cpus=WORKERS)
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR", num_cpus=WORKERS)
     points = {
         key: optuna.distributions.CategoricalDistribution([t[key] for t in trials]) for key in ("head_lr", "ratio")
     }

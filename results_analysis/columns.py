@@ -31,6 +31,8 @@ COLUMNS = {
     "val_s": "float64",
     "cache_s": "float64",
     "compute": "float64",
+    "parent": "Int64",
+    "parent_epoch": "Int64",
     "started": "string",
     "ended": "string",
     "reason": "string",

@@ -68,7 +68,8 @@ class Frames(ABC):
         `score` is the best epoch's; `epochs`, `stage` and the seconds tell how far the trial came; the other metrics are those
         of the best epoch. `flags` were raised in some epoch, `flags_at_best` in the best one (`spike, gap`; empty: none),
         and `stopped_for` is the one that ended the trial. Searched values stand under their dotted paths, missing where a trial
-        has no such value. A trial whose files are damaged is `unreadable`, and `reason` says why.
+        has no such value. `parent` and `parent_epoch` say which trial one goes on from, and after which of its epochs; seconds
+        and compute are of what it did itself. A trial whose files are damaged is `unreadable`, and `reason` says why.
         """
         return trials_of(self.rows(), self.columns)
 

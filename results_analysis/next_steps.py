@@ -154,8 +154,8 @@ def _rungs(evidence: Evidence) -> Steps:
     """Whether the order at the first rung is that of the end, among those that went on."""
     snapshot, judged = evidence.snapshot, rungs(evidence.snapshot)
     finished = snapshot.finished
-    if not len(judged) or len(finished) < 6:
-        return
+    if not len(judged) or len(finished) < 6 or snapshot.trials["parent"].notna().any():
+        return  # also where trials went on with other values than they had at the rung
     rung = int(judged["epoch"].iloc[0])
     then = _scores_at(snapshot.curves, rung, finished["trial"])
     agreement = then.corr(finished.set_index("trial")["score"], method="spearman")
@@ -176,7 +176,8 @@ def _styles(evidence: Evidence) -> Steps:
     if not len(judged):
         return
     rung = int(judged["epoch"].iloc[0])
-    reached = snapshot.trials[snapshot.trials["epochs"] >= rung]
+    judged_there = snapshot.trials["parent_epoch"].fillna(0) < rung
+    reached = snapshot.trials[(snapshot.trials["epochs"] >= rung) & judged_there]
     ended = (reached["epochs"] == rung) & (reached["status"] == TrialStatus.PRUNED.value)
     for value in snapshot.searched:
         if value.scale != "choice":

@@ -147,7 +147,9 @@ class Run(Frames):
 
     def _row(self, folder: TrialLayout, columns: Iterable[str]) -> dict[str, Any]:
         trial = read_record(folder)
-        row = {"trial": trial.number, "status": trial.status.value, "reason": trial.reason}
+        row: dict[str, Any] = {"trial": trial.number, "status": trial.status.value, "reason": trial.reason}
+        parent = trial.parent
+        row |= {"parent": parent and parent.trial, "parent_epoch": parent and parent.epoch}
         row |= {"started": trial.started, "ended": trial.ended, **trial.summary_now(folder).row()}
         return {**trial.objectives, **{name: row[name] for name in columns}, **trial.params}
 

@@ -33,6 +33,7 @@ FIELDS = (
     "uncached",
     "stage_over",
     "finished",
+    "inherited",
 )
 """Of the epochs' reports: what pictures are drawn of."""
 
@@ -49,7 +50,9 @@ class Snapshot:
     earlier, then by score. Missing: without a score, failed, or ruled out. `cost_s` is the time of training and validation.
     """
     curves: pd.DataFrame
-    """One row an epoch: `trial`, `epoch` and `FIELDS`."""
+    """One row an epoch that the trial did itself: `trial`, `epoch` and `FIELDS`."""
+    ways: pd.DataFrame
+    """The same of all epochs, also of those that it took over from the trial that it goes on from."""
     searched: tuple[Searched, ...]
     taken: str
     """UTC, ISO 8601."""
@@ -128,7 +131,8 @@ def take_snapshot(run: Run) -> Snapshot:
         RunError: if a file of the run cannot be read.
     """
     trials, curves = run.trials(), run.curves(FIELDS)
-    curves = curves[curves["trial"].isin(trials["trial"])]
+    ways = curves[curves["trial"].isin(trials["trial"])].reset_index(drop=True)
+    curves = ways[~ways["inherited"].fillna(False).astype(bool)]
     searched = searched_values(run.config.get("space"), trials, [c for c in trials.columns if is_searched(c)])
     cost = curves.assign(cost=curves[["train_s", "val_s"]].astype("float64").sum(axis=1)).groupby("trial")["cost"].sum()
     trials = trials.assign(cost_s=trials["trial"].map(cost).fillna(0.0), place=_places(trials, run.metric))
@@ -136,6 +140,7 @@ def take_snapshot(run: Run) -> Snapshot:
         run=run,
         trials=trials.sort_values(["place", "trial"], na_position="last").reset_index(drop=True),
         curves=curves.reset_index(drop=True),
+        ways=ways,
         searched=searched,
         taken=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -197,10 +197,19 @@ def _other_columns(table: pd.DataFrame, metric: Metric | None) -> list[_Column]:
         _Column(
             "time", [_time(train_s + val_s) for train_s, val_s in zip(table["train_s"], table["val_s"], strict=True)]
         ),
+        *_parent_column(table),
         *_flags_column(table),
         *(_Column(name, [_cell(value) for value in table[name]]) for name in objectives),
         *(_Column(name, [_cell(value, decimals=3) for value in table[name]]) for name in metrics),
     ]
+
+
+def _parent_column(table: pd.DataFrame) -> list[_Column]:
+    """`3/8`: goes on from trial 3 after its epoch 8; no column where no trial does."""
+    if table["parent"].isna().all():
+        return []
+    came = zip(table["parent"], table["parent_epoch"], strict=True)
+    return [_Column("from/epoch", [_cell(None if is_missing(trial) else f"{trial}/{epoch}") for trial, epoch in came])]
 
 
 def _flags_column(table: pd.DataFrame) -> list[_Column]:

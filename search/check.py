@@ -102,7 +102,7 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
         InputError: with what is wrong, as `thaw search` would say it.
     """
     machine, settings = this_machine(), config.settings
-    at_once = trials_at_once(settings.resources, machine, settings.max_concurrent)
+    at_once = trials_at_once(settings.resources, machine, settings.most_at_once)
     if at_once == 0 and settings.address == LOCAL:
         raise InputError(_no_room(config, machine))
     check_by_looking([config.recipe, *config.corner_recipes()], source, console)

@@ -15,7 +15,7 @@ from search.goals_config import Bound, Goal, Objectives
 from search.on_finish import Command
 from search.resources_config import Resources
 from search.sampler_config import Sampler, Tpe
-from search.scheduler_config import Asha, Scheduler
+from search.scheduler_config import Asha, Pbt, Scheduler
 from search.stop_config import Stop
 from search.storage_config import Storage
 from spaces.space import FunctionSpace, Space, SpaceError, random_study
@@ -79,6 +79,12 @@ class SearchSettings(Config):
     on_finish: Command | None = None
     """A command that is run when the search is complete, stopped or failed; it finds THAW_RUN, THAW_STATUS, THAW_BEST_SCORE and
     THAW_BEST_TRIAL in its environment. Text is parted into words, or give a list of them; no shell is started."""
+
+    @property
+    def most_at_once(self) -> int | None:
+        """Trials at once; None: as many as the resources allow."""
+        population = self.scheduler.population if isinstance(self.scheduler, Pbt) else None
+        return min((limit for limit in (self.max_concurrent, population) if limit is not None), default=None)
 
     @model_validator(mode="after")
     def _the_study_is_copied_too(self) -> Self:

@@ -13,7 +13,7 @@ from search.config import SearchConfig
 from search.source import InputError, read_source
 from spaces.distributions import Distribution, Scalar
 from spaces.space import FunctionSpace, Space, SpaceError
-from trainables.paths import PathError, resolve
+from trainables.paths import PathError, resolve, with_values
 from trainables.problems import ConfigError, Problem, dotted, nearest
 from trainables.recipe import parse_recipe
 
@@ -68,6 +68,8 @@ def point_of(recipe: Mapping[str, Any], space: Space) -> dict[str, Any]:
         raise UnfitError(
             f"{space.python} draws no paths that could be looked up; give the values that it suggests, by name"
         )
+    for change in recipe["train"].get("changes") or ():
+        recipe = with_values(recipe, change["set"])  # the values that its score was reached with
     values: dict[str, Any] = {}
     unfit: list[str] = []
     for path, parameter in space.parameters.items():

@@ -33,6 +33,8 @@ class Follower:
     def _look_at(self, folder: TrialLayout) -> None:
         number, tally = folder.number, self._tally
         record: TrialRecord | None = read_record(folder) if self._changed(folder.trial) else None
+        if record is not None and record.parent is not None:
+            tally.fork(number, record.parent, at=seconds(record.started))
         tally.begin(number)
         if self._changed(folder.epochs) and (report := last_report(folder.epochs)):
             tally.reported(number, report, at=seconds(report["time"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -11,7 +12,7 @@ import numpy as np
 
 from search.machine import Machine
 from search.resources_config import Resources
-from search.scheduler_config import Asha, Hyperband, Median, NoPruning, Scheduler
+from search.scheduler_config import Asha, Hyperband, Median, NoPruning, Pbt, Scheduler
 from trainables.dry_run import DryRun, StageCost
 from trainables.recipe import Recipe
 from trainables.rungs import Rungs
@@ -135,8 +136,31 @@ def share_left(ways: Sequence[Way], *, trials: int, scheduler: Scheduler) -> flo
     random = np.random.default_rng(0)
     taken = [ways[i % len(ways)] for i in range(trials)]
     searches = math.ceil(_PLAYED_TRIALS / trials)
-    run = sum(_seconds_run(taken, random.permutation(trials).tolist(), scheduler, random) for _ in range(searches))
+    run = sum(
+        _seconds_of_population(taken, scheduler, random)
+        if isinstance(scheduler, Pbt)
+        else _seconds_run(taken, random.permutation(trials).tolist(), scheduler, random)
+        for _ in range(searches)
+    )
     return run / (searches * sum(way.elapsed[-1] for way in taken))
+
+
+def _seconds_of_population(ways: Sequence[Way], scheduler: Pbt, random: np.random.Generator) -> float:
+    """Of trials that are as good at each interval as chance will have it; those in the places of others go on from there."""
+    came: Counter[int] = Counter()
+    free: list[tuple[Way, int]] = []
+    total = 0.0
+    for number, own in enumerate(ways):
+        way, begin = free.pop(0) if free and number >= scheduler.population else (own, 0)
+        end = len(way.elapsed)
+        for epoch in (epoch for _, epoch in way.judged if epoch > begin):
+            came[epoch] += 1
+            others = min(came[epoch], scheduler.population)
+            if random.integers(others) < scheduler.stopping(others):
+                free.append((way, end := epoch))
+                break
+        total += way.elapsed[end - 1] - (way.elapsed[begin - 1] if begin else 0.0)
+    return total
 
 
 def _seconds_run(
@@ -175,7 +199,7 @@ def trials_at_once(resources: Resources, machine: Machine, limit: int | None) ->
     """Trials that run at the same time; 0 where none fits.
 
     Args:
-        limit: `search.max_concurrent`.
+        limit: `SearchSettings.most_at_once`.
     """
     # What `auto` will come to is not known before it was tried: one trial has room in any case.
     gpus = min(1.0, machine.gpus) if resources.gpus in {None, "auto"} else float(resources.gpus)

@@ -27,7 +27,7 @@ from search.progress import ProgressCallback
 from search.resources import alive, bundle_of, fits
 from search.run_status import Attempt, RunStatus, forget_stop, seconds
 from search.rungs import rungs_of
-from search.schedulers import RungScheduler, build_scheduler
+from search.schedulers import PopulationScheduler, RungScheduler, build_scheduler
 from search.searcher import StudySearcher
 from search.signals import sigterm_as_ctrl_c
 from search.source import InputError
@@ -38,6 +38,7 @@ from search.usage import Room
 from search.warm_start import remember
 from trainables.layout import RunLayout, replacing
 from trainables.models.catalog import is_custom
+from trainables.record import Parent, read_record
 from trainables.report import read_epochs
 from trainables.rungs import Rungs
 from trainables.tune_trainable import StagedUnfreezing
@@ -77,13 +78,17 @@ def run_search(config: SearchConfig, layout: RunLayout, mirror: Mirror | None = 
         attempt = _begin_attempt(config, layout)
         study = open_study(layout, config)
         budget = Budget(config, layout, study)
+        judges = _scheduler(config, layout, study, where)
+        population = judges.population if isinstance(judges, PopulationScheduler) else None
         told = Attempt(layout, RunStatus(attempt=attempt, trials=config.settings.trials, rungs=where))
         tuner = tune.Tuner(
             tune.with_resources(StagedUnfreezing, PlacementGroupFactory([resources])),
             tune_config=TuneConfig(
                 num_samples=_remaining(config, study),
-                search_alg=StudySearcher(config, layout, study, attempt=attempt, rungs=where, room=room),
-                scheduler=_scheduler(config, layout, study, where),
+                search_alg=StudySearcher(
+                    config, layout, study, attempt=attempt, rungs=where, room=room, population=population
+                ),
+                scheduler=judges,
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
@@ -190,7 +195,26 @@ def _scheduler(config: SearchConfig, layout: RunLayout, study: optuna.Study, whe
         metric=config.recipe.train.metric,
         seed=config.settings.seed,
         records={trial.number: read_epochs(layout.trial(trial.number).epochs) for trial in trials},
+        parents=_parents(layout),
     )
+
+
+def _parents(layout: RunLayout) -> dict[int, Parent]:
+    """What trials go on from, where they do.
+
+    Raises:
+        InputError: if a trial is gone from which another one goes on.
+    """
+    records = [read_record(folder) for folder in layout.all_trials() if folder.trial.exists()]
+    parents = {record.number: record.parent for record in records if record.parent}
+    there = {record.number for record in records}
+    for number, parent in parents.items():
+        if parent.trial not in there:
+            raise InputError(
+                f"{layout.root} lacks the folder of trial {parent.trial}, from which trial {number} goes on; "
+                "put a copy in its place"
+            )
+    return parents
 
 
 def _trial_name(trial: Any) -> str:

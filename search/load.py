@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from search.config import SearchConfig, SearchSettings, checked_name
 from search.enqueued import with_points
 from search.proposal_check import proposal_problems
+from search.scheduler_config import Pbt
 from search.source import InputError, Source
 from search.space_check import presets_for_another_task, space_problems
 from spaces.parse import parse_space
@@ -143,4 +144,9 @@ def _with_defaults_of_search(data: dict[str, Any], settings: SearchSettings | No
     if settings is None or not isinstance(train, dict):
         return data
     threads = max(1, int(settings.resources.cpus))
-    return {**data, "train": {"cpu_threads": threads, "stop_on": [flag.value for flag in STOP_ON], **train}}
+    train = {"cpu_threads": threads, "stop_on": [flag.value for flag in STOP_ON], **train}
+    kept = train.get("checkpoints") or {}
+    if isinstance(settings.scheduler, Pbt) and isinstance(kept, dict):
+        # Whoever goes on from a trial does so where it was judged, perhaps long after.
+        train["checkpoints"] = {"keep_every_epochs": settings.scheduler.every_epochs, **kept}
+    return {**data, "train": train}

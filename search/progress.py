@@ -17,7 +17,7 @@ from search.tally import Tally, story
 from search.usage import usage
 from trainables.building import read_building
 from trainables.layout import RunLayout, TrialStatus
-from trainables.record import read_record
+from trainables.record import Parent, read_record
 
 _LOOK_EVERY_S, _USAGE_EVERY_S, _BUILDING_EVERY_S = 1.0, 5.0, 30.0
 _FEW = 100
@@ -56,6 +56,8 @@ class ProgressCallback(Callback):
             self._attempt.tell(usage())
 
     def on_trial_start(self, *, trial: Trial, **_: Any) -> None:
+        if parent := trial.config.get("parent"):
+            self._tally.fork(trial.config["number"], Parent(**parent), at=time.time())
         self._tally.begin(trial.config["number"])
 
     def on_trial_result(self, *, trial: Trial, result: dict[str, Any], **_: Any) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from search.config import SearchConfig
+from search.lineage import changing_paths
 from search.sampler_config import CmaEs, GaussianProcess, Grid, QuasiRandom, Random
+from search.scheduler_config import Pbt
 from spaces.grid import grid_points, grid_values
 from spaces.space import FunctionSpace
+from trainables.changes import CHANGEABLE
 from trainables.layout import Metric, metrics_of
 from trainables.problems import Problem
 
@@ -16,7 +19,8 @@ _MOST_GRID_POINTS = 100_000
 
 def proposal_problems(config: SearchConfig) -> list[Problem]:
     """What is wrong, for a search whose space fits its recipe and whose enqueued points are points."""
-    return [*_unfit_goals(config), *_unfit_space(config), *_unfit_grid(config), *_unfit_warm_start(config)]
+    problems = [*_unfit_goals(config), *_unfit_space(config), *_unfit_grid(config), *_unfit_warm_start(config)]
+    return [*problems, *_unfit_population(config)]
 
 
 def _unfit_goals(config: SearchConfig) -> Iterator[Problem]:
@@ -77,6 +81,29 @@ def _unfit_grid(config: SearchConfig) -> Iterator[Problem]:
     if config.settings.trials > most:
         message = f"{config.settings.trials}: the grid has {len(points)} points, each tried once; give at most {most}"
         yield Problem(("search", "trials"), message)
+
+
+def _unfit_population(config: SearchConfig) -> Iterator[Problem]:
+    settings, place = config.settings, ("search", "scheduler", "kind")
+    if not isinstance(settings.scheduler, Pbt):
+        return
+    if beside := [name for name in config.goals if name != "score"]:
+        message = f"pbt lets trials go on from those with the best score, whatever their {', '.join(beside)}; take asha"
+        yield Problem(place, message)
+    if isinstance(settings.sampler, Grid | CmaEs):
+        message = (
+            f"{settings.sampler.kind} must propose every trial, and pbt has some go on from others; take tpe or random"
+        )
+        yield Problem(("search", "sampler", "kind"), message)
+    if isinstance(config.space, FunctionSpace):
+        message = (
+            f"pbt must know which values it can change, and only {config.space.python} does; write the space as paths"
+        )
+        yield Problem(place, message)
+    elif not any(changing_paths(config.space, point, config.recipe_of(point)) for point in config.corner_points()):
+        searched = ", ".join(config.space.parameters)
+        message = f"pbt: nothing that is searched ({searched}) can change while a run goes on; what can: {', '.join(CHANGEABLE)}"
+        yield Problem(place, message)
 
 
 def _unfit_warm_start(config: SearchConfig) -> Iterator[Problem]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from search.config import SearchConfig, longest_run
-from search.scheduler_config import Asha, Hyperband, Median, Scheduler
+from search.scheduler_config import Asha, Hyperband, Median, Pbt, Scheduler
 from trainables.rungs import Rungs
 
 
@@ -19,13 +19,16 @@ def rungs(scheduler: Scheduler, *, epochs: int, stages: int) -> Rungs:
     """The rungs of a search; none where nobody is pruned.
 
     Those of `stages` are their ends, but for the last. Of `epochs` and `compute` the first is the grace, and each is `reduction`
-    times the one before; a rung between two epochs is judged at the later one. The median rule judges after each epoch.
+    times the one before; a rung between two epochs is judged at the later one. The median rule judges after each epoch,
+    population-based training at each interval but the end.
 
     Args:
         epochs, stages: of the longest trial.
     """
     if isinstance(scheduler, Median):
         return Rungs("epochs", tuple(range(scheduler.grace_epochs, epochs + 1)))
+    if isinstance(scheduler, Pbt):
+        return Rungs("epochs", tuple(range(scheduler.every_epochs, epochs, scheduler.every_epochs)))
     if not isinstance(scheduler, Asha | Hyperband):
         return Rungs()
     unit = scheduler.rungs

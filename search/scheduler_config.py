@@ -83,8 +83,28 @@ class Median(_Judging):
     """Other trials that must have come as far."""
 
 
+class Pbt(_Judging):
+    """Population-based training (Jaderberg et al. 2017), asynchronous: every few epochs the worst stop, and others go on from where
+    the best were then, with values that are somewhat different (`train.changes`). Each is a trial of its own."""
+
+    kind: Literal["pbt"]
+    population: int = Field(8, ge=2)
+    """Trials that are proposed before the first goes on from another one; no more train at once, and at each interval a trial is
+    compared with the last so many that came there."""
+    every_epochs: int = Field(4, ge=1)
+    """Epochs between two looks at a trial."""
+    quantile: float = Field(0.25, gt=0, le=0.5)
+    """Share of the population that stops; whose places are taken from as many of the best."""
+    resample: float = Field(0.25, ge=0, le=1)
+    """Probability that a value is drawn anew from its distribution; else a number is multiplied by 0.8 or 1.2."""
+
+    def stopping(self, trials: int) -> int:
+        """How many of so many are the worst, and the best."""
+        return int(trials * self.quantile + 1e-9)
+
+
 class NoPruning(Config):
     kind: Literal["none"]
 
 
-Scheduler = Annotated[Asha | Hyperband | Median | NoPruning, Field(discriminator="kind")]
+Scheduler = Annotated[Asha | Hyperband | Median | Pbt | NoPruning, Field(discriminator="kind")]

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
-from search.scheduler_config import Asha, Hyperband, Median, Scheduler
+from search.population import Population
+from search.scheduler_config import Asha, Hyperband, Median, Pbt, Scheduler
 from trainables.data.seeding import derived_seed
 from trainables.layout import Metric
+from trainables.record import Parent
 from trainables.rungs import Rungs
 
 Records = Mapping[int, Sequence[Mapping[str, Any]]]
@@ -40,25 +44,20 @@ class WarmScheduler(FIFOScheduler):
 
 
 class RungScheduler(WarmScheduler):
-    """Asks one of Ray's schedulers about a trial that comes to a rung.
+    """Judges a trial that comes to a rung.
 
     Ray itself forgets on a restore who stood where; this one reads it from what trials left on disk.
     """
 
-    def __init__(
-        self, settings: Asha | Hyperband | Median, rungs: Rungs, *, metric: Metric, seed: int, records: Records
-    ):
+    def __init__(self, settings: Asha | Hyperband | Median | Pbt, rungs: Rungs, *, metric: Metric, records: Records):
         """
         Args:
             metric: what trials are scored by.
-            seed: of the brackets that trials are put in.
             records: of all trials of earlier attempts, also of those that will be taken up again.
         """
         super().__init__()
-        self._settings, self._rungs, self._seed = settings, rungs, seed
+        self._settings, self._rungs = settings, rungs
         self._worst = metric.worst  # not `_metric`: Ray looks for that in results
-        self._ray = _of_ray(settings, rungs, mode=metric.mode)
-        self._known: dict[int, _Known] = {}
         self._passed: dict[int, int] = {}
         self.stopped: dict[int, int] = {}
         """Number of a trial -> the epoch after which it was not to go on; those of earlier attempts included."""
@@ -82,24 +81,87 @@ class RungScheduler(WarmScheduler):
         self._passed[number] = passed
         if report["drw_pending"] and self._settings.before_drw == "wait":
             return str(TrialScheduler.CONTINUE)
-        if number not in self._known:
-            self._known[number] = _Known(number)
-            with _drawing_as(derived_seed(self._seed, "bracket", number)):
-                self._ray.on_trial_add(None, self._known[number])
-        told = {"time": _time(self._settings, passed), "judged": self._judged(report)}
-        if number in self.stopped and isinstance(self._ray, MedianStoppingRule):
-            # It went on all the same: what is on disk does not tell in which order trials of one moment were judged.
-            self._ray.on_trial_complete(None, self._known[number], told)
-            return str(TrialScheduler.CONTINUE)
-        decision = str(self._ray.on_trial_result(None, self._known[number], told))
+        decision = self._decision(number, passed, report)
         if decision == TrialScheduler.STOP and not report["finished"]:
             self.stopped[number] = report["epoch"]
         return decision
+
+    @abstractmethod
+    def _decision(self, number: int, passed: int, report: Mapping[str, Any]) -> str:
+        """What becomes of a trial that has come to so many rungs, the last of them with this report."""
 
     def _judged(self, report: Mapping[str, Any]) -> float:
         corrected = report["drw_pending"] and self._settings.before_drw == "corrected"
         value = report["best_corrected" if corrected else "best_score"]
         return self._worst if value is None else float(value)  # null on disk until an epoch has a score
+
+
+class RayScheduler(RungScheduler):
+    """Asks one of Ray's schedulers."""
+
+    def __init__(
+        self, settings: Asha | Hyperband | Median, rungs: Rungs, *, metric: Metric, seed: int, records: Records
+    ):
+        """
+        Args:
+            seed: of the brackets that trials are put in.
+        """
+        self._ladder, self._seed = settings, seed
+        self._ray = _of_ray(settings, rungs, mode=metric.mode)
+        self._known: dict[int, _Known] = {}
+        super().__init__(settings, rungs, metric=metric, records=records)
+
+    def _decision(self, number: int, passed: int, report: Mapping[str, Any]) -> str:
+        if number not in self._known:
+            self._known[number] = _Known(number)
+            with _drawing_as(derived_seed(self._seed, "bracket", number)):
+                self._ray.on_trial_add(None, self._known[number])
+        told = {"time": _time(self._ladder, passed), "judged": self._judged(report)}
+        if number in self.stopped and isinstance(self._ray, MedianStoppingRule):
+            # It went on all the same: what is on disk does not tell in which order trials of one moment were judged.
+            self._ray.on_trial_complete(None, self._known[number], told)
+            return str(TrialScheduler.CONTINUE)
+        return str(self._ray.on_trial_result(None, self._known[number], told))
+
+
+class PopulationScheduler(RungScheduler):
+    """Asks the population. A trial is judged on its own way, not on that of its parent."""
+
+    def __init__(
+        self,
+        settings: Pbt,
+        rungs: Rungs,
+        *,
+        metric: Metric,
+        seed: int,
+        records: Records,
+        parents: Mapping[int, Parent],
+    ):
+        """
+        Args:
+            parents: of the trials that have one, by number.
+        """
+        self.population = Population(settings, metric=metric, seed=seed)
+        self._parents = dict(parents)
+        super().__init__(settings, rungs, metric=metric, records=records)
+        self.population.take(parent.epoch for parent in parents.values())
+
+    def on_trial_add(self, _controller: Any, trial: Trial) -> None:
+        if parent := trial.config.get("parent"):
+            self._parents[trial.config["number"]] = Parent(**parent)
+
+    def _judge(self, number: int, report: Mapping[str, Any]) -> str:
+        if self.stopped.get(number, math.inf) < report["epoch"]:  # it went on all the same, see `RayScheduler`
+            self.population.take([self.stopped.pop(number)])
+        return super()._judge(number, report)
+
+    def _decision(self, number: int, passed: int, report: Mapping[str, Any]) -> str:
+        epoch = int(self._rungs.positions[passed - 1])
+        if number in self._parents and epoch <= self._parents[number].epoch:
+            return str(TrialScheduler.CONTINUE)  # its parent has been judged there
+        where = Parent(trial=number, epoch=epoch, stage=report["stage_index"] + report["stage_over"])
+        stops = self.population.come(where, self._judged(report), finished=report["finished"])
+        return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
 
 def _of_ray(settings: Asha | Hyperband | Median, rungs: Rungs, *, mode: str) -> TrialScheduler:
@@ -137,9 +199,17 @@ def _drawing_as(seed: int) -> Iterator[None]:
 
 
 def build_scheduler(
-    settings: Scheduler, rungs: Rungs, *, metric: Metric, seed: int, records: Records
+    settings: Scheduler,
+    rungs: Rungs,
+    *,
+    metric: Metric,
+    seed: int,
+    records: Records,
+    parents: Mapping[int, Parent] = MappingProxyType({}),
 ) -> TrialScheduler:
-    """What decides which trials go on. See `RungScheduler`."""
+    """What decides which trials go on. See `RungScheduler` and `PopulationScheduler`."""
+    if isinstance(settings, Pbt):
+        return PopulationScheduler(settings, rungs, metric=metric, seed=seed, records=records, parents=parents)
     if isinstance(settings, Asha | Hyperband | Median):
-        return RungScheduler(settings, rungs, metric=metric, seed=seed, records=records)
+        return RayScheduler(settings, rungs, metric=metric, seed=seed, records=records)
     return WarmScheduler()

@@ -6,25 +6,31 @@ A search that was cut off is taken up by a new searcher on the same study: it ha
 from __future__ import annotations
 
 import math
+import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import optuna
+from optuna.samplers import BaseSampler, PartialFixedSampler
 from optuna.trial import Trial, TrialState
 from ray.tune.search import Searcher
 
 from search.config import SearchConfig
+from search.lineage import changing_paths, explored, recipe_of, recipe_of_child
+from search.population import Population
 from search.samplers import Samplers
 from search.study import AskingStudy, ended_by_itself, fell_behind, report_epoch, report_recorded, summary_of, tell
 from search.warm_start import known_trials
 from spaces.space import SpaceError
+from trainables.data.seeding import random_state
 from trainables.failures import last_failure
 from trainables.layout import RunLayout, TrialStatus
 from trainables.paths import PathError
 from trainables.problems import ConfigError
-from trainables.record import TrialRecord, now, read_record
+from trainables.recipe import Recipe
+from trainables.record import Parent, TrialRecord, now, read_record
 from trainables.report import read_epochs
 from trainables.rungs import Rungs
 
@@ -41,11 +47,13 @@ class StudySearcher(Searcher):
         attempt: int,
         rungs: Rungs = Rungs(),
         room: Callable[[], float] = lambda: math.inf,
+        population: Population | None = None,
     ):
         """
         Args:
             rungs: where the scheduler judges.
             room: how many trials there are to be at once, now.
+            population: whose trials go on from each other, if they do.
         """
         metric = config.recipe.train.metric
         super().__init__(metric="best_score", mode=metric.mode)
@@ -55,7 +63,7 @@ class StudySearcher(Searcher):
         self._count = len(trials)
         running = [trial for trial in trials if trial.state is TrialState.RUNNING]
         self._interrupted = deque(running)
-        self._rungs, self._room = rungs, room
+        self._rungs, self._room, self._population = rungs, room, population
         self._live: dict[str, Trial] = {}
         self._refusal: OSError | None = None
         """What the storage said when it took no file any more."""
@@ -67,22 +75,25 @@ class StudySearcher(Searcher):
             return None
         if not self._interrupted and self._count >= self._config.settings.trials:
             return str(Searcher.FINISHED)
-        trial = self._next()
+        trial, parent = self._next()
         values: dict[str, Any] = {}
+        if parent:
+            self._record(trial, values, parent)  # decided once, also where a kill comes before its values are drawn
         try:
             values = self._config.values_of(trial)  # a trial taken up again gets the values it had
-            recipe = self._config.recipe_of(values)
+            recipe = self._recipe_of(values, parent)
         except (SpaceError, PathError, ConfigError) as error:  # a point that the check before the start did not meet
-            self._record(trial, values)
+            self._record(trial, values, parent)
             self._end(trial, TrialStatus.FAILED, f"not trained: {error}")
             return None
-        self._record(trial, values)
+        self._record(trial, values, parent)
         self._live[trial_id] = trial
         return {
             "run": str(self._layout.root),
             "number": trial.number,
             "attempt": self._attempt,
             "recipe": recipe.model_dump_json(),
+            "parent": parent and parent.model_dump(),
             "trials": self._config.settings.trials,
             "rungs": asdict(self._rungs),
             "objectives": self._config.goals,
@@ -91,8 +102,8 @@ class StudySearcher(Searcher):
 
     def _limit(self) -> float:
         """How many trials may be live: those proposed before a worker is free would know less."""
-        limit = self._config.settings.max_concurrent
-        return min(math.inf if limit is None else limit, self._room())
+        most = self._config.settings.most_at_once
+        return min(math.inf if most is None else most, self._room())
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self._stop_if_refused()
@@ -132,7 +143,7 @@ class StudySearcher(Searcher):
         elif broken := self._broken(came_to):
             self._end(trial, TrialStatus.INFEASIBLE, broken, came_to, came_to_its_end=ended_by_itself(result))
         elif not result["finished"]:
-            self._end(trial, TrialStatus.PRUNED, fell_behind(result), came_to)
+            self._end(trial, TrialStatus.PRUNED, fell_behind(result, self._config.settings.scheduler), came_to)
         elif flag := result["stopped_for"]:
             # PRUNED, not FAIL: its curve teaches the sampler to stay away. Not COMPLETE: it is no config to export as best.
             self._end(trial, TrialStatus.PRUNED, f"stopped for {flag} in epoch {result['epoch']}", came_to)
@@ -158,21 +169,68 @@ class StudySearcher(Searcher):
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray pickles searchers into its snapshots; nobody reads ours
 
-    def _next(self) -> Trial:
-        """An interrupted trial, or else a new one."""
+    def _next(self) -> tuple[Trial, Parent | None]:
+        """An interrupted trial, or else a new one; and what it goes on from."""
         taken_up = self._interrupted.popleft() if self._interrupted else None
         number = taken_up.number if taken_up else self._count
+        parent = self._parent_of(number, drawn=taken_up.params if taken_up else {})
         # Also for a trial taken up: it may have been cut off before its values were drawn.
-        self._asking.sampler = self._samplers.of(number)
+        self._asking.sampler = self._samplers.of(number) if parent is None else self._sampler_beside(parent, number)
         if taken_up:
-            return Trial(self._asking, taken_up._trial_id)
+            return Trial(self._asking, taken_up._trial_id), parent
         self._count += 1
-        return self._asking.ask()
+        return self._asking.ask(), parent
 
-    def _record(self, trial: Trial, values: dict[str, Any]) -> None:
+    # --- trials that go on from others --------------------------------------------------------------------------------
+
+    def _parent_of(self, number: int, *, drawn: Mapping[str, Any]) -> Parent | None:
+        """What a trial goes on from: as it is recorded, or else as it is to be. None: it begins anew.
+
+        Args:
+            drawn: values that it has already.
+        """
+        folder = self._layout.trial(number)
+        if folder.trial.exists():
+            return read_record(folder).parent
+        if self._population is None or drawn:  # a parent is recorded before anything is drawn
+            return None
+        if number < max(self._population.settings.population, len(self._config.settings.enqueue)):
+            return None
+        return self._population.parent_of(number, fits=lambda parent: bool(self._changing(parent)))
+
+    def _sampler_beside(self, parent: Parent, number: int) -> BaseSampler:
+        """What proposes the values of a trial that goes on from another one."""
+        assert self._population is not None
+        of_parent, parameters = self._study.get_trials(deepcopy=False)[parent.trial], self._config.space.parameters
+        values = explored(
+            of_parent.params,
+            of_parent.distributions,
+            changing=[parameters[path].parameter(path) for path in self._changing(parent)],
+            resample=self._population.settings.resample,
+            random=random_state(self._config.settings.seed, "child", number),
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return PartialFixedSampler(values, self._samplers.of(number))
+
+    def _changing(self, parent: Parent) -> list[str]:
+        """Paths of what a trial that goes on from there can do otherwise."""
+        record = read_record(self._layout.trial(parent.trial))
+        recipe = recipe_of(record, self._config, self._layout)
+        return changing_paths(self._config.space, record.params, recipe, stage=parent.stage)
+
+    def _recipe_of(self, values: dict[str, Any], parent: Parent | None) -> Recipe:
+        if parent is None:
+            return self._config.recipe_of(values)
+        return recipe_of_child(values, parent, self._config, self._layout)
+
+    # --- records ------------------------------------------------------------------------------------------------------
+
+    def _record(self, trial: Trial, values: dict[str, Any], parent: Parent | None) -> None:
         folder = self._layout.trial(trial.number)
         started = read_record(folder).started if folder.trial.exists() else now()
-        TrialRecord(number=trial.number, params=values, status=TrialStatus.RUNNING, started=started).write(folder)
+        fields: dict[str, Any] = {"status": TrialStatus.RUNNING, "started": started}
+        TrialRecord(number=trial.number, params=values, parent=parent, **fields).write(folder)
 
     def _report(self, trial: Trial, result: dict[str, Any]) -> None:
         """Reports an epoch, and those before it whose results died with a driver or a worker before they came here."""

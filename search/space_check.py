@@ -8,7 +8,7 @@ from typing import Any
 
 from search.config import SearchConfig, longest_run
 from search.rungs import rungs_of
-from search.scheduler_config import NoPruning
+from search.scheduler_config import NoPruning, Pbt
 from spaces import parse_space, preset_names, preset_paths
 from spaces.space import Space, SpaceError
 from trainables.paths import PathError, resolve, with_values
@@ -60,7 +60,13 @@ def _nobody_is_pruned(config: SearchConfig) -> list[Problem]:
     scheduler = config.settings.scheduler
     if isinstance(scheduler, NoPruning) or rungs_of(config).positions:
         return []
-    longest, grace = longest_run(config), scheduler.grace_epochs
+    longest = longest_run(config)
+    if isinstance(scheduler, Pbt):
+        message = (
+            f"{scheduler.every_epochs}: no trial has more than {longest} epochs, so none would be judged; lower it"
+        )
+        return [Problem(("search", "scheduler", "every_epochs"), message)]
+    grace = scheduler.grace_epochs
     key, said = (("grace_epochs",), f"{grace}: ") if grace else ((), "")
     message = f"{said}no trial has more than {longest} epochs, so none would be pruned; "
     message += "lower it, or set" if grace else "set grace_epochs below the 4 that it is by default, or set"

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.config import SearchConfig
+from search.scheduler_config import Pbt, Scheduler
 from search.source import InputError
 from search.storage_config import IN_THE_RUN, missing_variables, with_variables
 from trainables.layout import RunFileError, RunLayout, TrialLayout, TrialStatus
@@ -157,7 +158,7 @@ def end_judged(study: optuna.Study, layout: RunLayout, config: SearchConfig, sto
         folder = layout.trial(trial.number)
         reports = read_epochs(folder.epochs)
         if reports and reports[-1]["epoch"] == stopped.get(trial.number):
-            _end_pruned(folder, fell_behind(reports[-1]), config)
+            _end_pruned(folder, fell_behind(reports[-1], config.settings.scheduler), config)
     settle(study, layout, config)
 
 
@@ -175,11 +176,12 @@ def _end_pruned(folder: TrialLayout, reason: str, config: SearchConfig) -> None:
     read_record(folder).model_copy(update=end).write(folder)
 
 
-def fell_behind(result: Mapping[str, Any]) -> str:
+def fell_behind(result: Mapping[str, Any], scheduler: Scheduler) -> str:
     """Why a trial was pruned whose last result this is."""
     best = result["best_score"]
     score = f"{best:.4g}" if best is not None and math.isfinite(best) else "no score"
-    return f"{score} at epoch {result['epoch']} was not among the best there"
+    where = f"among the worst {scheduler.quantile:.0%}" if isinstance(scheduler, Pbt) else "not among the best"
+    return f"{score} at epoch {result['epoch']} was {where} there"
 
 
 def summary_of(folder: TrialLayout) -> TrialSummary | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainables.layout import Metric, TrialStatus
+from trainables.record import Parent
 from trainables.rungs import Rungs
 
 TOP = 10
@@ -76,6 +77,15 @@ class Tally:
         row = self.rows.setdefault(number, Row(number))
         if row.status is TrialStatus.RUNNING:
             self.running[number] = row
+
+    def fork(self, number: int, parent: Parent, *, at: float) -> None:
+        """A trial begins where another one was; nothing where it has begun."""
+        if number in self.rows:
+            return
+        self.begin(number)
+        row = self.rows[number]
+        row.rungs_reached = row.rungs_passed = self.rungs.passed({"epoch": parent.epoch})  # the other one came to them
+        self._happened(at, f"trial {number}: goes on from trial {parent.trial} after epoch {parent.epoch}")
 
     def busy(self, number: int, doing: str | None, *, at: float) -> None:
         """A running trial does something that is no epoch, or has done with it."""

@@ -1,5 +1,7 @@
 """A search file as a user writes it, and what is loaded from it or said about it."""
 
+import sys
+
 import pytest
 import yaml
 
@@ -69,3 +71,38 @@ def without(section, text=FILE):
     data = yaml.safe_load(text)
     del data[section]
     return yaml.safe_dump(data)
+
+
+FUNCTIONS = """
+def batch(trial):
+    return {"train.batch_size": trial.suggest_int("batch", 8, 64)}
+
+def nothing(trial):
+    return None
+
+def broken(trial):
+    return {}["x"]
+
+def sometimes_broken(trial):
+    return {"train.batch_size": 10 // trial.suggest_int("batch", 0, 3)}
+
+def typo(trial):
+    return {"train.bach_size": trial.suggest_int("batch", 8, 64)}
+
+def nowhere(trial):
+    return {"train.stages[9].epochs": 1}
+
+def metric(trial):
+    return {"train.metric": "auc"}
+
+def negative(trial):
+    return {"train.batch_size": -trial.suggest_int("batch", 8, 64)}
+"""
+
+
+@pytest.fixture
+def functions(tmp_path, monkeypatch):
+    (tmp_path / "my_functions.py").write_text(FUNCTIONS)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("my_functions", None)

@@ -7,7 +7,7 @@ import numpy as np
 import yaml
 
 from trainables.layout import Flag, Metric, RunLayout, TrialStatus
-from trainables.record import TrialRecord
+from trainables.record import Parent, TrialRecord
 from trainables.report import EpochReport
 
 SPACE = {
@@ -47,9 +47,9 @@ def write_search(
 
 def write_trial(
     layout, number, scores=(), *, status="finished", params=None, reason=None, flags=None, classes=(), images=40,
-    metric=Metric.BALANCED_ACCURACY, task="classification", recipe="{}", cost=1.0, cache=0.0, **changes,
+    metric=Metric.BALANCED_ACCURACY, task="classification", recipe="{}", cost=1.0, cache=0.0, parent=None, **changes,
 ):  # fmt: skip
-    """One trial; `flags`: epoch -> flags."""
+    """One trial; `flags`: epoch -> flags; `parent`: the trial and the epoch that it goes on from."""
     folder = layout.trial(number)
     folder.root.mkdir(parents=True)
     folder.recipe.write_text(recipe, encoding="utf-8")
@@ -57,7 +57,10 @@ def write_trial(
         "started": "2025-01-01T00:00:00+00:00",
         "ended": None if status == "running" else "2025-01-01T00:10:00+00:00",
     }
-    record = TrialRecord(number=number, params=params or {}, status=TrialStatus(status), reason=reason, **times)
+    from_whom = parent and Parent(trial=parent[0], epoch=parent[1], stage=0)
+    record = TrialRecord(
+        number=number, params=params or {}, parent=from_whom, status=TrialStatus(status), reason=reason, **times
+    )
     folder.trial.write_text(record.model_dump_json(by_alias=True))  # not through `write`: thousands need not be synced
     of_classes = {"classes": list(classes)} if task == "classification" else {}
     folder.environment.write_text(json.dumps({**of_classes, "validation_images": images, "torch": "2.13.0"}))
@@ -69,6 +72,8 @@ def write_trial(
         made = _report(
             epoch, score, best, metric, raised, classes if task == "classification" else (), images, cost, cache
         )
+        if parent and epoch <= parent[1]:
+            made |= {"train_s": 0.0, "val_s": 0.0, "cache_s": 0.0, "inherited": True}
         lines.append(
             EpochReport(**{**made, "finished": status == "finished" and epoch == len(scores), **changes}).to_json()
         )

@@ -16,7 +16,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from trainables.layout import RunLayout
 from trainables.record import read_record
-from trainables.report import read_epochs
+from trainables.report import OF_THE_MACHINE, read_epochs
 from trainables.summary import summary_in
 
 THAW = str(Path(sys.executable).with_name("thaw"))
@@ -114,6 +114,16 @@ def study_of(layout: RunLayout) -> optuna.Study:
 
 def epochs_done(layout: RunLayout) -> int:
     return sum(len(read_epochs(trial.epochs)) for trial in layout.all_trials())
+
+
+def story(layout: RunLayout) -> list[tuple]:
+    """All that a search found out."""
+    trials = []
+    for folder, trial in zip(layout.all_trials(), study_of(layout).trials, strict=True):
+        record = read_record(folder).model_dump(exclude={"started", "ended", "summary"})
+        epochs = [{k: v for k, v in r.items() if k not in OF_THE_MACHINE} for r in read_epochs(folder.epochs)]
+        trials.append((record, epochs, trial.state.name, trial.params, trial.values, trial.intermediate_values))
+    return trials
 
 
 def trial_workers(layout: RunLayout) -> list[int]:

@@ -41,6 +41,13 @@ PEAK_AT_2 = {1: 0.1, 2: 0.9, 3: 0.3, 4: 0.4, 5: 0.3}
         pytest.param(RISING, {"keep_every_epochs": 2, "keep_last": 1}, "kappa", {2, 4, 6}, id="each second one"),
         pytest.param(RISING, {"keep_every_epochs": 5, "keep_last": 1}, "val_loss", {1, 5, 6}, id="each fifth and best"),
         pytest.param(RISING, {"keep_every_epochs": 1}, "kappa", set(RISING), id="all"),
+        pytest.param(
+            PEAK_AT_2 | {6: 0.99},
+            {"keep_every_epochs": 3, "keep_last": 1},
+            "kappa",
+            {2, 3, 6},
+            id="the best up to each third",
+        ),
         pytest.param({1: NAN, 2: 0.1, 3: NAN}, {"keep_last": 1}, "kappa", {2, 3}, id="NaN is never best"),
         pytest.param(
             {1: NAN, 2: NAN}, {"keep_best": 2, "keep_last": 1}, "kappa", {2}, id="nothing but NaN: the newest"

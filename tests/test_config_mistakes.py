@@ -83,8 +83,8 @@ BLOCKS = r"\(features.0 … features.8, head, all, last:1 … last:9\) of effici
         pytest.param("trials: 8", f"name: {'x' * 81}", "19 search.name: 'xxx.*' cannot name", id="long name"),
         pytest.param(
             "trials: 8",
-            "scheduler: {kind: pbt}",
-            "19 search.scheduler: 'pbt' is not one of 'asha', 'hyperband', 'median', 'none'",
+            "scheduler: {kind: bohb}",
+            "19 search.scheduler: 'bohb' is not one of 'asha', 'hyperband', 'median', 'pbt', 'none'",
             id="scheduler",
         ),
         pytest.param(

@@ -1,7 +1,6 @@
 """What a search file searches: each path and value is judged by the recipe it leads to, and so is what a function returns."""
 
 import re
-import sys
 
 import pytest
 import search_files
@@ -9,7 +8,12 @@ from search_files import FILE, replaced
 
 from search.config import longest_run
 
-write, load, mistakes = search_files.write, search_files.load, search_files.mistakes  # fixtures
+write, load, mistakes, functions = (  # fixtures
+    search_files.write,
+    search_files.load,
+    search_files.mistakes,
+    search_files.functions,
+)
 
 
 def test_each_searched_path_is_judged_by_itself(mistakes):
@@ -76,40 +80,6 @@ def test_a_recipe_that_is_wrong_is_not_blamed_on_the_space(mistakes):
 
 
 # --- functions as spaces --------------------------------------------------------------------------------------------
-
-FUNCTIONS = """
-def batch(trial):
-    return {"train.batch_size": trial.suggest_int("batch", 8, 64)}
-
-def nothing(trial):
-    return None
-
-def broken(trial):
-    return {}["x"]
-
-def sometimes_broken(trial):
-    return {"train.batch_size": 10 // trial.suggest_int("batch", 0, 3)}
-
-def typo(trial):
-    return {"train.bach_size": trial.suggest_int("batch", 8, 64)}
-
-def nowhere(trial):
-    return {"train.stages[9].epochs": 1}
-
-def metric(trial):
-    return {"train.metric": "auc"}
-
-def negative(trial):
-    return {"train.batch_size": -trial.suggest_int("batch", 8, 64)}
-"""
-
-
-@pytest.fixture
-def functions(tmp_path, monkeypatch):
-    (tmp_path / "my_functions.py").write_text(FUNCTIONS)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield
-    sys.modules.pop("my_functions", None)
 
 
 @pytest.mark.parametrize(

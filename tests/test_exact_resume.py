@@ -7,11 +7,10 @@ import signal
 import pytest
 import yaml
 from conftest import RECIPE
-from searches import braked, epochs_done, start, study_of, thaw, wait_for
+from searches import braked, epochs_done, start, story, study_of, thaw, wait_for
 
 from trainables.layout import RunLayout
 from trainables.record import read_record
-from trainables.report import OF_THE_MACHINE, read_epochs
 
 pytestmark = pytest.mark.slow
 
@@ -35,16 +34,6 @@ def write_search(folder, **search):
         **search,
     }
     (folder / "small.yaml").write_text(yaml.safe_dump(config))
-
-
-def story(layout):
-    """All that a search found out."""
-    trials = []
-    for folder, trial in zip(layout.all_trials(), study_of(layout).trials, strict=True):
-        record = read_record(folder).model_dump(exclude={"started", "ended", "summary"})
-        epochs = [{k: v for k, v in r.items() if k not in OF_THE_MACHINE} for r in read_epochs(folder.epochs)]
-        trials.append((record, epochs, trial.state.name, trial.params, trial.values, trial.intermediate_values))
-    return trials
 
 
 @pytest.fixture(scope="module")

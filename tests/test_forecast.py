@@ -11,7 +11,7 @@ from search.forecast import Way, _seconds_run, forecast, memory, share_left, tri
 from search.machine import Machine, this_machine
 from search.resources_config import Resources
 from search.rungs import rungs
-from search.scheduler_config import Asha, Hyperband, Median, NoPruning
+from search.scheduler_config import Asha, Hyperband, Median, NoPruning, Pbt
 from search.schedulers import build_scheduler
 from trainables.dry_run import DryRun, StageCost
 from trainables.layout import Metric
@@ -141,6 +141,23 @@ def test_pruning_leaves_the_seconds_before_rungs(curves, trials, low, high):
     scheduler = Asha(rungs="epochs", grace_epochs=4, reduction=3)
     share = share_left([way(curve, scheduler) for curve in curves], trials=trials, scheduler=scheduler)
     assert low <= share <= high
+
+
+@pytest.mark.parametrize(
+    ("trials", "fields", "low", "high"),
+    [
+        (1, {"population": 2}, 1, 1),
+        (3, {"population": 8}, 1, 1),  # a quarter of three is nobody
+        (400, {"quantile": 0.25}, 0.63, 0.70),  # one and a half for each whole run: who stops, and who goes on
+        (400, {"quantile": 0.5}, 0.47, 0.54),
+        (400, {"every_epochs": 6}, 0.77, 0.83),
+        (8, {"population": 8}, 0.86, 0.91),  # nobody goes on from another one
+    ],
+)
+def test_what_is_inherited_need_not_be_run(trials, fields, low, high):
+    scheduler = Pbt(kind="pbt", **{"every_epochs": 4, **fields})
+    ways = [way(range(1, 13), scheduler)]
+    assert low <= share_left(ways, trials=trials, scheduler=scheduler) <= high
 
 
 # --- a search ---------------------------------------------------------------------------------------------------------

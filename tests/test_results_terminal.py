@@ -52,6 +52,15 @@ def test_paths_are_shortened_to_what_tells_them_apart(paths, names):
     assert short_names(paths) == dict(zip(paths, names, strict=True))
 
 
+def test_who_goes_on_from_whom_is_shown_where_anybody_does(tmp_path):
+    trials = [{"scores": [0.1, 0.2, 0.3]}, {"scores": [0.1, 0.2, 0.4], "parent": {"trial": 0, "epoch": 2, "stage": 0}}]
+    (tmp_path / "without").mkdir()
+    assert "from/" not in shown(tmp_path / "without", trials[:1])
+    text = shown(tmp_path, trials, sort="trial")
+    assert "from/" in text
+    assert ["0/2" in line for line in text.splitlines() if " finished" in line] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

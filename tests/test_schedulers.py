@@ -9,8 +9,8 @@ import pytest
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from search.rungs import rungs
-from search.scheduler_config import Asha, Hyperband, Median, NoPruning
-from search.schedulers import RungScheduler, WarmScheduler, build_scheduler
+from search.scheduler_config import Asha, Hyperband, Median, NoPruning, Pbt
+from search.schedulers import PopulationScheduler, RayScheduler, WarmScheduler, build_scheduler
 from trainables.layout import Metric
 from trainables.rungs import Rungs
 
@@ -259,6 +259,8 @@ def test_brackets_are_drawn_from_the_search_s_seed_and_leave_numpy_alone():
         (Asha(), "stages", (1, 2)),
         (Hyperband(kind="hyperband", rungs="epochs", grace_epochs=9, reduction=2), "epochs", (9, 18)),
         (Median(kind="median", grace_epochs=18), "epochs", (18, 19, 20)),
+        (Pbt(kind="pbt", every_epochs=6), "epochs", (6, 12, 18)),
+        (Pbt(kind="pbt", every_epochs=5), "epochs", (5, 10, 15)),  # at the end nobody is left to judge
         (NoPruning(kind="none"), "epochs", ()),
     ],
 )
@@ -301,7 +303,12 @@ def test_rungs_in_epochs_decide_as_ray_s_own(reduction):
 
 
 @pytest.mark.parametrize(
-    ("settings", "kind"), [(NoPruning(kind="none"), WarmScheduler)] + [(s, RungScheduler) for s in KINDS.values()]
+    ("settings", "kind"),
+    [
+        (NoPruning(kind="none"), WarmScheduler),
+        (Pbt(kind="pbt"), PopulationScheduler),
+        *((settings, RayScheduler) for settings in KINDS.values()),
+    ],
 )
 def test_each_kind_has_its_scheduler(settings, kind):
     assert type(build(settings)) is kind

@@ -292,6 +292,31 @@ def test_kept_features_saved_what_they_took_to_compute(taken):
     assert sum(rows[what]["seconds"] for what in ("training", "validation")) == pytest.approx(4 * 1.25)
 
 
+GENERATIONS = [
+    {"scores": [0.1] * 6, "cost": 8.0},
+    {"scores": [0.2] * 2, "cost": 8.0, "status": "pruned"},
+    {"scores": [0.3] * 6, "cost": 8.0, "parent": (0, 2)},
+    {"status": "running", "scores": [0.1] * 2, "parent": (0, 2)},  # has done nothing itself yet
+]
+"""Six epochs of 10 s, two, and four after two that another one did."""
+
+
+def test_what_is_inherited_was_spent_once_and_saves_no_second_time(taken):
+    rows = {row["what"]: row for row in records(savings(taken(GENERATIONS)))}
+    assert (rows["training"]["seconds"], rows["training"]["epochs"]) == (96.0, 12)
+    assert (rows["pruning"]["seconds"], rows["pruning"]["epochs"]) == (40.0, 4)
+
+
+def test_curves_and_stages_are_of_what_a_trial_did_itself(taken):
+    snapshot = taken(GENERATIONS)
+    curves, stages = learning_curves(snapshot), stage_timeline(snapshot)
+    assert curves.groupby("trial")["epoch"].min().to_dict() == {0: 1, 1: 1, 2: 3}
+    assert stages.groupby("trial")["first_epoch"].min().to_dict() == {0: 1, 1: 1, 2: 3}
+    bands = {quantity: curve_band(snapshot, quantity) for quantity in ("score", "val_loss")}
+    assert draw_learning_curves(curves, bands, marks(snapshot), rungs(snapshot), Metric.KAPPA).data
+    assert snapshot.trials.set_index("trial")["cost_s"].to_dict() == {0: 60.0, 1: 20.0, 2: 40.0, 3: 0.0}
+
+
 def test_savings_stand_beside_what_was_spent(snapshot):
     names = [trace.name for trace in draw_savings(savings(snapshot)).data]
     assert names == ["training", "validation", "saved by pruning"]

@@ -94,6 +94,11 @@ def test_all_trials_are_in_the_table_and_the_first_are_there_without_a_script(pa
     assert shown.count("<tr>") == 51
 
 
+def test_the_table_says_who_goes_on_from_whom_where_anybody_does(page):
+    trials = [{"scores": [0.1] * 6}, {"scores": [0.3] * 6, "parent": (0, 2)}]
+    assert data_of(page(trials), "rows")["columns"][8:10] == ["parent", "parent_epoch"]
+
+
 def test_a_hostile_name_stays_a_name(page):
     trials = [{**trial, "reason": HOSTILE} for trial in searched_trials(7)]
     trials.append({"status": "failed", "reason": HOSTILE, "params": {"train.loss.kind": HOSTILE}})

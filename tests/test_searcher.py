@@ -87,6 +87,7 @@ def test_a_trial_is_told_where_to_run_and_with_what(search):
         "rungs": {"unit": "epochs", "positions": ()},
         "objectives": ["score"],
         "reads_test": False,
+        "parent": None,
         "recipe": search.config.recipe_of(params).model_dump_json(),
     }
     assert parse_recipe(json.loads(assignment["recipe"])) == search.config.recipe_of(params)

@@ -43,6 +43,16 @@ def test_compute_is_the_last_epochs_where_reports_tell_it(folder):
     assert summary_in(folder.epochs).compute == 20.0
 
 
+def test_compute_of_inherited_epochs_was_another_trials(folder):
+    lines = [
+        json.loads(each.to_json()) | {"compute": 10.0 * n, "inherited": n <= 2}
+        for n, each in enumerate(reports_of([0.2, 0.6, 0.4]), 1)
+    ]
+    for done, own in ((3, 10.0), (2, 0.0)):
+        folder.epochs.write_text("".join(f"{json.dumps(each)}\n" for each in lines[:done]))
+        assert (summary_in(folder.epochs).compute, summary_in(folder.epochs).epochs) == (own, done)
+
+
 def test_no_epochs_have_an_empty_summary(tmp_path):
     summary = summary_in(tmp_path / "epochs.jsonl")
     assert (summary.score, summary.epochs, summary.flags, summary.train_s) == (None, 0, None, 0.0)

@@ -7,7 +7,7 @@ import pytest
 from search.follow import Follower
 from search.tally import EVENTS, TOP, Tally
 from trainables.layout import Metric, RunFileError, RunLayout, TrialStatus
-from trainables.record import TrialRecord
+from trainables.record import Parent, TrialRecord
 from trainables.rungs import Rungs
 
 FINISHED, PRUNED, FAILED = TrialStatus.FINISHED, TrialStatus.PRUNED, TrialStatus.FAILED
@@ -96,6 +96,28 @@ def test_each_rung_counts_the_trials_that_came_to_it_and_that_went_on(trials, re
     assert (tally.reached, tally.passed) == (reached, passed)
 
 
+# Rungs at 2, 4 and 6; trial 1 goes on from the other one after epoch 4.
+@pytest.mark.parametrize(
+    ("epochs", "reached", "passed"),
+    [
+        ([], [1, 1, 0], [1, 0, 0]),
+        ([4], [1, 1, 0], [1, 0, 0]),  # told of once more when it begins
+        ([5], [1, 1, 0], [1, 0, 0]),
+        ([6], [1, 1, 1], [1, 0, 0]),
+        ([4, 7], [1, 1, 1], [1, 0, 1]),
+    ],
+)
+def test_rungs_on_the_way_of_its_parent_do_not_count_for_a_trial(epochs, reached, passed):
+    tally = tally_of(rungs=(2, 4, 6))
+    tally.reported(0, report(4), at=STARTED)
+    for _ in range(2):  # taken up after a failure, say
+        tally.fork(1, Parent(trial=0, epoch=4, stage=1), at=STARTED)
+    for epoch in epochs:
+        tally.reported(1, report(epoch), at=STARTED)
+    assert (tally.reached, tally.passed) == (reached, passed)
+    assert [what for _, what in tally.events] == ["trial 1: goes on from trial 0 after epoch 4"]
+
+
 def test_events_tell_ends_with_their_reasons_stages_and_builds():
     tally = tally_of()
     tally.begin(0)
@@ -147,8 +169,8 @@ def layout(tmp_path):
     return RunLayout(tmp_path)
 
 
-def record(layout, number, status=TrialStatus.RUNNING, *, ended=None, reason=None):
-    known = {"number": number, "params": {}, "status": status, "reason": reason, "ended": ended}
+def record(layout, number, status=TrialStatus.RUNNING, *, ended=None, reason=None, parent=None):
+    known = {"number": number, "params": {}, "status": status, "reason": reason, "ended": ended, "parent": parent}
     TrialRecord(started="2026-01-01T00:00:00+00:00", **known).write(layout.trial(number))
 
 
@@ -182,6 +204,20 @@ def test_a_folder_is_followed_as_it_grows(layout):
         (7, "trial 1: failed (not trained: no block)"),
         (9, "trial 0: finished in stage top after 4 epochs"),
     ]
+
+
+def test_a_folder_tells_who_goes_on_from_whom(layout):
+    tally = tally_of(rungs=(2, 4))
+    follower = Follower(layout, tally)
+    record(layout, 0)
+    add(layout, 0, report(3))
+    record(layout, 1, parent=Parent(trial=0, epoch=2, stage=0))
+    add(layout, 1, report(5))
+    follower.look()
+    record(layout, 1, FINISHED, parent=Parent(trial=0, epoch=2, stage=0), ended="2026-01-01T00:00:09+00:00")
+    follower.look()
+    assert (tally.reached, tally.passed) == ([1, 1], [1, 1])
+    assert (0, "trial 1: goes on from trial 0 after epoch 2") in [(at - STARTED, what) for at, what in tally.events]
 
 
 def test_what_a_worker_computes_for_its_cache_is_seen_while_its_trial_runs(layout):

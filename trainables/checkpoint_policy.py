@@ -55,7 +55,7 @@ def is_due(report: Mapping[str, Any], milestone: str | None, policy: CheckpointP
 def epochs_to_keep(
     scores: Mapping[int, float], policy: CheckpointPolicy, metric: Metric, *, milestones: Collection[int] = ()
 ) -> set[int]:
-    """The newest epochs, the best ones, each n-th, and the milestones.
+    """The newest epochs, the best ones, each n-th with the best up to it, and the milestones.
 
     Args:
         scores: epoch -> score of every checkpoint there is; NaN is never among the best. Of equal scores the earlier one is better.
@@ -65,5 +65,6 @@ def epochs_to_keep(
     ranked = sorted((epoch for epoch in scores if scores[epoch] == scores[epoch]), key=lambda e: (sign * scores[e], e))
     kept = {*sorted(scores)[-policy.keep_last :], *ranked[: policy.keep_best], *(scores.keys() & set(milestones))}
     if policy.keep_every_epochs is not None:
-        kept |= {epoch for epoch in scores if epoch % policy.keep_every_epochs == 0}
+        for nth in (epoch for epoch in scores if epoch % policy.keep_every_epochs == 0):
+            kept |= {nth, *[epoch for epoch in ranked if epoch <= nth][:1]}
     return kept

@@ -13,6 +13,16 @@ from trainables.problems import Config, dotted, problems_of
 from trainables.summary import TrialSummary, size_of, summary_in
 
 
+class Parent(Config):
+    """Where a trial goes on from, in population-based training."""
+
+    trial: int = Field(ge=0)
+    epoch: int = Field(ge=1)
+    """After which it leaves the other one's way."""
+    stage: int = Field(ge=0)
+    """Position of the stage that it goes on in."""
+
+
 class TrialRecord(Config):
     """One trial of a search, beside its epochs."""
 
@@ -21,7 +31,8 @@ class TrialRecord(Config):
     version: int = Field(SCHEMA_VERSION, alias="schema", ge=1, le=SCHEMA_VERSION)
     number: int = Field(ge=0)
     params: dict[str, Any]
-    """Searched values by dotted recipe path."""
+    """Searched values by dotted recipe path; of a trial with a parent those that it went on with."""
+    parent: Parent | None = None
     status: TrialStatus
     reason: str | None = None
     """Why it was pruned, failed or is infeasible."""

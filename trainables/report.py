@@ -74,6 +74,8 @@ class EpochReport:
     """The run is over."""
     stopped_for: Flag | None = None
     """The flag of `train.stop_on` that ended the run."""
+    inherited: bool = False
+    """Another run did this epoch, from which this one goes on, and spent the time: all times are 0."""
     checkpoint: str | None = None
     """Name of the checkpoint file written after this epoch, where one was."""
 
@@ -111,7 +113,7 @@ def finite(value: Any) -> Any:
     return value
 
 
-OF_THE_MACHINE = ("train_s", "val_s", "cache_s", "uncached", "images_per_s", "time")
+OF_THE_MACHINE = ("train_s", "val_s", "cache_s", "uncached", "images_per_s", "time", "inherited")
 """Fields in which runs of one recipe may differ."""
 
 _NUMBER, _SCORE = (int, float), (int, float, type(None))

@@ -36,7 +36,7 @@ class TrialSummary(Config):
     cache_s: float
     """Part of the other two."""
     compute: float | None
-    """Of all epochs, where reports tell it."""
+    """Of all epochs but inherited ones, where reports tell it."""
     epochs_bytes: int
     """Size of the epochs' file that this is of: one that differs has been written since."""
 
@@ -67,12 +67,20 @@ def _fields(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "score": last.get("best_score"),
         "epochs": last.get("epoch", 0),
-        **{name: last.get(name) for name in ("best_epoch", "stage", "stage_index", "stopped_for", "compute")},
+        **{name: last.get(name) for name in ("best_epoch", "stage", "stage_index", "stopped_for")},
+        "compute": _own_compute(reports),
         "metrics": {name: best[name] for name in AT_BEST if name in best},
         "flags": listed(flag for report in reports for flag in report["flags"]) if reports else None,
         "flags_at_best": listed(best["flags"]) if best else None,
         **{name: sum(report.get(name, 0.0) for report in reports) for name in ("train_s", "val_s", "cache_s")},
     }
+
+
+def _own_compute(reports: Sequence[dict[str, Any]]) -> float | None:
+    """Reports add it up over inherited epochs, too."""
+    last = reports[-1].get("compute") if reports else None
+    inherited = [report["compute"] for report in reports if report.get("inherited")]
+    return last - inherited[-1] if last is not None and inherited else last
 
 
 def size_of(file: Path) -> int | None:

@@ -106,7 +106,7 @@ class CheckpointPolicy(Config):
     keep_best: int = Field(1, ge=1)
     """How many of the best stay."""
     keep_every_epochs: int | None = Field(None, ge=1)
-    """Also each n-th epoch, for good."""
+    """Also each n-th epoch, for good, and the best up to it."""
     milestones: tuple[_Milestone, ...] = ()
     """Also these, for good: numbers of epochs (`10`) or shares of the plan (`50%`). A stage that ended early counts as if it had
     used all its epochs; 100% is the last epoch, whenever that is."""

@@ -19,6 +19,7 @@ from ray import tune
 from trainables.building import Building
 from trainables.data.dataset import open_dataset
 from trainables.failures import is_final, last_failure, mark_if_repeated, refusal_in
+from trainables.fork import fork
 from trainables.layout import RunLayout, replacing
 from trainables.network_costs import network_costs
 from trainables.objectives import objectives_of
@@ -45,6 +46,7 @@ class StagedUnfreezing(tune.Trainable):
         number: the trial's number in it.
         attempt: which start or resume of the search this belongs to.
         recipe: the trial's recipe, as JSON.
+        parent: the trial and the epoch that it goes on from, as the fields of `record.Parent`; None or missing: from nowhere.
         trials: how many the search has; they share what frozen blocks make of the images.
         reads_test: whether the run ends with a look at the test split.
         objectives: names of `Objective` and `Metric` that the search asks for.
@@ -193,6 +195,9 @@ def _open(assignment: dict[str, Any]) -> TrainingRun:
 
     folder, recipe = layout.trial(assignment["number"]), parse_recipe(json.loads(assignment["recipe"]))
     _log.info("trial %d, attempt %d: process %d on %s", folder.number, attempt, os.getpid(), socket.gethostname())
+    if parent := assignment.get("parent"):
+        check_ownership()
+        fork(layout.trial(parent["trial"]), folder, recipe, after_epoch=parent["epoch"])
     building = Building(folder.building)
     decoding = building.progress("decoding images")
     return TrainingRun(

@@ -52,12 +52,13 @@ def _pruned(snapshot: Snapshot, curves: pd.DataFrame) -> tuple[float | None, int
     finished, pruned = (snapshot.of_status(status) for status in (TrialStatus.FINISHED, TrialStatus.PRUNED))
     if not len(pruned):
         return 0.0, 0, "no trial was pruned"
-    of_finished = curves[curves["trial"].isin(finished["trial"])]
+    ways = snapshot.ways  # what a trial took over, nobody has to run for it
+    of_finished = ways[ways["trial"].isin(finished["trial"])]
     if not len(of_finished):
         return None, 0, "no trial has finished: nobody knows what the pruned ones had before them"
     typical = of_finished.groupby("stage_index").size() / of_finished["trial"].nunique()
     cost = (curves["train_s"] + curves["val_s"] - curves["cache_s"]).groupby(curves["stage_index"]).median()
-    of_pruned = curves[curves["trial"].isin(pruned["trial"])]
+    of_pruned = ways[ways["trial"].isin(pruned["trial"])]
     ran = of_pruned.groupby(["trial", "stage_index"]).size().unstack(fill_value=0)
     ran = ran.reindex(index=pruned["trial"], columns=typical.index, fill_value=0)
     left = (typical - ran).clip(lower=0)

@@ -158,7 +158,8 @@ _OF_TRIALS = ("trial", "status", "score", "best_epoch", "epochs", "stage", "cost
 def _trials(snapshot: Snapshot) -> pd.DataFrame:
     """The table of all trials, best first, as it is shown."""
     names = {value.path: value.name for value in snapshot.searched if value.name not in _OF_TRIALS}
-    shown = [*_OF_TRIALS, *(value.path for value in snapshot.searched), "reason"]
+    lineage = ["parent", "parent_epoch"] if snapshot.trials["parent"].notna().any() else []
+    shown = [*_OF_TRIALS, *lineage, *(value.path for value in snapshot.searched), "reason"]
     return snapshot.trials[shown].rename(columns=names)
 
 
