@@ -80,6 +80,7 @@ def run_thaw(args: argparse.Namespace, folder: Path) -> dict:
     from search.source import read_source
     from trainables.layout import RunLayout
     from trainables.report import read_epochs
+    from trainables.rungs import Rungs
 
     trials, stages = trials_of(args.trials, args.stages), stages_of(args.backbone, args.stages)
     file = folder / "bench.yaml"
@@ -90,6 +91,9 @@ def run_thaw(args: argparse.Namespace, folder: Path) -> dict:
     search.launch.build_scheduler = lambda *_args, **_kwargs: fixed_stops(
         WarmScheduler, lambda config: trials[config["number"]]["stop_epoch"], "epoch"
     )
+    # Workers stop to ask where trials may be stopped, and not after each epoch, as under ASHA.
+    stops = sorted({trial["stop_epoch"] for trial in trials})
+    search.launch.rungs_of = lambda _config: Rungs("epochs", tuple(stops))
     layout = RunLayout(folder / "runs" / "bench")
     search.launch.run_search(config, layout)
     reports = [read_epochs(trial.epochs) for trial in layout.all_trials()]

@@ -74,13 +74,14 @@ def run_search(config: SearchConfig, layout: RunLayout, mirror: Mirror | None = 
     backbones = {recipe.model.backbone for recipe in config.corner_recipes()}
     with connected(place, functions=filter(is_custom, backbones)), sigterm_as_ctrl_c():
         resources = _checked_resources(config, layout, share, place)
-        room = Room(resources, waiting=0 if place == LOCAL else 1)
         attempt = _begin_attempt(config, layout)
         study = open_study(layout, config)
         budget = Budget(config, layout, study)
         judges = _scheduler(config, layout, study, where)
         population = judges.population if isinstance(judges, PopulationScheduler) else None
         told = Attempt(layout, RunStatus(attempt=attempt, trials=config.settings.trials, rungs=where))
+        tally = _tally(config, layout, told.status)
+        room = Room(resources, running=lambda: len(tally.running), waiting=0 if place == LOCAL else 1)
         tuner = tune.Tuner(
             tune.with_resources(StagedUnfreezing, PlacementGroupFactory([resources])),
             tune_config=TuneConfig(
@@ -99,7 +100,7 @@ def run_search(config: SearchConfig, layout: RunLayout, mirror: Mirror | None = 
                 stop=BudgetStopper(budget),
                 callbacks=[
                     TensorBoardCallback(layout.trials, config.space.parameters, config.recipe.train.metric),
-                    ProgressCallback(config.name, _tally(config, layout, told.status), told),
+                    ProgressCallback(config.name, tally, told),
                     BudgetCallback(budget),
                     *([MirrorCallback(mirror)] if mirror else []),
                 ],

@@ -51,9 +51,9 @@ def fits(bundle: Amounts, node: Amounts) -> bool:
     return all(amount <= node.get(name, 0.0) for name, amount in bundle.items())
 
 
-def room_for(bundle: Amounts, nodes: Sequence[Amounts]) -> int:
-    """How many trials run at once on nodes that do nothing else."""
-    return sum(min(int(node.get(name, 0.0) / amount + 1e-9) for name, amount in bundle.items()) for node in nodes)
+def how_many(bundle: Amounts, free: Amounts) -> int:
+    """Trials that have room in so much."""
+    return min(int(free.get(name, 0.0) / amount + 1e-9) for name, amount in bundle.items())
 
 
 def alive(nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -4,34 +4,36 @@ from __future__ import annotations
 
 import importlib
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import ray
 
-from search.resources import Amounts, alive, room_for
+from search.resources import Amounts, how_many
 
-_EVERY_S = 5.0
-"""How often Ray is asked for its nodes."""
+_EVERY_S = 1.0
+"""How often Ray is asked what is free."""
 
 
 class Room:
-    """How many trials there are to be at once. Nodes come and go."""
+    """How many trials are to be there at once: the most that there was room for yet, beside what others run."""
 
-    def __init__(self, bundle: Amounts, *, waiting: int):
+    def __init__(self, bundle: Amounts, *, running: Callable[[], int], waiting: int):
         """
         Args:
             bundle: what a trial takes, by Ray's names.
+            running: how many trials run now.
             waiting: trials beyond those that there is room for, which ask a cluster to grow.
         """
-        self._bundle, self._waiting = bundle, waiting
-        self._asked, self._found = float("-inf"), 0
+        self._bundle, self._running, self._waiting = bundle, running, waiting
+        self._asked, self._most = float("-inf"), 0
 
     def __call__(self) -> int:
         if time.monotonic() - self._asked >= _EVERY_S:
-            self._found = room_for(self._bundle, [node["Resources"] for node in alive(ray.nodes())]) + self._waiting
             self._asked = time.monotonic()
-        return self._found
+            self._most = max(self._most, self._running() + how_many(self._bundle, ray.available_resources()))
+        return self._most + self._waiting
 
 
 def usage() -> str:

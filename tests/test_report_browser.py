@@ -124,6 +124,16 @@ def test_the_table_is_sorted_searched_and_leafed_through(opened):
     assert rows.first.locator("td").first.inner_text() == "119"
 
 
+def test_numbers_of_a_column_stand_below_each_other(opened):
+    page = opened(**LAPTOP)
+    heads = page.locator("#table thead th").all_inner_texts()
+    scores = page.locator(f"#table tbody td:nth-child({heads.index('score') + 1})")
+    assert {len(text.partition(".")[2]) for text in scores.all_inner_texts() if text} == {4}
+    assert scores.first.evaluate("cell => getComputedStyle(cell).textAlign") == "right"
+    reasons = page.locator("#table tbody td:last-child")
+    assert reasons.first.evaluate("cell => getComputedStyle(cell).textAlign") == "left"
+
+
 def test_it_prints_in_dark_ink_on_white_with_pictures_that_fit(opened):
     page = opened(viewport={"width": 1280, "height": 900}, color_scheme="dark")
     page.emulate_media(media="print")
@@ -146,8 +156,7 @@ def test_a_served_page_follows_the_run_and_keeps_what_was_unfolded(opened, tmp_p
         thread.start()
         page = opened(f"http://127.0.0.1:{server.server_port}/", **LAPTOP)
         page.locator("summary").nth(1).click()
-        with page.expect_response(lambda answer: answer.request.method == "HEAD"):
-            pass  # it has asked for the page's version
+        page.wait_for_load_state("networkidle")  # it has asked for the page's version
         write_trial(load(root).layout, 2, [0.99], classes=("cat", "dog", "owl"), params={})
         write_report(load(root))
         page.get_by_text("Trial 2 has the best").first.wait_for(state="attached")

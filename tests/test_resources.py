@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from search.resources import alive, bundle_of, fits, room_for
+from search.resources import alive, bundle_of, fits, how_many
 from search.resources_config import Resources
 from search.source import InputError
 
@@ -93,7 +93,7 @@ def test_nodes_that_are_gone_or_too_small_are_left_out():
 
 @pytest.mark.parametrize(
     ("bundle", "count"),
-    [({"CPU": 1.0}, 8 + 8), ({"CPU": 3.0}, 2 + 2), ({"CPU": 0.1}, 80 + 80), ({"CPU": 1.0, "GPU": 0.5}, 0 + 2)],
+    [({"CPU": 1.0}, 8), ({"CPU": 3.0}, 2), ({"CPU": 0.1}, 80), ({"CPU": 1.0, "GPU": 0.5}, 2), ({"ssd": 1.0}, 0)],
 )
-def test_room_is_counted_node_by_node(bundle, count):
-    assert room_for(bundle, [{"CPU": 8.0}, {"CPU": 8.0, "GPU": 1.0}]) == count
+def test_what_is_least_decides_how_many_trials_have_room(bundle, count):
+    assert how_many(bundle, {"CPU": 8.0, "GPU": 1.0}) == count

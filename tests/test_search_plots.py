@@ -200,6 +200,14 @@ def test_of_few_epochs_each_has_a_tick_and_none_has_two(taken, epochs, every):
     assert drawn.layout.xaxis2.dtick == every
 
 
+def test_a_quantity_that_no_epoch_has_gets_no_axes(taken):
+    run = taken([{"scores": [0.5] * 3}])
+    curves = learning_curves(run).assign(score=math.nan)
+    bands = {quantity: curve_band(run, quantity) for quantity in ("score", "val_loss")}
+    drawn = draw_learning_curves(curves, bands, marks(run), rungs(run), run.metric)
+    assert [axis.title.text for axis in drawn.select_yaxes()] == ["val loss"]
+
+
 def test_the_loss_of_a_stretch_with_the_head_at_rest_stands_on_the_colour_of_its_stage(taken):
     bars = draw_stage_timeline(stage_timeline(taken([{"scores": [0.5] * 6}]))).data
     (resting,) = [bar for bar in bars if bar.marker.pattern.shape == "/"]
@@ -320,6 +328,13 @@ def test_curves_and_stages_are_of_what_a_trial_did_itself(taken):
 def test_savings_stand_beside_what_was_spent(snapshot):
     names = [trace.name for trace in draw_savings(savings(snapshot)).data]
     assert names == ["training", "validation", "saved by pruning"]
+
+
+@pytest.mark.parametrize(("seconds", "unit"), [(21, "seconds"), (200, "minutes"), (90_000, "hours")])
+def test_compute_is_counted_in_what_suits_it(snapshot, seconds, unit):
+    frame = savings(snapshot)
+    drawn = draw_savings(frame.assign(seconds=frame["seconds"] * seconds / frame["seconds"].sum()))
+    assert drawn.layout.xaxis.title.text == f"{unit} of compute"
 
 
 def test_what_cannot_be_known_has_no_seconds(taken):

@@ -18,12 +18,15 @@ def test_a_search_under_which_ray_has_died_is_told_so_and_does_not_wait_for_ever
         usage.usage()
 
 
-def test_room_follows_nodes_that_come_and_go(monkeypatch):
-    nodes, now = [{"Alive": True, "Resources": {"CPU": 2.0}}], 0.0
-    monkeypatch.setattr(usage.ray, "nodes", lambda: nodes)
+def test_room_is_what_others_leave_and_grows_with_the_cluster(monkeypatch):
+    free, running, now = {"CPU": 2.0}, 0, 0.0
+    monkeypatch.setattr(usage.ray, "available_resources", lambda: free)
     monkeypatch.setattr(usage.time, "monotonic", lambda: now)
-    room = usage.Room({"CPU": 1.0}, waiting=1)
+    room = usage.Room({"CPU": 1.0}, running=lambda: running, waiting=1)
     assert room() == 2 + 1
-    nodes += [{"Alive": True, "Resources": {"CPU": 4.0}}, {"Alive": False, "Resources": {"CPU": 8.0}}]
-    now = 60.0
-    assert room() == 2 + 4 + 1
+    now, free = 10.0, {}  # both are given workers; one of them has started
+    running = 1
+    assert room() == 2 + 1
+    now, free = 20.0, {"CPU": 3.0}  # another search has ended, or a node has joined
+    running = 2
+    assert room() == 5 + 1

@@ -129,8 +129,9 @@ def _kept(snapshot: Snapshot, trial: int) -> list[int]:
 def draw_learning_curves(
     frame: pd.DataFrame, bands: dict[str, pd.DataFrame], marked: pd.DataFrame, judged: pd.DataFrame, metric: Metric
 ) -> Figure:
-    """The score above, the validation loss below."""
-    quantities = [quantity for quantity in QUANTITIES if quantity == "score" or metric is not Metric.VAL_LOSS]
+    """The score above, the validation loss below; without one that no epoch has."""
+    told = [quantity for quantity in QUANTITIES if quantity == "score" or metric is not Metric.VAL_LOSS]
+    quantities = [quantity for quantity in told if frame[quantity].notna().any()] or ["score"]
     figure = new_figure(height=300 * len(quantities) + 100)
     figure.set_subplots(rows=len(quantities), cols=1, shared_xaxes=True, vertical_spacing=0.05)
     for row, quantity in enumerate(quantities, start=1):

@@ -95,6 +95,7 @@ def draw_savings(frame: pd.DataFrame) -> Figure:
     """Two bars: what was spent, and what it would have been."""
     from plotly import graph_objects as go
 
+    unit, size = _unit_of(float(frame["seconds"].sum()))
     colours = dict(zip(frame["what"], (BLUE, SKY, GREY, ORANGE, GREEN), strict=False))
     figure = new_figure(height=210, barmode="stack", bargap=0.35)
     for row in records(frame[frame["seconds"] > 0]):
@@ -102,7 +103,7 @@ def draw_savings(frame: pd.DataFrame) -> Figure:
         figure.add_trace(
             go.Bar(
                 y=["spent", "without savings"] if spent else ["without savings"],
-                x=[row["seconds"] / 60] * (2 if spent else 1),
+                x=[row["seconds"] / size] * (2 if spent else 1),
                 orientation="h",
                 name=row["what"] if spent else f"saved by {row['what']}",
                 marker={
@@ -111,9 +112,14 @@ def draw_savings(frame: pd.DataFrame) -> Figure:
                     "pattern": {"shape": "" if spent else "/", "size": 6},
                     "line": {"width": 0},
                 },
-                hovertemplate="%{x:.1f} min<extra>%{fullData.name}</extra>",
+                hovertemplate=f"%{{x:.1f}} {unit}<extra>%{{fullData.name}}</extra>",
             )
         )
-    figure.update_xaxes(title="minutes of compute", rangemode="tozero")
+    figure.update_xaxes(title=f"{unit} of compute", rangemode="tozero")
     figure.update_yaxes(categoryorder="array", categoryarray=["without savings", "spent"])
     return figure
+
+
+def _unit_of(seconds: float) -> tuple[str, int]:
+    """What an axis so long is counted in, and how many seconds that has."""
+    return next((unit for unit in (("hours", 3600), ("minutes", 60)) if seconds >= 3 * unit[1]), ("seconds", 1))

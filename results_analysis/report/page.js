@@ -62,12 +62,23 @@ if (table) {
   const texts = rows.map((row) => row.filter((value) => value !== null).join(" ").toLowerCase());
   let [column, ascending, first] = [null, true, 0];
 
-  const said = (value) => {
-    if (value === null) return "";
-    if (typeof value === "boolean") return value ? "yes" : "no";
-    if (typeof value !== "number" || Number.isInteger(value)) return String(value);
+  const rounded = (value) => {
     const close = Math.abs(value) > 0.99 && Math.abs(value) < 1;
     return String(Number(value.toPrecision(close ? 6 : 4)));
+  };
+  // Numbers of a column stand below each other, with as many decimals where their sizes allow it.
+  const numeric = columns.map((_, i) => rows.every(({ [i]: value }) => value === null || typeof value === "number"));
+  const decimals = columns.map((_, i) => {
+    const there = rows.map((row) => row[i]).filter((value) => typeof value === "number" && value !== 0);
+    const wide = there.some((value) => Math.abs(value) < 1e-3 || Math.abs(value) >= 1e6);
+    const most = there.reduce((most, value) => Math.max(most, (rounded(value).split(".")[1] || "").length), 0);
+    return numeric[i] && !wide && most <= 4 ? most : null;
+  });
+  const said = (value, i) => {
+    if (value === null) return "";
+    if (typeof value === "boolean") return value ? "yes" : "no";
+    if (typeof value !== "number") return value;
+    return decimals[i] === null ? (Number.isInteger(value) ? String(value) : rounded(value)) : value.toFixed(decimals[i]);
   };
   const compare = (a, b) => {
     if (a === null || b === null) return (a === null) - (b === null); // what is missing comes last either way
@@ -84,11 +95,12 @@ if (table) {
     const body = document.createElement("tbody");
     for (const row of visible) {
       const line = body.insertRow();
-      for (const value of row) {
+      row.forEach((value, i) => {
         const cell = line.insertCell();
-        cell.textContent = said(value);
+        cell.textContent = said(value, i);
+        cell.classList.toggle("number", numeric[i]);
         if (cell.textContent.length > 40) cell.title = cell.textContent;
-      }
+      });
     }
     table.tBodies[0].replaceWith(body);
     found.textContent = matching.length
@@ -104,6 +116,7 @@ if (table) {
     button.type = "button";
     for (const piece of columns[i].split(/(?<=[._\]])/)) button.append(piece, document.createElement("wbr"));
     head.replaceChildren(button);
+    head.classList.toggle("number", numeric[i]);
     button.addEventListener("click", () => {
       [ascending, column, first] = [column === i ? !ascending : true, i, 0];
       heads.forEach((other) => other.removeAttribute("aria-sort"));
@@ -124,14 +137,12 @@ if (location.protocol.startsWith("http")) {
   const kept = JSON.parse(sessionStorage.getItem("open") || "[]");
   folds.forEach((fold, i) => { fold.open = kept.includes(i); });
   const version = async () => (await fetch(location.href, { method: "HEAD", cache: "no-store" })).headers.get("ETag");
-  let seen = null;
+  const loaded = version().catch(() => null);
   setInterval(async () => {
-    const now = await version().catch(() => seen); // the server has ended: the page stays
-    if (seen !== null && now !== seen) {
-      sessionStorage.setItem("open", JSON.stringify(folds.flatMap((fold, i) => (fold.open ? [i] : []))));
-      location.reload();
-    }
-    seen = now;
+    const [seen, now] = [await loaded, await version().catch(() => null)];
+    if (seen === null || now === null || now === seen) return; // null: the server has ended, and the page stays
+    sessionStorage.setItem("open", JSON.stringify(folds.flatMap((fold, i) => (fold.open ? [i] : []))));
+    location.reload();
   }, 5000);
 }
 
