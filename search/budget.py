@@ -13,7 +13,7 @@ from ray.tune import Callback, Stopper
 
 from search.config import SearchConfig
 from search.stop_config import Stop
-from trainables.layout import SCHEMA_VERSION, Metric, RunLayout, replacing
+from trainables.layout import SCHEMA_VERSION, Metric, RunFileError, RunLayout, replacing
 from trainables.report import read_epochs
 
 _KEPT_EVERY_S = 5.0
@@ -131,6 +131,9 @@ def _wall_s(layout: RunLayout) -> float:
         return float(json.loads(layout.spent.read_bytes())["wall_s"])
     except FileNotFoundError:
         return 0.0
+    except (ValueError, LookupError, TypeError):
+        message = f"{layout.spent} is damaged; remove it, and search.stop counts the hours from now on"
+        raise RunFileError(message) from None
 
 
 def _seconds(report: dict[str, Any]) -> float:

@@ -40,9 +40,16 @@ def remember(config: SearchConfig, layout: RunLayout) -> None:
 
 
 def known_trials(config: SearchConfig, layout: RunLayout) -> list[FrozenTrial]:
-    """What `remember` wrote, as trials that samplers can learn from."""
-    known: list[Known] = json.loads(layout.known.read_bytes()) if layout.known.exists() else []
-    trials = [_frozen(trial, config) for trial in known]
+    """What `remember` wrote, as trials that samplers can learn from.
+
+    Raises:
+        RunFileError: if it is damaged.
+    """
+    try:
+        known: list[Known] = json.loads(layout.known.read_bytes()) if layout.known.exists() else []
+        trials = [_frozen(trial, config) for trial in known]
+    except (ValueError, LookupError, TypeError):
+        raise RunFileError(f"{layout.known} is damaged; put a copy in its place") from None
     for position, trial in enumerate(trials):
         trial._trial_id = position - len(trials)
         # Samplers tell older trials by their numbers: these are before the first, 0, and above what Optuna takes for none, -1.

@@ -12,7 +12,7 @@ from search import budget as budget_module
 from search.budget import Budget, BudgetCallback, BudgetStopper, reached
 from search.stop_config import Stop
 from search.study import end_running
-from trainables.layout import Metric
+from trainables.layout import Metric, RunFileError
 
 HOUR = 3600.0
 
@@ -90,6 +90,14 @@ def test_time_counts_over_kills(make_search, monkeypatch):
     now[0] += 2
     assert BudgetStopper(last).stop_all()
     assert Budget(search.config, search.layout, search.study).reached == "1 hours have passed"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"wall_s": null}', '{"s": 1}'])
+def test_a_damaged_count_of_hours_is_one_message(make_search, content):
+    search = make_search(hours=1)
+    search.layout.spent.write_text(content)
+    with pytest.raises(RunFileError, match=r"spent.json is damaged; remove it, and search.stop counts"):
+        Budget(search.config, search.layout, search.study)
 
 
 def test_trials_that_ended_are_looked_at_before_the_next_one_starts(make_search):

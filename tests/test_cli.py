@@ -201,6 +201,23 @@ def test_a_run_that_is_another_search_is_not_gone_on_with(refused, folder):
     )
 
 
+def test_a_search_that_another_process_began_meanwhile_is_left_to_it(folder, monkeypatch, capsys):
+    import search.preflight
+
+    finished = folder / "finished"
+    monkeypatch.setattr(sys, "argv", ["thaw", "search", "small.yaml", f"search.on_finish=touch {finished}"])
+
+    def looking_while_the_other_runs(*_):
+        make_run(folder, "small")
+        (folder / "runs" / "small" / "attempt").write_text("1")
+
+    monkeypatch.setattr(search.preflight, "check_by_looking", looking_while_the_other_runs)
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main()
+    assert "was started by another process meanwhile; see: thaw watch" in capsys.readouterr().err
+    assert not finished.exists()
+
+
 @pytest.fixture
 def started(folder, monkeypatch):
     """`started(*words)`: the config and layout that a command would run; nothing is run."""

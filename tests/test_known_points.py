@@ -16,7 +16,7 @@ from search.load import load_search
 from search.source import InputError, read_source
 from search.study import AskingStudy
 from search.warm_start import known_trials, remember
-from trainables.layout import RunLayout
+from trainables.layout import RunFileError, RunLayout
 
 SPACE = {
     "train.stages[*].head_lr": {"log": [1e-3, 0.3]},
@@ -192,6 +192,14 @@ def test_earlier_trials_are_known_to_samplers_and_are_no_trials_of_the_run(tmp_p
     cold.suggest("0")
     learns_at_once = kind != "nsga2"  # which needs a whole generation
     assert (cold.record(0).params != search.record(0).params) == learns_at_once
+
+
+@pytest.mark.parametrize("content", ["", "[{}]", "[1]", "{"])
+def test_damaged_knowledge_is_one_message(tmp_path, read, content):
+    config, layout = warm(tmp_path, read)
+    layout.known.write_text(content)
+    with pytest.raises(RunFileError, match=r"known.json is damaged; put a copy in its place"):
+        known_trials(config, layout)
 
 
 def test_what_was_known_at_the_start_stays_known_whatever_becomes_of_the_earlier_run(tmp_path, read):

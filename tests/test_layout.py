@@ -3,7 +3,16 @@ import sys
 
 import pytest
 
-from trainables.layout import FALLBACK_ORDER, Metric, RunLayout, TrialLayout, checkpoint_name, metrics_of, replacing
+from trainables.layout import (
+    FALLBACK_ORDER,
+    Metric,
+    RunFileError,
+    RunLayout,
+    TrialLayout,
+    checkpoint_name,
+    metrics_of,
+    replacing,
+)
 
 
 @pytest.mark.parametrize(
@@ -125,3 +134,12 @@ def test_a_block_that_fails_leaves_no_trace(tmp_path, error):
         raise error("halfway")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [b"", b"two", b"\xff\xfe", b"1.5"])
+def test_a_damaged_number_of_the_attempt_is_one_message(tmp_path, content):
+    layout = RunLayout(tmp_path)
+    assert layout.read_attempt() == 0
+    layout.attempt.write_bytes(content)
+    with pytest.raises(RunFileError, match="attempt is damaged: write there how often the run was started"):
+        layout.read_attempt()

@@ -185,11 +185,18 @@ class RunLayout:
         return [layout for layout in map(RunLayout, found) if layout.config.is_file()]
 
     def read_attempt(self) -> int:
-        """Number of the newest attempt; 0 before the first."""
+        """Number of the newest attempt; 0 before the first.
+
+        Raises:
+            RunFileError: if the file holds no number.
+        """
         try:
-            return int(self.attempt.read_text(encoding="utf-8"))
+            return int(self.attempt.read_bytes())
         except FileNotFoundError:
             return 0
+        except ValueError:
+            message = f"{self.attempt} is damaged: write there how often the run was started, or more"
+            raise RunFileError(message) from None
 
     def trial(self, number: int) -> TrialLayout:
         return TrialLayout(self.trials / f"{number:04d}")

@@ -78,16 +78,21 @@ def _run(config: SearchConfig, layout: RunLayout, source: Source) -> None:
     from search.preflight import check_by_looking
     from search.source import InputError
 
-    console = Console()
+    console, attempt = Console(), layout.read_attempt()
     check_by_looking(config.corner_recipes(), source, console)
     from search.launch import run_search  # Ray takes seconds: what is wrong is said before
     from search.mirror import mirrored
 
-    attempt = layout.read_attempt()
     try:
-        with owned(layout), mirrored(config, layout) as mirror:
-            complete = run_search(config, layout, mirror)
-            _show_outcome(layout, console)
+        with owned(layout):
+            if layout.read_attempt() != attempt:
+                attempt = layout.read_attempt()  # that one was not this command's
+                raise InputError(
+                    f"{said(layout.root)} was started by another process meanwhile; see: thaw watch {said(layout.root)}"
+                )
+            with mirrored(config, layout) as mirror:
+                complete = run_search(config, layout, mirror)
+                _show_outcome(layout, console)
     except OSError as error:
         if not layout.config.exists():
             raise
