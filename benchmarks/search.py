@@ -122,6 +122,7 @@ def search_config(args: argparse.Namespace, trials: list[dict], stages: list[tup
             "optimizer": {"kind": "sgd"},
             "bn_affine": "train",
             "early_stop": None,
+            "stop_on": [],  # random weights learn nothing
             "loss": {"kind": "balanced_softmax"},
             "stages": [
                 {
