@@ -11,6 +11,7 @@ from search.cluster import connected, is_insecure, place_of  # isort: skip
 
 import optuna
 import ray
+from optuna.exceptions import StorageInternalError
 from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, PlacementGroupFactory, RunConfig, TuneConfig
 from ray.tune.error import TuneError
@@ -31,7 +32,7 @@ from search.schedulers import PopulationScheduler, RungScheduler, build_schedule
 from search.searcher import StudySearcher
 from search.signals import sigterm_as_ctrl_c
 from search.source import InputError
-from search.study import check_storage, end_judged, end_running, mend_journal, open_study, settle
+from search.study import check_storage, end_judged, end_running, mend_journal, open_study, refusals, settle
 from search.tally import Tally
 from search.tensorboard import TensorBoardCallback
 from search.usage import Room
@@ -125,6 +126,9 @@ def _storage_errors() -> Iterator[None]:
     except TuneError as error:
         if isinstance(error.__context__, OSError):
             raise error.__context__ from None
+        if isinstance(error.__context__, StorageInternalError):
+            with refusals():
+                raise error.__context__  # noqa: B904  it has a cause, which `refusals` tells
         raise
 
 

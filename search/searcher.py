@@ -21,7 +21,16 @@ from search.config import SearchConfig
 from search.lineage import changing_paths, explored, recipe_of, recipe_of_child
 from search.population import Population
 from search.samplers import Samplers
-from search.study import AskingStudy, ended_by_itself, fell_behind, report_epoch, report_recorded, summary_of, tell
+from search.study import (
+    AskingStudy,
+    ended_by_itself,
+    fell_behind,
+    refusals,
+    report_epoch,
+    report_recorded,
+    summary_of,
+    tell,
+)
 from search.warm_start import known_trials
 from spaces.space import SpaceError
 from trainables.data.seeding import random_state
@@ -69,6 +78,7 @@ class StudySearcher(Searcher):
         """What the storage said when it took no file any more."""
         self._reported: dict[int, set[int]] = {trial.number: set(trial.intermediate_values) for trial in running}
 
+    @refusals()
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         self._stop_if_refused()
         if len(self._live) >= self._limit():
@@ -105,6 +115,7 @@ class StudySearcher(Searcher):
         most = self._config.settings.most_at_once
         return min(math.inf if most is None else most, self._room())
 
+    @refusals()
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self._stop_if_refused()
         self._report(self._live[trial_id], result)
@@ -117,7 +128,8 @@ class StudySearcher(Searcher):
         try:
             if result and (refusal := result.get("refused")):
                 raise OSError(refusal)  # the search stops, and the trial goes on when it is resumed
-            self._close(trial, result, error=error)
+            with refusals():
+                self._close(trial, result, error=error)
         except OSError as refusal:
             self._refusal = refusal
             raise

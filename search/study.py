@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import LOCK_FILE_SUFFIX
@@ -112,13 +114,24 @@ def _storage(layout: RunLayout, storage: str) -> BaseStorage:
     if url.startswith("postgresql://"):
         url = url.replace("postgresql", "postgresql+psycopg", 1)  # the driver of thaw-search[postgresql]
     try:
-        return RDBStorage(url)
+        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})  # a server that was started anew is met again
     except ImportError as error:
         raise InputError(f"search.storage: {storage}: {error}; pip install thaw-search[postgresql]") from None
     except (SQLAlchemyError, ValueError) as error:
         # Only the error's kind and the server's words: the URL that was tried holds the password.
         reason = str(getattr(error, "orig", None) or type(error).__name__).strip().splitlines()[0]
         raise InputError(f"search.storage: cannot use {storage}: {reason}") from None
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What a database says that takes nothing any more is a refusal like a disk's: the search stops, and can go on later."""
+    try:
+        yield
+    except StorageInternalError as error:
+        # Only the server's words: the statement that failed holds what the user searches.
+        reason = str(getattr(error.__cause__, "orig", None) or type(error.__cause__).__name__).strip().splitlines()[0]
+        raise OSError(f"search.storage: the database takes nothing any more: {reason}") from None
 
 
 # --- what it is told ------------------------------------------------------------------------------------------------

@@ -1,9 +1,11 @@
 """The searcher as Ray calls it, on a real study: what the study and the trials' records say afterwards."""
 
+import contextlib
 import copy
 import json
 import math
 import pickle
+import sqlite3
 
 import optuna
 import pytest
@@ -279,6 +281,20 @@ def test_a_kill_does_not_change_the_limit_of_trials_at_once(tmp_path, make_confi
     search.take_up()
     assert search.suggest("x")["number"] == 0
     assert search.suggest("y") is None
+
+
+def test_a_database_that_takes_nothing_any_more_stops_the_search_and_no_trial_is_told_as_failed(tmp_path, make_config):
+    search = Search(tmp_path / "run", make_config(storage="sqlite"))
+    search.suggest("a")
+    with contextlib.closing(sqlite3.connect(search.layout.study_database)) as database:
+        database.execute("drop table trial_intermediate_values")
+    said = "search.storage: the database takes nothing any more: no such table"
+    with pytest.raises(OSError, match=said):
+        search.searcher.on_trial_result("a", result(1, 0.5))
+    for _ in range(2):  # Ray hears it for a trial's failure first
+        with pytest.raises(OSError, match=said):
+            search.searcher.on_trial_complete("a", result(2, 0.75))
+    assert search.record(0).status == "running"
 
 
 def test_nobody_is_proposed_before_there_is_room(tmp_path, make_config):
