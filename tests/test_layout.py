@@ -73,13 +73,6 @@ def test_the_newest_attempt_is_read(tmp_path, content, attempt):
     assert run.read_attempt() == attempt
 
 
-def test_a_damaged_attempt_is_no_attempt_zero(tmp_path):
-    run = RunLayout(tmp_path)
-    run.attempt.write_text("")
-    with pytest.raises(ValueError, match="invalid literal"):
-        run.read_attempt()
-
-
 def test_files_have_their_names(tmp_path):
     trial = RunLayout(str(tmp_path)).trial(7)
     assert trial.root == tmp_path / "trials" / "0007"

@@ -205,7 +205,7 @@ def test_a_quantity_that_no_epoch_has_gets_no_axes(taken):
     curves = learning_curves(run).assign(score=math.nan)
     bands = {quantity: curve_band(run, quantity) for quantity in ("score", "val_loss")}
     drawn = draw_learning_curves(curves, bands, marks(run), rungs(run), run.metric)
-    assert [axis.title.text for axis in drawn.select_yaxes()] == ["val loss"]
+    assert [axis.title.text for axis in drawn.select_yaxes()] == ["validation loss"]
 
 
 def test_the_loss_of_a_stretch_with_the_head_at_rest_stands_on_the_colour_of_its_stage(taken):
