@@ -62,17 +62,16 @@ if (table) {
   const texts = rows.map((row) => row.filter((value) => value !== null).join(" ").toLowerCase());
   let [column, ascending, first] = [null, true, 0];
 
-  const rounded = (value) => {
-    const close = Math.abs(value) > 0.99 && Math.abs(value) < 1;
-    return String(Number(value.toPrecision(close ? 6 : 4)));
-  };
+  const close = (value) => Math.abs(value) > 0.99 && Math.abs(value) < 1;
+  const rounded = (value) => String(Number(value.toPrecision(close(value) ? 6 : 4)));
   // Numbers of a column stand below each other, with as many decimals where their sizes allow it.
   const numeric = columns.map((_, i) => rows.every(({ [i]: value }) => value === null || typeof value === "number"));
   const decimals = columns.map((_, i) => {
     const there = rows.map((row) => row[i]).filter((value) => typeof value === "number" && value !== 0);
     const wide = there.some((value) => Math.abs(value) < 1e-3 || Math.abs(value) >= 1e6);
     const most = there.reduce((most, value) => Math.max(most, (rounded(value).split(".")[1] || "").length), 0);
-    return numeric[i] && !wide && most <= 4 ? most : null;
+    const whole = there.reduce((digits, value) => Math.max(digits, Math.floor(Math.log10(Math.abs(value))) + 1), 0);
+    return numeric[i] && !wide ? Math.min(most, there.some(close) ? 6 : Math.max(0, 4 - whole)) : null;
   });
   const said = (value, i) => {
     if (value === null) return "";
