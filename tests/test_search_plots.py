@@ -10,7 +10,7 @@ from results_analysis.importance import importances
 from results_analysis.plots.classes import class_recall, confusion, draw_class_recall, draw_confusion
 from results_analysis.plots.contours import contour, draw_contour, pairs
 from results_analysis.plots.cost import cost_and_score, draw_cost_and_score
-from results_analysis.plots.curves import curve_band, draw_learning_curves, learning_curves, marks, rungs
+from results_analysis.plots.curves import curve_band, draw_learning_curves, learning_curves, marks, rungs, told
 from results_analysis.plots.importances import draw_importance
 from results_analysis.plots.parallel import draw_parallel_coordinates, parallel_coordinates
 from results_analysis.plots.savings import draw_savings, savings
@@ -206,6 +206,8 @@ def test_a_quantity_that_no_epoch_has_gets_no_axes(taken):
     bands = {quantity: curve_band(run, quantity) for quantity in ("score", "val_loss")}
     drawn = draw_learning_curves(curves, bands, marks(run), rungs(run), run.metric)
     assert [axis.title.text for axis in drawn.select_yaxes()] == ["validation loss"]
+    assert told(curves, run.metric) == ["val_loss"]
+    assert told(curves.assign(val_loss=math.nan), run.metric) == []
 
 
 def test_the_loss_of_a_stretch_with_the_head_at_rest_stands_on_the_colour_of_its_stage(taken):

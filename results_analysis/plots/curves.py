@@ -126,12 +126,17 @@ def _kept(snapshot: Snapshot, trial: int) -> list[int]:
     return sorted(int(found[1]) for name in names if (found := re.match(r"(\d+)_.*\.pt$", name)))
 
 
+def told(frame: pd.DataFrame, metric: Metric) -> list[str]:
+    """Which of `QUANTITIES` some epoch has; one of the two where the score is the validation loss."""
+    asked = [quantity for quantity in QUANTITIES if quantity == "score" or metric is not Metric.VAL_LOSS]
+    return [quantity for quantity in asked if frame[quantity].notna().any()]
+
+
 def draw_learning_curves(
     frame: pd.DataFrame, bands: dict[str, pd.DataFrame], marked: pd.DataFrame, judged: pd.DataFrame, metric: Metric
 ) -> Figure:
-    """The score above, the validation loss below; without one that no epoch has."""
-    told = [quantity for quantity in QUANTITIES if quantity == "score" or metric is not Metric.VAL_LOSS]
-    quantities = [quantity for quantity in told if frame[quantity].notna().any()] or ["score"]
+    """The score above, the validation loss below; see `told`."""
+    quantities = told(frame, metric)
     figure = new_figure(height=300 * len(quantities) + 100)
     figure.set_subplots(rows=len(quantities), cols=1, shared_xaxes=True, vertical_spacing=0.05)
     for row, quantity in enumerate(quantities, start=1):

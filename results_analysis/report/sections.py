@@ -69,7 +69,7 @@ def sections(snapshot: Snapshot, importance: pd.DataFrame) -> list[Section]:
     scored = snapshot.trials["score"].notna().any()
     searched = _most_important_first(snapshot, importance)
     return [
-        Section("scores", "Scores", list(_scores(snapshot)) if scored else [], "No trial has a score yet."),
+        Section("scores", "Scores", list(_scores(snapshot)) if scored else [], "No trial has a score."),
         Section("training", "Training", list(_training(snapshot)) if some else [], nothing),
         Section("values", "Searched values", list(_values(snapshot, importance, searched)), _why_no_values(snapshot)),
         Section("best", "The best trial", list(_best(snapshot)), _why_no_classes(snapshot)),
@@ -108,15 +108,16 @@ def _training(snapshot: Snapshot) -> Iterator[Picture]:
     bands = {quantity: curves.curve_band(snapshot, quantity) for quantity in curves.QUANTITIES}
     shown = min(curves.TOP, frame["trial"].nunique())
     at_rungs = "Dotted verticals are epochs at which the scheduler ended trials. " if len(judged) else ""
-    yield Picture(
-        "curves",
-        "Learning curves",
-        f"The best {shown} trials in colour, others thin; the band holds the middle 80% of all trials "
-        f"that came so far. {at_rungs}"
-        "Marks tell what happened in the coloured ones.",
-        [curves.draw_learning_curves(frame, bands, curves.marks(snapshot), judged, snapshot.metric)],
-        bands["score"],
-    )
+    if curves.told(frame, snapshot.metric):
+        yield Picture(
+            "curves",
+            "Learning curves",
+            f"The best {shown} trials in colour, others thin; the band holds the middle 80% of all trials "
+            f"that came so far. {at_rungs}"
+            "Marks tell what happened in the coloured ones.",
+            [curves.draw_learning_curves(frame, bands, curves.marks(snapshot), judged, snapshot.metric)],
+            bands["score"],
+        )
     stretches = timeline.stage_timeline(snapshot)
     yield Picture(
         "timeline",
@@ -138,7 +139,7 @@ def _most_important_first(snapshot: Snapshot, importance: pd.DataFrame) -> list[
 
 
 def _why_no_values(snapshot: Snapshot) -> str:
-    return "No trial has a score yet." if snapshot.searched else "Nothing was searched: all trials share one recipe."
+    return "No trial has a score." if snapshot.searched else "Nothing was searched: all trials share one recipe."
 
 
 def _values(snapshot: Snapshot, importance: pd.DataFrame, searched: Sequence[Searched]) -> Iterator[Picture]:
@@ -224,7 +225,7 @@ def _contours(snapshot: Snapshot, searched: Sequence[Searched]) -> Iterator[Pict
 
 def _why_no_classes(snapshot: Snapshot) -> str:
     if snapshot.best is None:
-        return "No trial has a score yet."
+        return "No trial has a score."
     return (
         "A regression has no classes." if snapshot.task == "regression" else "Its best epoch tells nothing of classes."
     )

@@ -39,12 +39,13 @@ def report_server(file: Path, port: int) -> ThreadingHTTPServer:
             elif self.path.split("?")[0] != "/":
                 self.send_error(HTTPStatus.NOT_FOUND)
             else:
+                version = file.stat().st_mtime_ns  # before: a page that is written anew in between is asked for again
                 text = file.read_bytes()
                 self.send_response(HTTPStatus.OK)
                 self.send_header("Content-Type", "text/html; charset=utf-8")
                 self.send_header("Content-Length", str(len(text)))
                 self.send_header("Cache-Control", "no-store")
-                self.send_header("ETag", f'"{file.stat().st_mtime_ns}"')
+                self.send_header("ETag", f'"{version}"')
                 self.end_headers()
                 if body:
                     self.wfile.write(text)
