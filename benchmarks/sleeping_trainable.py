@@ -10,8 +10,7 @@ from ray import tune
 
 STEP_S, STEPS = 0.5, 4
 START_S = 20.0
-"""A step of a worker's first trial. Ray gives the worker of a trial that ended to one that waits for its own to start, and drops
-that one half-started: where trials are over sooner than 16 workers have started on two cores, they never do."""
+"""A step of a worker's first trial: meanwhile the others start, so that what is measured begins when all are there."""
 
 
 class Sleeping(tune.Trainable):

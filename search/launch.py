@@ -32,7 +32,7 @@ from search.schedulers import PopulationScheduler, RungScheduler, build_schedule
 from search.searcher import StudySearcher
 from search.signals import sigterm_as_ctrl_c
 from search.source import InputError
-from search.study import check_storage, end_judged, end_running, mend_journal, open_study, refusals, settle
+from search.study import check_storage, end_judged, end_running, mend_journal, open_study, refused, settle
 from search.tally import Tally
 from search.tensorboard import TensorBoardCallback
 from search.usage import Room
@@ -127,8 +127,7 @@ def _storage_errors() -> Iterator[None]:
         if isinstance(error.__context__, OSError):
             raise error.__context__ from None
         if isinstance(error.__context__, StorageInternalError):
-            with refusals():
-                raise error.__context__  # noqa: B904  it has a cause, which `refusals` tells
+            raise refused(error.__context__) from None
         raise
 
 

@@ -129,9 +129,13 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except StorageInternalError as error:
-        # Only the server's words: the statement that failed holds what the user searches.
-        reason = str(getattr(error.__cause__, "orig", None) or type(error.__cause__).__name__).strip().splitlines()[0]
-        raise OSError(f"search.storage: the database takes nothing any more: {reason}") from None
+        raise refused(error) from None
+
+
+def refused(error: StorageInternalError) -> OSError:
+    """With the server's words alone: the statement that failed holds what the user searches."""
+    reason = str(getattr(error.__cause__, "orig", None) or type(error.__cause__).__name__).strip().splitlines()[0]
+    return OSError(f"search.storage: the database takes nothing any more: {reason}")
 
 
 # --- what it is told ------------------------------------------------------------------------------------------------
