@@ -1,12 +1,27 @@
 """A search whose trials are told of as Ray does, without training any: the real searcher, a real study, a real folder."""
 
+import copy
 import json
 import math
 
+import pytest
+import yaml
+from conftest import RECIPE
+
+from search.load import load_search
 from search.searcher import StudySearcher
+from search.source import read_source
 from search.study import open_study, settle
 from trainables.layout import RunLayout
 from trainables.record import read_record
+
+SPACE = {
+    "train.stages[*].head_lr": {"log": [1e-3, 0.3]},
+    "train.batch_size": {"int": [8, 64]},
+    "train.loss.kind": {"choice": ["cross_entropy", "ldam"]},
+    "train.loss.max_margin": {"float": [0.2, 0.8], "when": {"train.loss.kind": "ldam"}},
+}
+STARTUP = 4
 
 
 class Search:
@@ -59,3 +74,26 @@ def write_epochs(folder, scores, *, finished=False):
     fields |= {"finished": finished, "stopped_for": None}
     lines = [{"epoch": n, "score": s, "best_score": s, **fields} for n, s in enumerate(scores, start=1)]
     folder.epochs.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.fixture
+def make_config(tmp_path):
+    """`make_config(metric=..., **search)`: a search of `SPACE`, TPE after four random trials."""
+
+    def make(metric="balanced_accuracy", **search):
+        data = copy.deepcopy(RECIPE)
+        data["train"]["metric"] = metric
+        data |= {
+            "space": SPACE,
+            "search": {"trials": 4, "sampler": {"kind": "tpe", "startup_trials": STARTUP}, **search},
+        }
+        file = tmp_path / "small.yaml"
+        file.write_text(yaml.safe_dump(data))
+        return load_search(read_source(file))
+
+    return make
+
+
+@pytest.fixture
+def search(tmp_path, make_config):
+    return Search(tmp_path / "run", make_config())

@@ -3,16 +3,19 @@
 import json
 import re
 
+import driven_search
 import pytest
+from driven_search import Search
 from optuna.trial import TrialState
 from pydantic import ValidationError
-from test_searcher import Search, make_config  # noqa: F401  a fixture
 
 from search import budget as budget_module
 from search.budget import Budget, BudgetCallback, BudgetStopper, reached
 from search.stop_config import Stop
 from search.study import end_running
 from trainables.layout import Metric, RunFileError
+
+make_config = driven_search.make_config  # a fixture
 
 HOUR = 3600.0
 
@@ -62,7 +65,7 @@ def test_a_budget_of_nothing_is_refused(stop):
 
 
 @pytest.fixture
-def make_search(tmp_path, make_config):  # noqa: F811
+def make_search(tmp_path, make_config):
     """`make_search(**stop)`: a run with a budget, and who owns it."""
 
     def make(**stop):

@@ -1,59 +1,25 @@
 """The searcher as Ray calls it, on a real study: what the study and the trials' records say afterwards."""
 
 import contextlib
-import copy
 import json
 import math
 import pickle
 import sqlite3
 
+import driven_search
 import optuna
 import pytest
-import yaml
-from conftest import RECIPE
-from driven_search import Search, result, write_epochs
+from driven_search import SPACE, Search, result, write_epochs
 from optuna.trial import TrialState
 
 from search.config import SearchConfig
-from search.load import load_search
 from search.searcher import StudySearcher
-from search.source import read_source
-from search.study import end_judged, open_study, settle
+from search.study import open_study, settle
 from spaces import FunctionSpace, parse_space
 from trainables.layout import RunLayout, TrialStatus
 from trainables.recipe import parse_recipe
-from trainables.record import TrialRecord
 
-SPACE = {
-    "train.stages[*].head_lr": {"log": [1e-3, 0.3]},
-    "train.batch_size": {"int": [8, 64]},
-    "train.loss.kind": {"choice": ["cross_entropy", "ldam"]},
-    "train.loss.max_margin": {"float": [0.2, 0.8], "when": {"train.loss.kind": "ldam"}},
-}
-STARTUP = 4
-
-
-@pytest.fixture
-def make_config(tmp_path):
-    """`make_config(metric=..., **search)`: a search of `SPACE`, TPE after four random trials."""
-
-    def make(metric="balanced_accuracy", **search):
-        data = copy.deepcopy(RECIPE)
-        data["train"]["metric"] = metric
-        data |= {
-            "space": SPACE,
-            "search": {"trials": 4, "sampler": {"kind": "tpe", "startup_trials": STARTUP}, **search},
-        }
-        file = tmp_path / "small.yaml"
-        file.write_text(yaml.safe_dump(data))
-        return load_search(read_source(file))
-
-    return make
-
-
-@pytest.fixture
-def search(tmp_path, make_config):
-    return Search(tmp_path / "run", make_config())
+make_config, search = driven_search.make_config, driven_search.search  # fixtures
 
 
 # --- how a trial ends -----------------------------------------------------------------------------------------------
@@ -245,58 +211,6 @@ def test_no_more_run_at_once_than_is_allowed(tmp_path, make_config):
     assert search.suggest("e") is None  # not FINISHED yet: two are running
 
 
-# --- after a kill ---------------------------------------------------------------------------------------------------
-
-
-def test_interrupted_trials_are_handed_out_first_with_the_values_they_had(search):
-    before = [search.suggest(trial_id) for trial_id in "abc"]
-    started = search.record(0).started
-    search.run("b", [0.5])
-    search.searcher.on_trial_result("c", result(1, 0.25))
-    search.take_up()
-    again = [search.suggest(trial_id) for trial_id in "xyz"]
-    assert [assignment["number"] for assignment in again] == [0, 2, 3]
-    assert [assignment["recipe"] for assignment in again[:2]] == [before[0]["recipe"], before[2]["recipe"]]
-    assert {assignment["attempt"] for assignment in again} == {2}
-    assert search.record(0).started == started
-    assert search.suggest("w") == "FINISHED"
-    for trial_id in "xyz":
-        search.run(trial_id, [0.25, 0.75])
-    assert search.states == ["COMPLETE"] * 4
-    assert search.trials[2].intermediate_values == {1: 0.25, 2: 0.75}
-
-
-def test_trials_that_ran_when_the_last_was_handed_out_come_back(search):
-    for trial_id in "abcd":
-        search.suggest(trial_id)
-    search.run("a", [0.5])
-    search.take_up()
-    assert [search.suggest(trial_id)["number"] for trial_id in "xyz"] == [1, 2, 3]
-    assert search.suggest("w") == "FINISHED"
-
-
-def test_a_kill_does_not_change_the_limit_of_trials_at_once(tmp_path, make_config):
-    search = Search(tmp_path / "run", make_config(max_concurrent=1))
-    search.suggest("a")
-    search.take_up()
-    assert search.suggest("x")["number"] == 0
-    assert search.suggest("y") is None
-
-
-def test_a_database_that_takes_nothing_any_more_stops_the_search_and_no_trial_is_told_as_failed(tmp_path, make_config):
-    search = Search(tmp_path / "run", make_config(storage="sqlite"))
-    search.suggest("a")
-    with contextlib.closing(sqlite3.connect(search.layout.study_database)) as database:
-        database.execute("drop table trial_intermediate_values")
-    said = "search.storage: the database takes nothing any more: no such table"
-    with pytest.raises(OSError, match=said):
-        search.searcher.on_trial_result("a", result(1, 0.5))
-    for _ in range(2):  # Ray hears it for a trial's failure first
-        with pytest.raises(OSError, match=said):
-            search.searcher.on_trial_complete("a", result(2, 0.75))
-    assert search.record(0).status == "running"
-
-
 def test_nobody_is_proposed_before_there_is_room(tmp_path, make_config):
     search, room = Search(tmp_path / "run", make_config(trials=5)), 2
     search.searcher = StudySearcher(search.config, search.layout, search.study, attempt=1, room=lambda: room)
@@ -305,75 +219,6 @@ def test_nobody_is_proposed_before_there_is_room(tmp_path, make_config):
     assert [search.suggest(trial_id) is None for trial_id in "de"] == [False, True]
     room = 3
     assert search.suggest("f")["number"] == 3
-
-
-def test_a_trial_cut_off_before_its_values_were_drawn_gets_those_it_would_have_had(tmp_path, make_config):
-    whole, cut = Search(tmp_path / "whole", make_config()), Search(tmp_path / "cut", make_config())
-    cut.study.ask()  # killed here
-    cut.take_up()
-    assert cut.suggest("a")["recipe"] == whole.suggest("a")["recipe"]
-
-
-@pytest.mark.parametrize(
-    ("status", "reason", "state", "value"),
-    [
-        (TrialStatus.FINISHED, None, "COMPLETE", 0.75),
-        (TrialStatus.PRUNED, "not among the best", "PRUNED", 0.75),  # Optuna's: the last intermediate value
-        (TrialStatus.FAILED, "RuntimeError: x", "FAIL", None),
-        (TrialStatus.RUNNING, None, "RUNNING", None),
-    ],
-)
-def test_an_end_that_was_recorded_but_not_told_is_told_later(search, status, reason, state, value):
-    search.suggest("a")
-    search.searcher.on_trial_result("a", result(1, 0.75))
-    folder = search.layout.trial(0)
-    write_epochs(folder, [0.75, 0.75])
-    search.record(0).model_copy(update={"status": status, "reason": reason, "objectives": {"score": 0.75}}).write(
-        folder
-    )
-    search.take_up()
-    (trial,) = search.trials
-    assert (trial.state.name, trial.value) == (state, value)
-    if state != "RUNNING":
-        assert trial.intermediate_values == {1: 0.75, 2: 0.75}  # the second was on disk only
-    assert search.suggest("x")["number"] == (0 if state == "RUNNING" else 1)
-
-
-@pytest.mark.parametrize(
-    ("scores", "stopped", "state", "reason"),
-    [
-        ([0.25, 0.5], {0: 2}, "PRUNED", "0.5 at epoch 2 was not among the best there"),
-        ([0.25, None], {0: 2}, "PRUNED", "no score at epoch 2 was not among the best there"),
-        ([0.25, 0.5, 0.75], {0: 2}, "RUNNING", None),  # it went on: trials of one moment have no order on disk
-        ([0.25, 0.5], {1: 2}, "RUNNING", None),
-        ([], {0: 2}, "RUNNING", None),
-    ],
-)
-def test_a_trial_that_had_failed_at_its_rung_is_not_taken_up_again(search, scores, stopped, state, reason):
-    search.suggest("a")
-    write_epochs(search.layout.trial(0), scores)
-    end_judged(search.study, search.layout, search.config, stopped)
-    assert (search.states, search.record(0).reason) == ([state], reason)
-    if state == "PRUNED":
-        assert search.trials[0].intermediate_values == {n: s for n, s in enumerate(scores, start=1) if s is not None}
-
-
-def test_epochs_whose_results_died_with_the_driver_are_told_from_disk(search):
-    search.suggest("a")
-    search.searcher.on_trial_result("a", result(1, 0.25))
-    write_epochs(search.layout.trial(0), [0.25, None, 0.5])
-    search.take_up()
-    search.suggest("x")
-    search.searcher.on_trial_result("x", result(4, 0.75))
-    assert search.trials[0].intermediate_values == {1: 0.25, 3: 0.5, 4: 0.75}
-
-
-def test_a_trial_that_was_asked_for_but_never_recorded_goes_on(search):
-    search.study.ask()
-    search.take_up()
-    assert search.states == ["RUNNING"]
-    assert search.suggest("a")["number"] == 0
-    assert isinstance(search.record(0), TrialRecord)
 
 
 def test_another_seed_proposes_other_points(tmp_path, make_config):
@@ -449,3 +294,17 @@ def test_the_study_is_named_and_opened_again(tmp_path, make_config):
     assert first.study_name == config.name
     assert len(open_study(layout, config).get_trials()) == 1
     assert first.direction is optuna.study.StudyDirection.MAXIMIZE
+
+
+def test_a_database_that_takes_nothing_any_more_stops_the_search_and_no_trial_is_told_as_failed(tmp_path, make_config):
+    search = Search(tmp_path / "run", make_config(storage="sqlite"))
+    search.suggest("a")
+    with contextlib.closing(sqlite3.connect(search.layout.study_database)) as database:
+        database.execute("drop table trial_intermediate_values")
+    said = "search.storage: the database takes nothing any more: no such table"
+    with pytest.raises(OSError, match=said):
+        search.searcher.on_trial_result("a", result(1, 0.5))
+    for _ in range(2):  # Ray hears it for a trial's failure first
+        with pytest.raises(OSError, match=said):
+            search.searcher.on_trial_complete("a", result(2, 0.75))
+    assert search.record(0).status == "running"
