@@ -22,6 +22,7 @@ from trainables.layout import Flag
 from trainables.metrics import Evaluation, corrected_score, score_of
 from trainables.models.backbones import build_model
 from trainables.models.catalog import HEAD
+from trainables.models.small_maps import train_fast_on_small_maps
 from trainables.precision import autocast
 from trainables.prefix_cache import Progress
 from trainables.problems import ConfigError, Problem
@@ -96,6 +97,8 @@ class Trainer:
             cosine_scale=self.task.cosine_scale,
             generator=generator(train.seed, "head", 0),
         )
+        if self.device.type == "cpu":
+            train_fast_on_small_maps(built.model)
         self.model = built.model.to(self.device)
         self.pretrained_fingerprint = built.fingerprint
         self._feed_of = partial(
