@@ -33,11 +33,32 @@ def local_ray(cpus: int | None = None) -> Iterator[None]:
     Args:
         cpus: cores to compute with; None: all that Ray finds.
     """
-    ray.init(address=LOCAL, num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
+    with _without_company():
+        ray.init(address=LOCAL, num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _without_company() -> Iterator[None]:
+    """While Ray starts: it starts no processes for its dashboard, its autoscaler and its copy of workers' output to the driver.
+
+    A search has no use for them, and `ray.init` has no switch: with the dashboard off it waits for its server all the same.
+    """
+    node = ray._private.node.Node
+    names = ("start_api_server", "start_monitor", "start_log_monitor")
+    kept = {
+        name: getattr(node, name) for name in names if hasattr(node, name)
+    }  # private: other versions may call them otherwise
+    for name in kept:
+        setattr(node, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, method in kept.items():
+            setattr(node, name, method)
 
 
 def place_of(address: str) -> str:
