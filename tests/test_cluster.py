@@ -2,12 +2,14 @@
 
 import json
 import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import TINY_NETWORK
+from searches import PATIENCE_S
 
 from search import reachable
 from search.address_config import checked_address
@@ -43,6 +45,33 @@ def test_what_ray_job_submit_runs_stays_on_its_cluster(monkeypatch):
     assert place_of("local") == "local"
     monkeypatch.setenv(JOB, "{}")
     assert [place_of(address) for address in ("local", "auto", "head:1")] == ["auto", "auto", "head:1"]
+
+
+# --- a Ray of our own -----------------------------------------------------------------------------------------------
+
+RAYS = """
+import os, sys
+sys.path.insert(0, {tests!r})
+from ray_nodes import descendants
+from search.cluster import local_ray
+import ray
+
+def companions():
+    lines = [open(f"/proc/{{pid}}/cmdline").read() for pid in descendants(os.getpid())]
+    return [name for name in ("dashboard.py", "monitor.py", "log_monitor.py") if any(f"/{{name}}" in line for line in lines)]
+
+with local_ray(1):
+    print(companions(), ray.get(ray.remote(lambda: 7).remote()))
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+print(companions())
+"""
+
+
+@pytest.mark.slow
+def test_ray_starts_without_what_a_search_has_no_use_for_and_with_it_for_others():
+    code = RAYS.format(tests=str(Path(__file__).parent))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.stdout.splitlines() == ["[] 7", "['dashboard.py', 'monitor.py', 'log_monitor.py']"], done.stderr
 
 
 # --- is it there? ---------------------------------------------------------------------------------------------------
