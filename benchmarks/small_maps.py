@@ -25,8 +25,6 @@ from trainables.models.small_maps import train_fast_on_small_maps
 from trainables.models.staged import StagedModel
 from trainables.recipe import ModelConfig
 
-DEPTHS = ("last:3", "half", "all")
-
 
 def step_ms(model: StagedModel, cut: int, features: torch.Tensor, labels: torch.Tensor) -> float:
     began = time.perf_counter()
@@ -43,8 +41,8 @@ def compare(backbone: str, size: int, *, batch: int, rounds: int) -> None:
     images = torch.randn(batch, 3, size, size, generator=generator).to(memory_format=torch.channels_last)
     labels = torch.randint(0, 10, (batch,), generator=generator)
     blocks = BACKBONES[backbone].blocks
-    for depth in DEPTHS:
-        cut = {"half": len(blocks) // 2, "all": 0}[depth] if ":" not in depth else first_open_block(depth, blocks)
+    cuts = {"last 3": first_open_block("last:3", blocks), "half": len(blocks) // 2, "all": 0}
+    for depth, cut in cuts.items():
         with torch.no_grad():
             features = plain.prefix(images, cut)
         times = [[step_ms(model, cut, features, labels) for model in (plain, fast)] for _ in range(rounds + 2)][2:]

@@ -33,7 +33,7 @@ def local_ray(cpus: int | None = None) -> Iterator[None]:
     Args:
         cpus: cores to compute with; None: all that Ray finds.
     """
-    with _without_company():
+    with _needed_processes_only():
         ray.init(address=LOCAL, num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
     try:
         yield
@@ -42,16 +42,15 @@ def local_ray(cpus: int | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def _without_company() -> Iterator[None]:
+def _needed_processes_only() -> Iterator[None]:
     """While Ray starts: it starts no processes for its dashboard, its autoscaler and its copy of workers' output to the driver.
 
     A search has no use for them, and `ray.init` has no switch: with the dashboard off it waits for its server all the same.
     """
     node = ray._private.node.Node
     names = ("start_api_server", "start_monitor", "start_log_monitor")
-    kept = {
-        name: getattr(node, name) for name in names if hasattr(node, name)
-    }  # private: other versions may call them otherwise
+    # Ray's own, which other versions may call otherwise: then they start what they start.
+    kept = {name: getattr(node, name) for name in names if hasattr(node, name)}
     for name in kept:
         setattr(node, name, lambda *_, **__: None)
     try:

@@ -65,7 +65,7 @@ class TrialEvents:
         """Adds a point to each curve, and 0 or 1 for each flag; what has no value is left out."""
         points = {tag: float(report[name]) for name, tag in _GROUPS.items() if report.get(name) is not None}
         points |= {f"health/{flag}": float(flag in report["flags"]) for flag in Flag}
-        summary = Summary()  # one of all: TensorBoard's writer takes as long for each event as for a dozen points
+        summary = Summary()  # of all: each event costs the writer more than the point in it
         for tag, point in points.items():
             summary.MergeFrom(scalar_pb(tag, point))
         self._add(summary, step=report["epoch"])
