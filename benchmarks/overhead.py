@@ -1,10 +1,11 @@
 """What a search costs beside training, validation and caches: core time of its workers, per trial.
 
-    python benchmarks/overhead.py [--trials 48] [--epochs 1] [--rounds 3]
+    python benchmarks/overhead.py [--trials 48] [--epochs 1] [--rounds 3] [--blocks]
 
-Trivial trials (a head on 40 digits) on two workers, from the start of the first epoch to the end of the last: what the workers'
-time holds beside the epochs is Ray's, Optuna's and ours, checkpoints and records on disk included. Also printed: how much private
-memory a second worker takes.
+Trivial trials (a head on 40 digits) or, with `--blocks`, trials that train (the last three blocks on 1,617 digits of 64 px, seconds
+an epoch) on two workers, each from the start of its first epoch to the end of its last: what this time holds beside training,
+validation and caches is Ray's, Optuna's and ours, checkpoints and records on disk included. Also printed: how much private memory
+a second worker takes.
 """
 
 from __future__ import annotations
@@ -13,12 +14,17 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import statistics
 import sys
 import tempfile
 import threading
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainables.layout import RunLayout
 
 sys.path[0] = str(Path(__file__).parent.parent)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,11 +33,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 WORKERS = 2
 
 
-def config(trials: int, epochs: int) -> dict:
-    stage = {"name": "head", "unfreeze_from": "head", "epochs": epochs, "plateau": None}
-    tail = {"imbalance": 10, "largest": 12}
+def config(trials: int, epochs: int, blocks: bool = False) -> dict:
+    stage = {"name": "only", "unfreeze_from": "last:3" if blocks else "head", "epochs": epochs, "plateau": None}
+    few = {"image_size": 32, "long_tail": {"imbalance": 10, "largest": 12}}
     return {
-        "data": {"source": "digits", "image_size": 32, "validation": 0.1, "long_tail": tail},
+        "data": {"source": "digits", "validation": 0.1, **({"image_size": 64} if blocks else few)},
         "model": {"backbone": "efficientnet_lite0"},
         "train": {"metric": "balanced_accuracy", "stages": [stage], "early_stop": None},
         "space": {"train.stages[*].head_lr": {"log": [1e-3, 1e-1]}},
@@ -83,11 +89,27 @@ def private_bytes(process: Path) -> int:
     return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
 
 
+def worker_seconds(layout: RunLayout) -> tuple[float, float]:
+    """From the first epoch's start to the last one's end, summed over workers; and what epochs, caches included, took of it."""
+    from trainables.report import read_epochs
+
+    spans: dict[str, list[float]] = {}
+    worked = 0.0
+    for trial in layout.all_trials():
+        worker = re.search(r"process (\d+)", trial.output.read_text())[1]
+        for report in read_epochs(trial.epochs):
+            took, end = report["train_s"] + report["val_s"], datetime.fromisoformat(report["time"]).timestamp()
+            spans.setdefault(worker, []).extend([end - took, end])
+            worked += took
+    return sum(max(span) - min(span) for span in spans.values()), worked
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=48)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--blocks", action="store_true")
     args = parser.parse_args()
     from rich.console import Console
 
@@ -96,7 +118,6 @@ def main() -> None:
     from search.preflight import check_by_looking
     from search.source import read_source
     from trainables.layout import RunLayout
-    from trainables.report import read_epochs
 
     overheads, shares, memory = [], [], PrivateMemory()
     memory.start()
@@ -104,21 +125,15 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "overhead.yaml"
             # JSON is YAML.
-            file.write_text(json.dumps(config(args.trials, args.epochs)))
+            file.write_text(json.dumps(config(args.trials, args.epochs, args.blocks)))
             source = read_source(file, ())
             search = load_search(source)
             check_by_looking(search.corner_recipes(), source, Console(file=sys.stderr))
             layout = RunLayout(Path(folder) / "run")
             run_search(search, layout)
-            epochs = [report for trial in layout.all_trials() for report in read_epochs(trial.epochs)]
-        ends = [datetime.fromisoformat(epoch["time"]).timestamp() for epoch in epochs]
-        took = [epoch["train_s"] + epoch["val_s"] for epoch in epochs]
-        begins = [end - seconds for end, seconds in zip(ends, took, strict=True)]
-        # Whichever worker starts first: the other's start is not a trial's doing.
-        second = sorted(begins)[1]
-        there = (max(ends) - second) * WORKERS
-        overheads.append((there - sum(took)) / len(epochs) * args.epochs)
-        shares.append((there - sum(took)) / there)
+            there, worked = worker_seconds(layout)
+        overheads.append((there - worked) / args.trials)
+        shares.append((there - worked) / there)
     memory.ended.set()
     spread = f"{min(overheads) * 1000:.0f} … {max(overheads) * 1000:.0f}"
     print(f"{args.trials} trials of {args.epochs} epochs, {WORKERS} workers, {args.rounds} rounds")

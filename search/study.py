@@ -14,7 +14,6 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import LOCK_FILE_SUFFIX
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from search.config import SearchConfig
 from search.scheduler_config import Pbt, Scheduler
@@ -110,6 +109,8 @@ def _storage(layout: RunLayout, storage: str) -> BaseStorage:
         return RDBStorage(f"sqlite:///{layout.study_database}")
     if missing := missing_variables(storage, os.environ):
         raise InputError(f"search.storage: {storage} needs {', '.join(missing)} in the environment")
+    from sqlalchemy.exc import SQLAlchemyError  # takes its time, and a journal does without
+
     url = with_variables(storage, os.environ)
     if url.startswith("postgresql://"):
         url = url.replace("postgresql", "postgresql+psycopg", 1)  # the driver of thaw-search[postgresql]

@@ -13,6 +13,7 @@ import sys
 
 import pytest
 
+import trainables.rare_collection  # noqa: F401
 from trainables.recipe import parse_recipe
 
 RECIPE = {

@@ -106,7 +106,7 @@ def test_a_trial_of_a_search_trains_in_one_process(recipe_file, overrides, messa
 
 # --- with Ray -------------------------------------------------------------------------------------------------------
 
-EPOCHS = 40
+EPOCHS = 20
 COMMAND = (THAW, "train", "long.yaml", "--workers", "2")
 UNTIMED = ("train_s", "val_s", "cache_s", "images_per_s", "time", "uncached")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import trainables.rare_collection  # noqa: F401  # isort: skip
+
 import contextlib
 import gc
 import json

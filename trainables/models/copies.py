@@ -41,6 +41,8 @@ def _copy(thing: Any, memo: dict[int, Any]) -> Any:
         memo[id(thing)] = copied = kind()
         for key, value in thing.items():
             copied[key] = _copy(value, memo)
+    elif kind is set:
+        memo[id(thing)] = copied = {_copy(value, memo) for value in thing}
     elif issubclass(kind, nn.Module) and not hasattr(kind, "__deepcopy__"):
         memo[id(thing)] = copied = kind.__new__(kind)
         own = vars(copied)
