@@ -1,9 +1,17 @@
-"""Imported first by what runs in a process of its own: it looks for garbage each 50,000 objects, not each 700.
+"""Imported first in processes that search or train: while modules are imported, garbage is looked for each 50,000 objects, not 700.
 
-Python's modules leave half a million objects, none of them garbage, and looking through them again and again while they are
-imported takes a fifth of the time until a search trains.
+Modules leave half a million objects, none of them garbage, and looking through them again and again takes a fifth of the time
+until a search trains.
 """
 
 import gc
 
+_USUAL = gc.get_threshold()
+
 gc.set_threshold(50_000)
+
+
+def imports_are_done() -> None:
+    """What there is by now stays, and is not looked through any more; what comes, as networks of ended trials, is, as ever."""
+    gc.freeze()
+    gc.set_threshold(*_USUAL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import trainables.rare_collection  # noqa: F401  # isort: skip
+from trainables.rare_collection import imports_are_done  # isort: skip
 
 import contextlib
 import gc
@@ -71,9 +71,9 @@ class StagedUnfreezing(tune.Trainable):
         self._output: TrialLog | None = None
         self._assignment = config
         self._rungs = Rungs(**config["rungs"])
+        # What the trial before took shall be free for this one and for its neighbours.
+        gc.collect()
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            # What the trial before took shall be free for this one and for its neighbours on the GPU.
-            gc.collect()
             torch.cuda.empty_cache()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -210,3 +210,6 @@ def _open(assignment: dict[str, Any]) -> TrainingRun:
         progress=building.progress("computing features"),
         check_ownership=check_ownership,
     )
+
+
+imports_are_done()
