@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
+from threading import Event, Thread
+from typing import Self
 
 # Before Ray and torch are imported, here or in a worker: idle threads shall sleep; Ray shall neither phone home nor print
 # and write what we show and write ourselves. A cluster asks for a token, unless the user says RAY_AUTH_MODE=disabled.
@@ -27,18 +32,69 @@ from search.reachable import check_reachable
 from search.travel import JOB, runtime_env
 
 
-@contextmanager
-def local_ray(cpus: int | None = None) -> Iterator[None]:
+class LocalRay:
+    """Ray on this machine. It takes seconds to start, most of them waiting, in which its caller can do something else.
+
+    A context: in the end Ray is shut down, if it was started.
     """
-    Args:
-        cpus: cores to compute with; None: all that Ray finds.
-    """
-    with _needed_processes_only():
-        ray.init(address=LOCAL, num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
-    try:
-        yield
-    finally:
+
+    def __init__(self, cpus: int | None = None):
+        """
+        Args:
+            cpus: cores to compute with; None: all that Ray finds.
+        """
+        self._cpus = cpus
+        self._started: Future[None] = Future()
+        self._over = Event()
+        self._holder = Thread(target=self._hold, daemon=True)
+
+    def is_for(self, address: str) -> bool:
+        """Whether a search with this `search.address` runs on it."""
+        return place_of(address) == LOCAL
+
+    def start(self) -> None:
+        """Begins to start it, if that has not been done."""
+        if self._holder.ident is None:
+            self._holder.start()
+
+    def wait(self) -> None:
+        """Until it has started.
+
+        Raises:
+            Exception: what kept Ray from starting.
+        """
+        self.start()
+        self._started.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._holder.ident is None:
+            return
+        wait_for([self._started])
         ray.shutdown()
+        self._over.set()
+        self._holder.join()
+
+    def _hold(self) -> None:
+        """Ray's processes die with the thread that started them: it stays until they are to."""
+        # Else it says that it handles no SIGTERM outside the main thread: we do.
+        logging.getLogger("ray").setLevel(logging.CRITICAL)
+        try:
+            with _needed_processes_only():
+                ray.init(
+                    address=LOCAL,
+                    num_cpus=self._cpus,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level="CRITICAL",
+                )
+        except BaseException as error:
+            self._started.set_exception(error)
+            return
+        self._started.set_result(None)
+        self._over.wait()
 
 
 @contextmanager
@@ -66,16 +122,18 @@ def place_of(address: str) -> str:
 
 
 @contextmanager
-def connected(place: str, *, functions: Iterable[str] = ()) -> Iterator[None]:
+def connected(place: str, here: LocalRay, *, functions: Iterable[str] = ()) -> Iterator[None]:
     """
     Args:
         place: `local`, `auto` or `host:port`.
+        here: the Ray for a search that stays on this machine; it may have been started, and is over afterwards.
         functions: `module:function` of the user's that trials call; on a cluster their code travels with ours.
     Raises:
         InputError: if there is no such cluster, or it does not let us in.
     """
     if place == LOCAL:
-        with local_ray():
+        with here:
+            here.wait()
             yield
         return
     check_reachable(place)

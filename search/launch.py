@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 # First: it sets what Ray and torch read when they are imported.
-from search.cluster import connected, is_insecure, place_of  # isort: skip
+from search.cluster import LocalRay, connected, is_insecure, place_of  # isort: skip
 
 import optuna
 import ray
@@ -45,11 +45,14 @@ from trainables.rungs import Rungs
 from trainables.tune_trainable import StagedUnfreezing
 
 
-def run_search(config: SearchConfig, layout: RunLayout, mirror: Mirror | None = None) -> bool:
+def run_search(
+    config: SearchConfig, layout: RunLayout, mirror: Mirror | None = None, *, here: LocalRay | None = None
+) -> bool:
     """Runs all trials that are still to be run. The folder must be `owned`.
 
     Args:
         mirror: the run's copy, which is asked to follow.
+        here: the Ray to use on this machine, where it has been started before.
     Returns:
         Whether the search is complete; False after Ctrl+C or SIGTERM, when calling this again later goes on with it.
     Raises:
@@ -73,7 +76,7 @@ def run_search(config: SearchConfig, layout: RunLayout, mirror: Mirror | None = 
     place = place_of(config.settings.address)
     share = _measured_share(config, place)
     backbones = {recipe.model.backbone for recipe in config.corner_recipes()}
-    with connected(place, functions=filter(is_custom, backbones)), sigterm_as_ctrl_c():
+    with connected(place, here or LocalRay(), functions=filter(is_custom, backbones)), sigterm_as_ctrl_c():
         resources = _checked_resources(config, layout, share, place)
         attempt = _begin_attempt(config, layout)
         study = open_study(layout, config)

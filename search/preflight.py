@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from rich.console import Console
 
@@ -14,9 +14,13 @@ from trainables.problems import ConfigError
 from trainables.recipe import Recipe, unfit_channels
 
 
-def check_by_looking(recipes: Sequence[Recipe], source: Source, console: Console) -> Dataset:
+def check_by_looking(
+    recipes: Sequence[Recipe], source: Source, console: Console, *, meanwhile: Callable[[], None] | None = None
+) -> Dataset:
     """Opens the data and the weights of some recipes, and says what they are.
 
+    Args:
+        meanwhile: starts something else when the data are there, and before weights are looked at, which takes seconds.
     Returns:
         The data of the first recipe.
     Raises:
@@ -27,6 +31,8 @@ def check_by_looking(recipes: Sequence[Recipe], source: Source, console: Console
         for data in dict.fromkeys(recipe.data for recipe in recipes):
             sizes = {size for recipe in recipes if recipe.data == data for size in recipe.image_sizes}
             datasets[data] = _open_showing_progress(data, sizes, console)
+        if meanwhile:
+            meanwhile()
         from trainables.compilation import check_compiler  # imports torch, which takes longer than most mistakes
         from trainables.models.backbones import check_model
         from trainables.trainer import device_of

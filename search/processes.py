@@ -10,7 +10,7 @@ from threading import Thread
 from typing import Any
 
 # First: it sets what Ray and torch read when they are imported.
-from search.cluster import local_ray  # isort: skip
+from search.cluster import LocalRay  # isort: skip
 
 from ray.exceptions import RayActorError
 from ray.train import RunConfig, ScalingConfig, WorkerGroupError
@@ -54,7 +54,8 @@ def train_in_processes(
         InputError: if a process was killed.
     """
     cpus = recipe.train.workers * recipe.train.cpu_threads
-    with tempfile.TemporaryDirectory() as of_ray, local_ray(cpus), sigterm_as_ctrl_c():
+    with tempfile.TemporaryDirectory() as of_ray, LocalRay(cpus) as here, sigterm_as_ctrl_c():
+        here.wait()
         said = Queue(actor_options={"num_cpus": 0})
         trainer = TorchTrainer(
             _work,

@@ -207,7 +207,7 @@ def test_a_search_that_another_process_began_meanwhile_is_left_to_it(folder, mon
     finished = folder / "finished"
     monkeypatch.setattr(sys, "argv", ["thaw", "search", "small.yaml", f"search.on_finish=touch {finished}"])
 
-    def looking_while_the_other_runs(*_):
+    def looking_while_the_other_runs(*_, **__):
         make_run(folder, "small")
         (folder / "runs" / "small" / "attempt").write_text("1")
 

@@ -53,25 +53,37 @@ RAYS = """
 import os, sys
 sys.path.insert(0, {tests!r})
 from ray_nodes import descendants
-from search.cluster import local_ray
+from search.cluster import LocalRay
 import ray
 
-def companions():
+def running(*names):
     lines = [open(f"/proc/{{pid}}/cmdline").read() for pid in descendants(os.getpid())]
-    return [name for name in ("dashboard.py", "monitor.py", "log_monitor.py") if any(f"/{{name}}" in line for line in lines)]
+    return [name for name in names if any(f"/{{name}}" in line for line in lines)]
 
-with local_ray(1):
-    print(companions(), ray.get(ray.remote(lambda: 7).remote()))
+def companions():
+    return running("dashboard.py", "monitor.py", "log_monitor.py")
+
+with LocalRay(1):
+    pass
+with LocalRay(1) as here:
+    here.start()
+print(ray.is_initialized(), running("gcs_server", "raylet/raylet"))
+with LocalRay(1) as here:
+    here.wait()
+    print(companions(), running("raylet/raylet"), ray.get(ray.remote(lambda: 7).remote()))
 ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
 print(companions())
 """
 
 
 @pytest.mark.slow
-def test_ray_starts_without_what_a_search_has_no_use_for_and_with_it_for_others():
+def test_ray_of_ours_starts_without_what_a_search_has_no_use_for_and_ends_with_its_context():
     code = RAYS.format(tests=str(Path(__file__).parent))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
-    assert done.stdout.splitlines() == ["[] 7", "['dashboard.py', 'monitor.py', 'log_monitor.py']"], done.stderr
+    left, with_us, without = done.stdout.splitlines()
+    assert left == "False []", "Ray that was left while it started"
+    assert with_us == "[] ['raylet/raylet'] 7", done.stderr
+    assert without == "['dashboard.py', 'monitor.py', 'log_monitor.py']"
 
 
 # --- is it there? ---------------------------------------------------------------------------------------------------

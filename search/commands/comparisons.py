@@ -83,6 +83,7 @@ def _train(
 
     from results_analysis import comparison_table, load, load_comparison
     from results_analysis.comparison_terminal import render_comparison
+    from search.cluster import LocalRay
     from search.ownership import owned
     from search.preflight import check_by_looking
     from search.source import InputError
@@ -93,11 +94,13 @@ def _train(
         layout = RunLayout(layout.root.with_name(comparison.name))
     elif layout.config.exists() and layout.config.read_text(encoding="utf-8") != comparison.to_yaml():
         raise InputError(f"{short(layout.root)} compares something else than is asked for now; --new starts beside it")
-    check_by_looking(comparison.corner_recipes(), source, console)
-    from search.launch import run_search  # Ray takes seconds
+    with LocalRay() as here:
+        meanwhile = here.start if here.is_for(comparison.settings.address) else None
+        check_by_looking(comparison.corner_recipes(), source, console, meanwhile=meanwhile)
+        from search.launch import run_search  # Ray Tune takes seconds, too
 
-    with owned(layout):
-        complete = run_search(comparison, layout)
+        with owned(layout):
+            complete = run_search(comparison, layout, here=here)
     found = load_comparison(load(layout.root))
     baseline = found.candidates[0] if against_first else None
     console.print()

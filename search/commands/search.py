@@ -14,6 +14,7 @@ from search.commands.options import Name, Overrides, Runs
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from search.cluster import LocalRay
     from search.config import SearchConfig
     from search.source import Source
     from trainables.layout import RunLayout
@@ -72,15 +73,25 @@ def resume(name: Name, runs: Runs = Path("runs")) -> None:
 
 def _run(config: SearchConfig, layout: RunLayout, source: Source) -> None:
     """Starts a search or goes on with it, and shows what came of it."""
+    from search.cluster import LocalRay
+
+    with LocalRay() as here:
+        _run_on(here, config, layout, source)
+
+
+def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Source) -> None:
     from rich.console import Console
 
-    from search.ownership import owned
+    from search.ownership import is_owned, owned
     from search.preflight import check_by_looking
+    from search.run_status import read_status
     from search.source import InputError
 
-    console, attempt = Console(), layout.read_attempt()
-    check_by_looking(config.corner_recipes(), source, console)
-    from search.launch import run_search  # Ray takes seconds: what is wrong is said before
+    console, attempt, status = Console(), layout.read_attempt(), read_status(layout)
+    over = status is not None and status.state == "complete"
+    needed = here.is_for(config.settings.address) and not over and not is_owned(layout)
+    check_by_looking(config.corner_recipes(), source, console, meanwhile=here.start if needed else None)
+    from search.launch import run_search  # Ray Tune takes seconds, too
     from search.mirror import mirrored
 
     try:
@@ -91,7 +102,7 @@ def _run(config: SearchConfig, layout: RunLayout, source: Source) -> None:
                     f"{said(layout.root)} was started by another process meanwhile; see: thaw watch {said(layout.root)}"
                 )
             with mirrored(config, layout) as mirror:
-                complete = run_search(config, layout, mirror)
+                complete = run_search(config, layout, mirror, here=here)
                 _show_outcome(layout, console)
     except OSError as error:
         if not layout.config.exists():
