@@ -22,6 +22,8 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 # Our searcher knows how many trials there is room for. Asked for one at a time, of workers that are free at once Ray keeps one.
 os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000000")
+# SIGTERM is ours to handle, also while Ray starts in another thread: what it installs prints the stack and ends the process.
+os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
 # Nobody reads Ray's snapshots of a search, whose cost grows with its trials; one in the end it makes anyway.
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
 
