@@ -74,7 +74,7 @@ def descendants(pid: int) -> list[Path]:
     parents = {}
     for process in Path("/proc").iterdir():
         if process.name.isdecimal():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, IndexError):  # it ended while it was read
                 parents[process] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
     found, new = [], {pid}
     while new:
