@@ -1,4 +1,7 @@
-"""Connects to Ray: started on this machine, or a cluster that is there. Import it before Ray, torch and Optuna."""
+"""Connects to Ray: started on this machine, or a cluster that is there. Import it before Ray, torch and Optuna.
+
+Ray itself is imported when it is to start, which takes a second: what is wrong with a search is said before.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +29,6 @@ os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000000")
 os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
 # Nobody reads Ray's snapshots of a search, whose cost grows with its trials; one in the end it makes anyway.
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
-
-import ray
 
 from search.address_config import AUTO, LOCAL
 from search.reachable import check_reachable
@@ -57,6 +58,8 @@ class LocalRay:
     def start(self) -> None:
         """Begins to start it, if that has not been done."""
         if self._holder.ident is None:
+            import ray  # noqa: F401  not in the thread, beside the imports of this one
+
             self._holder.start()
 
     def wait(self) -> None:
@@ -74,6 +77,8 @@ class LocalRay:
     def __exit__(self, *_: object) -> None:
         if self._holder.ident is None:
             return
+        import ray
+
         wait_for([self._started])
         ray.shutdown()
         self._over.set()
@@ -81,6 +86,8 @@ class LocalRay:
 
     def _hold(self) -> None:
         """Ray's processes die with the thread that started them: it stays until they are to."""
+        import ray
+
         # Else it says that it handles no SIGTERM outside the main thread: we do.
         logging.getLogger("ray").setLevel(logging.CRITICAL)
         try:
@@ -105,6 +112,8 @@ def _needed_processes_only() -> Iterator[None]:
 
     A search has no use for them, and `ray.init` has no switch: with the dashboard off it waits for its server all the same.
     """
+    import ray
+
     node = ray._private.node.Node
     names = ("start_api_server", "start_monitor", "start_log_monitor")
     # Ray's own, which other versions may call otherwise: then they start what they start.
@@ -138,6 +147,8 @@ def connected(place: str, here: LocalRay, *, functions: Iterable[str] = ()) -> I
             here.wait()
             yield
         return
+    import ray
+
     check_reachable(place)
     ray.init(address=place, runtime_env=runtime_env(functions), log_to_driver=False, logging_level="CRITICAL")
     try:
