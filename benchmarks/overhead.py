@@ -2,7 +2,7 @@
 
     python benchmarks/overhead.py [--trials 48] [--epochs 1] [--rounds 3] [--blocks]
 
-Trivial trials (a head on 40 digits) or, with `--blocks`, trials that train (the last three blocks on 1,617 digits of 64 px, seconds
+Trivial trials (a head on 40 digits) or, with `--blocks`, trials that train (the last three blocks on 1,618 digits of 64 px, seconds
 an epoch) on two workers, each from the start of its first epoch to the end of its last: what this time holds beside training,
 validation and caches is Ray's, Optuna's and ours, checkpoints and records on disk included. Also printed: how much private memory
 a second worker takes.

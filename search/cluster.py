@@ -51,10 +51,6 @@ class LocalRay:
         self._over = Event()
         self._holder = Thread(target=self._hold, daemon=True)
 
-    def is_for(self, address: str) -> bool:
-        """Whether a search with this `search.address` runs on it."""
-        return place_of(address) == LOCAL
-
     def start(self) -> None:
         """Begins to start it, if that has not been done."""
         if self._holder.ident is None:

@@ -13,7 +13,6 @@ import sys
 
 import pytest
 
-import trainables.rare_collection  # noqa: F401
 from trainables.recipe import parse_recipe
 
 RECIPE = {

@@ -1,6 +1,8 @@
 """The trainable as Ray drives it, in this process: what it reports and when, and that a worker forgets the trial before."""
 
+import gc
 import platform
+import weakref
 from dataclasses import asdict
 
 import pytest
@@ -96,6 +98,18 @@ def test_a_worker_forgets_the_trials_before(make_recipe, assign):
         worker.step()  # and is stopped, as by a scheduler
     assert worker.reset_config(assign(99, recipe))
     assert numbers(results_of(worker)) == first
+
+
+def test_a_trial_finds_nothing_left_of_the_network_before(make_recipe, assign):
+    worker = StagedUnfreezing(assign(0, make_recipe()))
+    worker.step()
+    network = weakref.ref(worker._run.trainer.model)
+    gc.disable()  # it would be found some time
+    try:
+        worker.reset_config(assign(1, make_recipe()))
+    finally:
+        gc.enable()
+    assert network() is None
 
 
 def test_a_trial_goes_on_from_its_folder_on_whatever_worker(make_recipe, assign, monkeypatch):

@@ -83,7 +83,8 @@ def _train(
 
     from results_analysis import comparison_table, load, load_comparison
     from results_analysis.comparison_terminal import render_comparison
-    from search.cluster import LocalRay
+    from search.address_config import LOCAL
+    from search.cluster import LocalRay, place_of
     from search.ownership import owned
     from search.preflight import check_by_looking
     from search.source import InputError
@@ -95,7 +96,7 @@ def _train(
     elif layout.config.exists() and layout.config.read_text(encoding="utf-8") != comparison.to_yaml():
         raise InputError(f"{short(layout.root)} compares something else than is asked for now; --new starts beside it")
     with LocalRay() as here:
-        meanwhile = here.start if here.is_for(comparison.settings.address) else None
+        meanwhile = here.start if place_of(comparison.settings.address) == LOCAL else None
         check_by_looking(comparison.corner_recipes(), source, console, meanwhile=meanwhile)
         from search.launch import run_search  # Ray Tune takes seconds, too
 

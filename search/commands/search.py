@@ -82,6 +82,8 @@ def _run(config: SearchConfig, layout: RunLayout, source: Source) -> None:
 def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Source) -> None:
     from rich.console import Console
 
+    from search.address_config import LOCAL
+    from search.cluster import place_of
     from search.ownership import is_owned, owned
     from search.preflight import check_by_looking
     from search.run_status import read_status
@@ -89,7 +91,7 @@ def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Sou
 
     console, attempt, status = Console(), layout.read_attempt(), read_status(layout)
     over = status is not None and status.state == "complete"
-    needed = here.is_for(config.settings.address) and not over and not is_owned(layout)
+    needed = place_of(config.settings.address) == LOCAL and not over and not is_owned(layout)
     check_by_looking(config.corner_recipes(), source, console, meanwhile=here.start if needed else None)
     from search.launch import run_search  # Ray Tune takes seconds, too
     from search.mirror import mirrored
