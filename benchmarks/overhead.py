@@ -63,7 +63,8 @@ class PrivateMemory(threading.Thread):
             held = []
             for process in descendants(os.getpid()):
                 with contextlib.suppress(OSError):
-                    if "StagedUnfreezing" in (process / "cmdline").read_text():
+                    # While a trial trains, Ray names its process after the class that Tune made of ours.
+                    if re.search("StagedUnfreezing|ResourceTrainable", (process / "cmdline").read_text()):
                         held.append(private_bytes(process))
             if len(held) >= WORKERS:  # libraries that one alone has mapped count as private
                 self.most = max(self.most, *held)
@@ -74,7 +75,7 @@ def descendants(pid: int) -> list[Path]:
     parents = {}
     for process in Path("/proc").iterdir():
         if process.name.isdecimal():
-            with contextlib.suppress(OSError, IndexError):  # it ended while it was read
+            with contextlib.suppress(OSError):
                 parents[process] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
     found, new = [], {pid}
     while new:
