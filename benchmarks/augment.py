@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from trainables.augment_config import Augment, Crop, Erase
 from trainables.data.augment import augment
 from trainables.data.batches import normalise
-from trainables.data_config import Augment, Crop, Erase
 from trainables.models.backbones import build_model
 from trainables.recipe import ModelConfig
 

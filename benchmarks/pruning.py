@@ -39,7 +39,7 @@ sys.path[0] = str(Path(__file__).parent.parent)  # this folder's search.py shall
 from search.rungs import rungs  # noqa: E402
 from search.scheduler_config import Asha, Hyperband, Median, NoPruning, Scheduler  # noqa: E402
 from search.schedulers import build_scheduler  # noqa: E402
-from trainables.layout import Metric  # noqa: E402
+from trainables.vocabulary import Metric  # noqa: E402
 
 TABLE = Path(__file__).parent / "data" / "pruning_curves.jsonl.gz"
 METRIC = Metric.BALANCED_ACCURACY

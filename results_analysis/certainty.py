@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from results_analysis.uncertainty import OF_CONFUSION, resampled_scores
-from trainables.layout import Metric
+from trainables.vocabulary import Metric
 
 if TYPE_CHECKING:
     import numpy as np

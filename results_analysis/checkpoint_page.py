@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from results_analysis.runs import RunError
-from trainables.layout import RunFileError, TrialLayout, replacing
+from trainables.atomic_write import replacing
+from trainables.layout import RunFileError, TrialLayout
 from trainables.registry import Entry, read_registry
 
 if TYPE_CHECKING:

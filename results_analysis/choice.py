@@ -11,8 +11,8 @@ from results_analysis.paired import estimate
 from results_analysis.runs import Run, RunError
 from results_analysis.table import best_of
 from results_analysis.uncertainty import OF_CONFUSION, standard_error
-from trainables.layout import TrialStatus
 from trainables.problems import nearest
+from trainables.vocabulary import TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from results_analysis.errors import RunError
-from trainables.layout import Metric, Task, metrics_of
 from trainables.problems import nearest
+from trainables.vocabulary import Metric, Task, metrics_of
 
 UNREADABLE = "unreadable"
 """Status of a trial whose files are damaged; `reason` says which and how."""

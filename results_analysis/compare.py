@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from results_analysis.choice import best_trial
 from results_analysis.runs import Run, RunError, read_yaml
 from results_analysis.trained import Trained, find_search_or_training, trial_of
-from trainables.layout import Metric, PackageLayout
+from trainables.layout import PackageLayout
 from trainables.package.manifest import read_manifest
+from trainables.vocabulary import Metric
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from results_analysis.paired import Estimate, estimate, paired_difference, seeds_to_tell
 from results_analysis.runs import Run, RunError, load
-from trainables.layout import CANDIDATE, SEED, Metric, TrialLayout, TrialStatus
+from trainables.layout import TrialLayout
+from trainables.vocabulary import CANDIDATE, SEED, Metric, TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from results_analysis.formats import is_missing
-from trainables.layout import Metric
+from trainables.vocabulary import Metric
 
 if TYPE_CHECKING:
     import pandas as pd

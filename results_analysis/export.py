@@ -13,7 +13,9 @@ import yaml
 from results_analysis.choice import Choice, best_trial
 from results_analysis.runs import Run, RunError
 from results_analysis.trained import Trained
-from trainables.layout import RunLayout, TrialStatus, replacing
+from trainables.atomic_write import replacing
+from trainables.layout import RunLayout
+from trainables.vocabulary import TrialStatus
 
 SECTIONS = ("data", "model", "train")
 """Of a recipe, in the order in which people read them."""

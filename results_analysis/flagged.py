@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from results_analysis.columns import UNREADABLE
-from results_analysis.conclusions import Conclusion, Evidence, Topic
+from results_analysis.finding import Conclusion, Evidence, Topic
 from results_analysis.notes import one_line
 from results_analysis.plots.classes import class_recall
-from trainables.layout import Flag, TrialStatus
+from trainables.vocabulary import Flag, TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd

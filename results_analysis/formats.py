@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results_analysis.errors import RunError
-from trainables.layout import replacing
+from trainables.atomic_write import replacing
 from trainables.problems import nearest
 
 if TYPE_CHECKING:

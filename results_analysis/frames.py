@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from results_analysis.columns import COLUMNS, is_searched
 from results_analysis.errors import as_run_error
-from trainables.layout import Metric
 from trainables.problems import nearest
 from trainables.report import EpochReport
 from trainables.summary import listed
+from trainables.vocabulary import Metric
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from results_analysis.errors import RunError
 from results_analysis.runs import Run
-from trainables.layout import TrialStatus, metrics_of
+from trainables.vocabulary import TrialStatus, metrics_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

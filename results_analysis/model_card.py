@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from trainables.layout import Flag, Metric, metrics_of
 from trainables.package.manifest import Manifest
+from trainables.vocabulary import Flag, Metric, metrics_of
 
 FEW_IMAGES = 20
 """Validation images of a class below which its recall is a rough guess."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from results_analysis.conclusions import Conclusion, Evidence, Topic
+from results_analysis.finding import Conclusion, Evidence, Topic
 from results_analysis.plots.curves import rungs
 from results_analysis.searched import Searched
-from trainables.layout import TrialStatus
+from trainables.vocabulary import TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from results_analysis.columns import UNREADABLE
-from trainables.layout import Flag, TrialStatus
+from trainables.vocabulary import Flag, TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,10 +14,11 @@ from pydantic_core import from_json
 from results_analysis.columns import UNREADABLE, columns_of
 from results_analysis.errors import RunError, as_run_error
 from results_analysis.frames import Frames, Keys, Reports, best_of_reports, epochs_of
-from trainables.layout import Metric, RunFileError, RunLayout, Task, TrialLayout
+from trainables.layout import RunFileError, RunLayout, TrialLayout
 from trainables.problems import nearest
 from trainables.record import TrialRecord, read_record
 from trainables.report import read_epochs
+from trainables.vocabulary import Metric, Task
 
 if TYPE_CHECKING:
     import pandas as pd

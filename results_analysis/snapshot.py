@@ -11,7 +11,7 @@ from results_analysis.columns import is_searched
 from results_analysis.runs import Run
 from results_analysis.searched import Searched, searched_values
 from results_analysis.table import best_of
-from trainables.layout import Metric, Task, TrialStatus
+from trainables.vocabulary import Metric, Task, TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd

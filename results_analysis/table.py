@@ -9,8 +9,8 @@ from results_analysis.columns import chosen
 from results_analysis.errors import RunError
 from results_analysis.frames import Frames
 from results_analysis.pareto import pareto_front
-from trainables.layout import Metric, TrialStatus
 from trainables.problems import nearest
+from trainables.vocabulary import Metric, TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ from results_analysis.columns import COLUMNS, UNREADABLE, is_searched
 from results_analysis.formats import is_missing
 from results_analysis.notes import notes_on, one_line
 from results_analysis.table import best_row
-from trainables.layout import Metric, TrialStatus
+from trainables.vocabulary import Metric, TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd

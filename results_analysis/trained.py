@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from results_analysis.runs import Run, RunError, find_run, load, read_environment, read_yaml
-from trainables.layout import Metric, RunLayout, TrialLayout
+from trainables.layout import RunLayout, TrialLayout
 from trainables.report import read_epochs
+from trainables.vocabulary import Metric
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainables.layout import Metric
 from trainables.metrics import above_chance, auc, balanced_accuracy, kappa, macro_f1
 from trainables.regression_metrics import evaluate_numbers
+from trainables.vocabulary import Metric
 
 RESAMPLES = 1000
 _RANKED = 2_000_000

@@ -5,25 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
+from search.ablation_config import Ablation
 from search.comparison import Comparison, comparison_of
 from search.config import SearchSettings
 from search.source import InputError, Source
 from trainables.paths import PathError, with_values
-from trainables.problems import Config, ConfigError, Problem, problems_of
+from trainables.problems import ConfigError, Problem, problems_of
 from trainables.recipe import Recipe, parse_recipe
 
 BASELINE, TOGETHER = "baseline", "all together"
-
-
-class Ablation(Config):
-    """`ablate` of a search file."""
-
-    seeds: int = Field(3, ge=1)
-    """Seeds that the baseline and every change are trained with: as many from `train.seed` on."""
-    changes: dict[str, dict[str, Any]] = Field(min_length=1)
-    """Name of a change -> dotted recipe paths and the values that it sets."""
 
 
 def ablation(source: Source, recipe: Recipe, settings: SearchSettings, *, name: str, seeds: int | None) -> Comparison:

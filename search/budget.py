@@ -13,8 +13,10 @@ from ray.tune import Callback, Stopper
 
 from search.config import SearchConfig
 from search.stop_config import Stop
-from trainables.layout import SCHEMA_VERSION, Metric, RunFileError, RunLayout, replacing
+from trainables.atomic_write import replacing
+from trainables.layout import SCHEMA_VERSION, RunFileError, RunLayout
 from trainables.report import read_epochs
+from trainables.vocabulary import Metric
 
 _KEPT_EVERY_S = 5.0
 """Wall time that a kill may lose."""

@@ -17,12 +17,10 @@ from search.machine import Machine, this_machine
 from search.preflight import check_by_looking
 from search.rungs import rungs_of
 from search.source import InputError, Source
-from trainables.data.contact_sheet import draw_contact_sheet
 from trainables.data.dataset import Dataset, open_dataset
 from trainables.data.overview import Overview, in_tenths, overview
 from trainables.data.sources import open_source
 from trainables.dry_run import DryRun, dry_run
-from trainables.layout import replacing
 from trainables.problems import ConfigError
 from trainables.recipe import Recipe
 
@@ -185,20 +183,3 @@ def _no_room(config: SearchConfig, machine: Machine) -> str:
         return f"search.resources.cpus: {resources.cpus:g} for a trial, but there are {machine.cpus}"
     gpus = 1.0 if resources.gpus in {None, "auto"} else float(resources.gpus)
     return f"search.resources.gpus: {gpus:g} for a trial, but there are {machine.gpus}"
-
-
-def write_check(found: Check, dataset: Dataset, config: SearchConfig, layout: CheckLayout) -> None:
-    """Writes the picture, the numbers, the resolved search and the page."""
-    from search.check_report import page
-
-    train, dataset = config.recipe.train, in_tenths(dataset)
-    title = f"{found.name}: {len(dataset.train):,} training images of {len(dataset.classes)} classes, {dataset.size}"
-    sheet = draw_contact_sheet(dataset, train.augment, seed=train.seed, title=title)
-    with replacing(layout.picture, "wb") as file:
-        sheet.save(file, "PNG", optimize=True)
-    with replacing(layout.config) as file:
-        file.write(config.to_yaml())
-    with replacing(layout.numbers) as file:
-        file.write(found.to_json())
-    with replacing(layout.page) as file:
-        file.write(page(found, layout.picture.read_bytes(), config.to_yaml()))

@@ -13,8 +13,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from search.check import Check
-from trainables.data.overview import Overview
+from search.check import Check, CheckLayout
+from search.config import SearchConfig
+from trainables.atomic_write import replacing
+from trainables.data.contact_sheet import draw_contact_sheet
+from trainables.data.dataset import Dataset
+from trainables.data.overview import Overview, in_tenths
 from trainables.dry_run import StageCost
 
 _MOST_CLASSES = 30
@@ -184,3 +188,20 @@ def duration(seconds: float) -> str:
         return f"{minutes} min"
     hours = round(minutes / 60)
     return f"{minutes // 60} h {minutes % 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def write_check(found: Check, dataset: Dataset, config: SearchConfig, layout: CheckLayout) -> None:
+    """Writes the picture, the numbers, the resolved search and the page."""
+    from search.check_report import page
+
+    train, dataset = config.recipe.train, in_tenths(dataset)
+    title = f"{found.name}: {len(dataset.train):,} training images of {len(dataset.classes)} classes, {dataset.size}"
+    sheet = draw_contact_sheet(dataset, train.augment, seed=train.seed, title=title)
+    with replacing(layout.picture, "wb") as file:
+        sheet.save(file, "PNG", optimize=True)
+    with replacing(layout.config) as file:
+        file.write(config.to_yaml())
+    with replacing(layout.numbers) as file:
+        file.write(found.to_json())
+    with replacing(layout.page) as file:
+        file.write(page(found, layout.picture.read_bytes(), config.to_yaml()))

@@ -12,8 +12,8 @@ from search.config import SearchConfig, SearchSettings
 from search.sampler_config import Random
 from search.scheduler_config import NoPruning
 from spaces.space import Space
-from trainables.layout import CANDIDATE, SEED
 from trainables.recipe import Recipe
+from trainables.vocabulary import CANDIDATE, SEED
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from search.address_config import Address
 from search.goals_config import Bound, Goal, Objectives
-from search.on_finish import Command
+from search.on_finish_command import Command
 from search.resources_config import Resources
 from search.sampler_config import Sampler, Tpe
 from search.scheduler_config import Asha, Pbt, Scheduler
@@ -21,10 +21,10 @@ from search.storage_config import Storage
 from spaces.space import FunctionSpace, Space, SpaceError, random_study
 from spaces.space import Problem as SpaceProblem
 from trainables.destination import Destination
-from trainables.layout import mode_of_objective
 from trainables.paths import with_values
 from trainables.problems import Config
 from trainables.recipe import Recipe, parse_recipe
+from trainables.vocabulary import mode_of_objective
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -184,7 +184,7 @@ def longest_run(config: SearchConfig) -> int:
 
 def json_schema() -> dict[str, Any]:
     """Of a search file, as editors read it."""
-    from search.ablation import Ablation
+    from search.ablation_config import Ablation
 
     class SearchFile(Recipe):
         space: dict[str, Any] | list[str] | str

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.tally import TOP, Row, Tally
-from trainables.layout import TrialStatus
+from trainables.vocabulary import TrialStatus
 
 _RUNNING, _LEAST = 10, 3
 """Running trials shown at most, and rows of each part that are shown in however low a terminal."""

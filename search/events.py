@@ -27,7 +27,7 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from spaces.distributions import Choice, Distribution, Range
-from trainables.layout import WEIGHTS, Flag, Metric, metric_of_weights
+from trainables.vocabulary import WEIGHTS, Flag, Metric, metric_of_weights
 
 _GROUPS = {
     "train_loss": "loss/train",

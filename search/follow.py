@@ -7,9 +7,10 @@ from pathlib import Path
 from search.run_status import seconds
 from search.tally import Tally
 from trainables.building import read_building
-from trainables.layout import RunLayout, TrialLayout, TrialStatus
+from trainables.layout import RunLayout, TrialLayout
 from trainables.record import TrialRecord, read_record
 from trainables.report import last_report
+from trainables.vocabulary import TrialStatus
 
 
 class Follower:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from trainables.layout import Metric, Objective
 from trainables.problems import Config, nearest
+from trainables.vocabulary import Metric, Objective
 
 GOALS = (*(objective.value for objective in Objective), *(metric.value for metric in Metric))
 """All names of what a trial can come to."""

@@ -37,7 +37,8 @@ from search.tally import Tally
 from search.tensorboard import TensorBoardCallback
 from search.usage import Room
 from search.warm_start import remember
-from trainables.layout import RunLayout, replacing
+from trainables.atomic_write import replacing
+from trainables.layout import RunLayout
 from trainables.models.catalog import is_custom
 from trainables.record import Parent, read_record
 from trainables.report import read_epochs

@@ -16,9 +16,9 @@ from search.space_check import presets_for_another_task, space_problems
 from spaces.parse import parse_space
 from spaces.space import SpaceError
 from trainables.data.places import is_url
-from trainables.layout import Flag
 from trainables.problems import ConfigError, Problem, nearest, problems_of
 from trainables.recipe import Recipe, idle_stages, parse_recipe
+from trainables.vocabulary import Flag
 
 RECIPE_KEYS = ("data", "model", "train")
 

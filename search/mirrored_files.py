@@ -15,8 +15,9 @@ from typing import BinaryIO
 
 from pydantic_core import from_json
 
-from trainables.layout import RunLayout, TrialLayout, TrialStatus
+from trainables.layout import RunLayout, TrialLayout
 from trainables.remote_folder import RemoteFolder
+from trainables.vocabulary import TrialStatus
 
 STUDY_SIZE = ".study.size"
 """Beside the copy's study: so many bytes it has at least, or it was cut off."""

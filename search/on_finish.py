@@ -6,29 +6,9 @@ import os
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
-
-from pydantic import BeforeValidator, Field
 
 from search.run_status import read_status
 from trainables.layout import RunLayout
-
-
-def _words(command: Any) -> Any:
-    if isinstance(command, str):
-        try:
-            return shlex.split(command)
-        except ValueError as error:
-            raise ValueError(f"{command!r} cannot be parted into words: {str(error).lower()}") from None
-    return command
-
-
-Command = Annotated[
-    tuple[Annotated[str, Field(min_length=1)], ...],
-    Field(min_length=1),
-    BeforeValidator(_words, json_schema_input_type=str | list[str]),
-]
-"""A program and its arguments. Text is parted into words as a shell does it, and no shell sees it."""
 
 
 def facts(layout: RunLayout) -> dict[str, str]:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from search.scheduler_config import Pbt
 from trainables.data.seeding import random_state
-from trainables.layout import Metric
 from trainables.record import Parent
+from trainables.vocabulary import Metric
 
 
 class _Arrival(NamedTuple):

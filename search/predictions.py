@@ -12,7 +12,7 @@ from rich.console import Console
 
 from search.bars import bar
 from search.source import InputError
-from trainables.layout import replacing
+from trainables.atomic_write import replacing
 from trainables.metrics import evaluate
 from trainables.package.images import Columns, Item, find_images
 from trainables.package.manifest import Manifest

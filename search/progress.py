@@ -16,8 +16,9 @@ from search.run_status import Attempt, forget_stop
 from search.tally import Tally, story
 from search.usage import usage
 from trainables.building import read_building
-from trainables.layout import RunLayout, TrialStatus
+from trainables.layout import RunLayout
 from trainables.record import Parent, read_record
+from trainables.vocabulary import TrialStatus
 
 _LOOK_EVERY_S, _USAGE_EVERY_S, _BUILDING_EVERY_S = 1.0, 5.0, 30.0
 _FEW = 100

@@ -11,8 +11,8 @@ from search.scheduler_config import Pbt
 from spaces.grid import grid_points, grid_values
 from spaces.space import FunctionSpace
 from trainables.changes import CHANGEABLE
-from trainables.layout import Metric, metrics_of
 from trainables.problems import Problem
+from trainables.vocabulary import Metric, metrics_of
 
 _MOST_GRID_POINTS = 100_000
 

@@ -12,7 +12,8 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from trainables.layout import SCHEMA_VERSION, RunLayout, replacing
+from trainables.atomic_write import replacing
+from trainables.layout import SCHEMA_VERSION, RunLayout
 from trainables.problems import Config
 from trainables.record import now
 from trainables.rungs import Rungs

@@ -17,9 +17,9 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianSt
 from search.population import Population
 from search.scheduler_config import Asha, Hyperband, Median, Pbt, Scheduler
 from trainables.data.seeding import derived_seed
-from trainables.layout import Metric
 from trainables.record import Parent
 from trainables.rungs import Rungs
+from trainables.vocabulary import Metric
 
 Records = Mapping[int, Sequence[Mapping[str, Any]]]
 """Number of a trial -> its lines in `epochs.jsonl`, oldest first."""

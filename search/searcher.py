@@ -35,13 +35,14 @@ from search.warm_start import known_trials
 from spaces.space import SpaceError
 from trainables.data.seeding import random_state
 from trainables.failures import last_failure
-from trainables.layout import RunLayout, TrialStatus
+from trainables.layout import RunLayout
 from trainables.paths import PathError
 from trainables.problems import ConfigError
 from trainables.recipe import Recipe
 from trainables.record import Parent, TrialRecord, now, read_record
 from trainables.report import read_epochs
 from trainables.rungs import Rungs
+from trainables.vocabulary import TrialStatus
 
 
 class StudySearcher(Searcher):

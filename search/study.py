@@ -19,11 +19,12 @@ from search.config import SearchConfig
 from search.scheduler_config import Pbt, Scheduler
 from search.source import InputError
 from search.storage_config import IN_THE_RUN, missing_variables, with_variables
-from trainables.layout import RunFileError, RunLayout, TrialLayout, TrialStatus
+from trainables.layout import RunFileError, RunLayout, TrialLayout
 from trainables.objectives import objectives_of
 from trainables.record import TrialRecord, now, read_record
 from trainables.report import read_epochs
 from trainables.summary import TrialSummary, summary_in
+from trainables.vocabulary import TrialStatus
 
 STATES = {
     TrialStatus.FINISHED: TrialState.COMPLETE,

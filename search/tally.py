@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainables.layout import Metric, TrialStatus
 from trainables.record import Parent
 from trainables.rungs import Rungs
+from trainables.vocabulary import Metric, TrialStatus
 
 TOP = 10
 """Best trials that are kept in order."""

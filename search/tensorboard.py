@@ -11,8 +11,9 @@ from ray.tune.experiment import Trial
 
 from search.events import TrialEvents, write_columns
 from spaces.distributions import Distribution
-from trainables.layout import Metric, RunLayout
+from trainables.layout import RunLayout
 from trainables.record import read_record
+from trainables.vocabulary import Metric
 
 
 class TensorBoardCallback(Callback):

@@ -15,8 +15,10 @@ from search.config import SearchConfig
 from search.enqueued import UnfitError, point_of
 from search.source import InputError
 from search.study import ended_by_itself
-from trainables.layout import Objective, RunFileError, RunLayout, TrialStatus, replacing
+from trainables.atomic_write import replacing
+from trainables.layout import RunFileError, RunLayout
 from trainables.problems import dotted
+from trainables.vocabulary import Objective, TrialStatus
 
 _ENDED_WELL = {TrialStatus.FINISHED, TrialStatus.PRUNED, TrialStatus.INFEASIBLE}
 

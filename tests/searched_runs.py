@@ -6,9 +6,10 @@ import math
 import numpy as np
 import yaml
 
-from trainables.layout import Flag, Metric, RunLayout, TrialStatus
+from trainables.layout import RunLayout
 from trainables.record import Parent, TrialRecord
 from trainables.report import EpochReport
+from trainables.vocabulary import Flag, Metric, TrialStatus
 
 SPACE = {
     "train.stages[*].head_lr": {"log": [0.001, 0.1]},

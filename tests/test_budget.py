@@ -13,7 +13,8 @@ from search import budget as budget_module
 from search.budget import Budget, BudgetCallback, BudgetStopper, reached
 from search.stop_config import Stop
 from search.study import end_running
-from trainables.layout import Metric, RunFileError
+from trainables.layout import RunFileError
+from trainables.vocabulary import Metric
 
 make_config = driven_search.make_config  # a fixture
 

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 
 from results_analysis.certainty import proportion_interval, spread_of, standing
-from trainables.layout import Metric
+from trainables.vocabulary import Metric
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from conftest import RECIPE
 from PIL import Image
 from rich.console import Console
 
-from search.check import CheckLayout, _on_device, check_search, stages_to_try, varied, write_check
-from search.check_report import duration, page, render, shown_rows, size_of
+from search.check import CheckLayout, _on_device, check_search, stages_to_try, varied
+from search.check_report import duration, page, render, shown_rows, size_of, write_check
 from search.load import load_search
 from search.source import InputError, read_source
 from trainables.data.overview import GroupSides, Overview

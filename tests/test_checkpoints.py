@@ -11,10 +11,11 @@ from trainables.checkpoint_file import CheckpointError, load_checkpoint
 from trainables.checkpoint_policy import epochs_to_keep, is_due, milestone_of
 from trainables.checkpoints import CheckpointFolder
 from trainables.data.dataset import open_dataset
-from trainables.layout import SCHEMA_VERSION, Metric
+from trainables.layout import SCHEMA_VERSION
 from trainables.stage_config import Stage
 from trainables.train_config import CheckpointPolicy
 from trainables.trainer import Trainer
+from trainables.vocabulary import Metric
 
 NAN, INF = math.nan, math.inf
 RISING = {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4, 5: 0.5, 6: 0.6}

@@ -15,11 +15,12 @@ from results_analysis.checkpoint_page import course, timeline
 from search.cli import main
 from trainables.checkpoint_file import load_checkpoint
 from trainables.checkpoints import CheckpointFolder
-from trainables.layout import RunLayout, TrialLayout, TrialStatus
+from trainables.layout import RunLayout, TrialLayout
 from trainables.recipe import parse_recipe
 from trainables.record import TrialRecord
 from trainables.registry import BlockChange, Entry, read_registry
 from trainables.run import TrainingRun
+from trainables.vocabulary import TrialStatus
 from trainables.weight_changes import differences
 
 NAME = "small-20260101-000000"

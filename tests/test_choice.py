@@ -9,7 +9,7 @@ from results_analysis.choice import cheapest_within
 from results_analysis.export import as_yaml, trial_config
 from results_analysis.runs import RunError, load
 from results_analysis.uncertainty import standard_error
-from trainables.layout import Metric
+from trainables.vocabulary import Metric
 
 CONFUSION = [[80, 20], [20, 80]]  # kappa 0.6, standard error about 0.057
 

@@ -25,8 +25,9 @@ from search.config import SearchSettings, json_schema
 from search.confirm import confirmation, fresh_seeds
 from search.load import load_ablated, load_search
 from search.source import InputError, read_source
-from trainables.layout import RunLayout, TrialStatus
+from trainables.layout import RunLayout
 from trainables.record import TrialRecord, now
+from trainables.vocabulary import TrialStatus
 
 TRIAL = {"epoch": 1, "stage": "head", "stage_index": 0, "best_epoch": 1, "flags": [], "train_s": 2.0, "time": "now"}
 

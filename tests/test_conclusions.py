@@ -5,10 +5,11 @@ import pytest
 from searched_runs import searched_trials, write_search
 
 from results_analysis import load
-from results_analysis.conclusions import Evidence, Topic, conclusions
+from results_analysis.conclusions import conclusions
+from results_analysis.finding import Evidence, Topic
 from results_analysis.importance import COLUMNS, importances
 from results_analysis.snapshot import take_snapshot
-from trainables.layout import Metric
+from trainables.vocabulary import Metric
 
 LR = "train.stages[*].head_lr"
 LOSS = "train.loss.kind"

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from trainables.augment_config import Augment, Crop, Erase
 from trainables.data.augment import Variation, _mean_colours, augment, draw_variation, vary, version_numbers
 from trainables.data.batches import normalise
 from trainables.data.seeding import splitmix64, uniform_numbers
-from trainables.data_config import Augment, Crop, Erase
 
 EVERYTHING = Augment(
     horizontal_flip=0.5,

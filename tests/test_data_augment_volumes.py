@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
+from trainables.augment_config import Augment, Crop, Erase
 from trainables.data.augment import Variation, augment, draw_variation, vary
-from trainables.data_config import Augment, Crop, Erase
 
 EVERYTHING = Augment(
     horizontal_flip=0.5,

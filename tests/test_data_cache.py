@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from trainables.atomic_write import replacing
 from trainables.data import cache
 from trainables.data.cache import (
     CacheFullError,
@@ -22,7 +23,6 @@ from trainables.data.cache import (
     make_room,
     remove,
 )
-from trainables.layout import replacing
 from trainables.problems import ConfigError
 
 SPAWN = multiprocessing.get_context("spawn")

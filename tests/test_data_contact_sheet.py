@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from trainables.augment_config import Augment, Crop
 from trainables.data.contact_sheet import _TRAIN, _VALIDATION, draw_contact_sheet, grid_for, shown_classes
 from trainables.data.dataset import Dataset
-from trainables.data_config import Augment, Crop
 
 VARIED = Augment(horizontal_flip=0.5, crop=Crop(min_scale=0.5), brightness=0.5)
 

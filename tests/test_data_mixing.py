@@ -6,8 +6,8 @@ import torch
 from pydantic import ValidationError
 from scipy import stats
 
+from trainables.augment_config import Mix
 from trainables.data.mixing import Mixing, draw_mixing, mixed
-from trainables.data_config import Mix
 
 MANY = 4000
 

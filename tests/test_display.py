@@ -8,7 +8,7 @@ from rich.console import Console
 from test_tally import FAILED, FINISHED, PRUNED, STARTED, report, tally_of
 
 from search.display import Picture, draw, duration, headline
-from trainables.layout import Metric
+from trainables.vocabulary import Metric
 
 
 def picture_of(tally, **changes):

@@ -9,7 +9,8 @@ from test_results import RECIPE, write_run
 
 from results_analysis.export import as_yaml, best_trial, export_trial, trial_config
 from results_analysis.runs import RunError, load
-from trainables.layout import Metric, RunLayout
+from trainables.layout import RunLayout
+from trainables.vocabulary import Metric
 
 ENVIRONMENT = {"data_fingerprint": "sha256:ab", "torch": "2.9.1", "python": "3.11.9", "cpu_threads": 1, "commit": None}
 TRIALS = [

@@ -14,8 +14,8 @@ from search.rungs import rungs
 from search.scheduler_config import Asha, Hyperband, Median, NoPruning, Pbt
 from search.schedulers import build_scheduler
 from trainables.dry_run import DryRun, StageCost
-from trainables.layout import Metric
 from trainables.rungs import Rungs
+from trainables.vocabulary import Metric
 
 GIB = 2**30
 

@@ -13,10 +13,11 @@ from results_analysis.export import best_trial
 from search.load import load_search
 from search.source import read_source
 from search.study import settle
-from trainables.layout import Metric, RunLayout, TrialStatus, mode_of_objective
+from trainables.layout import RunLayout
 from trainables.network_costs import multiply_adds, network_costs
 from trainables.objectives import objectives_of
 from trainables.tune_trainable import StagedUnfreezing
+from trainables.vocabulary import Metric, TrialStatus, mode_of_objective
 
 SPACE = {"train.batch_size": {"int": [8, 64]}}
 

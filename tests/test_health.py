@@ -14,8 +14,8 @@ from trainables.health import (
     is_spike,
     predicts_one_number,
 )
-from trainables.layout import Flag, Metric
 from trainables.metrics import evaluate
+from trainables.vocabulary import Flag, Metric
 
 NAN, INF = math.nan, math.inf
 

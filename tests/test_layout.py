@@ -3,16 +3,9 @@ import sys
 
 import pytest
 
-from trainables.layout import (
-    FALLBACK_ORDER,
-    Metric,
-    RunFileError,
-    RunLayout,
-    TrialLayout,
-    checkpoint_name,
-    metrics_of,
-    replacing,
-)
+from trainables.atomic_write import replacing
+from trainables.layout import RunFileError, RunLayout, TrialLayout, checkpoint_name
+from trainables.vocabulary import FALLBACK_ORDER, Metric, metrics_of
 
 
 @pytest.mark.parametrize(

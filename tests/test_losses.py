@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from trainables import losses
-from trainables.train_config import BalancedSoftmax, CrossEntropy, Drw, Focal, Ldam
+from trainables.loss_config import BalancedSoftmax, CrossEntropy, Drw, Focal, Ldam
 
 
 def long_tail(largest, classes, imbalance):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 from sklearn import metrics as sk
 
-from trainables.layout import FALLBACK_ORDER, Metric, metrics_of
 from trainables.metrics import above_chance, auc, corrected_score, evaluate, mean_ranks, score_of
+from trainables.vocabulary import FALLBACK_ORDER, Metric, metrics_of
 
 
 def softmax(logits):

@@ -3,8 +3,8 @@
 import pytest
 
 from results_analysis.model_card import limits, model_card
-from trainables.layout import metrics_of
 from trainables.package.manifest import Inference, Input, Manifest, OnnxFacts, Target
+from trainables.vocabulary import metrics_of
 
 CLASSES = ("cat", "dog", "a|b")
 ORIGIN = {

@@ -20,8 +20,9 @@ from results_analysis.mlflow_export import to_mlflow
 from search.load import load_search
 from search.source import read_source
 from search.study import open_study
-from trainables.layout import RunLayout, TrialStatus
+from trainables.layout import RunLayout
 from trainables.record import TrialRecord
+from trainables.vocabulary import TrialStatus
 
 START = "2026-01-01T00:00:00+00:00"
 

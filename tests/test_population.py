@@ -19,12 +19,12 @@ from search.schedulers import build_scheduler
 from search.searcher import StudySearcher
 from search.source import read_source
 from search.study import end_judged, open_study, settle
-from trainables.layout import Metric
 from trainables.problems import ConfigError
 from trainables.recipe import parse_recipe
 from trainables.record import Parent, read_record
 from trainables.report import read_epochs
 from trainables.rungs import Rungs
+from trainables.vocabulary import Metric
 
 
 def pbt(**fields):

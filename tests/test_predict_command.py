@@ -15,9 +15,10 @@ from PIL import Image
 
 from search.cli import main
 from trainables.data.dataset import open_dataset
-from trainables.layout import RunLayout, TrialStatus
+from trainables.layout import RunLayout
 from trainables.recipe import parse_recipe
 from trainables.record import TrialRecord, now
+from trainables.vocabulary import TrialStatus
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from trainables.loss_config import BalancedSoftmax, CrossEntropy, Drw, Focal, Ldam
 from trainables.losses import build_loss
 from trainables.metrics import evaluate
 from trainables.prior import learned_prior
-from trainables.train_config import BalancedSoftmax, CrossEntropy, Drw, Focal, Ldam
 
 COUNTS = np.array([1000, 100, 10])
 CE, FOCAL, LDAM = CrossEntropy(), Focal(kind="focal"), Ldam(kind="ldam")

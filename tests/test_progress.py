@@ -12,8 +12,9 @@ from test_tally import FAILED, FINISHED, PRUNED, STARTED, report, tally_of
 from search import progress
 from search.progress import ProgressCallback
 from search.run_status import Attempt, RunStatus, ask_to_stop, read_status
-from trainables.layout import RunLayout, TrialStatus
+from trainables.layout import RunLayout
 from trainables.record import TrialRecord
+from trainables.vocabulary import TrialStatus
 
 
 @pytest.fixture

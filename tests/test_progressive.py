@@ -7,8 +7,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from trainables.data.dataset import open_dataset
 from trainables.data.mixing import mixed
-from trainables.layout import Flag
 from trainables.trainer import Trainer
+from trainables.vocabulary import Flag
 
 FEW = {"validation": 0.02}
 

@@ -3,11 +3,12 @@ import pickle
 
 import pytest
 
+from trainables.loss_config import CrossEntropy, Ldam
 from trainables.models.catalog import BACKBONES, first_open_block
 from trainables.problems import ConfigError
 from trainables.recipe import parse_recipe, unfit_channels
 from trainables.stage_config import Cosine, Stage, Step
-from trainables.train_config import CrossEntropy, Ldam, TrainConfig
+from trainables.train_config import TrainConfig
 
 HEAD = {"name": "head", "unfreeze_from": "head"}
 TAIL = {"name": "tail", "unfreeze_from": "layer4"}

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-from trainables.layout import Metric, metrics_of
 from trainables.regression_metrics import evaluate_numbers
+from trainables.vocabulary import Metric, metrics_of
 
 NAN, INF = math.nan, math.inf
 NAMES = {metric.value for metric in metrics_of("regression") if metric is not Metric.VAL_LOSS} | {"prediction_spread"}

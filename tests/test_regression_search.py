@@ -27,9 +27,10 @@ from search.load import load_search
 from search.preflight import check_by_looking
 from search.source import InputError, read_source
 from spaces import preset_names
-from trainables.layout import Metric, RunLayout
-from trainables.regression_config import Huber, Mse
+from trainables.layout import RunLayout
+from trainables.loss_config import Huber, Mse
 from trainables.report import read_epochs
+from trainables.vocabulary import Metric
 
 SPACE = {
     "train.stages[*].head_lr": {"log": [1e-3, 1e-2]},

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from trainables.layout import Flag
 from trainables.report import EpochReport, last_report, read_epochs
+from trainables.vocabulary import Flag
 
 REPORT = EpochReport(
     epoch=3,

@@ -11,8 +11,9 @@ import yaml
 from results_analysis.columns import columns_of
 from results_analysis.runs import RunError, find_run, load, run_names
 from results_analysis.table import results_table
-from trainables.layout import Flag, Metric, RunLayout
+from trainables.layout import RunLayout
 from trainables.report import EpochReport
+from trainables.vocabulary import Flag, Metric
 
 RECIPE = {
     "data": {"source": "digits"},

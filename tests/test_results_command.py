@@ -15,7 +15,8 @@ from test_results import report, reports_of, write_run, write_trial
 from results_analysis.runs import load
 from results_analysis.table import results_table
 from search.cli import main
-from trainables.layout import Metric, RunLayout
+from trainables.layout import RunLayout
+from trainables.vocabulary import Metric
 
 TRIALS = [
     {"scores": [0.2, 0.6], "params": {"train.x": 1}},

@@ -7,7 +7,8 @@ import pytest
 from test_results import report, reports_of, write_run, write_trial
 
 from results_analysis.runs import RunError, load
-from trainables.layout import Flag, RunLayout
+from trainables.layout import RunLayout
+from trainables.vocabulary import Flag
 
 TRIALS = [{"scores": [0.2, 0.6, 0.4]}, {"status": "running"}, {"scores": [0.5], "epoch": {"flags": (Flag.GAP,)}}]
 

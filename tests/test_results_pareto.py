@@ -12,7 +12,8 @@ from test_results import write_run
 from results_analysis.pareto import pareto_front
 from results_analysis.runs import load
 from results_analysis.table import results_table
-from trainables.layout import Metric, RunLayout
+from trainables.layout import RunLayout
+from trainables.vocabulary import Metric
 
 MIN, MAX = "min", "max"
 

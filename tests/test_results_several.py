@@ -7,7 +7,7 @@ from test_results import write_run
 from results_analysis.runs import RunError, load_all
 from results_analysis.table import results_table
 from results_analysis.terminal import render
-from trainables.layout import Metric
+from trainables.vocabulary import Metric
 
 A = [{"scores": [0.2, 0.6], "params": {"train.x": 1}}, {"status": "failed", "reason": "bad"}]
 B = [{"scores": [0.7], "params": {"train.y": "k"}}]

@@ -11,7 +11,7 @@ from test_results import write_run
 from results_analysis.formats import save, to_csv, to_json, to_markdown, to_parquet
 from results_analysis.runs import RunError, load
 from results_analysis.table import best_of, results_table
-from trainables.layout import Metric
+from trainables.vocabulary import Metric
 
 LR = "train.stages[1].head_lr"
 TRIALS = [

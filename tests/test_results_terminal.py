@@ -8,7 +8,7 @@ from results_analysis.notes import one_line
 from results_analysis.runs import load
 from results_analysis.table import results_table
 from results_analysis.terminal import _Column, _duration, _short, render, short_names
-from trainables.layout import Flag, Metric
+from trainables.vocabulary import Flag, Metric
 
 EIGHT = {
     "train.stages[0].head_lr": 0.0021234,

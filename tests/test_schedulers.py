@@ -11,8 +11,8 @@ from ray.tune.schedulers import AsyncHyperBandScheduler
 from search.rungs import rungs
 from search.scheduler_config import Asha, Hyperband, Median, NoPruning, Pbt
 from search.schedulers import PopulationScheduler, RayScheduler, WarmScheduler, build_scheduler
-from trainables.layout import Metric
 from trainables.rungs import Rungs
+from trainables.vocabulary import Metric
 
 EPOCHS = 12
 TRIALS = 24

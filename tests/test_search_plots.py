@@ -19,7 +19,7 @@ from results_analysis.plots.slices import draw_slice, slices
 from results_analysis.plots.style import plain, thinned
 from results_analysis.plots.timeline import draw_stage_timeline, stage_timeline
 from results_analysis.snapshot import records, take_snapshot
-from trainables.layout import Metric, TrialStatus
+from trainables.vocabulary import Metric, TrialStatus
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from results_analysis import load, write_report
 from results_analysis.report.serve import keep_writing, report_server, state_of
 from results_analysis.report.words import cell, duration
 from search.cli import main
-from trainables.layout import Metric, RunLayout
+from trainables.layout import RunLayout
+from trainables.vocabulary import Metric
 
 HOSTILE = "</script><script>alert(1)</script>"
 

@@ -16,8 +16,9 @@ from search.config import SearchConfig
 from search.searcher import StudySearcher
 from search.study import open_study, settle
 from spaces import FunctionSpace, parse_space
-from trainables.layout import RunLayout, TrialStatus
+from trainables.layout import RunLayout
 from trainables.recipe import parse_recipe
+from trainables.vocabulary import TrialStatus
 
 make_config, search = driven_search.make_config, driven_search.search  # fixtures
 

@@ -5,8 +5,8 @@ import pytest
 from driven_search import Search, result, write_epochs
 
 from search.study import end_judged
-from trainables.layout import TrialStatus
 from trainables.record import TrialRecord
+from trainables.vocabulary import TrialStatus
 
 make_config, search = driven_search.make_config, driven_search.search  # fixtures
 

@@ -6,9 +6,10 @@ import pytest
 from test_results import report, reports_of, write_run
 
 from results_analysis.runs import load
-from trainables.layout import Flag, RunFileError, RunLayout, TrialStatus
+from trainables.layout import RunFileError, RunLayout
 from trainables.record import TrialRecord, read_record
 from trainables.summary import TrialSummary, listed, summary_in
+from trainables.vocabulary import Flag, TrialStatus
 
 
 def lines(*reports):

@@ -6,9 +6,10 @@ import pytest
 
 from search.follow import Follower
 from search.tally import EVENTS, TOP, Tally
-from trainables.layout import Metric, RunFileError, RunLayout, TrialStatus
+from trainables.layout import RunFileError, RunLayout
 from trainables.record import Parent, TrialRecord
 from trainables.rungs import Rungs
+from trainables.vocabulary import Metric, TrialStatus
 
 FINISHED, PRUNED, FAILED = TrialStatus.FINISHED, TrialStatus.PRUNED, TrialStatus.FAILED
 STARTED = 1767225600.0

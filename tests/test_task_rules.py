@@ -5,12 +5,11 @@ from typing import get_args
 
 import pytest
 
-from trainables.layout import Metric
+from trainables.loss_config import CrossEntropy, Huber, Loss, Mse
 from trainables.problems import ConfigError
 from trainables.recipe import parse_recipe
-from trainables.regression_config import Huber, Mse
 from trainables.task_rules import LOSSES, task_of
-from trainables.train_config import CrossEntropy, Loss
+from trainables.vocabulary import Metric
 
 PLAIN = {
     "data": {"source": "table", "path": "scores.csv"},

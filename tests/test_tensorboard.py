@@ -11,8 +11,9 @@ from tensorboard.util import tensor_util
 from search.events import TrialEvents, write_columns
 from search.tensorboard import TensorBoardCallback
 from spaces import parse_space
-from trainables.layout import Flag, Metric, RunLayout, TrialStatus
+from trainables.layout import RunLayout
 from trainables.record import TrialRecord
+from trainables.vocabulary import Flag, Metric, TrialStatus
 
 
 def report(epoch, **changes):

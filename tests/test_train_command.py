@@ -14,11 +14,12 @@ from search.cli import main
 from search.source import InputError
 from search.train import best_line, choose_folder, compared_with, epoch_line, fingerprint_warning
 from trainables.data.dataset import Dataset
-from trainables.layout import Flag, RunLayout, TrialLayout, TrialStatus
+from trainables.layout import RunLayout, TrialLayout
 from trainables.recipe import parse_recipe
 from trainables.record import TrialRecord
 from trainables.report import EpochReport, read_epochs
 from trainables.run import TrainingRun
+from trainables.vocabulary import Flag, TrialStatus
 
 
 @pytest.fixture

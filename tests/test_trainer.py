@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from trainables.data.dataset import open_dataset
-from trainables.layout import Flag
 from trainables.report import EpochReport
 from trainables.train_config import CheckpointPolicy
 from trainables.trainer import Trainer
+from trainables.vocabulary import Flag
 
 FEW = {"validation": 0.02}
 AT_ONCE = {"patience": 1, "threshold": 100.0}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from results_analysis.uncertainty import OF_CONFUSION, class_intervals, number_intervals, standard_error
-from trainables.layout import Metric
 from trainables.metrics import evaluate
+from trainables.vocabulary import Metric
 
 RANDOM = np.random.default_rng(0)
 LABELS = np.repeat([0, 1, 2], [60, 30, 10])

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from trainables.layout import replacing
+from trainables.atomic_write import replacing
 
 
 class Building:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from trainables.layout import Metric
 from trainables.stage_config import Stage
 from trainables.train_config import CheckpointPolicy
+from trainables.vocabulary import Metric
 
 
 def milestone_of(

@@ -10,8 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
+from trainables.atomic_write import replacing
 from trainables.checkpoint_file import CheckpointError, load_checkpoint, write_state
-from trainables.layout import CHECKPOINT_FILE, replacing
+from trainables.layout import CHECKPOINT_FILE
 
 logger = logging.getLogger(__name__)
 

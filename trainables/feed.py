@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.augment_config import Mix
 from trainables.data.augment import augment, version_numbers
 from trainables.data.batches import (
     epoch_order,
@@ -25,7 +26,6 @@ from trainables.data.batches import (
 from trainables.data.dataset import Dataset
 from trainables.data.mixing import Mixing, draw_mixing, mixed
 from trainables.data.seeding import random_state
-from trainables.data_config import Mix
 from trainables.frozen_prefix import FrozenPrefix, Lookup, Side
 from trainables.models.backbones import BuiltModel
 from trainables.models.catalog import backbone_info

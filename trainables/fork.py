@@ -7,9 +7,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from trainables.atomic_write import replacing
 from trainables.checkpoint_file import CheckpointError, load_checkpoint
 from trainables.checkpoints import CheckpointFolder
-from trainables.layout import TrialLayout, replacing
+from trainables.layout import TrialLayout
 from trainables.recipe import Recipe
 from trainables.report import read_epochs
 

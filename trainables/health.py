@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from statistics import median
 
-from trainables.layout import Flag, Metric
+from trainables.vocabulary import Flag, Metric
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.train_config import BalancedSoftmax, CrossEntropy, Drw, Focal, Ldam
+from trainables.loss_config import BalancedSoftmax, CrossEntropy, Drw, Focal, Ldam
 
 Reduction = Literal["mean", "none"]
 

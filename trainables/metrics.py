@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trainables.layout import FALLBACK_ORDER, Metric
+from trainables.vocabulary import FALLBACK_ORDER, Metric
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainables.layout import Objective
 from trainables.models.catalog import backbone_info
 from trainables.stage_data import data_of_stage
 from trainables.trainer import Trainer
+from trainables.vocabulary import Objective
 
 _OF_THE_NETWORK = {Objective.MACS, Objective.PARAMETERS}
 

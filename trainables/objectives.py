@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from trainables.layout import Objective
+from trainables.vocabulary import Objective
 
 
 def objectives_of(

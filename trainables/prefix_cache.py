@@ -22,9 +22,9 @@ import torch
 from filelock import Timeout
 from torch import Tensor
 
+from trainables.atomic_write import replacing
 from trainables.data import cache
 from trainables.data.feature_file import FeatureWriter, load_features
-from trainables.layout import replacing
 from trainables.models.catalog import HEAD, backbone_info
 from trainables.recipe import Recipe
 

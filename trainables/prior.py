@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from trainables.train_config import BalancedSoftmax, CrossEntropy, Focal, Ldam
+from trainables.loss_config import BalancedSoftmax, CrossEntropy, Focal, Ldam
 
 
 def learned_prior(

@@ -127,3 +127,9 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     ):
         return [annotation]
     return [model for part in typing.get_args(annotation) for model in _models_in(part)]
+
+
+def listed(names: Sequence[str], limit: int = 10, separator: str = ", ") -> str:
+    """The first names, and how many more there are."""
+    more = [f"… and {len(names) - limit} more"] if len(names) > limit else []
+    return separator.join([*names[:limit], *more])

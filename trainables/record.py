@@ -8,9 +8,11 @@ from typing import Any
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
-from trainables.layout import SCHEMA_VERSION, RunFileError, TrialLayout, TrialStatus, replacing
+from trainables.atomic_write import replacing
+from trainables.layout import SCHEMA_VERSION, RunFileError, TrialLayout
 from trainables.problems import Config, dotted, problems_of
 from trainables.summary import TrialSummary, size_of, summary_in
+from trainables.vocabulary import TrialStatus
 
 
 class Parent(Config):

@@ -13,8 +13,10 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from trainables.layout import CHECKPOINT_FILE, Metric, RunFileError, replacing
+from trainables.atomic_write import replacing
+from trainables.layout import CHECKPOINT_FILE, RunFileError
 from trainables.problems import Config, dotted, problems_of
+from trainables.vocabulary import Metric
 
 
 class BlockChange(Config):

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from trainables.data.dataset import Dataset
 from trainables.data.mixing import Mixing
+from trainables.loss_config import Huber, Mse
 from trainables.metrics import Evaluation
 from trainables.recipe import Recipe
-from trainables.regression_config import Huber, Mse
 from trainables.regression_metrics import evaluate_numbers
 
 

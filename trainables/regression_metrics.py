@@ -7,8 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from trainables.layout import Metric
 from trainables.metrics import Evaluation, mean_ranks
+from trainables.vocabulary import Metric
 
 Floats = npt.NDArray[np.float64]
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from trainables.layout import Flag, RunFileError
+from trainables.layout import RunFileError
+from trainables.vocabulary import Flag
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 import yaml
 
+from trainables.atomic_write import replacing
 from trainables.checkpoint_file import CheckpointError, load_checkpoint
 from trainables.checkpoints import epoch_of
 from trainables.data.dataset import Dataset, open_dataset, open_test
-from trainables.layout import RunFileError, TrialLayout, replacing
+from trainables.layout import RunFileError, TrialLayout
 from trainables.prefix_cache import Progress
 from trainables.provenance import environment
 from trainables.recipe import Recipe

@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trainables.layout import Flag, Metric, RunFileError
+from trainables.layout import RunFileError
 from trainables.problems import Config, dotted, problems_of
 from trainables.report import read_epochs
+from trainables.vocabulary import Flag, Metric
 
 AT_BEST = (*(metric.value for metric in Metric), "classes_predicted", "prediction_spread")
 """Scalars of the best epoch that stand in a trial's row."""

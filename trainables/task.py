@@ -13,13 +13,12 @@ from torch import Tensor
 from trainables.balance import chosen_balance
 from trainables.data.dataset import Dataset
 from trainables.data.mixing import Mixing
+from trainables.loss_config import Huber, Ldam, Mse
 from trainables.losses import build_loss
 from trainables.metrics import Evaluation, evaluate
 from trainables.prior import learned_prior
 from trainables.recipe import Recipe
 from trainables.regression import Regression
-from trainables.regression_config import Huber, Mse
-from trainables.train_config import Ldam
 
 
 class Task(Protocol):

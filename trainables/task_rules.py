@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trainables.layout import Flag, Metric, Task, metrics_of
 from trainables.problems import Path, Problem
+from trainables.vocabulary import Flag, Metric, Task, metrics_of
 
 LOSSES: Mapping[Task, tuple[str, ...]] = {
     "classification": ("cross_entropy", "focal", "balanced_softmax", "ldam"),

@@ -18,7 +18,6 @@ from trainables.data.batches import derived_seed, generator
 from trainables.data.dataset import Dataset
 from trainables.feed import Feed
 from trainables.health import Vitals, flag_that_stops, flags_of
-from trainables.layout import Flag
 from trainables.metrics import Evaluation, corrected_score, score_of
 from trainables.models.backbones import build_model
 from trainables.models.catalog import HEAD
@@ -32,6 +31,7 @@ from trainables.report import EpochReport
 from trainables.stages import EpochPlan, Position, drw_is_pending, has_settled, plan_epoch, stage_is_over
 from trainables.task import task_of
 from trainables.validation import outputs_of, with_others
+from trainables.vocabulary import Flag
 
 State = dict[str, Any]
 

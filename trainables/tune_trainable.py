@@ -18,11 +18,12 @@ from typing import Any
 import torch
 from ray import tune
 
+from trainables.atomic_write import replacing
 from trainables.building import Building
 from trainables.data.dataset import open_dataset
 from trainables.failures import is_final, last_failure, mark_if_repeated, refusal_in
 from trainables.fork import fork
-from trainables.layout import RunLayout, replacing
+from trainables.layout import RunLayout
 from trainables.network_costs import network_costs
 from trainables.objectives import objectives_of
 from trainables.recipe import parse_recipe

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from trainables.feed import Batch
-from trainables.layout import Metric, metric_of_weights
 from trainables.metrics import Evaluation
 from trainables.precision import autocast
 from trainables.replicas import Replicas
 from trainables.train_config import TrainConfig
+from trainables.vocabulary import Metric, metric_of_weights
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from results_analysis.plots.style import SCORES, new_figure, plain, words
 from results_analysis.searched import Searched
 from results_analysis.snapshot import Snapshot
-from trainables.layout import Metric
+from trainables.vocabulary import Metric
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from results_analysis.pareto import pareto_front
 from results_analysis.plots.style import DRAWN, FRONT_LAST, VERMILION, marker_of, new_figure, said, thinned
 from results_analysis.snapshot import Snapshot
-from trainables.layout import Metric
+from trainables.vocabulary import Metric
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,7 +20,7 @@ from results_analysis.plots.style import (
     words,
 )
 from results_analysis.snapshot import Snapshot, records
-from trainables.layout import Metric, TrialStatus
+from trainables.vocabulary import Metric, TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from results_analysis.plots.style import BLUE, GREEN, GREY, ORANGE, SKY, new_figure
 from results_analysis.snapshot import Snapshot, records
-from trainables.layout import TrialStatus
+from trainables.vocabulary import TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from results_analysis.plots.style import BLUE, DRAWN, FRONT_LAST, marker_of, new_figure, said, thinned, whole
 from results_analysis.snapshot import Snapshot
-from trainables.layout import Metric, TrialStatus
+from trainables.vocabulary import Metric, TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any
 
-from trainables.layout import Metric, TrialStatus
+from trainables.vocabulary import Metric, TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd

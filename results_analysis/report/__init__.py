@@ -11,7 +11,7 @@ from pathlib import Path
 from results_analysis.report.page import page
 from results_analysis.runs import Run
 from results_analysis.snapshot import take_snapshot
-from trainables.layout import replacing
+from trainables.atomic_write import replacing
 
 
 def write_report(run: Run, file: Path | None = None, *, said: str | None = None) -> Path:

@@ -11,7 +11,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from results_analysis.columns import UNREADABLE
-from results_analysis.conclusions import Conclusion, Evidence, Topic, conclusions
+from results_analysis.conclusions import conclusions
+from results_analysis.finding import Conclusion, Evidence, Topic
 from results_analysis.formats import is_missing
 from results_analysis.importance import importances
 from results_analysis.plots.savings import savings
@@ -19,7 +20,7 @@ from results_analysis.plots.style import said as said_metric
 from results_analysis.report.sections import Picture, sections
 from results_analysis.report.words import cell, duration
 from results_analysis.snapshot import Snapshot
-from trainables.layout import TrialStatus
+from trainables.vocabulary import TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd

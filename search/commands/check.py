@@ -26,8 +26,11 @@ def check(
     console = Console()
     source = read_source(file, overrides or ())
     config = load_search(source)
-    from search.check import CheckLayout, check_search, write_check  # imports torch
-    from search.check_report import render
+    from search.check import CheckLayout, check_search
+    from search.check_report import (
+        render,
+        write_check,  # imports torch
+    )
 
     found, dataset = check_search(config, source, console)
     layout = CheckLayout(output or Path("checks") / config.name)

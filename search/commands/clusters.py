@@ -41,7 +41,7 @@ def _write(kind: str, output: Path) -> None:
     from importlib.metadata import version
     from importlib.resources import files
 
-    from trainables.layout import replacing
+    from trainables.atomic_write import replacing
 
     name = _FILES[kind][0]
     text = files("search").joinpath("clusters", name).read_text(encoding="utf-8")

@@ -22,7 +22,8 @@ def extend(
     from search.load import load_search
     from search.ownership import owned
     from search.source import InputError, read_source
-    from trainables.layout import RunLayout, replacing
+    from trainables.atomic_write import replacing
+    from trainables.layout import RunLayout
 
     layout = RunLayout(find_run(name, runs).absolute())
     with owned(layout):

@@ -19,7 +19,7 @@ def init(
     if output.exists() and not force:
         raise InputError(f"{output} exists: --force writes over it, -o FILE writes another")
     from search.starter import starter
-    from trainables.layout import replacing
+    from trainables.atomic_write import replacing
 
     text = starter(path, output)
     with replacing(output) as file:

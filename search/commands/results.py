@@ -15,7 +15,7 @@ from search.commands.options import Runs
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trainables.layout import Metric
+    from trainables.vocabulary import Metric
 
 _ROWS = 50
 """Shown in a terminal where nobody says how many."""

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainables.augment_config import Augment, Crop, Erase
 from trainables.data.seeding import uniform_numbers
-from trainables.data_config import Augment, Crop, Erase
 
 _GREY = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey (ITU-R BT.601)."""

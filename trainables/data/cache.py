@@ -24,7 +24,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from trainables.layout import replacing
+from trainables.atomic_write import replacing
 from trainables.problems import ConfigError, Problem
 
 _GIB = 2**30

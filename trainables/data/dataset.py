@@ -11,14 +11,13 @@ import numpy as np
 
 from trainables.data.groups import grouped_sides
 from trainables.data.left_out import LeftOut, without
-from trainables.data.messages import listed
 from trainables.data.number_splits import split_by_number
 from trainables.data.seeding import derived_seed
 from trainables.data.sources import Source, absolute, open_source, open_test_source
 from trainables.data.splits import given_split, long_tailed, stratified_folds, stratified_split
 from trainables.data.store import Progress, open_stores
 from trainables.data_config import DEFAULT_VALIDATION, DataConfig
-from trainables.problems import ConfigError, Problem
+from trainables.problems import ConfigError, Problem, listed
 
 
 @dataclass(frozen=True, eq=False)

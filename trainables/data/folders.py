@@ -7,9 +7,9 @@ from collections import Counter
 from pathlib import Path
 
 from trainables.data.images import SUFFIXES
-from trainables.data.messages import listed
 from trainables.data.nifti import is_nifti_name
 from trainables.data.places import Place, files_below
+from trainables.problems import listed
 
 _SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 

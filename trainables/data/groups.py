@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainables.data.messages import listed
 from trainables.data.seeding import random_state
-from trainables.problems import ConfigError, Problem
+from trainables.problems import ConfigError, Problem, listed
 
 _ATTEMPTS = 50
 """Where a few groups of several classes each do not come apart by shares, other orders are tried, by missing classes first."""

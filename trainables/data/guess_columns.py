@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from trainables.data.messages import listed
 from trainables.data_config import Columns
+from trainables.problems import listed
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,10 +10,9 @@ import numpy as np
 
 from trainables.data import nifti
 from trainables.data.images import Header, read_headers, read_image
-from trainables.data.messages import listed
 from trainables.data.places import Place
 from trainables.data_config import DataConfig, Window
-from trainables.problems import ConfigError, Problem
+from trainables.problems import ConfigError, Problem, listed
 
 
 def files_decoder(

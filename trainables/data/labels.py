@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trainables.data.messages import listed
 from trainables.data_config import label_name
-from trainables.problems import ConfigError, Problem
+from trainables.problems import ConfigError, Problem, listed
 
 
 class Mapped(NamedTuple):

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trainables.data.messages import listed, path_error
+from trainables.data.messages import path_error
 from trainables.data.sources import Source
+from trainables.problems import listed
 
 
 class LeftOut(NamedTuple):

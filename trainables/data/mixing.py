@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.data_config import Mix
+from trainables.augment_config import Mix
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

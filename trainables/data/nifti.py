@@ -12,10 +12,9 @@ import numpy as np
 
 from trainables.data.images import BadImageError
 from trainables.data.limits import check_voxels
-from trainables.data.messages import listed
 from trainables.data.places import Place, is_url, opened
 from trainables.data_config import Window
-from trainables.problems import ConfigError, Problem
+from trainables.problems import ConfigError, Problem, listed
 
 SUFFIXES = (".nii", ".nii.gz")
 _DARKEST, _BRIGHTEST = 0.5, 99.5

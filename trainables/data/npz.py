@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trainables.data.images import from_16_bit
-from trainables.data.messages import listed
 from trainables.data.places import Place, is_url, opened
+from trainables.problems import listed
 
 _KINDS = {2: "images are [n, h, w] or [n, h, w, 3]", 3: "volumes are [n, d, h, w] or [n, d, h, w, 3]"}
 _DEPTHS = {np.dtype(np.uint8), np.dtype(np.uint16)}

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainables.data.messages import listed
-from trainables.problems import Problem
+from trainables.problems import Problem, listed
 
 if TYPE_CHECKING:
-    from trainables.data.table import Cells
+    from trainables.data.table_cells import Cells
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 """What a table writes. Python alone would take `1_000` and `infinity`, too."""

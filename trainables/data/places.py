@@ -13,8 +13,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from trainables.data.messages import listed
-from trainables.problems import ConfigError, Problem
+from trainables.problems import ConfigError, Problem, listed
 
 Place = str | Path
 """A URL, or a path on disk."""

@@ -11,9 +11,9 @@ import numpy as np
 
 from trainables.data.guess_columns import GuessError, guess_columns
 from trainables.data.images import SUFFIXES, BadImageError
-from trainables.data.messages import listed
 from trainables.data.sources import Source, open_source
 from trainables.data_config import DataConfig
+from trainables.problems import listed
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainables.data.messages import listed
-from trainables.problems import Problem
+from trainables.problems import Problem, listed
 
 
 def weight_problems(values: Sequence[str], codes: np.ndarray, rows: np.ndarray) -> list[Problem]:

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainables.data.messages import listed
 from trainables.data.seeding import random_state
 from trainables.data_config import LongTail
-from trainables.problems import ConfigError, Path, Problem
+from trainables.problems import ConfigError, Path, Problem, listed
 
 
 def stratified_split(

@@ -16,12 +16,13 @@ from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 
+from trainables.atomic_write import replacing
 from trainables.data.cache import add, building, entry_path, find, make_room
 from trainables.data.images import BadImageError
-from trainables.data.messages import listed, path_error
+from trainables.data.messages import path_error
 from trainables.data.resampling import fitted, resampled
 from trainables.data.sources import Reader, Source
-from trainables.layout import replacing
+from trainables.problems import listed
 
 VERSION = 1
 """Of how images are decoded and resized; a new one builds new stores."""

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trainables.data.labels import sorted_names
-from trainables.data.messages import listed, path_error
+from trainables.data.messages import path_error
 from trainables.data.numbers import by_number, without_number
 from trainables.data.places import is_url, read_bytes
 from trainables.data.sample_weights import weight_names, weight_problems
+from trainables.data.table_cells import Cells
 from trainables.data_config import Columns, label_name
-from trainables.problems import ConfigError, Problem, nearest
+from trainables.problems import ConfigError, Problem, listed, nearest
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _PARQUET = frozenset({".parquet", ".pq"})
@@ -25,18 +26,6 @@ _MISSING = frozenset({"", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "NULL", "nu
 """What says that nothing is known. Not None: as a finding it is a class."""
 _TRAINING, _VALIDATION, _TEST = range(3)
 _SIDES = {"train": _TRAINING, "val": _VALIDATION, "validation": _VALIDATION, "test": _TEST}
-
-
-class Cells(NamedTuple):
-    """A column as few different texts and many positions: a million rows are compared as numbers."""
-
-    values: tuple[str, ...]
-    codes: np.ndarray
-    """[n] int64, positions in `values`; -1 where nothing is known."""
-
-    def taken(self, rows: np.ndarray) -> Cells:
-        """The cells of some rows."""
-        return Cells(self.values, self.codes[rows])
 
 
 class Rows(NamedTuple):

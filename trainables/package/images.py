@@ -17,13 +17,12 @@ from PIL import Image
 from trainables.data import nifti, npz
 from trainables.data.folders import files_of, is_image
 from trainables.data.images import from_16_bit, read_image
-from trainables.data.messages import listed
 from trainables.data.numbers import number_in
 from trainables.data.places import Place, files_below, folder_of, is_url, joined
 from trainables.data.sources import absolute
 from trainables.data_config import label_name
 from trainables.package.manifest import Manifest, PackageError
-from trainables.problems import nearest
+from trainables.problems import listed, nearest
 
 if TYPE_CHECKING:
     import pandas as pd

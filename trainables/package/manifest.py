@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from trainables.atomic_write import replacing
 from trainables.data_config import Frame, Window
-from trainables.layout import PackageLayout, Task, replacing
+from trainables.layout import PackageLayout
 from trainables.problems import Config, dotted, problems_of
+from trainables.vocabulary import Task
 
 PACKAGE_SCHEMA = 1
 """Of a package's files; a reader refuses newer ones."""
