@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from trainables.augment_config import Augment, Crop, Erase
-from trainables.data.augment import augment
-from trainables.data.batches import normalise
-from trainables.models.backbones import build_model
-from trainables.recipe import ModelConfig
+from trainables.data.batches.augment import augment
+from trainables.data.batches.batches import normalise
+from trainables.models.build_model import build_model
+from trainables.recipe.augment_config import Augment, Crop, Erase
+from trainables.recipe.recipe import ModelConfig
 
 BATCH = 32
 CONFIGS = {

@@ -22,12 +22,12 @@ from typing import Any
 import torch
 import yaml
 
-from trainables.checkpoint_file import write_state
+from trainables.checkpoints.checkpoint_file import write_state
 from trainables.data.dataset import open_dataset
-from trainables.layout import TrialLayout
-from trainables.recipe import parse_recipe
-from trainables.run import TrainingRun
-from trainables.trainer import Trainer
+from trainables.recipe.recipe import parse_recipe
+from trainables.run_folder.layout import TrialLayout
+from trainables.training.trainer import Trainer
+from trainables.trial.training_run import TrainingRun
 
 
 def timed_ms(work: Callable[[], Any]) -> float:

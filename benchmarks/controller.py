@@ -76,16 +76,17 @@ def main() -> None:
     parser.add_argument("--scheduler", choices=["none", "asha"], default="none")
     parser.add_argument("--profile", type=Path, help="where the driver's profile is written; slows it down")
     args = parser.parse_args()
-    from search import cluster, launch  # before Ray, which reads its settings when it is imported
+    from search.cluster import ray_connection
+    from search.launch import run_search  # before Ray, which reads its settings when it is imported
 
     import sleeping_trainable  # isort: skip
 
-    from search.load import load_search
-    from search.source import read_source
-    from trainables.layout import RunLayout
+    from search.config.yaml_source import read_source
+    from search.config_file.load import load_search
+    from trainables.run_folder.layout import RunLayout
 
-    launch.StagedUnfreezing = sleeping_trainable.Sleeping
-    cluster.local_ray = functools.partial(cluster.local_ray, args.workers)
+    run_search.StagedUnfreezing = sleeping_trainable.Sleeping
+    ray_connection.local_ray = functools.partial(ray_connection.local_ray, args.workers)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "controller.yaml"
         # JSON is YAML.
@@ -93,16 +94,16 @@ def main() -> None:
         layout = RunLayout(Path(folder) / "run")
         samples: list[Sample] = []
 
-        class Measured(launch.ProgressCallback):
+        class Measured(run_search.ProgressCallback):
             def _end(self, trial: Any) -> None:
                 super()._end(trial)
                 samples.append(Sample(self._tally.ended, time.monotonic(), time.process_time(), resident()))
 
-        launch.ProgressCallback = Measured
+        run_search.ProgressCallback = Measured
         profile = cProfile.Profile(time.process_time)
         if args.profile:
             profile.enable()
-        launch.run_search(load_search(read_source(file, ())), layout)
+        run_search.run_search(load_search(read_source(file, ())), layout)
         profile.disable()
     if args.profile:
         profile.dump_stats(args.profile)

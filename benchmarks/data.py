@@ -31,14 +31,14 @@ from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_images
 from torch.utils.data import DataLoader, Dataset
 
-from trainables.data.augment import augment
-from trainables.data.batches import gather, normalise
-from trainables.data.cache import add, building, entry_path
+from trainables.data.batches.augment import augment
+from trainables.data.batches.batches import gather, normalise
 from trainables.data.dataset import Dataset as ThawDataset
 from trainables.data.dataset import open_dataset
-from trainables.data.sources import Source, open_source
-from trainables.data.store import VERSION, open_store, open_stores
-from trainables.data_config import DataConfig
+from trainables.data.sources.open_source import Source, open_source
+from trainables.data.store.decoded_images import VERSION, open_store, open_stores
+from trainables.recipe.data_config import DataConfig
+from trainables.storage.cache_folder import add, building, entry_path
 
 SIZE, BATCH, PHOTOS, ROUNDS = 96, 32, 1500, 5
 MIB = 2**20

@@ -109,8 +109,8 @@ def recipe_of(job: Job, data: str, *, quick: bool) -> dict:
 
 def run(job: Job, data: str, quick: bool) -> Scores:
     from trainables.data.dataset import open_dataset
-    from trainables.recipe import parse_recipe
-    from trainables.trainer import Trainer
+    from trainables.recipe.recipe import parse_recipe
+    from trainables.training.trainer import Trainer
 
     started = time.perf_counter()
     recipe = parse_recipe(recipe_of(job, data, quick=quick))

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
-import trainables.models.vision  # noqa: F401  makes torchvision importable, which Lightning needs
+import trainables.models.backbones.torchvision_import  # noqa: F401  makes torchvision importable, which Lightning needs
 
 import finetuning_scheduler as fts  # isort: skip
 import lightning as lit  # isort: skip

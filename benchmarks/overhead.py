@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trainables.layout import RunLayout
+    from trainables.run_folder.layout import RunLayout
 
 sys.path[0] = str(Path(__file__).parent.parent)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -92,7 +92,7 @@ def private_bytes(process: Path) -> int:
 
 def worker_seconds(layout: RunLayout) -> tuple[float, float]:
     """From the first epoch's start to the last one's end, summed over workers; and what epochs, caches included, took of it."""
-    from trainables.report import read_epochs
+    from trainables.run_folder.epoch_report import read_epochs
 
     spans: dict[str, list[float]] = {}
     worked = 0.0
@@ -114,11 +114,11 @@ def main() -> None:
     args = parser.parse_args()
     from rich.console import Console
 
-    from search.launch import run_search
-    from search.load import load_search
-    from search.preflight import check_by_looking
-    from search.source import read_source
-    from trainables.layout import RunLayout
+    from search.config.yaml_source import read_source
+    from search.config_file.load import load_search
+    from search.launch.run_search import run_search
+    from search.preflight.data_and_weights import check_by_looking
+    from trainables.run_folder.layout import RunLayout
 
     overheads, shares, memory = [], [], PrivateMemory()
     memory.start()

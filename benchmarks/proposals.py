@@ -25,12 +25,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import optuna
 
-from search.config import SearchConfig, SearchSettings
-from search.searcher import StudySearcher
-from search.study import open_study
+from search.config.search_config import SearchConfig, SearchSettings
+from search.tuning.study import open_study
+from search.tuning.study_searcher import StudySearcher
 from spaces import Space, parse_space
-from trainables.layout import RunLayout
-from trainables.recipe import parse_recipe
+from trainables.recipe.recipe import parse_recipe
+from trainables.run_folder.layout import RunLayout
 
 RECIPE = {
     "data": {"source": "digits", "image_size": 32},

@@ -36,10 +36,10 @@ import numpy.typing as npt
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path[0] = str(Path(__file__).parent.parent)  # this folder's search.py shall not hide the package
 
-from search.rungs import rungs  # noqa: E402
-from search.scheduler_config import Asha, Hyperband, Median, NoPruning, Scheduler  # noqa: E402
-from search.schedulers import build_scheduler  # noqa: E402
-from trainables.vocabulary import Metric  # noqa: E402
+from search.config.rung_positions import rungs  # noqa: E402
+from search.config.scheduler import Asha, Hyperband, Median, NoPruning, Scheduler  # noqa: E402
+from search.tuning.schedulers import build_scheduler  # noqa: E402
+from trainables.core.vocabulary import Metric  # noqa: E402
 
 TABLE = Path(__file__).parent / "data" / "pruning_curves.jsonl.gz"
 METRIC = Metric.BALANCED_ACCURACY

@@ -87,9 +87,9 @@ def recipe_of(number: int, data: str) -> dict[str, Any]:
 def run(number: int, data: str, trials: int) -> dict[str, Any]:
     """A trial's recipe and curve."""
     from trainables.data.dataset import open_dataset
-    from trainables.recipe import parse_recipe
-    from trainables.stages import has_settled
-    from trainables.trainer import Trainer
+    from trainables.recipe.recipe import parse_recipe
+    from trainables.training.stage_plan import has_settled
+    from trainables.training.trainer import Trainer
 
     recipe = parse_recipe(recipe_of(number, data))
     trainer = Trainer(recipe, open_dataset(recipe.data), sharing_runs=trials)

@@ -29,11 +29,11 @@ os.environ["PYTHONPATH"] = str(ROOT)
 
 import yaml  # noqa: E402
 
-from trainables.layout import RunLayout
-from trainables.record import TrialRecord  # noqa: E402
-from trainables.report import EpochReport  # noqa: E402
-from trainables.summary import summary_in  # noqa: E402
-from trainables.vocabulary import TrialStatus, metrics_of  # noqa: E402
+from trainables.core.vocabulary import TrialStatus, metrics_of  # noqa: E402
+from trainables.run_folder.epoch_report import EpochReport  # noqa: E402
+from trainables.run_folder.layout import RunLayout  # noqa: E402
+from trainables.run_folder.trial_record import TrialRecord  # noqa: E402
+from trainables.run_folder.trial_summary import summary_in  # noqa: E402
 
 CLASSES = 10
 START = "2026-01-01T00:00:00+00:00"

@@ -19,8 +19,8 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from trainables.layout import RunLayout
-from trainables.report import read_epochs
+from trainables.run_folder.epoch_report import read_epochs
+from trainables.run_folder.layout import RunLayout
 
 THAW = str(Path(sys.executable).with_name("thaw"))
 LONG = 2000

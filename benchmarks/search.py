@@ -45,7 +45,7 @@ def trials_of(count: int, stages: int) -> list[dict]:
 
 def stages_of(backbone: str, count: int) -> list[tuple[str, int]]:
     """Name and position of the first open block of each stage."""
-    from trainables.models.catalog import BACKBONES, first_open_block
+    from trainables.recipe.backbone_catalog import BACKBONES, first_open_block
 
     blocks = BACKBONES[backbone].blocks
     cuts = {"half": len(blocks) // 2}
@@ -60,7 +60,7 @@ def weights_of(backbone: str, folder: Path) -> str:
     if not file.exists():
         import torch
 
-        from trainables.models.weights import new_network
+        from trainables.models.pretrained_weights import new_network
 
         torch.manual_seed(0)
         torch.save(new_network(backbone).state_dict(), file)
@@ -73,14 +73,14 @@ def weights_of(backbone: str, folder: Path) -> str:
 def run_thaw(args: argparse.Namespace, folder: Path) -> dict:
     from rich.console import Console
 
-    import search.launch
-    from search.load import load_search
-    from search.preflight import check_by_looking
-    from search.schedulers import WarmScheduler
-    from search.source import read_source
-    from trainables.layout import RunLayout
-    from trainables.report import read_epochs
-    from trainables.rungs import Rungs
+    import search.launch.run_search
+    from search.config.yaml_source import read_source
+    from search.config_file.load import load_search
+    from search.preflight.data_and_weights import check_by_looking
+    from search.tuning.schedulers import WarmScheduler
+    from trainables.core.rungs import Rungs
+    from trainables.run_folder.epoch_report import read_epochs
+    from trainables.run_folder.layout import RunLayout
 
     trials, stages = trials_of(args.trials, args.stages), stages_of(args.backbone, args.stages)
     file = folder / "bench.yaml"
@@ -88,12 +88,12 @@ def run_thaw(args: argparse.Namespace, folder: Path) -> dict:
     source = read_source(file, ())
     config = load_search(source)
     check_by_looking(config.corner_recipes(), source, Console(file=sys.stderr))
-    search.launch.build_scheduler = lambda *_args, **_kwargs: fixed_stops(
+    search.launch.run_search.build_scheduler = lambda *_args, **_kwargs: fixed_stops(
         WarmScheduler, lambda config: trials[config["number"]]["stop_epoch"], "epoch"
     )
     # Workers stop to ask where trials may be stopped, and not after each epoch, as under ASHA.
     stops = sorted({trial["stop_epoch"] for trial in trials})
-    search.launch.rungs_of = lambda _config: Rungs("epochs", tuple(stops))
+    search.launch.run_search.rungs_of = lambda _config: Rungs("epochs", tuple(stops))
     layout = RunLayout(folder / "runs" / "bench")
     search.launch.run_search(config, layout)
     reports = [read_epochs(trial.epochs) for trial in layout.all_trials()]
@@ -109,7 +109,7 @@ def run_thaw(args: argparse.Namespace, folder: Path) -> dict:
 
 
 def search_config(args: argparse.Namespace, trials: list[dict], stages: list[tuple[str, int]]) -> dict:
-    from trainables.models.catalog import BACKBONES
+    from trainables.recipe.backbone_catalog import BACKBONES
 
     names = (*BACKBONES[args.backbone].blocks, "head")
     os.environ["BENCH_TRIALS"] = json.dumps(trials)

@@ -36,9 +36,9 @@ class Pictures(Dataset):
 
 def pictures(setting: dict) -> tuple[Pictures, Pictures, torch.Tensor]:
     """Training and validation images, and the training images of each class: the very split that Thaw makes."""
-    from trainables.data import idx
-    from trainables.data.splits import long_tailed, stratified_split
-    from trainables.data_config import LongTail
+    from trainables.data.formats import idx
+    from trainables.data.splits.by_class import long_tailed, stratified_split
+    from trainables.recipe.data_config import LongTail
 
     folder = Path(setting["data"])
     images = np.asarray(idx.read_images(idx.find(folder, "train-images-idx3-ubyte")))
@@ -51,8 +51,8 @@ def pictures(setting: dict) -> tuple[Pictures, Pictures, torch.Tensor]:
 
 
 def train_by_hand(config: dict, setting: dict) -> None:
-    from trainables.models.backbones import build_model
-    from trainables.recipe import ModelConfig
+    from trainables.models.build_model import build_model
+    from trainables.recipe.recipe import ModelConfig
 
     train_set, validation_set, counts = pictures(setting)
     loader = DataLoader(train_set, setting["batch"], shuffle=True, num_workers=setting["loader_workers"])

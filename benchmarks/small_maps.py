@@ -1,4 +1,4 @@
-"""Milliseconds of a training step with torch's convolutions and with ours (`trainables/models/small_maps.py`).
+"""Milliseconds of a training step with torch's convolutions and with ours (`trainables/models/small_map_convolutions.py`).
 
     python benchmarks/small_maps.py [--rounds 10] [--batch 64]
 
@@ -19,11 +19,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from torch.nn import functional as F
 
-from trainables.models.backbones import build_model
-from trainables.models.catalog import BACKBONES, first_open_block
-from trainables.models.small_maps import train_fast_on_small_maps
-from trainables.models.staged import StagedModel
-from trainables.recipe import ModelConfig
+from trainables.models.build_model import build_model
+from trainables.models.small_map_convolutions import train_fast_on_small_maps
+from trainables.models.staged_model import StagedModel
+from trainables.recipe.backbone_catalog import BACKBONES, first_open_block
+from trainables.recipe.recipe import ModelConfig
 
 
 def step_ms(model: StagedModel, cut: int, features: torch.Tensor, labels: torch.Tensor) -> float:

@@ -31,13 +31,13 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from trainables.data.dataset import open_dataset
-from trainables.freezing import apply_opening
-from trainables.models.backbones import build_model
-from trainables.models.catalog import BACKBONES, first_open_block
-from trainables.models.staged import StagedModel
-from trainables.recipe import parse_recipe
-from trainables.stages import Opening
-from trainables.trainer import Trainer
+from trainables.models.build_model import build_model
+from trainables.models.staged_model import StagedModel
+from trainables.recipe.backbone_catalog import BACKBONES, first_open_block
+from trainables.recipe.recipe import parse_recipe
+from trainables.training.freezing import apply_opening
+from trainables.training.stage_plan import Opening
+from trainables.training.trainer import Trainer
 
 BATCH = 32
 DEPTHS = ("head", "last:3", "all")

@@ -15,53 +15,59 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from results_analysis.choice import Choice, best_confirmed, best_trial, cheapest_within
-    from results_analysis.compare import compare
-    from results_analysis.comparison import comparison_table, confirmation_of, load_comparison, verdict
-    from results_analysis.errors import RunError
-    from results_analysis.export import as_yaml, export_training, export_trial, training_config, trial_config
-    from results_analysis.formats import save, to_csv, to_json, to_markdown, to_parquet
-    from results_analysis.frames import Frames
-    from results_analysis.pareto import pareto_front
+    from results_analysis.export.best_config import (
+        as_yaml,
+        export_training,
+        export_trial,
+        training_config,
+        trial_config,
+    )
     from results_analysis.report import write_report
-    from results_analysis.runs import Run, Runs, find_run, load, load_all, run_names
-    from results_analysis.table import best_of, results_table
-    from results_analysis.terminal import render
-    from results_analysis.trained import Trained, find_search_or_training, trial_of
+    from results_analysis.runs.errors import RunError
+    from results_analysis.runs.frames import Frames
+    from results_analysis.runs.run import Run, Runs, find_run, load, load_all, run_names
+    from results_analysis.runs.training_run import Trained, find_search_or_training, trial_of
+    from results_analysis.selection.best_trial import Choice, best_confirmed, best_trial, cheapest_within
+    from results_analysis.selection.compare_configs import compare
+    from results_analysis.selection.seed_comparison import comparison_table, confirmation_of, load_comparison, verdict
+    from results_analysis.tables.file_formats import save, to_csv, to_json, to_markdown, to_parquet
+    from results_analysis.tables.pareto import pareto_front
+    from results_analysis.tables.results_table import best_of, results_table
+    from results_analysis.tables.terminal_table import render
 
 _MODULES = {
-    "results_analysis.choice": (
+    "results_analysis.selection.best_trial": (
         "Choice",
         "best_confirmed",
         "best_trial",
         "cheapest_within",
     ),
-    "results_analysis.compare": ("compare",),
-    "results_analysis.comparison": (
+    "results_analysis.selection.compare_configs": ("compare",),
+    "results_analysis.selection.seed_comparison": (
         "comparison_table",
         "confirmation_of",
         "load_comparison",
         "verdict",
     ),
-    "results_analysis.errors": ("RunError",),
-    "results_analysis.export": (
+    "results_analysis.runs.errors": ("RunError",),
+    "results_analysis.export.best_config": (
         "as_yaml",
         "export_training",
         "export_trial",
         "training_config",
         "trial_config",
     ),
-    "results_analysis.formats": (
+    "results_analysis.tables.file_formats": (
         "save",
         "to_csv",
         "to_json",
         "to_markdown",
         "to_parquet",
     ),
-    "results_analysis.frames": ("Frames",),
-    "results_analysis.pareto": ("pareto_front",),
+    "results_analysis.runs.frames": ("Frames",),
+    "results_analysis.tables.pareto": ("pareto_front",),
     "results_analysis.report": ("write_report",),
-    "results_analysis.runs": (
+    "results_analysis.runs.run": (
         "Run",
         "Runs",
         "find_run",
@@ -69,12 +75,12 @@ _MODULES = {
         "load_all",
         "run_names",
     ),
-    "results_analysis.table": (
+    "results_analysis.tables.results_table": (
         "best_of",
         "results_table",
     ),
-    "results_analysis.terminal": ("render",),
-    "results_analysis.trained": (
+    "results_analysis.tables.terminal_table": ("render",),
+    "results_analysis.runs.training_run": (
         "Trained",
         "find_search_or_training",
         "trial_of",

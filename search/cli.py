@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import trainables.rare_collection  # noqa: F401  # isort: skip
+import trainables.core.gc_tuning  # noqa: F401  # isort: skip
 
 import sys
 
@@ -78,10 +78,10 @@ def main() -> None:
 
 def _is_the_users(error: Exception) -> bool:
     from results_analysis import RunError
-    from search.source import InputError
-    from trainables.layout import RunFileError
-    from trainables.package.manifest import PackageError
-    from trainables.problems import ConfigError
+    from search.config.yaml_source import InputError
+    from trainables.core.config_errors import ConfigError
+    from trainables.model_package.manifest import PackageError
+    from trainables.run_folder.layout import RunFileError
 
     # OSError: a full disk, a folder that cannot be written. It names the file.
     return isinstance(error, InputError | ConfigError | RunError | RunFileError | PackageError | OSError)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spaces.distributions import KINDS, Distribution
-    from spaces.explained import Preset, explain, presets
-    from spaces.parse import parse_space, preset_names, preset_paths
+    from spaces.parser import parse_space, preset_names, preset_paths
+    from spaces.preset_docs import Preset, explain, presets
     from spaces.space import FunctionSpace, Problem, Space, SpaceError
 
 __all__ = [
@@ -33,8 +33,8 @@ __all__ = [
 
 _HOMES = (
     {"KINDS": "distributions", "Distribution": "distributions"}
-    | dict.fromkeys(("Preset", "explain", "presets"), "explained")
-    | dict.fromkeys(("parse_space", "preset_names", "preset_paths"), "parse")
+    | dict.fromkeys(("Preset", "explain", "presets"), "preset_docs")
+    | dict.fromkeys(("parse_space", "preset_names", "preset_paths"), "parser")
 )
 
 

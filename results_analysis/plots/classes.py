@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from results_analysis.certainty import proportion_interval
 from results_analysis.plots.style import BLUE, new_figure, plain
-from results_analysis.snapshot import Snapshot
+from results_analysis.statistics.score_interval import proportion_interval
+from results_analysis.tables.run_snapshot import Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd

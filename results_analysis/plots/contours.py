@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from results_analysis.plots.style import SCORES, new_figure, plain, words
-from results_analysis.searched import Searched
-from results_analysis.snapshot import Snapshot
-from trainables.vocabulary import Metric
+from results_analysis.tables.run_snapshot import Snapshot
+from results_analysis.tables.search_ranges import Searched
+from trainables.core.vocabulary import Metric
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from results_analysis.pareto import pareto_front
 from results_analysis.plots.style import DRAWN, FRONT_LAST, VERMILION, marker_of, new_figure, said, thinned
-from results_analysis.snapshot import Snapshot
-from trainables.vocabulary import Metric
+from results_analysis.tables.pareto import pareto_front
+from results_analysis.tables.run_snapshot import Snapshot
+from trainables.core.vocabulary import Metric
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from results_analysis.plots.style import FRONT_LAST, marker_of, new_figure, plain, thinned
-from results_analysis.searched import Searched
-from results_analysis.snapshot import Snapshot
+from results_analysis.tables.run_snapshot import Snapshot
+from results_analysis.tables.search_ranges import Searched
 
 if TYPE_CHECKING:
     import pandas as pd

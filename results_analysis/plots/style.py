@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any
 
-from trainables.vocabulary import Metric, TrialStatus
+from trainables.core.vocabulary import Metric, TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd

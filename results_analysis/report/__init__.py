@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from results_analysis.report.page import page
-from results_analysis.runs import Run
-from results_analysis.snapshot import take_snapshot
-from trainables.atomic_write import replacing
+from results_analysis.runs.run import Run
+from results_analysis.tables.run_snapshot import take_snapshot
+from trainables.core.atomic_write import replacing
 
 
 def write_report(run: Run, file: Path | None = None, *, said: str | None = None) -> Path:

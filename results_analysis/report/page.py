@@ -10,17 +10,17 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from results_analysis.columns import UNREADABLE
-from results_analysis.conclusions import conclusions
-from results_analysis.finding import Conclusion, Evidence, Topic
-from results_analysis.formats import is_missing
-from results_analysis.importance import importances
-from results_analysis.plots.savings import savings
+from results_analysis.findings.conclusions import conclusions
+from results_analysis.findings.finding import Conclusion, Evidence, Topic
+from results_analysis.plots.compute_savings import savings
 from results_analysis.plots.style import said as said_metric
+from results_analysis.report.number_format import cell, duration
 from results_analysis.report.sections import Picture, sections
-from results_analysis.report.words import cell, duration
-from results_analysis.snapshot import Snapshot
-from trainables.vocabulary import TrialStatus
+from results_analysis.runs.columns import UNREADABLE
+from results_analysis.statistics.importance import importances
+from results_analysis.tables.file_formats import is_missing
+from results_analysis.tables.run_snapshot import Snapshot
+from trainables.core.vocabulary import TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd

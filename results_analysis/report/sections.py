@@ -6,23 +6,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from results_analysis.importance import TITLES
 from results_analysis.plots import (
     classes,
+    compute_savings,
     contours,
     cost,
-    curves,
-    importances,
-    parallel,
-    savings,
-    score,
+    importance,
+    learning_curves,
+    parallel_coordinates,
+    score_over_trials,
     slices,
-    timeline,
+    stage_timeline,
 )
 from results_analysis.plots.style import words
-from results_analysis.report.words import duration
-from results_analysis.searched import Searched
-from results_analysis.snapshot import Snapshot, records
+from results_analysis.report.number_format import duration
+from results_analysis.statistics.importance import TITLES
+from results_analysis.tables.run_snapshot import Snapshot, records
+from results_analysis.tables.search_ranges import Searched
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,13 +81,13 @@ def sections(snapshot: Snapshot, importance: pd.DataFrame) -> list[Section]:
 
 
 def _scores(snapshot: Snapshot) -> Iterator[Picture]:
-    frame, metric = score.score_over_trials(snapshot), snapshot.metric
+    frame, metric = score_over_trials.score_over_trials(snapshot), snapshot.metric
     yield Picture(
         "score",
         "Score over trials",
         f"Each mark is a trial: its best {words(metric.value)} over its epochs. The line is the best so far among trials that "
         "finished; where it is flat, further trials found nothing better.",
-        [score.draw_score_over_trials(frame, metric)],
+        [score_over_trials.draw_score_over_trials(frame, metric)],
         frame,
     )
     paid = cost.cost_and_score(snapshot)
@@ -104,28 +104,32 @@ def _scores(snapshot: Snapshot) -> Iterator[Picture]:
 
 
 def _training(snapshot: Snapshot) -> Iterator[Picture]:
-    frame, judged = curves.learning_curves(snapshot), curves.rungs(snapshot)
-    bands = {quantity: curves.curve_band(snapshot, quantity) for quantity in curves.QUANTITIES}
-    shown = min(curves.TOP, frame["trial"].nunique())
+    frame, judged = learning_curves.learning_curves(snapshot), learning_curves.rungs(snapshot)
+    bands = {quantity: learning_curves.curve_band(snapshot, quantity) for quantity in learning_curves.QUANTITIES}
+    shown = min(learning_curves.TOP, frame["trial"].nunique())
     at_rungs = "Dotted verticals are epochs at which the scheduler ended trials. " if len(judged) else ""
-    if curves.told(frame, snapshot.metric):
+    if learning_curves.told(frame, snapshot.metric):
         yield Picture(
             "curves",
             "Learning curves",
             f"The best {shown} trials in colour, others thin; the band holds the middle 80% of all trials "
             f"that came so far. {at_rungs}"
             "Marks tell what happened in the coloured ones.",
-            [curves.draw_learning_curves(frame, bands, curves.marks(snapshot), judged, snapshot.metric)],
+            [
+                learning_curves.draw_learning_curves(
+                    frame, bands, learning_curves.marks(snapshot), judged, snapshot.metric
+                )
+            ],
             bands["score"],
         )
-    stretches = timeline.stage_timeline(snapshot)
+    stretches = stage_timeline.stage_timeline(snapshot)
     yield Picture(
         "timeline",
         "What was unfrozen when",
         f"Stages of the best {stretches['trial'].nunique()} trials, best on top. The number at the end "
         "of a stretch is the validation "
         "loss it ended with; hatched: the head was at rest.",
-        [timeline.draw_stage_timeline(stretches)],
+        [stage_timeline.draw_stage_timeline(stretches)],
         stretches,
     )
 
@@ -160,33 +164,33 @@ def _values(snapshot: Snapshot, importance: pd.DataFrame, searched: Sequence[Sea
         beside=True,
     )
     if len(searched) > 1:
-        lines = parallel.parallel_coordinates(snapshot)
+        lines = parallel_coordinates.parallel_coordinates(snapshot)
         yield Picture(
             "parallel",
             "Searched values together",
             "Each line is a trial, from its value on one axis to that on the next; ends of the axes are the "
             "ends of the searched ranges. "
             "Where the blue lines bundle, the best trials agree.",
-            [parallel.draw_parallel_coordinates(lines, shown)],
+            [parallel_coordinates.draw_parallel_coordinates(lines, shown)],
             lines.rename(columns={value.path: value.name for value in searched}),
             least_px=104 * len(shown),
         )
     yield from _contours(snapshot, searched)
 
 
-def _importance(importance: pd.DataFrame) -> Picture:
-    found = list(dict.fromkeys(importance["evaluator"]))
+def _importance(shares: pd.DataFrame) -> Picture:
+    found = list(dict.fromkeys(shares["evaluator"]))
     return Picture(
         "importance",
         "What mattered",
         "The share of each searched value in what made trials better or worse. "
-        f"Bars are medians over bootstraps of {importance['trials'].max()} trials, whiskers their middle "
+        f"Bars are medians over bootstraps of {shares['trials'].max()} trials, whiskers their middle "
         "80%. What does not pass the red "
         "mark is no more than chance gives where scores are dealt to trials at random, and is grey. "
         "Trials count by their place: the "
         "farther they came the better, then by score.",
-        [importances.draw_importance(importance[importance["evaluator"] == name]) for name in found],
-        importance.drop(columns="path"),
+        [importance.draw_importance(shares[shares["evaluator"] == name]) for name in found],
+        shares.drop(columns="path"),
         headings=[TITLES[name] for name in found],
         beside=True,
     )
@@ -258,7 +262,7 @@ def _best(snapshot: Snapshot) -> Iterator[Picture]:
 
 
 def _compute(snapshot: Snapshot) -> Iterator[Picture]:
-    frame = savings.savings(snapshot)
+    frame = compute_savings.savings(snapshot)
     saved = frame[(frame["kind"] == "saved") & (frame["seconds"] > 0)]
     told = " and ".join(f"{row['what']} about {duration(row['seconds'])}" for row in records(saved))
     unknown = " ".join(f"{row['what'].capitalize()}: {row['how']}." for row in records(frame[frame["seconds"].isna()]))
@@ -268,6 +272,6 @@ def _compute(snapshot: Snapshot) -> Iterator[Picture]:
         f"Compute of all trials, {duration(frame.loc[frame['kind'] == 'spent', 'seconds'].sum())} in all. "
         + (f"Saved: {told}; estimates, see the numbers for how. " if told else "")
         + unknown,
-        [savings.draw_savings(frame)],
+        [compute_savings.draw_savings(frame)],
         frame,
     )

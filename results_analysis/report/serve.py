@@ -8,8 +8,8 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from results_analysis.runs import Run, RunError
-from trainables.layout import RunFileError
+from results_analysis.runs.run import Run, RunError
+from trainables.run_folder.layout import RunFileError
 
 EVERY_S = 10.0
 """Seconds between two looks at the run's files."""

@@ -20,17 +20,14 @@ def check(
     """Show what a search would take: its data, each stage on real batches, memory, time. Nothing is trained."""
     from rich.console import Console
 
-    from search.load import load_search
-    from search.source import read_source
+    from search.config.yaml_source import read_source
+    from search.config_file.load import load_search
 
     console = Console()
     source = read_source(file, overrides or ())
     config = load_search(source)
-    from search.check import CheckLayout, check_search
-    from search.check_report import (
-        render,
-        write_check,  # imports torch
-    )
+    from search.preflight.check import CheckLayout, check_search
+    from search.preflight.check_report import render, write_check  # imports torch
 
     found, dataset = check_search(config, source, console)
     layout = CheckLayout(output or Path("checks") / config.name)

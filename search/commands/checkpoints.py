@@ -14,7 +14,7 @@ from search.commands.options import Name, Runs
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from trainables.layout import TrialLayout
+    from trainables.run_folder.layout import TrialLayout
 
 _WORDS = {"list": (), "verify": (), "compare": ("A", "B"), "report": (), "backup": ("DEST",), "prune": ()}
 """What can be done, and what else each needs to be told."""
@@ -36,8 +36,8 @@ def checkpoints(
     """Show, verify, compare, copy or thin out a run's checkpoints, or make a page of them."""
     from rich.console import Console
 
-    from search.checkpoint_actions import folder_of
-    from search.source import InputError
+    from search.artifacts.checkpoint_actions import folder_of
+    from search.config.yaml_source import InputError
 
     told = tuple(words or ())
     if action not in _WORDS:
@@ -54,8 +54,8 @@ def checkpoints(
 
 
 def _list(folder: TrialLayout, console: Console) -> None:
-    from search.checkpoint_tables import listing, summary
-    from trainables.registry import read_registry
+    from search.artifacts.checkpoint_tables import listing, summary
+    from trainables.run_folder.checkpoint_registry import read_registry
 
     entries = read_registry(folder.registry)
     console.print(listing(entries, folder))
@@ -63,7 +63,7 @@ def _list(folder: TrialLayout, console: Console) -> None:
 
 
 def _verify(folder: TrialLayout, console: Console) -> None:
-    from search.checkpoint_actions import verified
+    from search.artifacts.checkpoint_actions import verified
 
     bad = False
     for path, fault in verified(folder):
@@ -73,26 +73,26 @@ def _verify(folder: TrialLayout, console: Console) -> None:
 
 
 def _compare(folder: TrialLayout, console: Console, a: str, b: str) -> None:
-    from search.checkpoint_actions import compared
-    from search.checkpoint_tables import comparison
+    from search.artifacts.checkpoint_actions import compared
+    from search.artifacts.checkpoint_tables import comparison
 
     console.print(comparison(*compared(folder, a, b)))
 
 
 def _report(folder: TrialLayout, console: Console) -> None:
-    from results_analysis.checkpoint_page import write_page
+    from results_analysis.report.checkpoint_page import write_page
 
     console.out(f"Page: {short(write_page(folder))}", highlight=False)
 
 
 def _backup(folder: TrialLayout, console: Console, place: str) -> None:
-    from trainables.backup import back_up
+    from trainables.checkpoints.backup import back_up
 
     console.out(f"Copy: {back_up(folder, place)}", highlight=False)
 
 
 def _prune(folder: TrialLayout, console: Console, *, best_only: bool) -> None:
-    from search.checkpoint_actions import prune
+    from search.artifacts.checkpoint_actions import prune
 
     gone = prune(folder, best_only=best_only)
     for path in gone:

@@ -13,7 +13,7 @@ _FILES = {
     "slurm": ("slurm.sh", "a search on nodes of Slurm: sbatch slurm.sh search.yaml"),
     "job": ("job.sh", "a search on a Ray cluster that runs: ./job.sh search.yaml"),
 }
-"""Kind -> its file in search/clusters, and what that is."""
+"""Kind -> its file in search/cluster/templates, and what that is."""
 
 
 def clusters(
@@ -22,8 +22,8 @@ def clusters(
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
     """Write a ready file for a cluster: AWS, Kubernetes, Slurm, ray job submit. Without a kind: list them."""
-    from search.source import InputError
-    from trainables.problems import nearest
+    from search.config.yaml_source import InputError
+    from trainables.core.config_errors import nearest
 
     if kind is None:
         typer.echo("\n".join(f"{name:<12}{what}" for name, (_, what) in _FILES.items()))
@@ -41,10 +41,10 @@ def _write(kind: str, output: Path) -> None:
     from importlib.metadata import version
     from importlib.resources import files
 
-    from trainables.atomic_write import replacing
+    from trainables.core.atomic_write import replacing
 
     name = _FILES[kind][0]
-    text = files("search").joinpath("clusters", name).read_text(encoding="utf-8")
+    text = files("search.cluster").joinpath("templates", name).read_text(encoding="utf-8")
     with replacing(output) as file:
         file.write(text.replace("RAY_VERSION", version("ray")))  # nodes need the driver's
     if output.suffix == ".sh":

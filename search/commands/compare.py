@@ -21,9 +21,9 @@ def compare(
     """Show where two configs differ, and their results side by side."""
     from rich.console import Console
 
-    from results_analysis.compare import compare as compared
-    from results_analysis.compare import render, to_json, to_markdown
-    from trainables.recipe import parse_recipe
+    from results_analysis.selection.compare_configs import compare as compared
+    from results_analysis.selection.compare_configs import render, to_json, to_markdown
+    from trainables.recipe.recipe import parse_recipe
 
     found = compared(a, b, runs, resolve=lambda given: parse_recipe(given).model_dump(mode="json"))
     if as_ == "table":

@@ -13,10 +13,10 @@ from search.commands.options import Name, Overrides, Runs
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from results_analysis.comparison import Comparison as Found
-    from search.comparison import Comparison
-    from search.source import Source
-    from trainables.layout import RunLayout
+    from results_analysis.selection.seed_comparison import Comparison as Found
+    from search.config.yaml_source import Source
+    from search.launch.seed_comparison import Comparison
+    from trainables.run_folder.layout import RunLayout
 
 New = Annotated[bool, typer.Option("--new", help="Start over beside what is there, with the time in its name.")]
 
@@ -32,10 +32,10 @@ def confirm(
     from rich.console import Console
 
     from results_analysis import find_run, load, verdict
-    from search.confirm import confirmation
-    from search.load import load_search
-    from search.source import read_source
-    from trainables.layout import RunLayout
+    from search.config.yaml_source import read_source
+    from search.config_file.load import load_search
+    from search.launch.confirmation import confirmation
+    from trainables.run_folder.layout import RunLayout
 
     run = load(find_run(name, runs))
     source = read_source(run.layout.config)
@@ -57,10 +57,10 @@ def ablate(
     """Train the recipe as it is, with each named change alone and with all of them."""
     from rich.console import Console
 
-    from search.ablation import ablation
-    from search.load import load_ablated
-    from search.source import read_source
-    from trainables.layout import RunLayout
+    from search.config.yaml_source import read_source
+    from search.config_file.load import load_ablated
+    from search.launch.ablation import ablation
+    from trainables.run_folder.layout import RunLayout
 
     source = read_source(file, overrides or ())
     recipe, settings = load_ablated(source)
@@ -82,13 +82,13 @@ def _train(
     from datetime import datetime
 
     from results_analysis import comparison_table, load, load_comparison
-    from results_analysis.comparison_terminal import render_comparison
-    from search.address_config import LOCAL
-    from search.cluster import LocalRay, place_of
-    from search.ownership import owned
-    from search.preflight import check_by_looking
-    from search.source import InputError
-    from trainables.layout import RunLayout
+    from results_analysis.tables.terminal_comparison import render_comparison
+    from search.cluster.ray_connection import LocalRay, place_of
+    from search.config.address import LOCAL
+    from search.config.yaml_source import InputError
+    from search.preflight.data_and_weights import check_by_looking
+    from search.run_folder.run_lock import owned
+    from trainables.run_folder.layout import RunLayout
 
     if new and layout.config.exists():
         comparison = comparison.renamed(f"{comparison.name}-{datetime.now():%Y%m%d-%H%M%S}")
@@ -98,7 +98,7 @@ def _train(
     with LocalRay() as here:
         meanwhile = here.start if place_of(comparison.settings.address) == LOCAL else None
         check_by_looking(comparison.corner_recipes(), source, console, meanwhile=meanwhile)
-        from search.launch import run_search  # Ray Tune takes seconds, too
+        from search.launch.run_search import run_search  # Ray Tune takes seconds, too
 
         with owned(layout):
             complete = run_search(comparison, layout, here=here)

@@ -18,21 +18,21 @@ def data(
     """Show, verify or clear the cache of decoded images."""
     from rich.console import Console
 
-    from search import cached_data
-    from trainables.data.cache import entries
+    from search.artifacts import image_cache
+    from trainables.storage.cache_folder import entries
 
     console = Console()
     if clear is not None:
-        for entry, went in cached_data.clear(clear):
-            console.out("removed" if went else "in use, or another user's:", cached_data.named(entry), highlight=False)
+        for entry, went in image_cache.clear(clear):
+            console.out("removed" if went else "in use, or another user's:", image_cache.named(entry), highlight=False)
     held = entries()
     if held:
-        console.print(cached_data.listing(held))
-    console.out(cached_data.held_line(held), highlight=False)
+        console.print(image_cache.listing(held))
+    console.out(image_cache.held_line(held), highlight=False)
     if verify:
-        bad = cached_data.damaged(held)
+        bad = image_cache.damaged(held)
         for entry in bad:
-            console.out("damaged:", cached_data.named(entry), highlight=False)
+            console.out("damaged:", image_cache.named(entry), highlight=False)
         console.out(
             "Remove it with: thaw data --clear damaged" if bad else "all are as they were written", highlight=False
         )

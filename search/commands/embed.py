@@ -25,8 +25,8 @@ def embed(
     """Write the features of images, as the model's last layer takes them, for reduction and clustering."""
     from rich.console import Console
 
-    from search.predictions import check_format, open_model, run_on, write_features
-    from trainables.package.images import Columns
+    from search.artifacts.predictions import check_format, open_model, run_on, write_features
+    from trainables.model_package.input_images import Columns
 
     check_format(output, (".parquet", ".npz"))
     console = Console(stderr=True)

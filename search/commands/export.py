@@ -46,9 +46,9 @@ def export(
         trial_config,
         trial_of,
     )
-    from results_analysis.export import training_config, write_config
-    from search.source import InputError
-    from trainables.layout import RunLayout
+    from results_analysis.export.best_config import training_config, write_config
+    from search.config.yaml_source import InputError
+    from trainables.run_folder.layout import RunLayout
 
     if (within is None) == cheapest or (cost is not None and not cheapest):
         raise InputError("--within and --cheapest go together, as in --within 1se --cheapest; --cost goes with them")
@@ -79,7 +79,7 @@ def export(
 def _write_model(trained: Trained, config: Mapping[str, Any], folder: Path, *, onnx: bool) -> None:
     from rich.console import Console
 
-    from search.export_model import export_model  # imports torch
+    from search.artifacts.export_model import export_model  # imports torch
 
     manifest, judged = export_model(trained, config, folder, onnx=onnx, console=Console())
     metric, images = trained.metric.value, manifest.validation["images"]

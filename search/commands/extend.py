@@ -19,11 +19,11 @@ def extend(
     """Go on with a search for more trials; they are what a longer search would have tried."""
     from results_analysis import find_run
     from search.commands.search import resume
-    from search.load import load_search
-    from search.ownership import owned
-    from search.source import InputError, read_source
-    from trainables.atomic_write import replacing
-    from trainables.layout import RunLayout
+    from search.config.yaml_source import InputError, read_source
+    from search.config_file.load import load_search
+    from search.run_folder.run_lock import owned
+    from trainables.core.atomic_write import replacing
+    from trainables.run_folder.layout import RunLayout
 
     layout = RunLayout(find_run(name, runs).absolute())
     with owned(layout):
@@ -39,7 +39,7 @@ def extend(
 
 
 def _wanted(trials: str, now: int) -> int:
-    from search.source import InputError
+    from search.config.yaml_source import InputError
 
     if not re.fullmatch(r"\+?[0-9]+", trials) or int(trials) == 0:
         raise InputError(f"--trials {trials}: needs a number of trials, such as +32 for more or 64 for all")

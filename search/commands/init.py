@@ -14,12 +14,12 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
     """Write a commented search file for your data."""
-    from search.source import InputError
+    from search.config.yaml_source import InputError
 
     if output.exists() and not force:
         raise InputError(f"{output} exists: --force writes over it, -o FILE writes another")
-    from search.starter import starter
-    from trainables.atomic_write import replacing
+    from search.config_file.template import starter
+    from trainables.core.atomic_write import replacing
 
     text = starter(path, output)
     with replacing(output) as file:

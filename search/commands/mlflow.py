@@ -19,7 +19,7 @@ def mlflow(
 ) -> None:
     """Write a search's trials into MLflow: values, curves, how each ended. Said again, it adds what is new."""
     from results_analysis import find_run, load
-    from results_analysis.mlflow_export import to_mlflow
+    from results_analysis.export.mlflow import to_mlflow
 
     experiment = to_mlflow(load(find_run(name, runs)), uri)
     typer.echo(f"{uri}: experiment {experiment!r}")

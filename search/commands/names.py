@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from trainables.destination import without_passwords
+from trainables.storage.destination import without_passwords
 
 
 def short(path: Path) -> str:
@@ -23,11 +23,11 @@ def said(run: Path) -> str:
 
 def local(run: str, runs: Path) -> str:
     """A run's name or folder; of one at a URL the folder below `runs` to which it is brought."""
-    from trainables.data.places import is_url
+    from trainables.storage.urls import is_url
 
     if not is_url(run):
         return run
-    from search.fetch import fetch
+    from search.run_folder.fetch_mirror import fetch
 
     folder = fetch(run, runs)
     print(f"{short(folder)}: the run at {without_passwords(run)}", file=sys.stderr)

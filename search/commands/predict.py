@@ -34,9 +34,16 @@ def predict(
     """Predict classes, or numbers, of images: files, folders, globs, tables of paths, NPZ files."""
     from rich.console import Console
 
-    from search.predictions import check_format, known_score, open_model, prediction_table, run_on, write_table
-    from trainables.package.images import Columns
-    from trainables.package.network import predictions
+    from search.artifacts.predictions import (
+        check_format,
+        known_score,
+        open_model,
+        prediction_table,
+        run_on,
+        write_table,
+    )
+    from trainables.model_package.input_images import Columns
+    from trainables.model_package.network import predictions
 
     check_format(output, (".csv", ".json", ".parquet"))
     console = Console(stderr=True)

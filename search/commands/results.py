@@ -15,7 +15,7 @@ from search.commands.options import Runs
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trainables.vocabulary import Metric
+    from trainables.core.vocabulary import Metric
 
 _ROWS = 50
 """Shown in a terminal where nobody says how many."""
@@ -51,7 +51,7 @@ def results(
 ) -> None:
     """Show the trials of searches."""
     from results_analysis import RunError, find_run, load, load_all, results_table
-    from results_analysis.formats import FORMATS, format_of, write
+    from results_analysis.tables.file_formats import FORMATS, format_of, write
 
     places = [find_run(local(name, runs), runs) for name in names]
     found = load(places[0]) if len(places) == 1 else load_all(places)
@@ -77,8 +77,8 @@ def _show(
     from rich.console import Console
 
     from results_analysis import render
-    from results_analysis.columns import chosen
-    from results_analysis.formats import write
+    from results_analysis.runs.columns import chosen
+    from results_analysis.tables.file_formats import write
 
     console = Console()
     names = None if columns is None else chosen(table.columns, columns)

@@ -9,6 +9,6 @@ def schema() -> None:
     """Print the JSON Schema of a search file, for editors."""
     import json
 
-    from search.config import json_schema
+    from search.config.search_config import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))

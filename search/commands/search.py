@@ -14,10 +14,10 @@ from search.commands.options import Name, Overrides, Runs
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from search.cluster import LocalRay
-    from search.config import SearchConfig
-    from search.source import Source
-    from trainables.layout import RunLayout
+    from search.cluster.ray_connection import LocalRay
+    from search.config.search_config import SearchConfig
+    from search.config.yaml_source import Source
+    from trainables.run_folder.layout import RunLayout
 
 
 def search(
@@ -34,10 +34,10 @@ def search(
     """Run a search."""
     from datetime import datetime
 
-    from search.fetch import holds_run
-    from search.load import load_search
-    from search.source import InputError, read_source
-    from trainables.layout import RunLayout
+    from search.config.yaml_source import InputError, read_source
+    from search.config_file.load import load_search
+    from search.run_folder.fetch_mirror import holds_run
+    from trainables.run_folder.layout import RunLayout
 
     source = read_source(file, overrides or ())
     config = load_search(source)
@@ -62,9 +62,9 @@ def search(
 def resume(name: Name, runs: Runs = Path("runs")) -> None:
     """Go on with a search that was stopped or killed; at a URL, with the copy that search.mirror keeps."""
     from results_analysis import find_run
-    from search.load import load_search
-    from search.source import read_source
-    from trainables.layout import RunLayout
+    from search.config.yaml_source import read_source
+    from search.config_file.load import load_search
+    from trainables.run_folder.layout import RunLayout
 
     layout = RunLayout(find_run(local(name, runs), runs).absolute())
     source = read_source(layout.config)
@@ -73,7 +73,7 @@ def resume(name: Name, runs: Runs = Path("runs")) -> None:
 
 def _run(config: SearchConfig, layout: RunLayout, source: Source) -> None:
     """Starts a search or goes on with it, and shows what came of it."""
-    from search.cluster import LocalRay
+    from search.cluster.ray_connection import LocalRay
 
     with LocalRay() as here:
         _run_on(here, config, layout, source)
@@ -82,19 +82,19 @@ def _run(config: SearchConfig, layout: RunLayout, source: Source) -> None:
 def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Source) -> None:
     from rich.console import Console
 
-    from search.address_config import LOCAL
-    from search.cluster import place_of
-    from search.ownership import is_owned, owned
-    from search.preflight import check_by_looking
-    from search.run_status import read_status
-    from search.source import InputError
+    from search.cluster.ray_connection import place_of
+    from search.config.address import LOCAL
+    from search.config.yaml_source import InputError
+    from search.preflight.data_and_weights import check_by_looking
+    from search.run_folder.run_lock import is_owned, owned
+    from search.run_folder.status_file import read_status
 
     console, attempt, status = Console(), layout.read_attempt(), read_status(layout)
     over = status is not None and status.state == "complete"
     needed = place_of(config.settings.address) == LOCAL and not over and not is_owned(layout)
     check_by_looking(config.corner_recipes(), source, console, meanwhile=here.start if needed else None)
-    from search.launch import run_search  # Ray Tune takes seconds, too
-    from search.mirror import mirrored
+    from search.launch.run_search import run_search  # Ray Tune takes seconds, too
+    from search.run_folder.mirror import mirrored
 
     try:
         with owned(layout):
@@ -122,7 +122,7 @@ def _finish(command: Sequence[str], layout: RunLayout) -> None:
     """After the run is let go of, so that the command may do with it what it likes."""
     import sys
 
-    from search.on_finish import facts, run_on_finish
+    from search.launch.on_finish import facts, run_on_finish
 
     if problem := run_on_finish(command, facts(layout)):
         print(f"warning: {problem}", file=sys.stderr)

@@ -18,7 +18,7 @@ def spaces(name: Annotated[str | None, typer.Argument(help="A preset; without on
     from rich.markup import escape
     from rich.table import Table
 
-    from search.source import InputError
+    from search.config.yaml_source import InputError
     from spaces import SpaceError, explain, presets
 
     console = Console()

@@ -30,18 +30,18 @@ def train(
     """Train one recipe, without a search. Goes on with the newest run of the same recipe, if there is one."""
     from rich.console import Console
 
-    from search.load import load_recipe
-    from search.ownership import owned
-    from search.preflight import check_by_looking
-    from search.source import InputError, read_source
+    from search.config.yaml_source import InputError, read_source
+    from search.config_file.load import load_recipe
+    from search.preflight.data_and_weights import check_by_looking
+    from search.run_folder.run_lock import owned
 
     if checkpoint is not None and resume is None:
         raise InputError("--checkpoint needs --resume NAME: the run that it is a checkpoint of")
     console = Console()
     source = read_source(file, [*(overrides or ()), *([] if workers is None else [f"train.workers={workers}"])])
     recipe = load_recipe(source)
-    from search.train import best_line, choose_folder, compared_with, fingerprint_warning  # imports torch
-    from search.train import train as train_in
+    from search.launch.train_one import best_line, choose_folder, compared_with, fingerprint_warning  # imports torch
+    from search.launch.train_one import train as train_in
 
     folder = choose_folder(recipe, runs, file.stem, new=new, resume=resume)
     dataset = check_by_looking([recipe], source, console)
@@ -49,7 +49,7 @@ def train(
     if provenance and (warning := fingerprint_warning(provenance, dataset)):
         console.out(warning, highlight=False)
     if recipe.train.workers > 1:
-        from search.process_check import check_processes
+        from search.preflight.process_check import check_processes
 
         check_processes(recipe, dataset, source)
     with owned(folder):

@@ -20,7 +20,7 @@ def watch(
     from rich.console import Console
 
     from results_analysis import find_run
-    from search.watch import watch as show
+    from search.progress.watch import watch as show
 
     with suppress(KeyboardInterrupt):
         show(find_run(name, runs), Console(), once=once)
@@ -32,9 +32,9 @@ def stop(name: Name, runs: Runs = Path("runs")) -> None:
 
     from results_analysis import find_run
     from search.commands.names import said
-    from search.ownership import is_owned
-    from search.run_status import ask_to_stop, forget_stop
-    from trainables.layout import RunLayout
+    from search.run_folder.run_lock import is_owned
+    from search.run_folder.status_file import ask_to_stop, forget_stop
+    from trainables.run_folder.layout import RunLayout
 
     layout = RunLayout(find_run(name, runs).absolute())
     if not is_owned(layout):

@@ -13,13 +13,13 @@ from collections import Counter
 from pathlib import Path
 
 import yaml
-from conftest import RECIPE
-from ray_nodes import descendants
-from searches import PATIENCE_S, braked, command_line, epochs_done, start, study_of, thaw, trial_workers
 
-from trainables.layout import RunLayout
-from trainables.record import read_record
-from trainables.report import OF_THE_MACHINE, read_epochs
+from tests.support.ray_nodes import descendants
+from tests.support.recipes import RECIPE
+from tests.support.searches import PATIENCE_S, braked, command_line, epochs_done, start, study_of, thaw, trial_workers
+from trainables.run_folder.epoch_report import OF_THE_MACHINE, read_epochs
+from trainables.run_folder.layout import RunLayout
+from trainables.run_folder.trial_record import read_record
 
 KILLS = ("worker", "SIGKILL", "SIGTERM", "SIGINT", "raylet")
 DAMAGE = ("truncated", "flipped", "deleted", "foreign", "none")

@@ -11,9 +11,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from rounds import KILLS, Disturbed, exported, story, undisturbed
+from tests.faults.rounds import KILLS, Disturbed, exported, story, undisturbed
 
 
 def main() -> int:

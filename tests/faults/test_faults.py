@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import RECIPE
-from object_store import BUCKET, ObjectStore
-from ray_nodes import descendants
-from rounds import Disturbed, exported, let_go, story, undisturbed, write_search
-from searches import PATIENCE_S, braked, epochs_done, start, study_of, thaw, wait_for
 
-from trainables.layout import RunLayout, TrialLayout
-from trainables.record import read_record
-from trainables.report import OF_THE_MACHINE, read_epochs
+from tests.faults.rounds import Disturbed, exported, let_go, story, undisturbed, write_search
+from tests.support.object_store import BUCKET, ObjectStore
+from tests.support.ray_nodes import descendants
+from tests.support.recipes import RECIPE
+from tests.support.searches import PATIENCE_S, braked, epochs_done, start, study_of, thaw, wait_for
+from trainables.run_folder.epoch_report import OF_THE_MACHINE, read_epochs
+from trainables.run_folder.layout import RunLayout, TrialLayout
+from trainables.run_folder.trial_record import read_record
 
 pytestmark = pytest.mark.slow
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from searched_runs import write_search
 
 from search.cli import main
-from search.config import checked_name
-from search.load import load_search
-from search.source import InputError, read_source
-from search.study import mend_journal, open_study
-from trainables.layout import RunLayout
+from search.config.search_config import checked_name
+from search.config.yaml_source import InputError, read_source
+from search.config_file.load import load_search
+from search.tuning.study import mend_journal, open_study
+from tests.support.project import PROJECT
+from tests.support.searched_runs import write_search
+from trainables.run_folder.layout import RunLayout
 
-PROJECT = Path(__file__).parents[2]
 READING = [("results", "r"), ("export", "r"), ("report", "r"), ("checkpoints", "r", "--trial", "0", "verify")]
 
 

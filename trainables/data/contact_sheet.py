@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from trainables.augment_config import Augment
-from trainables.data.augment import augment
+from trainables.core.seeding import random_state
+from trainables.data.batches.augment import augment
 from trainables.data.dataset import Dataset
-from trainables.data.seeding import random_state
+from trainables.recipe.augment_config import Augment
 
 _MOST_CLASSES = 120
 """Of more, as many as this are shown, evenly over the order of classes."""

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from trainables.data.groups import grouped_sides
-from trainables.data.left_out import LeftOut, without
-from trainables.data.number_splits import split_by_number
-from trainables.data.seeding import derived_seed
-from trainables.data.sources import Source, absolute, open_source, open_test_source
-from trainables.data.splits import given_split, long_tailed, stratified_folds, stratified_split
-from trainables.data.store import Progress, open_stores
-from trainables.data_config import DEFAULT_VALIDATION, DataConfig
-from trainables.problems import ConfigError, Problem, listed
+from trainables.core.config_errors import ConfigError, Problem, listed
+from trainables.core.seeding import derived_seed
+from trainables.data.sources.open_source import Source, absolute, open_source, open_test_source
+from trainables.data.sources.unreadable_images import LeftOut, without
+from trainables.data.splits.by_class import given_split, long_tailed, stratified_folds, stratified_split
+from trainables.data.splits.by_group import grouped_sides
+from trainables.data.splits.by_number import split_by_number
+from trainables.data.store.decoded_images import Progress, open_stores
+from trainables.recipe.data_config import DEFAULT_VALIDATION, DataConfig
 
 
 @dataclass(frozen=True, eq=False)

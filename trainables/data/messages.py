@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainables.problems import ConfigError, Problem
+from trainables.core.config_errors import ConfigError, Problem
 
 
 def path_error(message: str) -> ConfigError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from trainables.data.dataset import Dataset
-from trainables.data.number_splits import BINS, quantile_bins
+from trainables.data.splits.by_number import BINS, quantile_bins
 
 
 @dataclass(frozen=True)

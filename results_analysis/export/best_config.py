@@ -1,0 +1,135 @@
+"""The config of a trial, with where it comes from: a file that `thaw train` runs again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from results_analysis.runs.run import Run, RunError
+from results_analysis.runs.training_run import Trained
+from results_analysis.selection.best_trial import Choice, best_trial
+from trainables.core.atomic_write import replacing
+from trainables.core.vocabulary import TrialStatus
+from trainables.run_folder.layout import RunLayout
+
+SECTIONS = ("data", "model", "train")
+"""Of a recipe, in the order in which people read them."""
+
+
+def trial_config(
+    run: Run, *, trial: int | Choice | None = None, extras: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A trial's recipe and its provenance, in plain values.
+
+    Args:
+        trial: its number, or how a rule chose it; the best one if not given.
+        extras: further entries for `provenance`.
+    Raises:
+        RunError: if there is no such trial, or nothing to choose from.
+    """
+    number = trial.trial if isinstance(trial, Choice) else best_trial(run) if trial is None else trial
+    sections = _sections(run.recipe(number), run.folder(number).recipe)
+    why = trial.why if isinstance(trial, Choice) else None if trial is None else "by hand"
+    chosen = {"chosen": why} if why else {}
+    return {**sections, "provenance": {**_provenance(run, number), **chosen, **(extras or {})}}
+
+
+def training_config(trained: Trained) -> dict[str, Any]:
+    """The recipe of a run of `thaw train` and its provenance, in plain values."""
+    last = trained.reports[-1] if trained.reports else {}
+    provenance = {
+        "run": trained.name,
+        "metric": trained.metric.value,
+        "score": last.get("best_score"),
+        "best_epoch": last.get("best_epoch"),
+        "epochs": last.get("epoch", 0),
+        "status": (TrialStatus.FINISHED if last.get("finished") else TrialStatus.RUNNING).value,
+        "exported": _now(),
+        "thaw": version("thaw-search"),
+        "environment": trained.environment,
+    }
+    return {**_sections(trained.recipe, trained.folder.recipe), "provenance": provenance}
+
+
+def _sections(recipe: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    if missing := [section for section in SECTIONS if section not in recipe]:
+        raise RunError(f"{file}: {', '.join(missing)} missing")
+    return {section: recipe[section] for section in SECTIONS}
+
+
+def as_yaml(config: Mapping[str, Any], name: str = "best.yaml") -> str:
+    """What `trial_config` returned as a file called `name`: what it is on top, then data, model, train, provenance."""
+    origin = config["provenance"]
+    score = "no epoch yet" if origin["score"] is None else f"{origin['metric']} {origin['score']:.4f}"
+    comment = [
+        f"{_named(origin)}: {score} ({origin['status']}).",
+        *([f"Chosen: {origin['chosen']}."] if "chosen" in origin else []),
+        *([f"Note: {origin['note']}."] if "note" in origin else []),
+        f"Train it again: thaw train {name}",
+        "Training takes data, model and train from here, and compares provenance with what it finds.",
+    ]
+    blocks = [yaml.dump({key: value}, Dumper=_Readable, **_FORMAT) for key, value in config.items()]
+    return "".join(f"# {line}\n" for line in comment) + "\n" + "\n".join(blocks)
+
+
+def _named(origin: Mapping[str, Any]) -> str:
+    if "search" not in origin:
+        return f"The run {origin['run']!r}"
+    return f"Trial {origin['trial']} of {sum(origin['trials'].values())} of the search {origin['search']!r}"
+
+
+def export_trial(
+    run: Run, file: Path | None = None, *, trial: int | Choice | None = None, extras: Mapping[str, Any] | None = None
+) -> Path:
+    """Writes the config of a trial, by default the best one's, and returns where: `file`, or the run's `best.yaml`."""
+    return write_config(trial_config(run, trial=trial, extras=extras), run.layout.best if file is None else file)
+
+
+def export_training(trained: Trained, file: Path | None = None) -> Path:
+    """Writes the config of a run of `thaw train`, and returns where: `file`, or `best.yaml` in its folder."""
+    return write_config(training_config(trained), RunLayout(trained.folder.root).best if file is None else file)
+
+
+def write_config(config: Mapping[str, Any], file: Path) -> Path:
+    text = as_yaml(config, file.name)
+    with replacing(file) as stream:
+        stream.write(text)
+    return file
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class _Readable(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True  # `*id001` is no way to tell people about a value that stands in two places
+
+
+_FORMAT: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "default_flow_style": False, "width": 120}
+
+
+def _provenance(run: Run, number: int) -> dict[str, Any]:
+    row = run.summary(number)
+    statuses = run.trials()["status"].tolist()
+    provenance = {
+        "search": run.name,
+        "trial": number,
+        "metric": run.metric.value,
+        "score": row["score"],
+        "best_epoch": row["best_epoch"],
+        "epochs": row["epochs"],
+        "status": row["status"],
+        "trials": {status.value: statuses.count(status.value) for status in TrialStatus if status.value in statuses},
+        "exported": _now(),
+        "thaw": version("thaw-search"),
+        "environment": run.environment(number),
+    }
+    if TrialStatus.FINISHED.value not in statuses:
+        provenance["note"] = f"no trial of the search had finished; this one was {row['status']}"
+    return provenance

@@ -1,0 +1,102 @@
+"""A search in MLflow: one experiment, a run for each trial, with its searched values and its curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from results_analysis.runs.errors import RunError
+from results_analysis.runs.run import Run
+from trainables.core.vocabulary import TrialStatus, metrics_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric as Point
+
+_STATES = {
+    TrialStatus.RUNNING: "RUNNING",
+    TrialStatus.FINISHED: "FINISHED",
+    TrialStatus.FAILED: "FAILED",
+    # MLflow knows no better word for what was ended on purpose.
+    TrialStatus.PRUNED: "KILLED",
+    TrialStatus.INFEASIBLE: "FINISHED",
+}
+_TRIAL = "thaw.trial"
+_BATCH = 1000
+"""Points that MLflow takes at a time."""
+
+
+def to_mlflow(run: Run, uri: str) -> str:
+    """Writes a search's trials as the runs of an experiment of its name; those that are there and over are left alone.
+
+    Args:
+        uri: of MLflow's tracking store: `sqlite:///mlflow.db`, or a server's `http://…`.
+    Returns:
+        The experiment's name.
+    Raises:
+        RunError: if the extra `mlflow` is missing, or the store cannot be used.
+    """
+    try:
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+    except ImportError:
+        raise RunError("MLflow is not installed: pip install 'thaw-search[mlflow]'") from None
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        found = client.get_experiment_by_name(run.name)
+        experiment = found.experiment_id if found else client.create_experiment(run.name)
+        there = _trials_there(client, experiment)
+        for number in run.numbers:
+            if (old := there.get(number)) is not None:
+                if old.info.status != "RUNNING":
+                    continue
+                client.delete_run(old.info.run_id)  # it has gone on since
+            _write(client, experiment, run, number)
+    except MlflowException as error:
+        raise RunError(f"MLflow at {uri}: {str(error).splitlines()[0]}") from None
+    return run.name
+
+
+def _trials_there(client: MlflowClient, experiment: str) -> dict[int, Any]:
+    there: dict[int, Any] = {}
+    token = None
+    while True:
+        page = client.search_runs([experiment], max_results=_BATCH, page_token=token)
+        there |= {int(one.data.tags[_TRIAL]): one for one in page if _TRIAL in one.data.tags}
+        if not (token := page.token):
+            return there
+
+
+def _write(client: MlflowClient, experiment: str, run: Run, number: int) -> None:
+    from mlflow.entities import Param, RunTag
+
+    record = run.trial(number)
+    tags = {_TRIAL: str(number), "thaw.status": record.status.value, "mlflow.runName": f"trial {number}"}
+    if record.reason:
+        tags["thaw.reason"] = record.reason
+    made = client.create_run(experiment, start_time=_milliseconds(record.started)).info.run_id
+    params = [Param(path, str(value)) for path, value in record.params.items()]
+    client.log_batch(made, params=params, tags=[RunTag(key, value) for key, value in tags.items()])
+    points = _points(run, number)
+    while batch := list(islice(points, _BATCH)):
+        client.log_batch(made, metrics=batch)
+    if record.status is not TrialStatus.RUNNING:
+        ended = _milliseconds(record.ended) if record.ended else None
+        client.set_terminated(made, _STATES[record.status], ended)
+
+
+def _points(run: Run, number: int) -> Iterator[Point]:
+    from mlflow.entities import Metric as Point
+
+    names = ["train_loss", "score", "best_score", "head_lr", "backbone_lr", *metrics_of(run.task)]
+    for report in run.reports(number):
+        at = _milliseconds(report["time"])
+        for name in names:
+            if (value := report.get(name)) is not None:
+                yield Point(str(name), float(value), at, report["epoch"])
+
+
+def _milliseconds(time: str) -> int:
+    return int(datetime.fromisoformat(time).timestamp() * 1000)

@@ -1,0 +1,296 @@
+"""What a person must know of a trained model before they use it, as Markdown; all of it computed from its manifest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from trainables.core.vocabulary import Flag, Metric, metrics_of
+from trainables.model_package.manifest import Manifest
+
+FEW_IMAGES = 20
+"""Validation images of a class below which its recall is a rough guess."""
+_UNEVEN = 2.0
+"""Ratio of the largest to the smallest learned class share above which it is worth a word."""
+_OVERCONFIDENT = 0.05
+"""Difference of mean probability and accuracy that is worth a word."""
+_SHOWN = 10
+
+
+def model_card(manifest: Manifest, name: str) -> str:
+    """The card of a model that lies in a folder called `name`."""
+    of_task = _classification if manifest.task == "classification" else _regression
+    parts = [
+        f"# {name}",
+        _what_it_is(manifest),
+        "## How it was found",
+        _found(manifest),
+        "## Data",
+        _data(manifest),
+        "## Validation",
+        *of_task(manifest),
+        "## Limits",
+        "\n".join(f"- {limit}" for limit in limits(manifest)) or "None were found by what is checked.",
+        "## Preprocessing",
+        _preprocessing(manifest),
+        "## Use",
+        _use(manifest, name),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _what_it_is(manifest: Manifest) -> str:
+    kind = "volumes" if manifest.input.depth else "images"
+    head = f", with a cosine head (scale {manifest.cosine_scale:g})" if manifest.cosine_scale else ""
+    if manifest.task == "regression":
+        return f"Predicts a number for {kind}, with {manifest.backbone}{head}."
+    return f"Tells {len(manifest.classes)} classes of {kind} apart, with {manifest.backbone}{head}."
+
+
+def _found(manifest: Manifest) -> str:
+    origin = manifest.origin
+    if "search" in origin:
+        trials = sum(origin["trials"].values())
+        chosen = origin.get("chosen", "the best score")
+        where = f"Trial {origin['trial']} of {trials} of the search `{origin['search']}`; chosen: {chosen}."
+    else:
+        where = f"The run `{origin['run']}` of `thaw train`."
+    rows = [
+        (
+            "score",
+            f"{origin['metric']} {origin['score']:.4f} in epoch {origin['best_epoch']} (stage {origin['stage']})",
+        ),
+        ("status", f"{origin['status']} after {origin['epochs']} epochs"),
+        ("seed", origin["seed"]),
+        ("thaw", origin["thaw"]),
+        *((key, value) for key in ("torch", "device", "commit") if (value := origin["environment"].get(key))),
+    ]
+    return f"{where} `recipe.yaml` trains it again: `thaw train recipe.yaml`.\n\n{_table(('', ''), rows)}"
+
+
+def _data(manifest: Manifest) -> str:
+    data = manifest.origin["data"]
+    source = f"`{data['source']}`" + (f" `{data['path']}`" if data["path"] else "")
+    return (
+        f"{source}: {data['train']:,} training and {data['validation']:,} validation images, fingerprint "
+        f"`{data['fingerprint'][:16]}` (SHA-256 of images, labels and class names)."
+    )
+
+
+# --- validation -----------------------------------------------------------------------------------------------------
+
+
+def _classification(manifest: Manifest) -> Iterator[str]:
+    yield _metrics(manifest)
+    yield _of_classes(manifest)
+
+
+def _regression(manifest: Manifest) -> Iterator[str]:
+    yield _metrics(manifest)
+
+
+def _metrics(manifest: Manifest) -> str:
+    validation = manifest.validation
+    rows = [
+        (
+            metric.value,
+            _number(validation["metrics"].get(metric.value)),
+            _range(validation["intervals"].get(metric.value)),
+        )
+        for metric in metrics_of(manifest.task)
+    ]
+    agrees = (
+        "They are the epoch's report to the last digit."
+        if validation["reproduces"]
+        else f"The epoch's report had {manifest.origin['metric']} {manifest.origin['score']:.6f}."
+    )
+    return (
+        f"Metrics of this very model on {validation['images']:,} validation images, with 95% intervals of "
+        f"{validation['resamples']:,} bootstrap resamples. {agrees}\n\n{_table(('metric', 'value', '95% interval'), rows)}"
+    )
+
+
+def _of_classes(manifest: Manifest) -> str:
+    of, counts = manifest.validation["per_class"], manifest.origin["data"]["train_counts"]
+    columns = (manifest.classes, counts, of["true_count"], of["precision"], of["recall"], of["f1"])
+    intervals = manifest.validation["recall_intervals"]
+    rows = [
+        (_escaped(name), f"{train:,}", f"{true:,}", _number(precision), _number(recall), _range(interval), _number(f1))
+        for (name, train, true, precision, recall, f1), interval in zip(
+            zip(*columns, strict=True), intervals, strict=True
+        )
+    ]
+    heading = ("class", "training", "validation", "precision", "recall", "95% interval", "F1")
+    return _table(heading, rows)
+
+
+# --- limits ---------------------------------------------------------------------------------------------------------
+
+
+def limits(manifest: Manifest) -> list[str]:
+    """What was found that a user of the model should know, a sentence each."""
+    found = [*_limits_of_selection(manifest)]
+    if manifest.task == "classification":
+        found += [*_limits_of_classes(manifest), *_limits_of_probabilities(manifest)]
+    return [*found, *_limits_of_data(manifest)]
+
+
+def _limits_of_selection(manifest: Manifest) -> Iterator[str]:
+    origin, validation = manifest.origin, manifest.validation
+    trials = sum(origin.get("trials", {}).values())
+    if trials > 1:
+        yield (
+            f"The same {validation['images']:,} validation images chose this epoch and this trial out of {trials}: its score is "
+            "likely higher than one on new images would be, and the intervals do not know of that."
+        )
+    elif origin["epochs"] > 1:
+        yield f"The validation images chose the best of {origin['epochs']} epochs: its score is somewhat flattering."
+    if origin["status"] != "finished":
+        yield f"The run was {origin['status']} when this was exported."
+    for flag in origin["flags"]:
+        yield f"The best epoch was flagged `{flag}`: {_FLAGS[Flag(flag)]}."
+    if not validation["reproduces"]:
+        score = validation["metrics"].get(origin["metric"])
+        yield f"Validated here, {origin['metric']} is {_number(score)}; the run reported {_number(origin['score'])}."
+
+
+_FLAGS = {
+    Flag.NAN: "its loss was no finite number",
+    Flag.SPIKE: "its loss was far above its recent level",
+    Flag.COLLAPSE: "classes are left out and the rest told apart no better than by chance, or one number is predicted for all",
+    Flag.DRW_DROP: "the score had fallen when re-weighting began",
+    Flag.STUCK_AUC: "no epoch's AUC had come up to 0.70",
+    Flag.GAP: "the validation loss rose while the training loss still fell",
+}
+
+
+def _limits_of_classes(manifest: Manifest) -> Iterator[str]:
+    of, classes = manifest.validation["per_class"], manifest.classes
+    counts = list(zip(classes, of["true_count"], of["predicted_count"], of["recall"], strict=True))
+    few = sorted(((int(true), name) for name, true, _, _ in counts if true < FEW_IMAGES))
+    if few:
+        yield (
+            f"{len(few)} of {len(classes)} classes have fewer than {FEW_IMAGES} validation images, so that one image moves their "
+            f"recall by {1 / few[-1][0]:.2f} or more: {_some([f'{_escaped(name)} ({count})' for count, name in few])}."
+        )
+    if never := [_escaped(name) for name, _, predicted, _ in counts if not predicted]:
+        yield f"Never predicted on the validation images: {_some(never)}."
+    if missed := [_escaped(name) for name, _, predicted, recall in counts if predicted and not recall]:
+        yield f"Never recognised on the validation images: {_some(missed)}."
+
+
+def _limits_of_probabilities(manifest: Manifest) -> Iterator[str]:
+    prior, metrics = manifest.learned_prior or (1.0,), manifest.validation["metrics"]
+    ratio, train = max(prior) / min(prior), manifest.origin["data"]["train_counts"]
+    if ratio > _UNEVEN:
+        plain, corrected = Metric.BALANCED_ACCURACY.value, Metric.CORRECTED_BALANCED_ACCURACY.value
+        yield (
+            f"Probabilities carry class shares of the training data (largest to smallest {ratio:.0f} to 1; images {max(train):,} "
+            f"to {min(train):,}). Where classes are equally common, `thaw predict --corrected` divides them out: balanced "
+            f"accuracy {_number(metrics[corrected])} instead of {_number(metrics[plain])} on the validation images."
+        )
+    elif max(train) > _UNEVEN * min(train):
+        yield (
+            f"It was trained to treat classes as equally common, though the training data has {max(train):,} images of the largest "
+            f"and {min(train):,} of the smallest: where classes are as uneven as that, rare ones may be predicted too often."
+        )
+    confidence, accuracy = manifest.validation["mean_confidence"], metrics[Metric.ACCURACY.value]
+    if math.isfinite(confidence) and abs(confidence - accuracy) > _OVERCONFIDENT:
+        how = "overconfident" if confidence > accuracy else "underconfident"
+        yield (
+            f"Probabilities are {how}: the predicted class has {confidence:.2f} on average, and {accuracy:.2f} of the predictions "
+            "are right."
+        )
+
+
+def _limits_of_data(manifest: Manifest) -> Iterator[str]:
+    data, given = manifest.origin["data"], manifest.input
+    if data["group"]:
+        yield (
+            f"Images of one {data['group']} are alike, and the intervals take images for independent: they are too narrow. No "
+            f"{data['group']} is on both sides of the split."
+        )
+    if data["left_out"]:
+        yield f"{data['left_out']:,} images of the data could not be read and were left out."
+    if given.channels == 1 and given.depth is None:
+        yield "All training images were grey: colours are turned into grey before it sees them."
+    if manifest.target is not None:
+        low, high = data["target_range"]
+        yield f"Training targets lie in {low:.4g} … {high:.4g}; numbers beyond were never learned."
+    if ":" in manifest.backbone:
+        module = manifest.backbone.partition(":")[0]
+        yield f"The network is made by `{manifest.backbone}`: the module `{module}` must be importable where the model is used."
+
+
+# --- use ------------------------------------------------------------------------------------------------------------
+
+
+def _preprocessing(manifest: Manifest) -> str:
+    given = manifest.input
+    size = f"{given.image_size} × {given.image_size}" + (
+        f" pixels in {given.depth} slices" if given.depth else " pixels"
+    )
+    rows: list[tuple[str, object]] = [
+        ("size", size),
+        ("resize", given.resize),
+        ("decoded as", f"{'grey' if given.channels == 1 else 'RGB'}, {given.bits} bits"),
+        *((key, value) for key in ("frame", "window") if (value := getattr(given, key)) is not None),
+    ]
+    if given.standardises:
+        rows.append(("normalised", "each volume by the mean and deviation of its voxels above 0"))
+    else:
+        triple = f"mean {_numbers(given.mean)}, std {_numbers(given.std)}"
+        rows.append(("normalised", f"value / {2**given.bits - 1}, then {triple}"))
+    return _table(("", ""), rows)
+
+
+def _use(manifest: Manifest, name: str) -> str:
+    files = "scans/" if manifest.input.depth else "photos/"
+    lines = [f"thaw predict {name} {files} -o predictions.csv", f"thaw embed {name} {files} -o features.parquet"]
+    text = "```bash\n" + "\n".join(lines) + "\n```"
+    if manifest.onnx:
+        shape = "n, c, d, h, w" if manifest.input.depth else "n, c, h, w"
+        text += (
+            f"\n\n`model.onnx` takes `images` [{shape}] float32, decoded and resized as above and scaled to 0 … 1, c = "
+            f"{manifest.input.channels}; it normalises itself. It gives `predictions`, `outputs` and `features`. "
+            f"On {manifest.onnx.images} validation images onnxruntime and torch differ by at most "
+            f"{manifest.onnx.largest_difference:.1g}."
+        )
+    return text
+
+
+# --- Markdown -------------------------------------------------------------------------------------------------------
+
+
+def _table(heading: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [heading, ["---"] * len(heading), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None or not math.isfinite(value) else f"{value:.4f}"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def _range(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else f"{interval[0]:.4f} … {interval[1]:.4f}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _escaped(name: str) -> str:
+    return name.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+
+def facts(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values that JSON can hold: what is not finite becomes null."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in mapping.items()
+    }

@@ -1,0 +1,128 @@
+"""What was flagged: warning signs, failures, and classes that the best trial does badly on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from results_analysis.findings.finding import Conclusion, Evidence, Topic
+from results_analysis.plots.classes import class_recall
+from results_analysis.runs.columns import UNREADABLE
+from results_analysis.tables.trial_notes import one_line
+from trainables.core.vocabulary import Flag, TrialStatus
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def flagged(evidence: Evidence) -> Iterator[Conclusion]:
+    for rule in (_flags, _failures, _classes):
+        yield from rule(evidence)
+
+
+FLAG_WORDS = {
+    Flag.NAN: "A loss that is no number",
+    Flag.SPIKE: "A loss far above its recent level",
+    Flag.COLLAPSE: "Classes left out and no better than chance",
+    Flag.DRW_DROP: "A score that fell when re-weighting began",
+    Flag.STUCK_AUC: "An AUC that never reached 0.70",
+    Flag.GAP: "Validation loss rising while training loss falls",
+}
+
+
+def _flags(evidence: Evidence) -> Iterator[Conclusion]:
+    trials = evidence.snapshot.trials
+    raised = {flag: trials[_has(trials["flags"], flag)] for flag in Flag}
+    for flag, rows in sorted(raised.items(), key=lambda item: -len(item[1])):
+        if not len(rows):
+            continue
+        stopped = int((rows["stopped_for"] == flag.value).sum())
+        text = f"{FLAG_WORDS[flag]} ({flag.value}): {named(rows['trial'])} of {len(trials)}"
+        text += f"; it ended {stopped}" if stopped else ""
+        text += _goes_with(evidence, rows)
+        yield Conclusion(Topic.FLAGGED, f"{text}.", "warning")
+    best = trials[trials["trial"] == evidence.snapshot.best]
+    if len(best) and isinstance(at_best := best["flags_at_best"].iloc[0], str) and at_best:
+        yield Conclusion(Topic.FLAGGED, f"The best epoch of the best trial itself was flagged: {at_best}.", "warning")
+    if len(evidence.snapshot.curves) and not any(map(len, raised.values())):
+        yield Conclusion(Topic.FLAGGED, "No epoch of any trial was flagged.", "good")
+
+
+def _has(flags: pd.Series[str], flag: Flag) -> pd.Series[bool]:
+    return flags.fillna("").str.split(", ").map(lambda raised: flag.value in raised).astype(bool)
+
+
+CLEAR = 0.01
+"""p value, over all searched values, below which a flag is said to go with a value."""
+
+
+def _goes_with(evidence: Evidence, flagged: pd.DataFrame) -> str:
+    """`, above all with high head_lr (median 0.2, else 0.05)`, where that is clear (Mann & Whitney 1947)."""
+    from scipy.stats import mannwhitneyu
+
+    trials = evidence.snapshot.trials
+    others = trials[~trials["trial"].isin(flagged["trial"]) & (trials["epochs"] > 0)]
+    ranges = [value for value in evidence.snapshot.searched if value.scale != "choice"]
+    found = []
+    for value in ranges:
+        a, b = (rows[value.path].dropna().astype(float) for rows in (flagged, others))
+        if len(a) >= 3 and len(b) >= 3:
+            found.append((float(mannwhitneyu(a, b).pvalue), value, float(a.median()), float(b.median())))
+    if not found:
+        return ""
+    p, value, with_it, without = min(found, key=lambda item: item[0])
+    if p * len(found) > CLEAR:
+        return ""
+    side = "high" if with_it > without else "low"
+    return f"; it goes with a {side} {value.name} (median {value.say(with_it)} where flagged, {value.say(without)} elsewhere)"
+
+
+def _failures(evidence: Evidence) -> Iterator[Conclusion]:
+    trials = evidence.snapshot.trials
+    on_their_way = (TrialStatus.FINISHED, TrialStatus.PRUNED, TrialStatus.RUNNING)
+    for status in (*(status.value for status in TrialStatus if status not in on_their_way), UNREADABLE):
+        what = {TrialStatus.FAILED.value: "failed", UNREADABLE: "cannot be read"}.get(status, f"ended {status}")
+        rows = trials[trials["status"] == status]
+        if not len(rows):
+            continue
+        counts = rows["reason"].fillna("").map(lambda reason: one_line(reason) or "no reason recorded").value_counts()
+        told = "; ".join(
+            f"{why[:160]} ({n}×)" if n > 1 else why[:160]
+            for why, n in zip(map(str, counts.index[:3]), counts, strict=False)
+        )
+        more = f"; and {len(counts) - 3} other reasons" if len(counts) > 3 else ""
+        which = named(rows["trial"])
+        yield Conclusion(Topic.FLAGGED, f"{which[0].upper()}{which[1:]} {what}: {told}{more}.", "warning")
+
+
+def _classes(evidence: Evidence) -> Iterator[Conclusion]:
+    """Classes that the best trial does badly on."""
+    frame = class_recall(evidence.snapshot)
+    if len(frame) == 1:
+        yield Conclusion(
+            Topic.FLAGGED, "There is one class only: scores that tell classes apart mean nothing here.", "warning"
+        )
+        return
+    never = frame.loc[(frame["predicted"] == 0) & (frame["images"] > 0), "class"].tolist()
+    if never:
+        listed = ", ".join(never[:8]) + (" …" if len(never) > 8 else "")
+        yield Conclusion(
+            Topic.FLAGGED, f"The best trial never predicts {len(never)} of {len(frame)} classes: {listed}.", "warning"
+        )
+    told = frame[frame["images"] > 0].dropna(subset=["recall"])
+    if len(told) < 2:
+        return
+    worst, mean = told.iloc[int(told["recall"].argmin())], told["recall"].mean()
+    if worst["high"] < mean and worst["predicted"]:
+        text = (
+            f"The best trial is weakest on class {worst['class']}: recall {worst['recall']:.2f} ({worst['low']:.2f} … "
+            f"{worst['high']:.2f}, {worst['images']} images) against {mean:.2f} on average."
+        )
+        yield Conclusion(Topic.FLAGGED, text)
+
+
+def named(numbers: pd.Series[int]) -> str:
+    """`trial 3`, `trials 3, 9`, `41 trials`."""
+    if len(numbers) > 6:
+        return f"{len(numbers)} trials"
+    return f"trial{'s' if len(numbers) > 1 else ''} {', '.join(map(str, sorted(numbers)))}"

@@ -1,0 +1,218 @@
+"""Learning curves: the best trials in full, the rest as a band, and what happened on the way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from results_analysis.plots.style import (
+    BLUE,
+    FAINT,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    new_figure,
+    whole,
+    words,
+)
+from results_analysis.tables.run_snapshot import Snapshot, records
+from trainables.core.vocabulary import Metric, TrialStatus
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from plotly.graph_objects import Figure
+
+TOP = 6
+"""Trials that are drawn in full."""
+OTHERS = 60
+"""Further trials that are drawn thinly; the band tells of all."""
+
+QUANTITIES = ("score", "val_loss")
+
+
+class Mark(NamedTuple):
+    """How something that happened in an epoch is shown."""
+
+    words: str
+    symbol: str
+    colour: str
+
+
+MARKS = {
+    "pruned": Mark("pruned", "x-thin-open", ORANGE),
+    "stage": Mark("next stage begins", "line-ns-open", GREY),
+    "plateau": Mark("plateau ended the stage", "triangle-down-open", PURPLE),
+    "reweighted": Mark("re-weighting (DRW) begins", "diamond-open", GREEN),
+    "checkpoint": Mark("checkpoint kept", "square-open", GREY),
+    "best": Mark("best epoch", "star", BLUE),
+    "failed": Mark("failed", "cross-thin-open", VERMILION),
+}
+
+
+def learning_curves(snapshot: Snapshot, *, top: int = TOP, others: int = OTHERS) -> pd.DataFrame:
+    """Curves of the `top` best trials and of `others` spread evenly over the rest: `trial`, `place`, `epoch`, `stage`,
+    `score`, `val_loss`, `train_loss`, best trial first; `place` is missing where a trial has none."""
+    import numpy as np
+
+    trials = snapshot.trials[snapshot.trials["epochs"] > 0]
+    rest = trials.iloc[top:]
+    chosen = np.unique(np.linspace(0, len(rest) - 1, min(others, len(rest))).round().astype(int))
+    shown = [*trials["trial"].iloc[:top], *rest["trial"].iloc[chosen]]
+    order = {number: position for position, number in enumerate(shown)}
+    curves = snapshot.curves[snapshot.curves["trial"].isin(shown)]
+    curves = curves.assign(
+        order=curves["trial"].map(order), place=curves["trial"].map(trials.set_index("trial")["place"])
+    ).sort_values(["order", "epoch"], kind="stable")
+    return curves[["trial", "place", "epoch", "stage", *QUANTITIES, "train_loss"]].reset_index(drop=True)
+
+
+def curve_band(snapshot: Snapshot, quantity: str = "score") -> pd.DataFrame:
+    """Of each epoch, over all trials that came so far: `epoch`, `low` (10%), `median`, `high` (90%), `trials`."""
+    import pandas as pd
+
+    groups = snapshot.curves.dropna(subset=[quantity]).groupby("epoch")[quantity]
+    shares = {name: groups.quantile(share) for name, share in (("low", 0.1), ("median", 0.5), ("high", 0.9))}
+    return pd.DataFrame({**shares, "trials": groups.size()}).rename_axis("epoch").reset_index()
+
+
+def rungs(snapshot: Snapshot) -> pd.DataFrame:
+    """Epochs at which the scheduler ended trials: `epoch`, `pruned`. One that ended for a flag was not judged at a rung."""
+    pruned = snapshot.of_status(TrialStatus.PRUNED)
+    counts = pruned.loc[pruned["stopped_for"].isna(), "epochs"].value_counts().sort_index()
+    return counts.rename_axis("epoch").rename("pruned").reset_index()
+
+
+def marks(snapshot: Snapshot, *, top: int = TOP) -> pd.DataFrame:
+    """What happened in the `top` best trials' epochs: `trial`, `epoch`, `mark` (of `MARKS`), `score`, `val_loss`."""
+    import pandas as pd
+
+    shown = snapshot.trials[snapshot.trials["epochs"] > 0].iloc[:top]
+    rows: list[tuple[int, int, str]] = []
+    for trial in records(shown):
+        number = int(trial["trial"])
+        epochs = snapshot.curves[snapshot.curves["trial"] == number]
+        new_stage = epochs["stage_index"].diff().fillna(0) > 0
+        reweighted = epochs["reweighted"].fillna(False).astype(bool)
+        begins = reweighted & ~reweighted.shift(fill_value=False)
+        found: dict[str, Iterable[Any]] = {
+            "stage": epochs.loc[new_stage, "epoch"],
+            "plateau": _plateaus(snapshot, epochs, number),
+            "reweighted": epochs.loc[begins, "epoch"].iloc[:1],
+            "checkpoint": _kept(snapshot, number),
+            "best": [] if pd.isna(trial["best_epoch"]) else [trial["best_epoch"]],
+            "pruned": [trial["epochs"]] if trial["status"] == TrialStatus.PRUNED.value else [],
+            "failed": [trial["epochs"]] if trial["status"] == TrialStatus.FAILED.value else [],
+        }
+        rows += [(number, int(epoch), mark) for mark, which in found.items() for epoch in which]
+    frame = pd.DataFrame(rows, columns=["trial", "epoch", "mark"])
+    return frame.merge(snapshot.curves[["trial", "epoch", *QUANTITIES]], on=["trial", "epoch"])
+
+
+def _plateaus(snapshot: Snapshot, epochs: pd.DataFrame, trial: int) -> pd.Series[int]:
+    """Epochs that ended their stage before it had used all it was given."""
+    given = {index: stage.get("epochs") for index, stage in enumerate(snapshot.stages_of(trial))}
+    over = epochs["stage_over"].fillna(False).astype(bool)
+    return epochs.loc[over & (epochs["epoch_in_stage"] < epochs["stage_index"].map(given)), "epoch"]
+
+
+def _kept(snapshot: Snapshot, trial: int) -> list[int]:
+    """Epochs whose checkpoints are on disk."""
+    folder = snapshot.run.layout.trial(trial).checkpoints
+    names = [file.name for file in folder.iterdir()] if folder.is_dir() else []
+    return sorted(int(found[1]) for name in names if (found := re.match(r"(\d+)_.*\.pt$", name)))
+
+
+def told(frame: pd.DataFrame, metric: Metric) -> list[str]:
+    """Which of `QUANTITIES` some epoch has; one of the two where the score is the validation loss."""
+    asked = [quantity for quantity in QUANTITIES if quantity == "score" or metric is not Metric.VAL_LOSS]
+    return [quantity for quantity in asked if frame[quantity].notna().any()]
+
+
+def draw_learning_curves(
+    frame: pd.DataFrame, bands: dict[str, pd.DataFrame], marked: pd.DataFrame, judged: pd.DataFrame, metric: Metric
+) -> Figure:
+    """The score above, the validation loss below; see `told`."""
+    quantities = told(frame, metric)
+    figure = new_figure(height=300 * len(quantities) + 100)
+    figure.set_subplots(rows=len(quantities), cols=1, shared_xaxes=True, vertical_spacing=0.05)
+    for row, quantity in enumerate(quantities, start=1):
+        _draw_band(figure, bands[quantity], row)
+        _draw_lines(figure, frame, quantity, row)
+        _draw_marks(figure, marked, quantity, row)
+        figure.update_yaxes(title=words(metric.value if quantity == "score" else quantity), row=row, col=1)
+    for rung in records(judged):
+        figure.add_vline(rung["epoch"], line={"dash": "dot", "width": 1, "color": ORANGE})
+        figure.add_annotation(
+            x=rung["epoch"], y=0, yref="paper", yanchor="bottom", xanchor="left", showarrow=False, font_size=10,
+            text=f"{rung['pruned']} pruned",
+        )  # fmt: skip
+    figure.update_xaxes(title="epoch", row=len(quantities), col=1, **whole(frame["epoch"].max()))
+    return figure
+
+
+_LINES = ((BLUE, "solid"), (GREEN, "solid"), (PURPLE, "solid"), (SKY, "dash"), (ORANGE, "dash"), (VERMILION, "dot"))
+
+
+def _draw_band(figure: Figure, band: pd.DataFrame, row: int) -> None:
+    from plotly import graph_objects as go
+
+    common = {"mode": "lines", "hoverinfo": "skip", "legendgroup": "band", "line": {"width": 0}}
+    figure.add_trace(go.Scatter(x=band["epoch"], y=band["high"], showlegend=False, **common), row=row, col=1)
+    figure.add_trace(
+        go.Scatter(
+            x=band["epoch"], y=band["low"], fill="tonexty", fillcolor="rgba(140,145,155,0.16)",
+            name="the middle 80% of all trials", showlegend=row == 1, **common,
+        ),
+        row=row, col=1,
+    )  # fmt: skip
+
+
+def _draw_lines(figure: Figure, frame: pd.DataFrame, quantity: str, row: int) -> None:
+    from plotly import graph_objects as go
+
+    trials = list(dict.fromkeys(frame["trial"]))
+    groups = dict(list(frame.groupby("trial")))
+    xs: list[float | None] = []
+    ys: list[float | None] = []
+    for number in trials[TOP:]:  # one line with gaps: a hundred lines of their own would be slow
+        xs += [*groups[number]["epoch"], None]
+        ys += [*groups[number][quantity], None]
+    others = go.Scatter(
+        x=xs, y=ys, mode="lines", line={"color": FAINT, "width": 1}, hoverinfo="skip", name="other trials",
+        legendgroup="others", showlegend=row == 1,
+    )  # fmt: skip
+    if xs:
+        figure.add_trace(others, row=row, col=1)
+    for number, (colour, dash) in reversed(list(zip(trials[:TOP], _LINES, strict=False))):
+        curve = groups[number]
+        figure.add_trace(
+            go.Scatter(
+                x=curve["epoch"], y=curve[quantity], mode="lines", name=f"trial {number}", legendgroup=f"{number}",
+                showlegend=row == 1, legendrank=trials.index(number), customdata=curve["stage"],
+                line={"color": colour, "dash": dash, "width": 3 if number == trials[0] else 1.6},
+                hovertemplate=f"trial {number}, epoch %{{x}} (%{{customdata}}): %{{y:.4f}}<extra></extra>",
+            ),
+            row=row, col=1,
+        )  # fmt: skip
+
+
+def _draw_marks(figure: Figure, marked: pd.DataFrame, quantity: str, row: int) -> None:
+    from plotly import graph_objects as go
+
+    for name, mark in MARKS.items():
+        rows = marked[marked["mark"] == name]
+        if len(rows):
+            sizes, line = {"checkpoint": 6, "best": 10}, {"width": 1.6, "color": mark.colour}
+            figure.add_trace(
+                go.Scatter(
+                    x=rows["epoch"], y=rows[quantity], mode="markers", name=mark.words, legendgroup=name,
+                    showlegend=row == 1, customdata=rows["trial"], legendrank=2000,
+                    marker={"symbol": mark.symbol, "color": mark.colour, "size": sizes.get(name, 9), "line": line},
+                    hovertemplate=f"trial %{{customdata}}, epoch %{{x}}: {mark.words}<extra></extra>",
+                ),
+                row=row, col=1,
+            )  # fmt: skip

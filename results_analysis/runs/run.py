@@ -1,0 +1,316 @@
+"""A run's folder as a `Run`, several as `Runs`: their configs, trials and epochs. Reads; never writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import yaml
+from pydantic_core import from_json
+
+from results_analysis.runs.columns import UNREADABLE, columns_of
+from results_analysis.runs.errors import RunError, as_run_error
+from results_analysis.runs.frames import Frames, Keys, Reports, best_of_reports, epochs_of
+from trainables.run_folder.layout import RunFileError, RunLayout, TrialLayout
+from trainables.core.config_errors import nearest
+from trainables.run_folder.trial_record import TrialRecord, read_record
+from trainables.run_folder.epoch_report import read_epochs
+from trainables.core.vocabulary import Metric, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Run", "RunError", "Runs", "find_run", "load", "load_all", "run_names"]
+
+
+@dataclass(frozen=True)
+class Run(Frames):
+    """A search's folder."""
+
+    name: str
+    layout: RunLayout
+    config: dict[str, Any]
+    """The resolved search: data, model, train, space, search."""
+
+    @property
+    def task(self) -> Task:
+        data = self.config.get("data")
+        return "regression" if isinstance(data, dict) and data.get("task") == "regression" else "classification"
+
+    @property
+    def metric(self) -> Metric:
+        return _metric(self.config, self.layout.config)
+
+    @property
+    def judges(self) -> str:
+        return f"{self.metric.value} in {self.name!r}"
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        search = self.config.get("search")
+        listed = search.get("objectives") if isinstance(search, dict) else None
+        return tuple(map(str, listed)) if isinstance(listed, list) else ()
+
+    @property
+    def columns(self) -> dict[str, str]:
+        return columns_of(self.task)
+
+    @property
+    def folders(self) -> list[TrialLayout]:
+        """Of the trials, by number. A folder without `trial.json` is none yet: its search was stopped while it was made."""
+        return [folder for folder in self.layout.all_trials() if folder.trial.is_file()]
+
+    @property
+    def numbers(self) -> list[int]:
+        """Trials, ascending."""
+        return [folder.number for folder in self.folders]
+
+    def folder(self, number: int) -> TrialLayout:
+        """
+        Raises:
+            RunError: if there is no such trial.
+        """
+        if number not in (numbers := self.numbers):
+            there = f"its trials are {_ranges(numbers)}" if numbers else "it has none yet"
+            raise RunError(f"run {self.name!r} has no trial {number}; {there}")
+        return self.layout.trial(number)
+
+    def trial(self, number: int) -> TrialRecord:
+        """What the search recorded about a trial."""
+        with as_run_error():
+            return read_record(self.folder(number))
+
+    def environment(self, number: int) -> dict[str, Any]:
+        """What a trial's numbers depend on beside its recipe: data, weights, device, versions. Empty before it started."""
+        return read_environment(self.folder(number))
+
+    def recipe(self, number: int) -> dict[str, Any]:
+        """The trial's full recipe: data, model, train."""
+        return read_yaml(self.folder(number).recipe)
+
+    def reports(self, number: int) -> list[dict[str, Any]]:
+        """A trial's epoch reports as they were written, oldest first."""
+        with as_run_error():
+            return read_epochs(self.folder(number).epochs)
+
+    def epochs(self, number: int | None = None) -> pd.DataFrame:
+        """All fields of all epochs but those of each class, of one trial or of all; `flags` are the epoch's: `spike, gap`."""
+        return super().epochs() if number is None else epochs_of([({"trial": number}, self.reports(number))], self.keys)
+
+    def confusion(self, number: int, epoch: int | None = None) -> pd.DataFrame:
+        """Images of each true class (rows) by predicted class (columns) after an epoch; by default the best.
+
+        Raises:
+            RunError: if there is no such epoch, or it has no confusion, as in regression.
+        """
+        import pandas as pd
+
+        reports = self.reports(number)
+        found = best_of_reports(reports) if epoch is None else [r for r in reports if r["epoch"] == epoch]
+        if not found:
+            which = "an epoch" if epoch is None else f"epoch {epoch}"
+            raise RunError(f"trial {number} of run {self.name!r} has not done {which}; {len(reports)} are done")
+        if not (counts := found[0].get("confusion")):
+            raise RunError(f"trial {number} of run {self.name!r} has no confusion: its task is {self.task}")
+        classes = range(len(counts))
+        return pd.DataFrame(
+            counts, index=pd.Index(classes, name="true"), columns=pd.Index(classes, name="predicted"), dtype="int64"
+        )
+
+    def summary(self, number: int) -> dict[str, Any]:
+        """A trial's row of the table, in plain values: its task's columns, objectives, searched values. None: not known.
+
+        Raises:
+            RunError: if there is no such trial, or its files are damaged.
+        """
+        with as_run_error():
+            return self._row(self.folder(number), self.columns)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Each trial's row; one that is damaged tells how.
+
+        Raises:
+            RunError: if there are trials and none can be read.
+        """
+        columns = self.columns
+        rows = [self._row_or_damage(folder, columns) for folder in self.folders]
+        if rows and all(row["status"] == UNREADABLE for row in rows):
+            raise RunError(rows[0]["reason"])
+        return rows
+
+    def reports_of_all(self) -> Iterator[tuple[Keys, Reports]]:
+        for folder in self.folders:
+            with suppress(RunFileError, OSError):
+                yield {"trial": folder.number}, read_epochs(folder.epochs)
+
+    def _row(self, folder: TrialLayout, columns: Iterable[str]) -> dict[str, Any]:
+        trial = read_record(folder)
+        row: dict[str, Any] = {"trial": trial.number, "status": trial.status.value, "reason": trial.reason}
+        parent = trial.parent
+        row |= {"parent": parent and parent.trial, "parent_epoch": parent and parent.epoch}
+        row |= {"started": trial.started, "ended": trial.ended, **trial.summary_now(folder).row()}
+        return {**trial.objectives, **{name: row[name] for name in columns}, **trial.params}
+
+    def _row_or_damage(self, folder: TrialLayout, columns: Iterable[str]) -> dict[str, Any]:
+        try:
+            return self._row(folder, columns)
+        except (RunFileError, OSError) as error:
+            return {"trial": folder.number, "status": UNREADABLE, "epochs": 0, "reason": str(error)}
+
+
+@dataclass(frozen=True)
+class Runs(Frames):
+    """Several runs together: their tables have the column `run`."""
+
+    keys: ClassVar[tuple[str, ...]] = ("run", "trial")
+    runs: dict[str, Run]
+    """By the names that tell them apart."""
+
+    @property
+    def metric(self) -> Metric | None:
+        metrics = {run.metric for run in self.runs.values()}
+        return metrics.pop() if len(metrics) == 1 else None
+
+    @property
+    def judges(self) -> str:
+        return " and ".join(f"{run.metric.value} in {name!r}" for name, run in self.runs.items())
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Those that all have."""
+        first, *others = (run.objectives for run in self.runs.values())
+        return tuple(name for name in first if all(name in other for other in others))
+
+    @property
+    def columns(self) -> dict[str, str]:
+        return columns_of(*(run.task for run in self.runs.values()), several=True)
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [{"run": name, **row} for name, run in self.runs.items() for row in run.rows()]
+
+    def reports_of_all(self) -> Iterator[tuple[Keys, Reports]]:
+        for name, run in self.runs.items():
+            for keys, reports in run.reports_of_all():
+                yield {"run": name, **keys}, reports
+
+
+def load(run: str | Path) -> Run:
+    """The run in a folder.
+
+    Raises:
+        RunError: if there is no such folder, it is not a run's, or its config cannot be read.
+    """
+    layout = RunLayout(run)
+    if not layout.config.is_file():
+        raise _not_a_run(layout.root)
+    config = read_yaml(layout.config)
+    _metric(config, layout.config)
+    return Run(name=layout.root.resolve().name, layout=layout, config=config)
+
+
+def load_all(runs: Iterable[str | Path]) -> Runs:
+    """The runs in several folders, by their names; by their folders where names are the same.
+
+    Raises:
+        RunError: for what `load` refuses, and if there is none or one stands there twice.
+    """
+    places = list(runs)
+    loaded = {Path(run).resolve(): load(run) for run in places}
+    if not places:
+        raise RunError("no runs to load")
+    if len(loaded) < len(places):
+        raise RunError("a run stands there twice: " + ", ".join(map(str, places)))
+    names = [run.name for run in loaded.values()]
+    return Runs({run.name if names.count(run.name) == 1 else str(run.layout.root): run for run in loaded.values()})
+
+
+def find_run(run: str | Path, runs_dir: str | Path = "runs") -> Path:
+    """The folder of a run, given by its name below `runs_dir` or by its path.
+
+    Only a bare name is looked up below `runs_dir`; whatever has a separator, `.` and `..` are paths like any other.
+
+    Raises:
+        RunError: if there is none.
+    """
+    is_name = str(run) == Path(run).name != ".."
+    places = [Path(runs_dir) / run, Path(run)] if is_name else [Path(run)]
+    for place in places:
+        if RunLayout(place).config.is_file():
+            return place
+    raise _not_a_run(places[0])
+
+
+def run_names(runs_dir: str | Path) -> list[str]:
+    """Names of the runs in a folder, in alphabetical order."""
+    folder = Path(runs_dir)
+    return (
+        sorted(place.name for place in folder.iterdir() if RunLayout(place).config.is_file()) if folder.is_dir() else []
+    )
+
+
+def read_environment(folder: TrialLayout) -> dict[str, Any]:
+    """A run's `environment.json`; empty where there is none yet.
+
+    Raises:
+        RunError: if it holds something else.
+    """
+    file = folder.environment
+    try:
+        data = from_json(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise RunError(f"{file}: not valid JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise RunError(f"{file}: not a JSON object")
+    return data
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """A mapping.
+
+    Raises:
+        RunError: if the file is missing or holds something else.
+    """
+    try:
+        data = yaml.safe_load(file.read_bytes())
+    except FileNotFoundError:
+        raise RunError(f"{file} is missing") from None
+    except yaml.YAMLError as error:
+        raise RunError(f"{file}: not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise RunError(f"{file}: not a mapping of keys to values")
+    return data
+
+
+def _metric(config: dict[str, Any], file: Path) -> Metric:
+    train = config.get("train")
+    name = train.get("metric") if isinstance(train, dict) else None
+    if name is None:
+        raise RunError(f"{file}: train.metric is required and missing")
+    valid = [metric.value for metric in Metric]
+    if name not in valid:
+        raise RunError(f"{file}: train.metric: unknown metric {name!r}; {nearest(str(name), valid)}")
+    return Metric(name)
+
+
+def _not_a_run(folder: Path) -> RunError:
+    if folder.is_dir():
+        return RunError(f"{str(folder)!r} is not a run: it holds no {RunLayout(folder).config.name}")
+    names = run_names(folder.parent)
+    where = nearest(folder.name, names) if names else "there are no runs at all"
+    return RunError(f"no run {folder.name!r} in {str(folder.parent)!r}; {where}")
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """`[0, 1, 2, 5]` -> `0-2, 5`."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][-1] + 1:
+            spans[-1] = [spans[-1][0], number]
+        else:
+            spans.append([number])
+    return ", ".join("-".join(map(str, span)) for span in spans)

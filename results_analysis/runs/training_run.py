@@ -1,0 +1,80 @@
+"""One training run as its folder tells it: a trial of a search, or what `thaw train` trained by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from results_analysis.runs.run import Run, RunError, find_run, load, read_environment, read_yaml
+from trainables.run_folder.layout import RunLayout, TrialLayout
+from trainables.run_folder.epoch_report import read_epochs
+from trainables.core.vocabulary import Metric
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training run. Read once."""
+
+    name: str
+    """`digits:7`, or a folder's name."""
+    folder: TrialLayout
+    recipe: dict[str, Any]
+    """data, model, train."""
+    reports: list[dict[str, Any]]
+    """Of its epochs, oldest first."""
+    environment: dict[str, Any]
+
+    @property
+    def metric(self) -> Metric:
+        return Metric(self.recipe["train"]["metric"])
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The report of the best epoch.
+
+        Raises:
+            RunError: if no epoch had a score.
+        """
+        number = self.reports[-1]["best_epoch"] if self.reports else 0
+        report = next((report for report in self.reports if report["epoch"] == number), None)
+        if report is None:
+            raise RunError(f"{self.name} has no best epoch: none has been finished with a score")
+        return report
+
+
+def trial_of(run: Run, number: int) -> Trained:
+    """A trial of a search."""
+    folder = run.folder(number)
+    return Trained(f"{run.name}:{number}", folder, run.recipe(number), run.reports(number), run.environment(number))
+
+
+def training_in(folder: Path) -> Trained | None:
+    """What `thaw train` trained in a folder; None where that holds no such run.
+
+    Raises:
+        RunError: if its files cannot be read.
+    """
+    layout = TrialLayout(folder)
+    if not layout.recipe.is_file() or not layout.epochs.is_file():
+        return None
+    try:
+        environment = read_environment(layout)
+        return Trained(folder.resolve().name, layout, read_yaml(layout.recipe), read_epochs(layout.epochs), environment)
+    except ValueError as error:
+        raise error if isinstance(error, RunError) else RunError(str(error)) from None
+
+
+def find_search_or_training(name: str | Path, runs_dir: str | Path = "runs") -> Run | Trained:
+    """What a person names: a search, or a run of `thaw train`, by its name below `runs_dir` or by its folder.
+
+    Raises:
+        RunError: if there is neither.
+    """
+    is_name = str(name) == Path(name).name != ".."
+    for place in [Path(runs_dir) / name, Path(name)] if is_name else [Path(name)]:
+        if RunLayout(place).config.is_file():
+            return load(place)
+        if training := training_in(place):
+            return training
+    return load(find_run(name, runs_dir))  # tells what is wrong

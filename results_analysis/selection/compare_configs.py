@@ -1,0 +1,215 @@
+"""Two configs side by side: where they differ, and how they came out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from results_analysis.runs.run import Run, RunError, read_yaml
+from results_analysis.runs.training_run import Trained, find_search_or_training, trial_of
+from results_analysis.selection.best_trial import best_trial
+from trainables.core.vocabulary import Metric
+from trainables.model_package.manifest import read_manifest
+from trainables.run_folder.layout import PackageLayout
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+Resolve = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""A recipe as it was written -> the same with its defaults, in plain values."""
+_SECTIONS = ("data", "model", "train")
+
+
+@dataclass(frozen=True)
+class Side:
+    """A config, and what is known of how it came out."""
+
+    name: str
+    values: dict[str, Any]
+    """Dotted path -> value, defaults included."""
+    results: dict[str, Any] = field(default_factory=dict)
+    recall: dict[str, float] = field(default_factory=dict)
+    """Class -> recall in the best epoch."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    names: tuple[str, str]
+    config: dict[str, tuple[Any, Any]]
+    """Dotted path -> its two values, where they differ; None: there is no such path."""
+    results: dict[str, tuple[Any, Any]]
+    recall: dict[str, tuple[Any, Any]]
+
+
+def compare(a: str, b: str, runs_dir: str | Path = "runs", *, resolve: Resolve = dict) -> Comparison:
+    """Reads and compares both.
+
+    Args:
+        a, b: a recipe or exported config (YAML), a model's folder, a run of `thaw train`, a search (its best trial), or
+            one of its trials, `RUN:7`.
+        resolve: adds what a file leaves to the defaults.
+    Raises:
+        RunError, PackageError, ConfigError: if one of them is none of these.
+    """
+    left, right = _side(a, runs_dir, resolve), _side(b, runs_dir, resolve)
+    paths = {**left.values, **right.values}
+    config = {path: (left.values.get(path), right.values.get(path)) for path in paths}
+    return Comparison(
+        (left.name, right.name),
+        {path: pair for path, pair in config.items() if pair[0] != pair[1]},
+        _joined(left.results, right.results),
+        _joined(left.recall, right.recall),
+    )
+
+
+def _joined(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return {name: (left.get(name), right.get(name)) for name in {**left, **right}}
+
+
+# --- one side -------------------------------------------------------------------------------------------------------
+
+
+def _side(name: str, runs_dir: str | Path, resolve: Resolve) -> Side:
+    path = Path(name)
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return _of_file(path, resolve)
+    if PackageLayout(path).manifest.is_file():
+        return _of_package(path)
+    run, _, number = name.rpartition(":") if re.search(r":\d+$", name) else (name, "", "")
+    found = find_search_or_training(run, runs_dir)
+    if isinstance(found, Run):
+        return _of_training(trial_of(found, int(number) if number else best_trial(found)))
+    if number:
+        raise RunError(f"{found.name} is a single training run: it has no trial {number}")
+    return _of_training(found)
+
+
+def _of_file(file: Path, resolve: Resolve) -> Side:
+    data = read_yaml(file)
+    origin = data.get("provenance")
+    known = {name: origin.get(name) for name in ("metric", "score", "best_epoch", "epochs", "status")} if origin else {}
+    return Side(str(file), _values(data, str(file), resolve), known)
+
+
+def _of_package(folder: Path) -> Side:
+    layout = PackageLayout(folder)
+    manifest = read_manifest(layout)
+    origin, validation = manifest.origin, manifest.validation
+    known = {name: origin.get(name) for name in ("metric", "score", "best_epoch", "epochs", "status")}
+    recall = validation.get("per_class", {}).get("recall", [])
+    return Side(
+        str(folder),
+        _values(read_yaml(layout.recipe), str(layout.recipe)),
+        {**known, **_metrics(validation["metrics"])},
+        dict(zip(manifest.classes, recall, strict=True)),
+    )
+
+
+def _of_training(trained: Trained) -> Side:
+    values = _values(trained.recipe, str(trained.folder.recipe))
+    if not trained.reports:
+        return Side(trained.name, values)
+    last, best = trained.reports[-1], trained.best
+    results = {
+        "metric": trained.metric.value,
+        "score": last["best_score"],
+        "best_epoch": last["best_epoch"],
+        "epochs": last["epoch"],
+        "train_s": sum(report["train_s"] for report in trained.reports),
+        "flags": ", ".join(best["flags"]) or None,
+        **_metrics(best),
+    }
+    recall = best.get("per_class", {}).get("recall", [])
+    return Side(trained.name, values, results, {f"class {j}": value for j, value in enumerate(recall)})
+
+
+def _metrics(report: Mapping[str, Any]) -> dict[str, Any]:
+    return {metric.value: report[metric.value] for metric in Metric if report.get(metric.value) is not None}
+
+
+def _values(config: Mapping[str, Any], name: str, resolve: Resolve = dict) -> dict[str, Any]:
+    """Dotted path -> value of a whole recipe."""
+    sections = {section: config[section] for section in _SECTIONS if section in config}
+    if len(sections) < len(_SECTIONS):
+        missing = ", ".join(section for section in _SECTIONS if section not in sections)
+        raise RunError(f"{name} is no recipe: {missing} missing")
+    return dict(_flat(resolve(sections), ""))
+
+
+def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _flat(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        for i, item in enumerate(value):
+            yield from _flat(item, f"{path}[{i}]")
+    else:
+        yield path, value
+
+
+# --- for people and for files ---------------------------------------------------------------------------------------
+
+_TITLES = {"config": "config, where it differs", "results": "results", "recall": "recall of each class"}
+
+
+def to_json(comparison: Comparison) -> str:
+    """`compared`, and under `config`, `results` and `recall` the two values of each key."""
+    parts = {part: {key: list(pair) for key, pair in getattr(comparison, part).items()} for part in _TITLES}
+    return json.dumps({"compared": list(comparison.names), **parts}, indent=2, ensure_ascii=False) + "\n"
+
+
+def to_markdown(comparison: Comparison) -> str:
+    """A table each."""
+    return "\n".join(
+        f"## {title[0].upper()}{title[1:]}\n\n"
+        + "".join(f"| {' | '.join(_piped(cell) for cell in row)} |\n" for row in _with_rule(comparison, rows))
+        for title, rows in _parts(comparison)
+    )
+
+
+def render(comparison: Comparison) -> Group:
+    """For a terminal."""
+    from rich import box
+    from rich.console import Group
+    from rich.markup import escape
+    from rich.table import Table
+
+    tables = []
+    for title, rows in _parts(comparison):
+        table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+        for heading in ("", *map(escape, comparison.names)):
+            table.add_column(heading, overflow="fold")
+        for row in rows:
+            table.add_row(*map(escape, row))
+        tables.append(table)
+    return Group(*tables)
+
+
+def _parts(comparison: Comparison) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+    """Title and rows of what there is; the config in any case."""
+    for part, title in _TITLES.items():
+        pairs: dict[str, tuple[Any, Any]] = getattr(comparison, part)
+        if pairs:
+            yield title, [(key, _said(a), _said(b)) for key, (a, b) in pairs.items()]
+        elif part == "config":
+            yield title, [("nothing differs", "", "")]
+
+
+def _with_rule(comparison: Comparison, rows: list[tuple[str, str, str]]) -> list[tuple[str, ...]]:
+    return [("", *comparison.names), ("---", "---", "---"), *rows]
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _piped(cell: str) -> str:
+    return cell.replace("|", "\\|").replace("\n", " ")

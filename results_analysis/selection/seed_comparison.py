@@ -1,0 +1,190 @@
+"""Runs that train some recipes with the same seeds (`thaw confirm`, `thaw ablate`): what holds, and what cannot be told apart."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from results_analysis.runs.run import Run, RunError, load
+from results_analysis.statistics.paired_seeds import Estimate, estimate, paired_difference, seeds_to_tell
+from trainables.core.vocabulary import CANDIDATE, SEED, Metric, TrialStatus
+from trainables.run_folder.layout import TrialLayout
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One recipe and what came of it."""
+
+    name: str
+    scores: Mapping[int, float]
+    """Seed -> best score, of the runs that finished."""
+    test: Mapping[int, float]
+    """Seed -> the metric on the test split, where there is one."""
+    failed: Mapping[int, str]
+    """Seed -> why a run has no score."""
+    train_s: float
+    """Seconds that a run trained, on average."""
+    promised: float | None = None
+    """Score in the search that it was chosen by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Candidates in the order in which they were given; the first one of an ablation is the baseline."""
+
+    metric: Metric
+    seeds: tuple[int, ...]
+    candidates: tuple[Candidate, ...]
+    missing: int
+    """Runs that are still to be trained."""
+    scored: tuple[Candidate, ...] = field(init=False)
+    """Those with a score, best mean first."""
+
+    def __post_init__(self) -> None:
+        sign = 1 if self.metric.mode == "max" else -1
+        scored = [candidate for candidate in self.candidates if candidate.scores]
+        scored.sort(key=lambda candidate: -sign * estimate(list(candidate.scores.values())).mean)
+        object.__setattr__(self, "scored", tuple(scored))
+
+    def advantage(self, of: Candidate, than: Candidate, *, comparisons: int = 1) -> Estimate | None:
+        """How much better one candidate is than another, whether more is better or less; see `paired_difference`."""
+        pair = (of.scores, than.scores) if self.metric.mode == "max" else (than.scores, of.scores)
+        return paired_difference(*pair, comparisons=comparisons)
+
+
+def load_comparison(run: Run) -> Comparison:
+    """What a comparison's run holds so far.
+
+    Raises:
+        RunError: if it is a search's.
+    """
+    plan = run.config.get("comparison")
+    if not isinstance(plan, dict):
+        raise RunError(f"run {run.name!r} compares nothing: it is a search")
+    found: dict[str, list[tuple[int, dict[str, Any], TrialLayout]]] = {name: [] for name in plan["candidates"]}
+    for number in run.numbers:
+        row = run.summary(number)
+        found[row[CANDIDATE]].append((row[SEED], row, run.folder(number)))
+    promised = plan.get("promised", {})
+    candidates = tuple(_candidate(name, rows, promised.get(name), run.metric) for name, rows in found.items())
+    ended = sum(len(candidate.scores) + len(candidate.failed) for candidate in candidates)
+    seeds = tuple(plan["seeds"])
+    return Comparison(
+        metric=run.metric, seeds=seeds, candidates=candidates, missing=len(candidates) * len(seeds) - ended
+    )
+
+
+def confirmation_of(run: Run) -> Comparison | None:
+    """What `thaw confirm` has found for a search, the last time; None where it was not asked, or is not through."""
+    if not run.layout.confirmations:
+        return None
+    found = load_comparison(load(run.layout.confirmations[-1].root))
+    return found if found.scored and not found.missing else None
+
+
+def _candidate(
+    name: str, rows: list[tuple[int, dict[str, Any], TrialLayout]], promised: float | None, metric: Metric
+) -> Candidate:
+    ended = [row for row in rows if row[1]["status"] != TrialStatus.RUNNING]
+    finished = {seed: (row, folder) for seed, row, folder in ended if row["status"] == TrialStatus.FINISHED}
+    scores = {seed: row["score"] for seed, (row, _) in finished.items() if row["score"] is not None}
+    test = {seed: value for seed, (_, folder) in finished.items() if (value := _on_test(folder, metric)) is not None}
+    failed = {seed: row["reason"] or "no score" for seed, row, _ in ended if seed not in scores}
+    times = [row["train_s"] for row, _ in finished.values()]
+    train_s = sum(times) / len(times) if times else math.nan
+    return Candidate(name=name, scores=scores, test=test, failed=failed, train_s=train_s, promised=promised)
+
+
+def _on_test(folder: TrialLayout, metric: Metric) -> float | None:
+    if not folder.test.exists():
+        return None
+    value: float | None = json.loads(folder.test.read_bytes())["metrics"].get(metric.value)
+    return value
+
+
+# --- as a table and in words ----------------------------------------------------------------------------------------
+
+
+def comparison_table(comparison: Comparison, *, baseline: Candidate | None = None) -> pd.DataFrame:
+    """One row a candidate: best first, or in the order given beside a baseline.
+
+    `mean`, `deviation`, `low` and `high` are of the score over seeds; `test` and `test_deviation` of the test split;
+    `promised` is the score in the search. `advantage` with `advantage_low` and `advantage_high` is, seed by seed, how much
+    better the candidate is than the baseline, or the first candidate than this one.
+    """
+    import pandas as pd
+
+    order = comparison.scored if baseline is None else comparison.candidates
+    rows = []
+    for candidate in order:
+        row = {"candidate": candidate.name, "seeds": len(candidate.scores), "failed": len(candidate.failed)}
+        score = estimate(list(candidate.scores.values())) if candidate.scores else None
+        test = estimate(list(candidate.test.values())) if candidate.test else None
+        ahead = None
+        if baseline is not None and candidate is not baseline:
+            ahead = comparison.advantage(candidate, baseline, comparisons=len(order) - 1)
+        elif baseline is None and candidate is not order[0]:
+            ahead = comparison.advantage(order[0], candidate, comparisons=len(order) - 1)
+        row |= {"mean": score and score.mean, "deviation": score and score.deviation}
+        row |= {"low": score and score.low, "high": score and score.high}
+        row |= {"test": test and test.mean, "test_deviation": test and test.deviation}
+        row |= {"promised": candidate.promised, "train_s": candidate.train_s}
+        row |= {"advantage": ahead and ahead.mean}
+        row |= {"advantage_low": ahead and ahead.low, "advantage_high": ahead and ahead.high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def verdict(comparison: Comparison) -> list[str]:
+    """What a confirmation says about the winner, in sentences."""
+    if not comparison.scored:
+        return ["No run has a score: nothing is confirmed."]
+    winner, *others = comparison.scored
+    score = estimate(list(winner.scores.values()))
+    lines = [f"{winner.name} is best: {comparison.metric.value} {score} over {_seeds(score.seeds)}."]
+    if winner.promised is not None:
+        lines.append(_kept_promise(score, winner.promised, comparison.metric))
+    if others:
+        lines.append(_against_runner_up(comparison, winner, others[0]))
+    if winner.test:
+        test = estimate(list(winner.test.values()))
+        lines.append(f"On the test split, which nothing had chosen by: {test}.")
+    for candidate in comparison.candidates:
+        if candidate.failed:
+            lines.append(f"{candidate.name}: {_seeds(len(candidate.failed))} gave no score.")
+    return lines
+
+
+def _kept_promise(score: Estimate, promised: float, metric: Metric) -> str:
+    lost = promised - score.mean if metric.mode == "max" else score.mean - promised
+    if lost <= 0:
+        return f"It keeps what the search promised ({promised:.4f})."
+    return f"The search had promised {promised:.4f}: {lost:.4f} of it was luck of the seed (the winner's curse)."
+
+
+def _against_runner_up(comparison: Comparison, winner: Candidate, second: Candidate) -> str:
+    ahead = comparison.advantage(winner, second, comparisons=len(comparison.scored) - 1)
+    if ahead is None:
+        return f"It has no seed in common with {second.name}: they cannot be compared."
+    if ahead.seeds == 1:
+        return f"It is {ahead.mean:.4f} ahead of {second.name} with the one seed: take more seeds to know."
+    interval = f"{ahead.low:.4f} … {ahead.high:.4f}"
+    if ahead.excludes_zero:
+        return f"It is really better than {second.name}: by {ahead.mean:.4f}, 95% interval {interval}, seed by seed."
+    cheaper = min((winner, second), key=lambda candidate: candidate.train_s)
+    needed = seeds_to_tell(ahead)
+    enough = f"; about {needed} seeds would tell" if needed and needed > ahead.seeds else ""
+    return (
+        f"It cannot be told from {second.name}: {ahead.mean:.4f} ahead, 95% interval {interval}{enough}. "
+        f"{cheaper.name} is the cheaper one ({winner.train_s:.0f} s and {second.train_s:.0f} s of training)."
+    )
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' * (count != 1)}"

@@ -1,0 +1,124 @@
+"""How far a validation metric would move with other images of the same kind: the bootstrap (Efron 1979), class counts fixed.
+
+Each class keeps as many validation images as it has, since splits are stratified by class; within it images are drawn anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainables.core.vocabulary import Metric
+from trainables.tasks.metrics import above_chance, auc, balanced_accuracy, kappa, macro_f1
+from trainables.tasks.regression_metrics import evaluate_numbers
+
+RESAMPLES = 1000
+_RANKED = 2_000_000
+"""Probabilities up to which the AUC is taken of each resample: it sorts them all."""
+
+Confusion = npt.NDArray[np.int64]
+Intervals = dict[str, tuple[float, float]]
+
+
+def _adjusted(confusion: Confusion) -> float:
+    return above_chance(balanced_accuracy(confusion), classes=int((confusion.sum(axis=1) > 0).sum()))
+
+
+OF_CONFUSION: Mapping[Metric, Callable[[Confusion], float]] = {
+    Metric.ADJUSTED_BALANCED_ACCURACY: _adjusted,
+    Metric.KAPPA: kappa,
+    Metric.MACRO_F1: macro_f1,
+    Metric.ACCURACY: lambda confusion: float(confusion.trace() / confusion.sum()),
+    Metric.BALANCED_ACCURACY: balanced_accuracy,
+}
+"""Metrics that a confusion matrix tells."""
+
+
+def standard_error(confusion: npt.ArrayLike, metric: Metric) -> float:
+    """Of a metric, from an epoch's confusion matrix alone; see `resampled_scores`."""
+    return float(np.std(resampled_scores(confusion, metric), ddof=1))
+
+
+def resampled_scores(
+    confusion: npt.ArrayLike, metric: Metric, *, resamples: int = RESAMPLES
+) -> npt.NDArray[np.float64]:
+    """[k] a metric on other images of the same kind, from a confusion matrix alone; without those that are not finite.
+
+    Args:
+        confusion: [c, c] images of true class (row) by predicted class (column).
+        metric: one of `OF_CONFUSION`.
+    """
+    matrix, random = np.asarray(confusion, np.int64), np.random.default_rng(0)
+    counts = matrix.sum(axis=1)
+    shares = matrix / np.maximum(counts, 1)[:, None]
+    scores = np.array([OF_CONFUSION[metric](random.multinomial(counts, shares)) for _ in range(resamples)])
+    finite: npt.NDArray[np.float64] = scores[np.isfinite(scores)]
+    return finite
+
+
+def class_intervals(
+    probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], *, learned_prior: npt.ArrayLike
+) -> tuple[Intervals, list[tuple[float, float] | None]]:
+    """95 % intervals of all metrics of classification, and of each class's recall (None: it has no image).
+
+    Args:
+        probabilities: [n, c].
+        labels: [n] true classes.
+        learned_prior: [c] see `trainables/tasks/class_prior.py`.
+    """
+    n, c = probabilities.shape
+    predicted, corrected = probabilities.argmax(axis=1), (probabilities / np.asarray(learned_prior)).argmax(axis=1)
+    losses = -np.log(np.maximum(probabilities[np.arange(n), labels], np.finfo(np.float64).tiny))
+    found: dict[str, list[float]] = {}
+    recalls = []
+    for rows in _resamples(labels):
+        of_rows, of_corrected = (_confusion(labels[rows], classes[rows], c) for classes in (predicted, corrected))
+        values = {metric.value: tell(of_rows) for metric, tell in OF_CONFUSION.items()}
+        values[Metric.CORRECTED_BALANCED_ACCURACY.value] = balanced_accuracy(of_corrected)
+        values[Metric.CORRECTED_MACRO_F1.value] = macro_f1(of_corrected)
+        values[Metric.VAL_LOSS.value] = float(losses[rows].mean())
+        if n * c <= _RANKED:
+            values[Metric.AUC.value] = auc(probabilities[rows], labels[rows])
+        for name, value in values.items():
+            found.setdefault(name, []).append(value)
+        recalls.append(of_rows.diagonal() / np.maximum(of_rows.sum(axis=1), 1))
+    of_classes = np.array(recalls).T
+    present = np.bincount(labels, minlength=c) > 0
+    return _all(found), [_interval(of_classes[j]) if present[j] else None for j in range(c)]
+
+
+def number_intervals(predicted: npt.NDArray[np.float64], targets: npt.NDArray[np.float64]) -> Intervals:
+    """95 % intervals of all metrics of regression but `val_loss`; arguments [n]."""
+    found: dict[str, list[float]] = {}
+    for rows in _resamples(np.zeros(len(targets), np.int64)):
+        for name, value in evaluate_numbers(predicted[rows], targets[rows]).metrics.items():
+            found.setdefault(name, []).append(value)
+    return _all(found)
+
+
+def _resamples(labels: npt.NDArray[np.int64]) -> Any:
+    """`RESAMPLES` times [n] positions, of each class as many as it has."""
+    random = np.random.default_rng(0)
+    by_class = np.argsort(labels, kind="stable")
+    counts = np.bincount(labels)
+    starts, sizes = np.repeat(np.cumsum(counts) - counts, counts), np.repeat(counts, counts)
+    for _ in range(RESAMPLES):
+        yield by_class[starts + (random.random(len(labels)) * sizes).astype(np.int64)]
+
+
+def _confusion(true: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: int) -> Confusion:
+    return np.bincount(true * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+
+
+def _all(found: Mapping[str, list[float]]) -> Intervals:
+    return {name: of for name, values in found.items() if (of := _interval(np.array(values))) is not None}
+
+
+def _interval(values: npt.NDArray[np.float64]) -> tuple[float, float] | None:
+    if not np.isfinite(values).all():
+        return None
+    low, high = np.percentile(values, (2.5, 97.5))
+    return float(low), float(high)

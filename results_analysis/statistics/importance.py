@@ -1,0 +1,173 @@
+"""Which searched values mattered: Optuna's evaluators on a study rebuilt in memory, with their spread and what chance gives."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from results_analysis.tables.run_snapshot import Snapshot
+from results_analysis.tables.search_ranges import Searched
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from optuna.importance import BaseImportanceEvaluator
+    from optuna.trial import FrozenTrial
+
+FEWEST = 8
+"""Trials below which nothing is said."""
+RESAMPLES = {"ped_anova": 30, "fanova": 8}
+"""Bootstraps, and as many shuffles; fANOVA grows a forest for each."""
+LARGEST = {"ped_anova": 400, "fanova": 120}
+"""Trials of a resample: more only take longer."""
+TITLES = {
+    "ped_anova": "What the best trials have in common (PED-ANOVA)",
+    "fanova": "What moves the place at all (fANOVA)",
+}
+COLUMNS = ("path", "name", "evaluator", "importance", "low", "high", "chance", "trials")
+
+
+def importances(snapshot: Snapshot) -> pd.DataFrame:
+    """The share of each searched value in what made trials better or worse.
+
+    `path`, `name`, `evaluator`, `importance` (median over bootstraps of the trials; an evaluator's shares add up to 1), `low` and
+    `high` (their 10 % and 90 %), `chance` (95 % of what comes out where places are dealt to trials at random), `trials` (of a
+    bootstrap). Most important first, PED-ANOVA (Watanabe et al. 2023) before fANOVA (Hutter et al. 2014). fANOVA is told of values
+    that all trials have. Trials are judged by their places, so that one pruned early is worse than one that came far, and no
+    outlier counts for more than its place. Empty below `FEWEST` trials.
+    """
+    import pandas as pd
+
+    placed = snapshot.placed
+    varied = [value for value in snapshot.searched if placed[value.path].astype("string").nunique() > 1]
+    if len(placed) < FEWEST or not varied:
+        return pd.DataFrame(columns=list(COLUMNS))
+    frames = []
+    for evaluator in RESAMPLES:
+        everywhere = [value for value in varied if placed[value.path].notna().all()]
+        values = varied if evaluator == "ped_anova" else everywhere
+        if values:
+            frames.append(_spread(placed, values, evaluator))
+    return pd.concat(frames, ignore_index=True)[list(COLUMNS)]
+
+
+def _spread(placed: pd.DataFrame, values: Sequence[Searched], evaluator: str) -> pd.DataFrame:
+    import numpy as np
+    import pandas as pd
+
+    rng, size = np.random.default_rng(0), min(len(placed), LARGEST[evaluator])
+    places = placed["place"].to_numpy(dtype=float)
+    points = _points(placed, values)
+
+    def evaluated(picked: np.ndarray, shuffled: bool) -> np.ndarray:
+        judged = places[picked]
+        return _evaluate(
+            [points[i] for i in picked], rng.permutation(judged) if shuffled else judged, values, evaluator
+        )
+
+    draws = [rng.integers(0, len(placed), size) for _ in range(RESAMPLES[evaluator])]
+    drawn = np.array([evaluated(draw, False) for draw in draws])
+    by_chance = np.array([evaluated(rng.permutation(len(placed))[:size], True) for _ in draws])
+    low, middle, high = np.quantile(drawn, [0.1, 0.5, 0.9], axis=0)
+    frame = pd.DataFrame(
+        {
+            "path": [value.path for value in values],
+            "name": [value.name for value in values],
+            "evaluator": evaluator,
+            "importance": middle,
+            "low": low,
+            "high": high,
+            "chance": _by_chance(by_chance, values),
+            "trials": size,
+        }
+    )
+    return frame.sort_values("importance", ascending=False, kind="stable")
+
+
+def _by_chance(shares: np.ndarray, values: Sequence[Searched]) -> np.ndarray:
+    """95 % of the shuffled shares; of all ranges together, and of all choices: evaluators treat those alike."""
+    import numpy as np
+
+    is_choice = np.array([value.scale == "choice" for value in values])
+    limits = np.zeros(len(values))
+    for kind in set(is_choice):
+        limits[is_choice == kind] = np.quantile(shares[:, is_choice == kind], 0.95)
+    return limits
+
+
+def _evaluate(
+    points: Sequence[dict[str, Any]], places: np.ndarray, values: Sequence[Searched], evaluator: str
+) -> np.ndarray:
+    """Shares of the values, in their order; all 0 where nothing differs."""
+    import numpy as np
+    import optuna
+
+    distributions = {value.path: _distribution(value) for value in values}
+    study = _rebuilt(points, places, distributions)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of experiments, and of trials that are all alike: answered with 0 below
+        found = _evaluator(optuna, evaluator, len(points)).evaluate(study, params=list(distributions))
+    shares = np.array([max(found.get(path, 0.0), 0.0) for path in distributions])
+    total = shares.sum()
+    return shares / total if np.isfinite(total) and total > 0 else np.zeros(len(shares))
+
+
+def _evaluator(optuna: Any, name: str, trials: int) -> BaseImportanceEvaluator:
+    if name == "fanova":
+        return optuna.importance.FanovaImportanceEvaluator(n_trees=16, max_depth=16, seed=0)  # type: ignore[no-any-return]
+    # A tenth of 20 trials is two of them: nothing to see a pattern in.
+    return optuna.importance.PedAnovaImportanceEvaluator(target_quantile=max(0.1, min(0.5, 5 / trials)))  # type: ignore[no-any-return]
+
+
+def _rebuilt(points: Sequence[dict[str, Any]], places: np.ndarray, distributions: dict[str, BaseDistribution]) -> Study:
+    """A study of these trials, to be read only: one that is added to copies each trial, deeply."""
+    import optuna
+    from optuna.trial import TrialState
+
+    def frozen(number: int, point: dict[str, Any], place: float) -> FrozenTrial:
+        return optuna.trial.FrozenTrial(
+            number=number,
+            trial_id=number,
+            state=TrialState.COMPLETE,
+            value=float(place),
+            params=point,
+            distributions={path: distributions[path] for path in point},
+            datetime_start=None,
+            datetime_complete=None,
+            user_attrs={},
+            system_attrs={},
+            intermediate_values={},
+        )
+
+    class Rebuilt(optuna.Study):
+        def get_trials(self, deepcopy: bool = True, states: object = None) -> list[FrozenTrial]:  # noqa: ARG002
+            return trials  # all are complete
+
+    trials = [frozen(i, point, place) for i, (point, place) in enumerate(zip(points, places, strict=True))]
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    empty = optuna.create_study(direction="minimize")
+    optuna.logging.set_verbosity(verbosity)
+    return Rebuilt(empty.study_name, empty._storage)
+
+
+def _points(placed: pd.DataFrame, values: Sequence[Searched]) -> list[dict[str, Any]]:
+    """Each trial's positions on the values' scales; of a choice its index. Without what the trial does not have."""
+    positions = {value.path: value.positions(placed[value.path]) for value in values}
+    whole = {value.path for value in values if value.scale == "choice"}
+    return [
+        {path: int(at[i]) if path in whole else float(at[i]) for path, at in positions.items() if at[i] == at[i]}
+        for i in range(len(placed))
+    ]
+
+
+def _distribution(value: Searched) -> BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    if value.scale == "choice":
+        return CategoricalDistribution(range(len(value.choices)))
+    low, high = value.ends
+    return FloatDistribution(low - 1e-9, high + 1e-9)

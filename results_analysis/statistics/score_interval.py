@@ -1,0 +1,136 @@
+"""How sure a score is: intervals from the images that judged, and who would come first if they were drawn anew. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from results_analysis.statistics.bootstrap import OF_CONFUSION, resampled_scores
+from trainables.core.vocabulary import Metric
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DRAWS = 400
+Z = 1.959964
+"""Standard errors on either side of a 95 % interval."""
+
+
+class Spread(NamedTuple):
+    """A score's 95 % interval over draws of the validation images."""
+
+    low: float
+    high: float
+    error: float
+    """Standard error."""
+    how: str
+    """Where it comes from."""
+
+
+def proportion_interval(hits: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927); 0 to 1 where there is nothing to tell from."""
+    if n == 0:
+        return 0.0, 1.0
+    p, z2 = hits / n, Z * Z
+    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def spread_of(report: Mapping[str, Any], metric: Metric, *, images: int | None) -> Spread | None:
+    """A report's score and how far it may be off because other images could have judged it; None: the report cannot tell.
+
+    Training anew with another seed moves scores too: this is the smaller part of the doubt.
+
+    Args:
+        images: that judge, where the report does not hold a confusion matrix.
+    """
+    score = report.get(metric.value)
+    if score is None:
+        return None
+    if matrix := report.get("confusion"):
+        import numpy as np
+
+        counts = np.asarray(matrix, dtype=np.int64)
+        if metric in OF_CONFUSION:
+            return _bootstrapped(counts, metric)
+        error = _error_of_classes(counts.sum(axis=1), score, metric)
+        return None if error is None else _normal(score, error, "estimated from the images of each class")
+    if metric is Metric.SPEARMAN and images is not None and images > 3:
+        return _fisher(score, images)
+    return None
+
+
+def _bootstrapped(counts: np.ndarray, metric: Metric) -> Spread | None:
+    import numpy as np
+
+    images, scores = int(counts.sum()), resampled_scores(counts, metric, resamples=DRAWS)
+    if not len(scores):
+        return None
+    low, high = np.quantile(scores, [0.025, 0.975])
+    if low == high == 1.0:  # where no image was wrong, none is drawn that is: the bound of a share stands in
+        low = proportion_interval(images, images)[0]
+        return Spread(low, 1.0, (1 - low) / Z, f"none of {images:,} validation images was wrong")
+    return Spread(float(low), float(high), float(scores.std()), f"bootstrap over {images:,} validation images")
+
+
+def _error_of_classes(rows: np.ndarray, score: float, metric: Metric) -> float | None:
+    """As if each class had the mean's score: nothing more is known of what is not in the confusion matrix."""
+    positive = rows[rows > 0].astype(float)
+    if metric in (Metric.CORRECTED_BALANCED_ACCURACY, Metric.CORRECTED_MACRO_F1):
+        p = min(max(score, 0.0), 1.0)
+        return math.sqrt(sum(p * (1 - p) / n for n in positive)) / len(positive)
+    if metric is Metric.AUC and len(positive) > 1:
+        return math.sqrt(sum(_hanley_mcneil(score, n, positive.sum() - n) ** 2 for n in positive)) / len(positive)
+    return None
+
+
+def _hanley_mcneil(auc: float, positives: float, negatives: float) -> float:
+    """Standard error of an AUC (Hanley & McNeil 1982)."""
+    q1, q2 = auc / (2 - auc), 2 * auc * auc / (1 + auc)
+    square = auc * (1 - auc) + (positives - 1) * (q1 - auc**2) + (negatives - 1) * (q2 - auc**2)
+    return math.sqrt(max(square, 0.0) / (positives * negatives))
+
+
+def _normal(score: float, error: float, how: str) -> Spread:
+    return Spread(score - Z * error, min(score + Z * error, 1.0), error, how)
+
+
+def _fisher(r: float, n: int) -> Spread:
+    """Of a rank correlation (Fieller, Hartley & Pearson 1957)."""
+    bounded = min(max(r, -0.999999), 0.999999)
+    error = math.sqrt(1.06 / (n - 3))
+    low, high = (math.tanh(math.atanh(bounded) + side * Z * error) for side in (-1, 1))
+    return Spread(low, high, (high - low) / (2 * Z), f"Fisher's transform, {n:,} validation images")
+
+
+class Standing(NamedTuple):
+    """What drawing the noise of all scores anew says about the one that came first."""
+
+    wins: float
+    """Share of draws in which it came first again."""
+    optimism: float
+    """How much better the first of a draw looked than it was, on average: what is to be taken off."""
+    rivals: int
+    """Trials, with the first one, that came first in at least 5 % of the draws."""
+
+
+def standing(scores: Sequence[float], error: float, *, mode: str, draws: int = 4000) -> Standing:
+    """Who comes first if each score is drawn anew around itself, independently, with one standard error.
+
+    Trials were judged by the same images, which takes away a part of the noise they share: the truth is somewhat surer.
+
+    Args:
+        scores: of the trials that compete, at least one.
+        mode: `max` or `min`: what is better.
+    """
+    import numpy as np
+
+    best_first = np.sort(np.asarray(scores, dtype=float) * (1 if mode == "max" else -1))[::-1][:200]
+    noise = np.random.default_rng(0).normal(scale=error, size=(draws, len(best_first)))
+    drawn = best_first + noise
+    firsts = drawn.argmax(axis=1)
+    looked_better = noise[np.arange(draws), firsts]
+    shares = np.bincount(firsts, minlength=len(best_first)) / draws
+    return Standing(float(shares[0]), float(looked_better.mean()), int((shares >= 0.05).sum()))

@@ -1,0 +1,163 @@
+"""`Snapshot`: a run at one moment. It is read once, so that all pictures and words of a page tell of the same state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from results_analysis.runs.columns import is_searched
+from results_analysis.runs.run import Run
+from results_analysis.tables.results_table import best_of
+from results_analysis.tables.search_ranges import Searched, searched_values
+from trainables.core.vocabulary import Metric, Task, TrialStatus
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIELDS = (
+    "stage",
+    "stage_index",
+    "epoch_in_stage",
+    "open_from",
+    "head_frozen",
+    "reweighted",
+    "score",
+    "best_score",
+    "val_loss",
+    "train_loss",
+    "train_s",
+    "val_s",
+    "cache_s",
+    "uncached",
+    "stage_over",
+    "finished",
+    "inherited",
+)
+"""Of the epochs' reports: what pictures are drawn of."""
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A run at one moment."""
+
+    run: Run
+    trials: pd.DataFrame
+    """One row a trial, best first: the columns of `Run.trials`, `place` and `cost_s`.
+
+    `place` counts from 1: trials that finished by score, then those that were pruned or still run, the farther they came the
+    earlier, then by score. Missing: without a score, failed, or ruled out. `cost_s` is the time of training and validation.
+    """
+    curves: pd.DataFrame
+    """One row an epoch that the trial did itself: `trial`, `epoch` and `FIELDS`."""
+    ways: pd.DataFrame
+    """The same of all epochs, also of those that it took over from the trial that it goes on from."""
+    searched: tuple[Searched, ...]
+    taken: str
+    """UTC, ISO 8601."""
+
+    @property
+    def metric(self) -> Metric:
+        return self.run.metric
+
+    @property
+    def task(self) -> Task:
+        return self.run.task
+
+    @cached_property
+    def best(self) -> int | None:
+        """Number of the best trial, by the rule of `best_of`."""
+        return best_of(self.trials, self.metric)
+
+    @cached_property
+    def best_report(self) -> dict[str, Any]:
+        """The best epoch of the best trial, as it was written; empty where there is none."""
+        if self.best is None:
+            return {}
+        reports = self.run.reports(self.best)
+        return next((report for report in reports if report["epoch"] == reports[-1]["best_epoch"]), {})
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Of the best trial, or of the first; empty before one has started."""
+        numbers = [self.best] if self.best is not None else sorted(self.trials["trial"])[:1]
+        return self.run.environment(int(numbers[0])) if numbers else {}
+
+    def stages_of(self, trial: int) -> list[dict[str, Any]]:
+        """The stages of a trial's recipe; where that is gone, of the search's."""
+        there = self.run.layout.trial(trial).recipe.is_file()
+        train = (self.run.recipe(trial) if there else self.run.config).get("train")
+        stages = train.get("stages") if isinstance(train, dict) else None
+        return stages if isinstance(stages, list) else []
+
+    @property
+    def class_names(self) -> list[str]:
+        """Of the classes in the order of their labels; their numbers where the run does not tell."""
+        count = len(self.best_report.get("confusion") or ())
+        names = [str(name) for name in self.environment.get("classes", ())]
+        return names if len(names) == count else [str(i) for i in range(count)]
+
+    def of_status(self, *statuses: TrialStatus) -> pd.DataFrame:
+        """Trials, best first."""
+        return self.trials[self.trials["status"].isin([status.value for status in statuses])]
+
+    @property
+    def placed(self) -> pd.DataFrame:
+        """Trials that have a place, best first."""
+        return self.trials[self.trials["place"].notna()]
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        """Trials that finished with a score, best first."""
+        return self.placed[self.placed["status"] == TrialStatus.FINISHED.value]
+
+    @cached_property
+    def planned(self) -> int | None:
+        """Trials that the search asked for."""
+        settings = self.run.config.get("search")
+        planned = settings.get("trials") if isinstance(settings, dict) else None
+        return planned if isinstance(planned, int) else None
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows in plain values, by column."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def take_snapshot(run: Run) -> Snapshot:
+    """
+    Raises:
+        RunError: if a file of the run cannot be read.
+    """
+    trials, curves = run.trials(), run.curves(FIELDS)
+    ways = curves[curves["trial"].isin(trials["trial"])].reset_index(drop=True)
+    curves = ways[~ways["inherited"].fillna(False).astype(bool)]
+    searched = searched_values(run.config.get("space"), trials, [c for c in trials.columns if is_searched(c)])
+    cost = curves.assign(cost=curves[["train_s", "val_s"]].astype("float64").sum(axis=1)).groupby("trial")["cost"].sum()
+    trials = trials.assign(cost_s=trials["trial"].map(cost).fillna(0.0), place=_places(trials, run.metric))
+    return Snapshot(
+        run=run,
+        trials=trials.sort_values(["place", "trial"], na_position="last").reset_index(drop=True),
+        curves=curves.reset_index(drop=True),
+        ways=ways,
+        searched=searched,
+        taken=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _places(trials: pd.DataFrame, metric: Metric) -> pd.Series[Any]:
+    import pandas as pd
+
+    could_be_best = [TrialStatus.FINISHED.value, TrialStatus.PRUNED.value, TrialStatus.RUNNING.value]
+    placed = trials[trials["score"].notna() & trials["status"].isin(could_be_best)]
+    finished = placed["status"] == TrialStatus.FINISHED.value
+    order = pd.DataFrame(
+        {
+            "unfinished": ~finished,
+            "short": (-placed["epochs"]).where(~finished, 0),
+            "worse": placed["score"] * (1 if metric.mode == "min" else -1),
+            "trial": placed["trial"],
+        }
+    ).sort_values(["unfinished", "short", "worse", "trial"])
+    return pd.Series(range(1, len(order) + 1), index=order.index, dtype="Int64").reindex(trials.index)

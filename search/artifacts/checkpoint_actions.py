@@ -1,0 +1,133 @@
+"""What `thaw checkpoints` does with the checkpoints of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from results_analysis.runs.run import find_run, load
+from search.config.yaml_source import InputError
+from search.run_folder.run_lock import owned
+from trainables.run_folder.layout import RunLayout, TrialLayout
+
+
+def folder_of(name: str, runs: Path, trial: int | None) -> TrialLayout:
+    """A training run, or a trial of a search.
+
+    Raises:
+        InputError: if it is not there, or it is a search and no trial is named.
+        RunError: if there is no such search, or no such trial.
+    """
+    places = [Path(runs) / name, Path(name)] if name == Path(name).name else [Path(name)]
+    for place in places:
+        if trial is None and not RunLayout(place).config.is_file() and (run := TrialLayout(place)).recipe.is_file():
+            return run
+    search = load(find_run(name, runs))
+    if trial is None:
+        raise InputError(
+            f"{name} is a search: name one of its trials, as in --trial {search.numbers[0] if search.numbers else 0}"
+        )
+    return search.folder(trial)
+
+
+def verified(folder: TrialLayout) -> Iterator[tuple[Path, str | None]]:
+    """Each checkpoint, and what is wrong with it. Reads all of them."""
+    from trainables.checkpoints.checkpoint_file import CheckpointError, verify
+    from trainables.checkpoints.checkpoint_folder import CheckpointFolder
+    from trainables.run_folder.checkpoint_registry import read_registry
+
+    entries = {entry.epoch: entry for entry in read_registry(folder.registry)}
+    files = CheckpointFolder(folder.checkpoints).files
+    for epoch, path in files.items():
+        fault = None
+        try:
+            verify(path, entries[epoch].checksum if epoch in entries else None)
+        except CheckpointError as error:
+            fault = str(error)
+        yield (
+            path,
+            fault if fault or epoch in entries else f"{path} is not registered; going on with the run puts that right",
+        )
+    best = max((entry.epoch for entry in entries.values() if entry.best), default=None)
+    for epoch, entry in entries.items():
+        if epoch not in files and (epoch == best or entry.milestone):
+            path = folder.checkpoints / entry.file
+            yield path, f"{path} is missing: it was to be kept"
+
+
+def compared(folder: TrialLayout, a: str, b: str) -> tuple[tuple[str, str], Mapping[str, Sequence[Any]], Sequence[str]]:
+    """Two checkpoints, block by block.
+
+    Args:
+        a, b: as `CheckpointFolder.named` takes them.
+    Returns:
+        Their files' names; `weight_changes.differences`; the blocks that are as they were pretrained in both.
+    Raises:
+        InputError: if there is no such checkpoint or it cannot be read.
+    """
+    from trainables.checkpoints.checkpoint_file import CheckpointError, load_checkpoint
+    from trainables.checkpoints.checkpoint_folder import CheckpointFolder, judged_weights
+    from trainables.checkpoints.weight_changes import differences
+    from trainables.recipe.recipe import parse_recipe
+
+    checkpoints = CheckpointFolder(folder.checkpoints)
+    try:
+        paths = checkpoints.named(a), checkpoints.named(b)
+        states = [load_checkpoint(path) for path in paths]
+        recipe = parse_recipe(states[1]["recipe"])
+        of_a, of_b = (judged_weights(state) for state in states)
+    except CheckpointError as error:
+        raise InputError(str(error)) from None
+    except (LookupError, TypeError, AttributeError):
+        raise InputError(f"{paths[0].name} and {paths[1].name} are not both checkpoints of runs") from None
+    if of_a.keys() != of_b.keys():
+        from trainables.models.pretrained_blocks import pretrained_blocks
+
+        before = pretrained_blocks(recipe)
+        of_a, of_b = (
+            {**{name: before[name] for name in names - own.keys() if name in before}, **own}
+            for own, names in ((of_a, of_b.keys()), (of_b, of_a.keys()))
+        )
+    found = differences(of_a, of_b, recipe.blocks)
+    return (paths[0].name, paths[1].name), found, [block for block in recipe.blocks if block not in found]
+
+
+def prune(folder: TrialLayout, *, best_only: bool) -> list[Path]:
+    """Removes the checkpoints that the run's policy does not keep: it may have been stopped before it did, or changed since.
+
+    Args:
+        best_only: remove all but the best epoch's.
+    Returns:
+        Those that went.
+    Raises:
+        InputError: if the run is being trained, or its recipe or its best checkpoint cannot be read.
+    """
+    from trainables.checkpoints.checkpoint_file import CheckpointError
+    from trainables.checkpoints.checkpoint_folder import CheckpointFolder, epoch_of
+    from trainables.checkpoints.policy import epochs_to_keep
+    from trainables.core.config_errors import ConfigError
+    from trainables.recipe.recipe import parse_recipe
+    from trainables.run_folder.checkpoint_registry import read_registry
+
+    search = RunLayout(folder.root.parents[1])
+    with owned(search if search.config.is_file() else folder):
+        checkpoints = CheckpointFolder(folder.checkpoints)
+        if best_only:
+            try:
+                return checkpoints.keep({epoch_of(checkpoints.best())})
+            except CheckpointError as error:
+                raise InputError(str(error)) from None
+        try:
+            train = parse_recipe(yaml.safe_load(folder.recipe.read_bytes())).train
+        except (ValueError, yaml.YAMLError, ConfigError) as error:
+            raise InputError(f"{folder.recipe} cannot be read: {error}") from None
+        entries = [entry for entry in read_registry(folder.registry) if entry.epoch in checkpoints.files]
+        scores = {entry.epoch: float("nan") if entry.score is None else entry.score for entry in entries}
+        milestones = {entry.epoch for entry in entries if entry.milestone}
+        unknown = checkpoints.files.keys() - scores.keys()
+        return checkpoints.keep(
+            epochs_to_keep(scores, train.checkpoints, train.metric, milestones=milestones) | unknown
+        )

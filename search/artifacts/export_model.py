@@ -1,0 +1,100 @@
+"""`thaw export --model`: the config that results_analysis chose, and the network that trainables packs, in one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from results_analysis.export.best_config import as_yaml
+from results_analysis.export.model_card import facts, model_card
+from results_analysis.runs.training_run import Trained
+from results_analysis.statistics.bootstrap import RESAMPLES, class_intervals, number_intervals
+from search.progress.progress_bar import bar
+from trainables.data.dataset import Dataset, open_dataset
+from trainables.model_package.manifest import Manifest
+from trainables.model_package.network import predictions
+from trainables.model_package.onnx_model import needed, write_onnx
+from trainables.model_package.write_package import Judged, check_target, judged_network, write_package
+from trainables.recipe.recipe import Recipe, parse_recipe
+
+
+def export_model(
+    trained: Trained, config: Mapping[str, Any], folder: Path, *, onnx: bool, console: Console
+) -> tuple[Manifest, Judged]:
+    """Packs the best epoch of a training run.
+
+    Args:
+        config: its recipe with provenance, as `thaw export` writes it.
+        folder: where the package will be; not there yet, or empty.
+    Raises:
+        PackageError, ConfigError, RunError: if that cannot be done; nothing is written then.
+    """
+    check_target(folder)
+    if onnx:
+        needed()
+    report = trained.best
+    recipe = parse_recipe(trained.recipe)
+    with bar(console, "decoding images") as show:
+        dataset = open_dataset(recipe.data, image_sizes=recipe.image_sizes, progress=show)
+    origin = {
+        **config["provenance"],
+        "stage": report["stage"],
+        "seed": recipe.train.seed,
+        "flags": report["flags"],
+        "data": _data(recipe, dataset),
+    }
+    with bar(console, "validating") as show:
+        judged = judged_network(recipe, dataset, trained.folder, report, origin=origin, progress=show)
+    manifest = write_package(
+        judged,
+        folder,
+        validation=_validation(judged),
+        recipe=as_yaml(config, "recipe.yaml"),
+        card=lambda manifest: model_card(manifest, folder.name),
+        onnx=write_onnx if onnx else None,
+    )
+    return manifest, judged
+
+
+def _data(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
+    config, targets = recipe.data, dataset.targets
+    trains = None if targets is None else targets[dataset.train]
+    return {
+        "source": config.source,
+        "path": config.path,
+        "fingerprint": dataset.fingerprint,
+        "train": len(dataset.train),
+        "validation": len(dataset.validation),
+        "train_counts": dataset.train_counts.tolist(),
+        "target_range": None if trains is None else [float(trains.min()), float(trains.max())],
+        "group": config.columns.group if config.columns else None,
+        "left_out": 0 if dataset.left_out is None else dataset.left_out.images,
+    }
+
+
+def _validation(judged: Judged) -> dict[str, Any]:
+    """What the manifest says of the validation."""
+    manifest, (outcome, truth, metrics, evaluation, _) = judged.network.manifest, judged.validated
+    predicted = predictions(manifest, outcome.outputs)
+    said: dict[str, Any] = {
+        "images": len(truth),
+        "resamples": RESAMPLES,
+        "reproduces": judged.reproduces,
+        "metrics": facts(metrics),
+    }
+    if manifest.task == "regression":
+        return {**said, "intervals": number_intervals(predicted, truth)}
+    prior = manifest.learned_prior
+    assert prior is not None
+    intervals, of_recall = class_intervals(predicted, truth, learned_prior=prior)
+    return {
+        **said,
+        "intervals": intervals,
+        "recall_intervals": of_recall,
+        "mean_confidence": float(predicted.max(axis=1).mean()),
+        "per_class": evaluation.per_class,
+        "confusion": evaluation.confusion,
+    }

@@ -1,0 +1,76 @@
+"""`thaw data`: what the cache holds, whether it is as it was written, and removing it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from search.config.yaml_source import InputError
+from trainables.storage.cache_folder import Entry, cache_folder, entries, is_damaged, limit, remove
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_HOURS = {"h": 1, "d": 24, "w": 7 * 24}
+_MIB = 2**20
+
+
+def listing(held: Sequence[Entry]) -> Table:
+    """A row an entry, the one that was used last on top."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading, right in (("kind", 0), ("source", 0), ("what", 0), ("images", 1), ("MiB", 1), ("last used", 0)):
+        table.add_column(heading, justify="right" if right else "left", overflow="fold", no_wrap=heading != "source")
+    for entry in reversed(held):
+        size, used = f"{entry.bytes / _MIB:,.1f}", f"{entry.last_used.astimezone():%Y-%m-%d %H:%M}"
+        cells = (entry.kind, entry.source, entry.what, f"{entry.images:,}", size, used)
+        table.add_row(*map(escape, cells))
+    return table
+
+
+def held_line(held: Sequence[Entry]) -> str:
+    """`3 entries, 0.12 of at most 39.1 GiB, in /home/me/.cache/thaw`"""
+    if not held:
+        return f"nothing in {cache_folder()}"
+    total = sum(entry.bytes for entry in held)
+    many = "entry" if len(held) == 1 else "entries"
+    return f"{len(held)} {many}, {_gib(total)} of at most {_gib(limit(held))} GiB, in {cache_folder()}"
+
+
+def damaged(held: Sequence[Entry]) -> list[Entry]:
+    """The entries that are no longer what was written; reads all of them."""
+    return [entry for entry in held if is_damaged(entry)]
+
+
+def named(entry: Entry) -> str:
+    """`images-96px-….npy (folder /photos, 96 px)`"""
+    return f"{entry.array.name} ({entry.source}, {entry.what})"
+
+
+def clear(which: str, *, now: datetime | None = None) -> Iterator[tuple[Entry, bool]]:
+    """Removes entries, and says of each whether it went.
+
+    Args:
+        which: `all`, `damaged`, or an age as in `12h`, `30d`, `8w`: what was not used for so long.
+    Raises:
+        InputError: if `which` is none of these.
+    """
+    age = re.fullmatch(r"(\d{1,5})([hdw])", which)
+    held = entries()
+    if age:
+        since = (now or datetime.now(UTC)) - timedelta(hours=int(age[1]) * _HOURS[age[2]])
+        held = [entry for entry in held if entry.last_used < since]
+    elif which == "damaged":
+        held = damaged(held)
+    elif which != "all":
+        raise InputError(f"--clear {which}: valid are all, damaged, or an age such as 12h, 30d or 8w")
+    return ((entry, remove(entry)) for entry in held)
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.3g}"

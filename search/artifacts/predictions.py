@@ -1,0 +1,155 @@
+"""`thaw predict` and `thaw embed`: images through a model, as a table or as arrays in a file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from rich.console import Console
+
+from search.config.yaml_source import InputError
+from search.progress.progress_bar import bar
+from trainables.core.atomic_write import replacing
+from trainables.model_package.input_images import Columns, Item, find_images
+from trainables.model_package.manifest import Manifest
+from trainables.model_package.network import Network, load_package, predictions
+from trainables.model_package.predict import Results, run
+from trainables.tasks.metrics import evaluate
+from trainables.tasks.regression_metrics import evaluate_numbers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OnBad = Literal["skip", "fail"]
+_NAMED = 10
+"""Bad images that are named one by one where they stop everything."""
+
+
+def open_model(folder: Path, *, onnx: bool, device: str, threads: int | None) -> Network:
+    """A package's network, on torch or on onnxruntime."""
+    if not onnx:
+        return load_package(folder, device=device, threads=threads)
+    from trainables.model_package.onnx_model import load_onnx
+
+    return load_onnx(folder, threads=threads)
+
+
+def run_on(
+    network: Network, given: Sequence[str], columns: Columns, *, on_bad: OnBad, console: Console, what: str
+) -> tuple[list[Item], Results]:
+    """The images that are given, through a network; bad ones are named on the console, a line each.
+
+    Returns:
+        Those that could be read, and what came of them.
+    Raises:
+        PackageError: if there is nothing to predict.
+        InputError: if images cannot be read, with `fail` any, else all of them.
+    """
+    items = find_images(given, network.manifest, columns)
+    with bar(console, what) as show:
+        results = run(network, items, progress=show)
+    bad = list(results.bad.values())
+    if bad and (on_bad == "fail" or len(bad) == len(items)):
+        more = f"\n  … and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+        raise InputError(f"{len(bad)} of {len(items)} images cannot be read:\n  " + "\n  ".join(bad[:_NAMED]) + more)
+    for reason in bad:
+        console.out(f"left out: {reason}", highlight=False)
+    if bad:
+        console.out(f"{len(bad)} of {len(items)} images cannot be read and are left out", highlight=False)
+    return [items[i] for i in results.kept.tolist()], results
+
+
+def prediction_table(
+    manifest: Manifest, items: Sequence[Item], predicted: np.ndarray, *, top: int | None = None
+) -> pd.DataFrame:
+    """A row an image: `path`, what is predicted, and `truth` where it is known of some.
+
+    Args:
+        predicted: [n, c] probabilities, or [n] numbers.
+        top: as many classes, the most probable first; None: that one, and the probability of every class.
+    """
+    import pandas as pd
+
+    columns: dict[str, Any] = {"path": [item.name for item in items]}
+    if any(item.truth is not None for item in items):
+        columns["truth"] = [item.truth for item in items]
+    if manifest.task == "regression":
+        return pd.DataFrame({**columns, "prediction": predicted})
+    names = np.array(manifest.classes, dtype=object)
+    count = 1 if top is None else min(top, len(names))
+    # Of a tie the first class, as in validation.
+    order = np.argsort(-predicted, axis=1, kind="stable")[:, :count]
+    for place in range(count):
+        ending = "" if place == 0 else f"_{place + 1}"
+        columns[f"prediction{ending}"] = names[order[:, place]]
+        columns[f"probability{ending}"] = predicted[np.arange(len(items)), order[:, place]]
+    if top is None:
+        columns |= {f"p_{name}": predicted[:, j] for j, name in enumerate(manifest.classes)}
+    return pd.DataFrame(columns)
+
+
+def known_score(manifest: Manifest, items: Sequence[Item], predicted: np.ndarray) -> str | None:
+    """How well the images were predicted whose truth is known; None where it is of none."""
+    known = [i for i, item in enumerate(items) if item.truth is not None]
+    if not known:
+        return None
+    truth, of = [items[i].truth for i in known], f"on {len(known)} images whose truth is known"
+    if manifest.task == "regression":
+        metrics = evaluate_numbers(predicted[known], np.array(truth, np.float64)).metrics
+        return f"{of}: mae {metrics['mae']:.4g}, r2 {metrics['r2']:.4f}, spearman {metrics['spearman']:.4f}"
+    labels = [manifest.classes.index(str(name)) for name in truth]
+    metrics = evaluate(predicted[known], labels).metrics
+    return f"{of}: accuracy {metrics['accuracy']:.4f}, balanced accuracy {metrics['balanced_accuracy']:.4f}"
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def check_format(file: Path | None, formats: Sequence[str]) -> None:
+    """
+    Raises:
+        InputError: if a file's name has none of these endings.
+    """
+    if file is not None and file.suffix.lower() not in formats:
+        raise InputError(f"{file}: the ending says the format; valid are {', '.join(formats)}")
+
+
+def write_table(table: pd.DataFrame, file: Path) -> None:
+    """As CSV, JSON (a list of objects) or Parquet, by the file's ending."""
+    kind = file.suffix.lower()
+    if kind == ".parquet":
+        content = io.BytesIO()
+        table.to_parquet(content, index=False)
+        with replacing(file, "wb") as stream:
+            stream.write(content.getbuffer())
+        return
+    with replacing(file) as stream:
+        if kind == ".json":
+            table.to_json(stream, orient="records", indent=2, force_ascii=False, double_precision=15)
+        else:
+            table.to_csv(stream, index=False, lineterminator="\n")
+
+
+def write_features(manifest: Manifest, items: Sequence[Item], results: Results, file: Path) -> None:
+    """Features with path, truth (where known) and prediction: columns f0, f1, … of a Parquet file, or arrays of an NPZ file."""
+    features, predicted = results.outcome.features, predictions(manifest, results.outcome.outputs)
+    table = prediction_table(manifest, items, predicted, top=1).drop(columns="probability", errors="ignore")
+    if file.suffix.lower() == ".npz":
+        arrays: dict[str, Any] = {"features": features, **{name: _array(table[name]) for name in table.columns}}
+        with replacing(file, "wb") as stream:
+            np.savez(stream, **arrays)
+        return
+    import pandas as pd
+
+    names = [f"f{i}" for i in range(features.shape[1])]
+    write_table(pd.concat([table, pd.DataFrame(features, columns=names)], axis=1), file)
+
+
+def _array(column: pd.Series[Any]) -> np.ndarray:
+    """Numbers, or texts of a fixed length that are read without unpickling; what is not known is "" or NaN."""
+    if column.dtype.kind == "f":
+        return column.to_numpy(np.float64)
+    return np.array(["" if value is None else str(value) for value in column])

@@ -1,0 +1,57 @@
+"""`search.objectives` and `search.constraints`: what trials are compared by, and what rules them out. Plain data."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+
+from trainables.core.config_errors import Config, nearest
+from trainables.core.vocabulary import Metric, Objective
+
+GOALS = (*(objective.value for objective in Objective), *(metric.value for metric in Metric))
+"""All names of what a trial can come to."""
+
+
+def _known(name: str) -> str:
+    if name not in GOALS:
+        raise ValueError(f"{name!r} is nothing that trials are judged by; {nearest(name, GOALS)}")
+    return name
+
+
+def _score_first(names: tuple[str, ...]) -> tuple[str, ...]:
+    if names[0] != Objective.SCORE:
+        raise ValueError(f"{names[0]!r}: the first must be score, which is the recipe's train.metric")
+    if len(set(names)) < len(names):
+        raise ValueError(f"{', '.join(names)}: one of them stands twice")
+    return names
+
+
+Goal = Annotated[str, AfterValidator(_known)]
+Objectives = Annotated[tuple[Goal, ...], Field(min_length=1, max_length=4), AfterValidator(_score_first)]
+
+
+class Bound(Config):
+    """What a trial may come to, bounds included."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _bounds_something(self) -> Bound:
+        if self.min is None and self.max is None:
+            raise ValueError("needs min, max or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}: no trial can keep to it")
+        return self
+
+    def excess(self, value: float) -> float:
+        """How far a value is out of bounds; 0 or less: it is not."""
+        return max(
+            value - self.max if self.max is not None else float("-inf"),
+            self.min - value if self.min is not None else float("-inf"),
+        )
+
+    def describe(self) -> str:
+        parts = (("at least", self.min), ("at most", self.max))
+        return ", ".join(f"{word} {bound:g}" for word, bound in parts if bound is not None)

@@ -1,0 +1,159 @@
+"""Whether a space fits the recipe it is applied to: found by trying its points before any trial does."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from search.config.rung_positions import rungs_of
+from search.config.scheduler import NoPruning, Pbt
+from search.config.search_config import SearchConfig, longest_run
+from spaces import parse_space, preset_names, preset_paths
+from spaces.space import Space, SpaceError
+from trainables.core.config_errors import ConfigError, Problem, dotted
+from trainables.core.dotted_paths import PathError, resolve, with_values
+from trainables.recipe.recipe import idle_stages
+from trainables.recipe.task_rules import task_problems
+
+_NOT_SEARCHABLE = {
+    "train.metric": "trials would be compared by different metrics",
+    "train.workers": "a trial trains in one process",
+    "data.source": "trials would be compared on different data",
+    "data.task": "trials would be compared by different metrics",
+    "data.path": "trials would be compared on different data",
+    "data.columns": "trials would be compared on different data",
+    "data.images": "trials would be compared on different data",
+    "data.name": "trials would be compared on different data",
+    "data.frame": "trials would be compared on different data",
+    "data.labels": "trials would be compared on different classes",
+    "data.folds": "trials would be compared on different validation images",
+    "data.fold": "trials would be compared on different validation images",
+    "data.validation": "trials would be compared on different validation images",
+    "data.seed": "trials would be compared on different validation images",
+}
+"""Paths that no space may vary, with all that lies under them."""
+
+
+def space_problems(config: SearchConfig) -> list[Problem]:
+    """What only shows when the space is applied to the recipe."""
+    try:
+        corners, draws = list(config.space.corner_points()), list(config.draws())
+    except SpaceError as error:
+        return [Problem(("space", *problem.path), problem.message) for problem in error.problems]
+    unfit = {path: why for path in chain(*corners, *draws) if (why := _why_unfit(path, config))}
+    problems = [Problem(("space", path), why) for path, why in unfit.items()]
+    if (workers := config.recipe.train.workers) > 1:
+        message = f"{workers}: a trial trains in one process, and several trials at once; remove it, and train what came out best "
+        problems.append(Problem(("train", "workers"), message + f"with thaw train best.yaml --workers {workers}"))
+    problems += _wrong_points(corners, config, unfit) or next(
+        (wrong for draw in draws if (wrong := _wrong_points([draw], config, unfit))),
+        [],  # draws show what corners cannot: values that do not go together
+    )
+    if not problems:
+        problems += idle_stages(config.corner_recipes())
+    return problems or _nobody_is_pruned(config)
+
+
+def _nobody_is_pruned(config: SearchConfig) -> list[Problem]:
+    """Where a scheduler was asked for that has nothing to judge."""
+    scheduler = config.settings.scheduler
+    if isinstance(scheduler, NoPruning) or rungs_of(config).positions:
+        return []
+    longest = longest_run(config)
+    if isinstance(scheduler, Pbt):
+        message = (
+            f"{scheduler.every_epochs}: no trial has more than {longest} epochs, so none would be judged; lower it"
+        )
+        return [Problem(("search", "scheduler", "every_epochs"), message)]
+    grace = scheduler.grace_epochs
+    key, said = (("grace_epochs",), f"{grace}: ") if grace else ((), "")
+    message = f"{said}no trial has more than {longest} epochs, so none would be pruned; "
+    message += "lower it, or set" if grace else "set grace_epochs below the 4 that it is by default, or set"
+    return [Problem(("search", "scheduler", *key), f"{message} search.scheduler to {{kind: none}}")]
+
+
+def presets_for_another_task(given: object, config: SearchConfig) -> list[Problem]:
+    """The presets that search what only the other task has: one mistake each, however many values they would draw.
+
+    Args:
+        given: the `space:` section as it was written.
+    """
+    origin = preset_paths(given)
+    foreign: dict[str, list[str]] = {}
+    for path in _paths_of_another_task(config.space, config):
+        if path in origin:
+            foreign.setdefault(origin[path], []).append(path)
+    if not foreign:
+        return []
+    fit = [name for name in preset_names() if not _paths_of_another_task(parse_space(name), config)]
+    place, task = ("space", *(("preset",) if isinstance(given, Mapping) else ())), config.recipe.data.task
+    return [
+        Problem(
+            place,
+            f"{name!r} is a preset for another task than {task}: it searches {', '.join(paths)}; take of {', '.join(fit)}",
+        )
+        for name, paths in foreign.items()
+    ]
+
+
+def _paths_of_another_task(space: Space, config: SearchConfig) -> list[str]:
+    """The paths of which some value is of the other task, in the order of the space."""
+    data = config.recipe.model_dump(mode="json")
+    values = dict.fromkeys(item for point in space.corner_points() for item in point.items())
+    return list(dict.fromkeys(path for path, value in values if _is_of_another_task(path, value, data)))
+
+
+def _is_of_another_task(path: str, value: object, data: Mapping[str, Any]) -> bool:
+    try:
+        return bool(task_problems(with_values(data, {path: value})))
+    except PathError:
+        return False  # told elsewhere
+
+
+def _why_unfit(path: str, config: SearchConfig) -> str | None:
+    """Why a path cannot be searched at all, if so."""
+    try:
+        with_values(config.recipe.model_dump(mode="json"), {path: None})
+    except PathError as error:
+        return str(error)
+    for fixed, why in _NOT_SEARCHABLE.items():
+        if path == fixed or path.startswith(f"{fixed}."):
+            return f"cannot be searched: {why}"
+    return None
+
+
+def _wrong_points(points: Iterable[Mapping[str, Any]], config: SearchConfig, unfit: Collection[str]) -> list[Problem]:
+    """What is wrong with some points, but for their unfit paths; each mistake once, however many points have it."""
+    found: dict[tuple[str, str], Problem] = {}
+    for point in points:
+        values = {path: value for path, value in point.items() if path not in unfit}
+        for problem in _problems_at(values, config):
+            blamed = _in_space(problem, values, config)
+            found.setdefault((dotted(blamed.path), problem.message), blamed)
+    return list(found.values())
+
+
+def _problems_at(values: Mapping[str, Any], config: SearchConfig) -> Sequence[Problem]:
+    try:
+        config.recipe_of(values)
+    except ConfigError as error:
+        return error.problems
+    except PathError as error:
+        return [Problem((), str(error))]
+    return []
+
+
+def _in_space(problem: Problem, values: Mapping[str, Any], config: SearchConfig) -> Problem:
+    """A recipe's problem, laid at the door of the searched value that stands there, or without which it is gone."""
+    data = config.recipe.model_dump(mode="json")
+    for path in values:
+        if any(problem.path[: len(place)] == place for place in resolve(path, data)):
+            return Problem(("space", path), problem.message)
+    what = ": ".join(filter(None, (dotted(problem.path), problem.message)))
+    for path, value in values.items():
+        others = {other: values[other] for other in values if other != path}
+        if problem not in _problems_at(others, config):
+            return Problem(("space", path), f"with {value!r}, {what}")
+    drawn = ", ".join(f"{path}={value!r}" for path, value in values.items())
+    return Problem(("space",), f"{what} (drawn: {drawn})")

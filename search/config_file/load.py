@@ -1,0 +1,152 @@
+"""A YAML file -> a recipe or a search, or all that is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from search.config.scheduler import Pbt
+from search.config.search_config import SearchConfig, SearchSettings, checked_name
+from search.config.yaml_source import InputError, Source
+from search.config_file.check_proposals import proposal_problems
+from search.config_file.check_space import presets_for_another_task, space_problems
+from search.tuning.enqueued_trials import with_points
+from spaces.parser import parse_space
+from spaces.space import SpaceError
+from trainables.core.config_errors import ConfigError, Problem, nearest, problems_of
+from trainables.core.vocabulary import Flag
+from trainables.recipe.recipe import Recipe, idle_stages, parse_recipe
+from trainables.storage.urls import is_url
+
+RECIPE_KEYS = ("data", "model", "train")
+
+
+def load_recipe(source: Source) -> Recipe:
+    """The recipe in a file for `thaw train`. An exported config's `provenance` is left aside.
+
+    Raises:
+        InputError: with all mistakes.
+    """
+    data = {key: value for key, value in source.data.items() if key != "provenance"}
+    if extra := [key for key in ("space", "search") if key in data]:
+        raise InputError(f"{source.file} is a search (it has `{extra[0]}`): run it with thaw search {source.file}")
+    problems: list[Problem] = []
+    if not isinstance(source.data.get("provenance", {}), dict):
+        problems.append(Problem(("provenance",), "is not what `thaw export` wrote; remove it"))
+    try:
+        recipe = parse_recipe(data)
+        # A trial's stages may have come out alike, and an exported config is to train what its trial did.
+        problems += idle_stages([recipe]) if "provenance" not in source.data else []
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise InputError(source.describe(problems))
+    return _with_absolute_paths(recipe)
+
+
+def _with_absolute_paths(recipe: Recipe) -> Recipe:
+    """Workers, and whoever trains an exported config, run in other folders."""
+    data, model = recipe.data, recipe.model
+    for field, path in (("path", data.path), ("images", data.images)):
+        if path is not None and not is_url(path):
+            data = data.model_copy(update={field: str(Path(path).expanduser().absolute())})
+    if model.names_a_file:
+        model = model.model_copy(update={"weights": str(Path(model.weights).expanduser().absolute())})
+    return recipe.model_copy(update={"data": data, "model": model})
+
+
+def load_search(source: Source) -> SearchConfig:
+    """The search in a file.
+
+    Raises:
+        InputError: with all mistakes.
+    """
+    data, space = source.data, None
+    settings, recipe, problems = _settings_and_recipe(source)
+    try:
+        if "space" not in data:
+            raise SpaceError([])
+        space = parse_space(data["space"])
+    except SpaceError as error:
+        problems += [Problem(("space", *p.path), p.message) for p in error.problems]
+        if "space" not in data:
+            problems.append(
+                Problem(("space",), "is required: what the search varies, or a preset's name such as unfreezing")
+            )
+    name = (settings and settings.name) or source.file.stem
+    try:
+        checked_name(name)
+    except ValueError as error:
+        problems.append(Problem(("search", "name"), f"{error}; the file's name is taken where none is given"))
+    if recipe and space:
+        config = SearchConfig(name, recipe, space, settings or SearchSettings())
+        problems += presets_for_another_task(data["space"], config) or space_problems(config)
+        if not problems:
+            config, problems = with_points(config)
+            problems += proposal_problems(config)
+        if not problems:
+            return config
+    raise InputError(source.describe(problems))
+
+
+def load_ablated(source: Source) -> tuple[Recipe, SearchSettings]:
+    """What `thaw ablate` changes, and where its runs run; the file's `space` is left aside.
+
+    Raises:
+        InputError: with all mistakes, but those of `ablate`.
+    """
+    settings, recipe, problems = _settings_and_recipe(source)
+    if problems or settings is None or recipe is None:
+        raise InputError(source.describe(problems))
+    return recipe, settings
+
+
+def _settings_and_recipe(source: Source) -> tuple[SearchSettings | None, Recipe | None, list[Problem]]:
+    """What a search file says beside its space, and what is wrong with it."""
+    data = source.data
+    if "comparison" in data:
+        raise InputError(
+            f"{source.file} is of a comparison: `thaw confirm` or `thaw ablate`, said again, goes on with it"
+        )
+    known = (*RECIPE_KEYS, "space", "search", "ablate")
+    problems = [Problem((key,), f"unknown key; {nearest(str(key), known)}") for key in data if key not in known]
+    recipe = settings = None
+    try:
+        settings = SearchSettings.model_validate({} if data.get("search") is None else data["search"])
+    except ValidationError as error:
+        found = problems_of(error, SearchSettings, data["search"])
+        problems += [Problem(("search", *problem.path), _hint(problem)) for problem in found]
+    try:
+        given = {key: data[key] for key in RECIPE_KEYS if key in data}
+        recipe = _with_absolute_paths(parse_recipe(_with_defaults_of_search(given, settings)))
+    except ConfigError as error:
+        problems += error.problems
+    return settings, recipe, problems
+
+
+def _hint(problem: Problem) -> str:
+    if problem.path[-1:] in {("metric",), ("mode",)}:
+        return "belongs to `train`: set train.metric, which also says whether more or less is better"
+    if problem.path == ("stop", "trials"):
+        return "belongs to `search`: set search.trials"
+    return problem.message
+
+
+STOP_ON = (Flag.NAN, Flag.COLLAPSE)
+"""What ends a trial where `train.stop_on` is not given: a search need not wait whether a collapsed network comes back."""
+
+
+def _with_defaults_of_search(data: dict[str, Any], settings: SearchSettings | None) -> dict[str, Any]:
+    """What the recipe does not say, as it suits trials: as many threads as cores, and an end for what has collapsed."""
+    train = data.get("train")
+    if settings is None or not isinstance(train, dict):
+        return data
+    threads = max(1, int(settings.resources.cpus))
+    train = {"cpu_threads": threads, "stop_on": [flag.value for flag in STOP_ON], **train}
+    kept = train.get("checkpoints") or {}
+    if isinstance(settings.scheduler, Pbt) and isinstance(kept, dict):
+        # Whoever goes on from a trial does so where it was judged, perhaps long after.
+        train["checkpoints"] = {"keep_every_epochs": settings.scheduler.every_epochs, **kept}
+    return {**data, "train": train}

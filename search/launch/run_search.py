@@ -1,0 +1,229 @@
+"""Runs a search: a config and a run folder become a Ray Tune run, which goes on from wherever the folder stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# First: it sets what Ray and torch read when they are imported.
+from search.cluster.ray_connection import LocalRay, connected, is_insecure, place_of  # isort: skip
+
+import optuna
+import ray
+from optuna.exceptions import StorageInternalError
+from ray import tune
+from ray.tune import CheckpointConfig, FailureConfig, PlacementGroupFactory, RunConfig, TuneConfig
+from ray.tune.error import TuneError
+from ray.tune.schedulers import TrialScheduler
+from rich.console import Console
+
+from search.cluster.capacity import Room
+from search.cluster.node_check import check_nodes
+from search.cluster.trial_resources import alive, bundle_of, fits
+from search.config.address import LOCAL
+from search.config.rung_positions import rungs_of
+from search.config.search_config import SearchConfig
+from search.config.yaml_source import InputError
+from search.launch.budget import Budget, BudgetCallback, BudgetStopper
+from search.launch.sigterm import sigterm_as_ctrl_c
+from search.progress.folder_watcher import Follower
+from search.progress.ray_callback import ProgressCallback
+from search.progress.search_state import Tally
+from search.progress.tensorboard_callback import TensorBoardCallback
+from search.run_folder.mirror import Mirror, MirrorCallback
+from search.run_folder.status_file import Attempt, RunStatus, forget_stop, seconds
+from search.tuning.schedulers import PopulationScheduler, RungScheduler, build_scheduler
+from search.tuning.study import check_storage, end_judged, end_running, mend_journal, open_study, refused, settle
+from search.tuning.study_searcher import StudySearcher
+from search.tuning.warm_start import remember
+from trainables.core.atomic_write import replacing
+from trainables.core.rungs import Rungs
+from trainables.recipe.backbone_catalog import is_custom
+from trainables.run_folder.epoch_report import read_epochs
+from trainables.run_folder.layout import RunLayout
+from trainables.run_folder.trial_record import Parent, read_record
+from trainables.trial.tune_trainable import StagedUnfreezing
+
+
+def run_search(
+    config: SearchConfig, layout: RunLayout, mirror: Mirror | None = None, *, here: LocalRay | None = None
+) -> bool:
+    """Runs all trials that are still to be run. The folder must be `owned`.
+
+    Args:
+        mirror: the run's copy, which is asked to follow.
+        here: the Ray to use on this machine, where it has been started before.
+    Returns:
+        Whether the search is complete; False after Ctrl+C or SIGTERM, when calling this again later goes on with it.
+    Raises:
+        InputError: if there is no such cluster or a trial cannot run on it, if the study's database cannot be used, or if there is
+            nothing to start warm from.
+    """
+    forget_stop(layout)
+    mend_journal(layout)
+    remember(config, layout)
+    where = rungs_of(config)
+    if layout.config.exists():
+        study = open_study(layout, config)
+        settle(study, layout, config)
+        judges = _scheduler(config, layout, study, where)
+        if isinstance(judges, RungScheduler):
+            end_judged(study, layout, config, judges.stopped)
+        if _remaining(config, study) == 0 or _is_over(config, Budget(config, layout, study), study, layout):
+            return True
+    else:
+        check_storage(layout, config)
+    place = place_of(config.settings.address)
+    share = _measured_share(config, place)
+    backbones = {recipe.model.backbone for recipe in config.corner_recipes()}
+    with connected(place, here or LocalRay(), functions=filter(is_custom, backbones)), sigterm_as_ctrl_c():
+        resources = _checked_resources(config, layout, share, place)
+        attempt = _begin_attempt(config, layout)
+        study = open_study(layout, config)
+        budget = Budget(config, layout, study)
+        judges = _scheduler(config, layout, study, where)
+        population = judges.population if isinstance(judges, PopulationScheduler) else None
+        told = Attempt(layout, RunStatus(attempt=attempt, trials=config.settings.trials, rungs=where))
+        tally = _tally(config, layout, told.status)
+        room = Room(resources, running=lambda: len(tally.running), waiting=0 if place == LOCAL else 1)
+        tuner = tune.Tuner(
+            tune.with_resources(StagedUnfreezing, PlacementGroupFactory([resources])),
+            tune_config=TuneConfig(
+                num_samples=_remaining(config, study),
+                search_alg=StudySearcher(
+                    config, layout, study, attempt=attempt, rungs=where, room=room, population=population
+                ),
+                scheduler=judges,
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=RunConfig(
+                name=f"attempt-{attempt}",
+                storage_path=str(layout.ray),
+                stop=BudgetStopper(budget),
+                callbacks=[
+                    TensorBoardCallback(layout.trials, config.space.parameters, config.recipe.train.metric),
+                    ProgressCallback(config.name, tally, told),
+                    BudgetCallback(budget),
+                    *([MirrorCallback(mirror)] if mirror else []),
+                ],
+                # The run's folder holds our checkpoints: without any of its own, Ray starts a failed trial anew, and it goes on.
+                checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
+                failure_config=FailureConfig(max_failures=config.settings.max_retries),
+                verbose=0,
+            ),
+        )
+        with told.told(), _storage_errors():
+            tuner.fit()
+            budget.keep()
+            told.complete = _is_over(config, budget, study, layout) or _remaining(config, study) == 0
+    return told.complete
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    """Ray raises what callbacks and the searcher raise as text in an error of its own."""
+    try:
+        yield
+    except TuneError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        if isinstance(error.__context__, StorageInternalError):
+            raise refused(error.__context__) from None
+        raise
+
+
+def _is_over(config: SearchConfig, budget: Budget, study: optuna.Study, layout: RunLayout) -> bool:
+    """Whether a budget has ended the search: then what ran is pruned."""
+    if budget.reached is None:
+        return False
+    end_running(study, layout, config, f"budget: {budget.reached}")
+    Console().out(f"The search is over: {budget.reached} (search.stop).", highlight=False)
+    return True
+
+
+def _begin_attempt(config: SearchConfig, layout: RunLayout) -> int:
+    """Number of this start or resume. Workers that an earlier one left behind stop writing when they see it."""
+    if not layout.config.exists():
+        with replacing(layout.config) as file:
+            file.write(config.to_yaml())
+    attempt = layout.read_attempt() + 1
+    with replacing(layout.attempt) as file:
+        file.write(str(attempt))
+    return attempt
+
+
+def _tally(config: SearchConfig, layout: RunLayout, status: RunStatus) -> Tally:
+    """What earlier attempts have done."""
+    tally = Tally(status.trials, config.recipe.train.metric, started=seconds(status.started), rungs=status.rungs)
+    Follower(layout, tally).look()
+    tally.running.clear()  # none of them has begun again
+    return tally
+
+
+def _remaining(config: SearchConfig, study: optuna.Study) -> int:
+    ended = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+    return max(0, config.settings.trials - ended)
+
+
+def _measured_share(config: SearchConfig, place: str) -> float | None:
+    """GPUs of a trial; None: as the nodes have."""
+    gpus = config.settings.resources.gpus
+    if gpus != "auto":
+        return gpus
+    if place != LOCAL:
+        raise InputError(
+            "search.resources.gpus: auto measures on this machine; give a number for a search on a cluster"
+        )
+    from search.preflight.gpu_share import measured_gpu_share  # trains a stage or two
+
+    return measured_gpu_share(config)
+
+
+def _checked_resources(config: SearchConfig, layout: RunLayout, gpus: float | None, place: str) -> dict[str, float]:
+    """What a trial takes, after a look at the nodes that have it."""
+    nodes = alive(ray.nodes())
+    resources = bundle_of(config.settings.resources, [node["Resources"] for node in nodes], gpus=gpus)
+    if place != LOCAL:
+        check_nodes(
+            config, layout, [node for node in nodes if fits(resources, node["Resources"])], token=not is_insecure()
+        )
+        if is_insecure():
+            Console(stderr=True).out(f"warning: {place} runs without token authentication", highlight=False)
+    return resources
+
+
+def _scheduler(config: SearchConfig, layout: RunLayout, study: optuna.Study, where: Rungs) -> TrialScheduler:
+    trials = study.get_trials(deepcopy=False)
+    return build_scheduler(
+        config.settings.scheduler,
+        where,
+        metric=config.recipe.train.metric,
+        seed=config.settings.seed,
+        records={trial.number: read_epochs(layout.trial(trial.number).epochs) for trial in trials},
+        parents=_parents(layout),
+    )
+
+
+def _parents(layout: RunLayout) -> dict[int, Parent]:
+    """What trials go on from, where they do.
+
+    Raises:
+        InputError: if a trial is gone from which another one goes on.
+    """
+    records = [read_record(folder) for folder in layout.all_trials() if folder.trial.exists()]
+    parents = {record.number: record.parent for record in records if record.parent}
+    there = {record.number for record in records}
+    for number, parent in parents.items():
+        if parent.trial not in there:
+            raise InputError(
+                f"{layout.root} lacks the folder of trial {parent.trial}, from which trial {number} goes on; "
+                "put a copy in its place"
+            )
+    return parents
+
+
+def _trial_name(trial: Any) -> str:
+    return f"{trial.config['number']:04d}"

@@ -1,0 +1,91 @@
+"""A run that trains some recipes with the same seeds, in place of searching a space: `thaw confirm` and `thaw ablate`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from search.config.sampler import Random
+from search.config.scheduler import NoPruning
+from search.config.search_config import SearchConfig, SearchSettings
+from spaces.space import Space
+from trainables.core.vocabulary import CANDIDATE, SEED
+from trainables.recipe.recipe import Recipe
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
+
+@dataclass(frozen=True)
+class Comparison(SearchConfig):
+    """A search without a space: trial n trains one candidate with one seed, and none is pruned. Build it with `comparison_of`."""
+
+    candidates: Mapping[str, Recipe]
+    seeds: tuple[int, ...]
+    promised: Mapping[str, float | None]
+    """Scores in the search that the candidates come from."""
+    confirms: bool
+    """Whether each run ends with a look at the test split."""
+
+    @property
+    def reads_test(self) -> bool:
+        return self.confirms
+
+    def values_of(self, trial: BaseTrial) -> dict[str, Any]:
+        # Seed by seed: as soon as the first ones are through, all candidates can be compared.
+        seed, candidate = divmod(trial.number, len(self.candidates))
+        return {CANDIDATE: list(self.candidates)[candidate], SEED: self.seeds[seed]}
+
+    def recipe_of(self, values: Mapping[str, Any]) -> Recipe:
+        recipe = self.candidates[values[CANDIDATE]]
+        return recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": values[SEED]})})
+
+    def corner_recipes(self) -> list[Recipe]:
+        return list(self.candidates.values())
+
+    def to_yaml(self) -> str:
+        """What the run compares; the recipe on top is the first candidate's."""
+        comparison = {
+            "seeds": list(self.seeds),
+            "reads_test": self.confirms,
+            "promised": dict(self.promised),
+            "candidates": {name: recipe.model_dump(mode="json") for name, recipe in self.candidates.items()},
+        }
+        settings = self.settings.model_copy(update={"name": self.name}).model_dump(mode="json")
+        parts = {**self.recipe.model_dump(mode="json"), "comparison": comparison, "search": settings}
+        return yaml.safe_dump(parts, sort_keys=False, allow_unicode=True)
+
+
+def comparison_of(
+    name: str,
+    candidates: Mapping[str, Recipe],
+    seeds: Sequence[int],
+    settings: SearchSettings,
+    *,
+    promised: Mapping[str, float | None] | None = None,
+    confirms: bool = False,
+) -> Comparison:
+    """
+    Args:
+        candidates: at least one, by the names that people read.
+        settings: of the search whose means are used: where and with what trials run.
+    """
+    of_the_machine = settings.model_dump(include={"address", "resources", "max_concurrent", "max_retries"})
+    return Comparison(
+        name,
+        next(iter(candidates.values())),
+        Space({}),
+        SearchSettings(
+            trials=len(candidates) * len(seeds),
+            sampler=Random(kind="random"),
+            scheduler=NoPruning(kind="none"),
+            **of_the_machine,
+        ),
+        candidates,
+        tuple(seeds),
+        promised or {},
+        confirms,
+    )

@@ -1,0 +1,137 @@
+"""`thaw train --workers N`: one run in several processes of Ray Train, each with its part of every batch."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import closing
+from threading import Thread
+from typing import Any
+
+# First: it sets what Ray and torch read when they are imported.
+from search.cluster.ray_connection import LocalRay  # isort: skip
+
+from ray.exceptions import RayActorError
+from ray.train import RunConfig, ScalingConfig, WorkerGroupError
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.queue import Empty, Queue
+
+from search.config.yaml_source import InputError
+from search.launch.sigterm import sigterm_as_ctrl_c
+from trainables.core.config_errors import ConfigError
+from trainables.data.dataset import open_dataset
+from trainables.recipe.recipe import Recipe, parse_recipe
+from trainables.run_folder.epoch_report import EpochReport
+from trainables.run_folder.layout import RunFileError, TrialLayout
+from trainables.training.replicas import Processes
+from trainables.training.trainer import Trainer, device_of
+from trainables.trial.training_run import TrainingRun
+
+_PATIENCE_S = 24 * 3600
+"""After which a process gives up waiting for the others: the first may compute features to keep for hours."""
+Reports = list[dict[str, Any]]
+Tell = Callable[[EpochReport, Reports], None]
+
+
+def train_in_processes(
+    recipe: Recipe,
+    folder: TrialLayout,
+    *,
+    done_before: Callable[[int], None],
+    tell: Tell,
+    go_on_from: str | None = None,
+) -> dict[str, Any]:
+    """Trains, or goes on training. The folder must be `owned`.
+
+    Args:
+        done_before: told how many epochs there were.
+        tell: told of each epoch as it comes.
+        go_on_from: see `TrainingRun`.
+    Returns:
+        The last epoch's report.
+    Raises:
+        InputError: if a process was killed.
+    """
+    cpus = recipe.train.workers * recipe.train.cpu_threads
+    with tempfile.TemporaryDirectory() as of_ray, LocalRay(cpus) as here, sigterm_as_ctrl_c():
+        here.wait()
+        said = Queue(actor_options={"num_cpus": 0})
+        trainer = TorchTrainer(
+            _work,
+            train_loop_config={
+                "recipe": recipe.model_dump(mode="json"),
+                "folder": folder.root.absolute(),
+                "said": said,
+                "go_on_from": go_on_from,
+            },
+            scaling_config=_scaling(recipe),
+            torch_config=TorchConfig(timeout_s=_PATIENCE_S),
+            run_config=RunConfig(storage_path=of_ray, name="run"),
+        )
+        ended = _in_a_thread(trainer.fit)
+        reports: Reports = []
+        while not (over := ended.done()) or not said.empty():
+            try:
+                report, reports = said.get(timeout=None if over else 0.2)
+            except Empty:
+                continue
+            done_before(len(reports)) if report is None else tell(report, reports)
+        _raise_cause(ended, folder)
+    return reports[-1]
+
+
+def _scaling(recipe: Recipe) -> ScalingConfig:
+    gpu = device_of(recipe).type == "cuda"
+    each = {"CPU": float(recipe.train.cpu_threads), **({"GPU": 1.0} if gpu else {})}
+    return ScalingConfig(num_workers=recipe.train.workers, use_gpu=gpu, resources_per_worker=each)
+
+
+def _in_a_thread(fit: Callable[[], Any]) -> Future[None]:
+    """Not in the main thread, where Ray would take Ctrl+C for itself and exit as if all had gone well."""
+    ended: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            fit()
+        except BaseException as error:
+            ended.set_exception(error)
+        else:
+            ended.set_result(None)
+
+    Thread(target=run, daemon=True).start()
+    return ended
+
+
+def _raise_cause(ended: Future[None], folder: TrialLayout) -> None:
+    """What stopped the processes, if they did not come to their end: all of them fail where one does."""
+    error = ended.exception()
+    failures = error.worker_failures if isinstance(error, WorkerGroupError) else {}
+    for failure in failures.values():
+        if isinstance(failure, ConfigError | RunFileError | OSError):
+            raise failure from None
+    for rank, failure in failures.items():
+        if isinstance(getattr(failure, "health_check_failure", None), RayActorError):
+            raise InputError(
+                f"worker {rank} of {folder.root} was killed, or ran out of memory; the same command goes on with the run"
+            ) from None
+    if error is not None:
+        raise error
+
+
+def _work(assignment: dict[str, Any]) -> None:
+    """One process: the first owns the run's folder, the others compute."""
+    replicas, recipe = Processes(), parse_recipe(assignment["recipe"])
+    if replicas.rank:
+        trainer = Trainer(recipe, open_dataset(recipe.data, image_sizes=recipe.image_sizes), replicas=replicas)
+        if (state := replicas.agreed(None)) is not None:
+            trainer.load_state_dict(state)
+        for _ in trainer:
+            pass
+        return
+    folder = TrialLayout(assignment["folder"])
+    with closing(TrainingRun(recipe, folder, replicas=replicas, go_on_from=assignment["go_on_from"])) as run:
+        replicas.agreed(run.trainer.state_dict() if run.reports else None)
+        assignment["said"].put((None, run.reports))
+        for report in run:
+            assignment["said"].put((report, run.reports))

@@ -1,0 +1,161 @@
+"""`thaw train`: one run, without Ray where one process does it, in a folder named after its config and the time."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from search.config.yaml_source import InputError
+from search.launch.sigterm import sigterm_as_ctrl_c
+from search.progress.progress_bar import bar
+from search.progress.tensorboard_events import TrialEvents
+from trainables.core.config_errors import ConfigError
+from trainables.data.dataset import Dataset
+from trainables.recipe.recipe import Recipe, parse_recipe
+from trainables.run_folder.epoch_report import EpochReport
+from trainables.run_folder.layout import TrialLayout
+from trainables.trial.training_run import TrainingRun
+
+
+def choose_folder(recipe: Recipe, runs: Path, name: str, *, new: bool, resume: str | None) -> TrialLayout:
+    """Where a run trains: the newest folder of this name with the same recipe, or a new one.
+
+    Args:
+        new: a new folder in any case.
+        resume: the name of a folder to go on with.
+    Raises:
+        InputError: if there is no folder called `resume`, or it holds another recipe.
+    """
+    if resume is not None:
+        folder = TrialLayout(runs / resume)
+        if not folder.recipe.is_file():
+            there = ", ".join(path.name for path in _folders(runs, name)) or "none"
+            raise InputError(f"{folder.root} is no training run; runs of {name!r}: {there}")
+        if _recipe_in(folder) != recipe:
+            raise InputError(
+                f"{folder.root} trained another recipe than {name!r} is now; --new starts a run of its own"
+            )
+        return folder
+    if not new:
+        for path in reversed(_folders(runs, name)):
+            if _recipe_in(TrialLayout(path)) == recipe:
+                return TrialLayout(path)
+    now = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    names = (now if n == 1 else f"{now}-{n}" for n in count(1))  # several may start within a second
+    return TrialLayout(next(runs / free for free in names if not (runs / free).exists()))
+
+
+def _folders(runs: Path, name: str) -> list[Path]:
+    """Oldest first."""
+    paths = runs.glob(f"{glob.escape(name)}-[0-9]*-[0-9]*")
+    return sorted(path for path in paths if TrialLayout(path).recipe.is_file())
+
+
+def _recipe_in(folder: TrialLayout) -> Recipe | None:
+    try:
+        return parse_recipe(yaml.safe_load(folder.recipe.read_text(encoding="utf-8")))
+    except (OSError, ValueError, yaml.YAMLError, ConfigError):
+        return None
+
+
+def train(
+    recipe: Recipe, folder: TrialLayout, dataset: Dataset, console: Console, *, go_on_from: str | None = None
+) -> dict[str, Any]:
+    """Trains, or goes on training, with a line for each epoch.
+
+    Args:
+        go_on_from: see `TrainingRun`.
+    Returns:
+        The last epoch's report.
+    """
+    with closing(TrialEvents(folder.root, params={})) as events:
+        shown = _Shown(recipe, folder, events, console)
+        if recipe.train.workers > 1:
+            from search.launch.train_in_processes import train_in_processes  # imports Ray
+
+            return train_in_processes(
+                recipe, folder, done_before=shown.done_before, tell=shown.epoch, go_on_from=go_on_from
+            )
+        with (
+            sigterm_as_ctrl_c(),
+            bar(console, "computing features of frozen blocks") as show,
+            closing(TrainingRun(recipe, folder, dataset=dataset, progress=show, go_on_from=go_on_from)) as run,
+        ):
+            shown.done_before(len(run.reports))
+            for report in run:
+                shown.epoch(report, run.reports)
+    return run.reports[-1]
+
+
+class _Shown:
+    """A run as it is shown: a line for each epoch, and a point on each curve."""
+
+    def __init__(self, recipe: Recipe, folder: TrialLayout, events: TrialEvents, console: Console):
+        self._recipe, self._folder, self._events, self._console = recipe, folder, events, console
+        self._said: str | None = None
+
+    def done_before(self, epochs: int) -> None:
+        if epochs:
+            self._console.out(f"{self._folder.root}: {epochs} epochs were done before", highlight=False)
+
+    def epoch(self, report: EpochReport, reports: Sequence[Mapping[str, Any]]) -> None:
+        """
+        Args:
+            reports: of all epochs up to this one, as on disk.
+        """
+        if report.uncached not in {None, self._said} and report.open_from != self._recipe.blocks[0]:
+            line = f"stage {report.stage}: frozen blocks run in each epoch: {report.uncached}"
+            self._console.out(line, highlight=False)
+        self._said = report.uncached
+        self._events.epoch(reports[-1])
+        self._console.out(epoch_line(report, self._recipe), highlight=False)
+
+
+def epoch_line(report: EpochReport, recipe: Recipe) -> str:
+    """`epoch  7/24  head  train 0.3121  val 0.4102  kappa 0.8123 (best 0.8301 in epoch 5)  1.3 s`"""
+    most = recipe.train.max_epochs
+    notes = [note for note, holds in (("head rests", report.head_frozen), ("re-weighted", report.reweighted)) if holds]
+    changed = [change.set for change in recipe.train.changes if change.after_epoch == report.epoch - 1]
+    notes += [f"{path}={value}" for values in changed for path, value in values.items()]
+    notes += [flag.upper() for flag in report.flags]
+    if report.stopped_for:
+        notes.append(f"stopped for {report.stopped_for}")
+    return (
+        f"epoch {report.epoch:>{len(str(most))}}/{most}  {report.stage} (from {report.open_from})"
+        f"  train {report.train_loss:.4f}  val {report.metrics['val_loss']:.4f}"
+        f"  {recipe.train.metric} {report.score:.4f} (best {report.best_score:.4f} in epoch {report.best_epoch})"
+        f"  {report.train_s + report.val_s:.1f} s" + (f"  [{', '.join(notes)}]" if notes else "")
+    )
+
+
+def best_line(report: Mapping[str, Any], recipe: Recipe) -> str:
+    """`Best kappa: 0.8301 in epoch 5`"""
+    if report["best_score"] is None:
+        return f"No epoch had a {recipe.train.metric}: training diverged"
+    return f"Best {recipe.train.metric}: {report['best_score']:.4f} in epoch {report['best_epoch']}"
+
+
+def compared_with(provenance: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+    """How a run of an exported config came out beside the trial it was exported from."""
+    expected, got = provenance.get("score"), report["best_score"]
+    searched = "search" in provenance or "run" not in provenance
+    trial = f"trial {provenance.get('trial')} of {provenance.get('search')}" if searched else str(provenance["run"])
+    if got is not None and got == expected:
+        return f"best score {got:.6f}: the same as {trial}, to the last bit"
+    return f"best score {got}; {trial} had {expected}"  # all digits: they may differ in the last
+
+
+def fingerprint_warning(provenance: Mapping[str, Any], dataset: Dataset) -> str | None:
+    """What to say if an exported config meets other data than its trial had."""
+    expected = provenance.get("environment", {}).get("data_fingerprint")
+    if expected is None or expected == dataset.fingerprint:
+        return None
+    return f"warning: this is other data than the exported trial had ({dataset.fingerprint[:12]}, not {expected[:12]})"

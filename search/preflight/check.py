@@ -1,0 +1,185 @@
+"""`thaw check`: all that a person wants to know before paying for a search. Nothing is trained and Ray stays off."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from search.config.address import LOCAL
+from search.config.rung_positions import rungs_of
+from search.config.search_config import SearchConfig, longest_run
+from search.config.yaml_source import InputError, Source
+from search.preflight.data_and_weights import check_by_looking
+from search.preflight.forecast import Forecast, Memory, forecast, memory, trials_at_once
+from search.preflight.local_machine import Machine, this_machine
+from trainables.core.config_errors import ConfigError
+from trainables.data.dataset import Dataset, open_dataset
+from trainables.data.overview import Overview, in_tenths, overview
+from trainables.data.sources.open_source import open_source
+from trainables.recipe.recipe import Recipe
+from trainables.trial.dry_run import DryRun, dry_run
+
+_FEW_TO_JUDGE = 5
+"""Validation images of a class under which its recall says little."""
+
+
+class CheckLayout:
+    """The files of a check."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.numbers = root / "check.json"
+        self.picture = root / "classes.png"
+        """Counts and samples of each class."""
+        self.config = root / "search.yaml"
+        """The resolved search; runnable."""
+        self.page = root / "check.html"
+        """All of it on one page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """What a check found."""
+
+    name: str
+    image_shape: tuple[int, ...]
+    """[h, w, c]"""
+    data: Overview
+    cache_bytes: dict[str, int]
+    """Size of what is kept on disk for all trials, by what it is."""
+    tried: DryRun
+    """The file's own stages, then others: the space may ask for ones that open more, or less, than any of them."""
+    own_stages: int
+    """How many are the file's own."""
+    machine: Machine
+    memory: Memory
+    forecast: Forecast
+    varied: tuple[str, ...]
+    """What the space varies and times and memory depend on: they are those of the file's own value."""
+
+    def warnings(self) -> list[str]:
+        """What a person should look at before the search starts."""
+        said = []
+        if self.data.groups and self.data.groups.shared:
+            said.append(f"{self.data.groups.shared} groups are on both sides of the split")
+        if few := sum(count < _FEW_TO_JUDGE for count in self.data.validation):
+            said.append(
+                f"classes with fewer than {_FEW_TO_JUDGE} validation images: {few}; their recall moves in large steps"
+            )
+        if wild := [cost.stage for cost in self.tried.stages if not cost.finite]:
+            said.append(f"the loss is no finite number after a few steps in {', '.join(wild)}")
+        if self.memory.fit_in_ram < self.forecast.at_once:
+            said.append(
+                f"{self.forecast.at_once} trials run at once, but free memory has room for {self.memory.fit_in_ram}: "
+                "set search.max_concurrent"
+            )
+        room = self.memory.fit_on_a_gpu
+        if room is not None and self.forecast.at_once > room * self.machine.gpus:
+            said.append(
+                f"{self.forecast.at_once} trials run at once, but a GPU has room for {room}: raise search.resources.gpus"
+            )
+        if self.machine.load > self.machine.cpus / 2:
+            said.append(
+                f"other programs kept {self.machine.load:.1f} of {self.machine.cpus} cores busy: times are too long"
+            )
+        return said
+
+    def to_json(self) -> str:
+        return json.dumps({**asdict(self), "warnings": self.warnings()}, indent=2)
+
+
+def check_search(config: SearchConfig, source: Source, console: Console) -> tuple[Check, Dataset]:
+    """Looks at the data, tries each stage on a few batches, and reckons what the search takes.
+
+    Raises:
+        InputError: with what is wrong, as `thaw search` would say it.
+    """
+    machine, settings = this_machine(), config.settings
+    at_once = trials_at_once(settings.resources, machine, settings.most_at_once)
+    if at_once == 0 and settings.address == LOCAL:
+        raise InputError(_no_room(config, machine))
+    check_by_looking([config.recipe, *config.corner_recipes()], source, console)
+    recipes = [config.recipe, *config.corner_recipes()]
+    sizes = {recipe.image_size(i) for recipe in recipes for i in range(len(recipe.train.stages))}
+    dataset = open_dataset(config.recipe.data, image_sizes=sizes)
+    draws = [config.recipe_of(values) for values in config.draws()]
+    try:
+        with console.status("trying each stage on a few batches"):
+            stages = stages_to_try(config.recipe, [*draws, *config.corner_recipes()])
+            tried = dry_run([(_on_device(recipe, config), i) for recipe, i in stages], dataset)
+    except ConfigError as error:
+        raise InputError(source.describe(error.problems)) from None
+    found = Check(
+        name=config.name,
+        image_shape=dataset.images.shape[1:],
+        data=overview(in_tenths(dataset), open_source(config.recipe.data).groups),
+        cache_bytes={
+            "decoded images": dataset.images.nbytes,
+            "features of frozen blocks": sum(cost.cache_bytes for cost in tried.stages),
+        },
+        tried=tried,
+        own_stages=len(config.recipe.train.stages),
+        machine=machine,
+        memory=memory(tried, machine),
+        forecast=forecast(
+            draws,
+            tried.stages,
+            trials=settings.trials,
+            scheduler=settings.scheduler,
+            rungs=rungs_of(config),
+            longest_epochs=longest_run(config),
+            at_once=max(1, at_once),  # a cluster may have what this machine lacks
+        ),
+        varied=varied(config.recipe, draws),
+    )
+    return found, dataset
+
+
+def _on_device(recipe: Recipe, config: SearchConfig) -> Recipe:
+    """As trials compute: Ray hides GPUs from those that ask for none."""
+    if config.settings.resources.gpus != 0 or recipe.train.device == "cuda":
+        return recipe
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"device": "cpu"})})
+
+
+def stages_to_try(recipe: Recipe, others: Sequence[Recipe]) -> list[tuple[Recipe, int]]:
+    """A recipe's own stages; and of others the stages that open more, and less, than any of them."""
+    chosen = [(recipe, i) for i in range(len(recipe.train.stages))]
+    cuts = [recipe.cut(i) for _, i in chosen]
+    beyond = sorted(
+        ((other, i) for other in others for i in range(len(other.train.stages)) if other.blocks == recipe.blocks),
+        key=lambda stage: stage[0].cut(stage[1]),
+    )
+    if beyond and beyond[0][0].cut(beyond[0][1]) < min(cuts):
+        chosen.append(beyond[0])
+    if beyond and beyond[-1][0].cut(beyond[-1][1]) > max(cuts):
+        chosen.append(beyond[-1])
+    return chosen
+
+
+def varied(recipe: Recipe, draws: Sequence[Recipe]) -> tuple[str, ...]:
+    """Names of the values that draws change and that times and memory depend on."""
+
+    def values(one: Recipe) -> dict[str, Any]:
+        return {
+            "model.backbone": one.model.backbone,
+            "data.image_size": one.data.image_size,
+            "train.batch_size": one.train.batch_size,
+            "train.precision": one.train.precision,
+        }
+
+    own = values(recipe)
+    return tuple(name for name in own if any(values(draw)[name] != own[name] for draw in draws))
+
+
+def _no_room(config: SearchConfig, machine: Machine) -> str:
+    resources = config.settings.resources
+    if resources.cpus > machine.cpus:
+        return f"search.resources.cpus: {resources.cpus:g} for a trial, but there are {machine.cpus}"
+    gpus = 1.0 if resources.gpus in {None, "auto"} else float(resources.gpus)
+    return f"search.resources.gpus: {gpus:g} for a trial, but there are {machine.gpus}"

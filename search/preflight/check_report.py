@@ -1,0 +1,207 @@
+"""A check as people read it: in the terminal, and on a page of its own."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from search.config.search_config import SearchConfig
+from search.preflight.check import Check, CheckLayout
+from trainables.core.atomic_write import replacing
+from trainables.data.contact_sheet import draw_contact_sheet
+from trainables.data.dataset import Dataset
+from trainables.data.overview import Overview, in_tenths
+from trainables.trial.dry_run import StageCost
+
+_MOST_CLASSES = 30
+"""Rows in the table of classes; of more classes, the largest and the smallest are shown."""
+
+
+def render(found: Check) -> Group:
+    """The whole report."""
+    parts: list[RenderableType] = [_heading("Data"), *_indented(_classes(found.data), *_about_data(found))]
+    parts += [_heading("Stages, tried on a few batches"), *_indented(*_stages(found.tried.stages, found.own_stages))]
+    parts += [_heading("Memory"), *_indented(*_memory(found))]
+    parts += [_heading("Search"), *_indented(*_search(found))]
+    parts += [Text(f"warning: {said}", style="yellow") for said in found.warnings()]
+    return Group(*parts)
+
+
+def page(found: Check, picture: bytes, recipe: str) -> str:
+    """The report, the picture and the resolved search as one HTML page that needs nothing else."""
+    console = Console(record=True, file=io.StringIO(), width=118)
+    console.print(render(found))
+    text = console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+    image = base64.b64encode(picture).decode()
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(found.name)}: check</title>'
+        "<style>body{margin:2rem;font:14px sans-serif} pre{font:13px/1.35 ui-monospace,Menlo,Consolas,monospace}"
+        "img{max-width:100%}</style>"
+        f"<h1>{html.escape(found.name)}</h1>{text}<h2>Classes</h2>"
+        f'<img alt="Counts and samples of each class" src="data:image/png;base64,{image}">'
+        f"<h2>Resolved search</h2><pre>{html.escape(recipe)}</pre></html>\n"
+    )
+
+
+def _heading(text: str) -> Text:
+    return Text(f"\n{text}", style="bold")
+
+
+def _indented(*parts: RenderableType) -> Iterator[RenderableType]:
+    return (Padding(part, (0, 0, 0, 2)) for part in parts)
+
+
+def _table(*columns: tuple[str, bool]) -> Table:
+    """A table with columns of a heading each, right-justified or not."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for heading, right in columns:
+        table.add_column(heading, justify="right" if right else "left", vertical="bottom")
+    return table
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+def _classes(data: Overview) -> Table:
+    table = _table(("class", False), ("training", True), ("share", True), ("validation", True))
+    order, total = shown_rows(data), sum(data.train)
+    for j in order:
+        if j is None:
+            table.add_row(Text(f"… {len(data.classes) - len(order) + 1} more", style="dim"))
+        else:
+            name = Text(data.classes[j], overflow="ellipsis", no_wrap=True)
+            table.add_row(name, f"{data.train[j]:,}", f"{data.train[j] / total:.1%}", f"{data.validation[j]:,}")
+    table.add_section()
+    table.add_row("together", f"{total:,}", "", f"{sum(data.validation):,}", style="bold")
+    return table
+
+
+def shown_rows(data: Overview) -> list[int | None]:
+    """Positions of the classes in the table: in their order, or the largest and the smallest with None between them."""
+    count = len(data.classes)
+    if count <= _MOST_CLASSES:
+        return list(range(count))
+    by_size = sorted(range(count), key=lambda j: (-data.train[j], j))
+    half = _MOST_CLASSES // 2
+    return [*by_size[:half], None, *by_size[-half:]]
+
+
+def _about_data(found: Check) -> Iterator[RenderableType]:
+    *slices, height, width, channels = found.image_shape
+    colour = "grey" if channels == 1 else "colour"
+    extent = f"{slices[0]} × {height} × {width} voxels" if slices else f"{width} × {height} px"
+    yield Text(f"{extent}, {colour}; the largest class has {found.data.imbalance:.3g} times the smallest one's images")
+    if found.data.groups is None:
+        yield Text("no groups: each image stands for itself")
+    else:
+        sides = found.data.groups
+        yield Text(
+            f"groups: {sides.train:,} train, {sides.validation:,} judge, {sides.shared:,} shared",
+            style="red" if sides.shared else "",
+        )
+    for what, size in found.cache_bytes.items():
+        yield Text(f"{what}: {size_of(size)} on disk, shared by all trials")
+
+
+# --- stages -----------------------------------------------------------------------------------------------------------
+
+
+def _stages(costs: Sequence[StageCost], own: int) -> Iterator[RenderableType]:
+    table = _table(
+        ("stage", False), ("opens", False), ("numbers\nit moves", True), ("first\nloss", True), ("epochs", True),
+        ("epoch:\ntraining", True), ("valida-\ntion", True),
+    )  # fmt: skip
+    names = [cost.stage if i < own else f"{cost.stage} (searched)" for i, cost in enumerate(costs)]
+    for name, cost in zip(names, costs, strict=True):
+        loss = Text(f"{cost.train_loss:.3f}", style="" if cost.finite else "red")
+        times = (duration(cost.train_s), duration(cost.val_s))
+        table.add_row(name, cost.unfreeze_from, f"{cost.trained_parameters:,}", loss, f"≤ {cost.epochs}", *times)
+    yield table
+    yield Text("a batch, what open blocks take, and class scores:")
+    for name, cost in zip(names, costs, strict=True):
+        flow = " → ".join("×".join(map(str, shape)) for shape in (cost.batch, cost.features, cost.logits))
+        yield Text(f"  {name:<{max(map(len, names))}}  {flow}", style="dim")
+
+
+# --- memory and length ------------------------------------------------------------------------------------------------
+
+
+def _memory(found: Check) -> Iterator[Text]:
+    memory, machine = found.memory, found.machine
+    yield Text(
+        f"a trial: {size_of(memory.trial_ram_bytes)} of RAM with its process; "
+        f"{size_of(machine.ram_bytes)} are free: room for {memory.fit_in_ram}"
+    )
+    if memory.trial_gpu_bytes is not None and machine.gpu_bytes is not None:
+        yield Text(
+            f"on a GPU: {size_of(memory.trial_gpu_bytes)} with CUDA's own, of {size_of(machine.gpu_bytes)}: "
+            f"room for {memory.fit_on_a_gpu} on each of {machine.gpus}"
+        )
+
+
+def _search(found: Check) -> Iterator[Text]:
+    f, machine = found.forecast, found.machine
+    cores = f"{machine.cpus} cores" + (f", {machine.gpus} GPUs" if machine.gpus else "")
+    yield Text(f"{f.trials} trials, {f.at_once} at once on {cores}")
+    yield Text(f"a trial: {f.mean_epochs:.3g} epochs and {duration(f.mean_trial_s)} on average if it runs to its end")
+    yield Text.assemble(
+        ("about ", ""),
+        (duration(f.expected_s), "bold"),
+        f" if pruning leaves {f.share:.0%} of the work; {duration(f.most_s)} if every trial is the longest and none pruned",
+    )
+    yield Text(
+        "Reckoned from the times above, of one trial by itself: trials at once slow each other down, and stages that end "
+        "on their plateaus make trials shorter. What pruning leaves is found by playing it through with trials whose order "
+        "is the same at all rungs. Starting Ray takes some ten seconds more.",
+        style="dim",
+    )
+    if found.varied:
+        yield Text(
+            f"The space varies {', '.join(found.varied)}: times and memory are those of the file's own.", style="yellow"
+        )
+
+
+def size_of(size: int) -> str:
+    """`512 B`, `23 kB`, `1.4 GB`"""
+    unit, value = "B", float(size)
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 999.5:
+            break
+        unit, value = larger, value / 1000
+    return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """`0.34 s`, `4.2 s`, `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`"""
+    if seconds < 90:
+        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours = round(minutes / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def write_check(found: Check, dataset: Dataset, config: SearchConfig, layout: CheckLayout) -> None:
+    """Writes the picture, the numbers, the resolved search and the page."""
+    from search.preflight.check_report import page
+
+    train, dataset = config.recipe.train, in_tenths(dataset)
+    title = f"{found.name}: {len(dataset.train):,} training images of {len(dataset.classes)} classes, {dataset.size}"
+    sheet = draw_contact_sheet(dataset, train.augment, seed=train.seed, title=title)
+    with replacing(layout.picture, "wb") as file:
+        sheet.save(file, "PNG", optimize=True)
+    with replacing(layout.config) as file:
+        file.write(config.to_yaml())
+    with replacing(layout.numbers) as file:
+        file.write(found.to_json())
+    with replacing(layout.page) as file:
+        file.write(page(found, layout.picture.read_bytes(), config.to_yaml()))

@@ -1,0 +1,72 @@
+"""What can only be known by looking: the data, the weights. Done before Ray starts, so that no trial meets it first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from rich.console import Console
+
+from search.config.yaml_source import InputError, Source
+from search.progress.progress_bar import bar
+from trainables.core.config_errors import ConfigError
+from trainables.data.dataset import Dataset, open_dataset
+from trainables.recipe.data_config import DataConfig
+from trainables.recipe.recipe import Recipe, unfit_channels
+
+
+def check_by_looking(
+    recipes: Sequence[Recipe], source: Source, console: Console, *, meanwhile: Callable[[], None] | None = None
+) -> Dataset:
+    """Opens the data and the weights of some recipes, and says what they are.
+
+    Args:
+        meanwhile: starts something else when the data are there, and before weights are looked at, which takes seconds.
+    Returns:
+        The data of the first recipe.
+    Raises:
+        InputError: with what is wrong with them.
+    """
+    datasets: dict[DataConfig, Dataset] = {}
+    try:
+        for data in dict.fromkeys(recipe.data for recipe in recipes):
+            sizes = {size for recipe in recipes if recipe.data == data for size in recipe.image_sizes}
+            datasets[data] = _open_showing_progress(data, sizes, console)
+        if meanwhile:
+            meanwhile()
+        from trainables.models.build_model import check_model
+        from trainables.models.compilation import check_compiler  # imports torch, which takes longer than most mistakes
+        from trainables.training.trainer import device_of
+
+        for recipe in recipes:
+            if problems := unfit_channels(recipe, datasets[recipe.data].images.shape[-1]):
+                raise ConfigError(problems)
+        for model, size, depth in dict.fromkeys((r.model, r.data.image_size, r.data.depth) for r in recipes):
+            check_model(model, image_size=size, depth=depth)
+        compiled = next((recipe for recipe in recipes if recipe.train.compile), None)
+        if compiled:
+            check_compiler(device_of(compiled))
+    except ConfigError as error:
+        raise InputError(source.describe(error.problems)) from None
+    for left_out in dict.fromkeys(dataset.left_out for dataset in datasets.values() if dataset.left_out):
+        console.out(f"warning: {left_out}", highlight=False)
+    console.out(summary(datasets[recipes[0].data]), highlight=False)
+    return datasets[recipes[0].data]
+
+
+def summary(dataset: Dataset) -> str:
+    """`400 training images of 10 classes (125 … 6 each), 539 to validate, 64 px`; of volumes `32 × 64 × 64 voxels`
+
+    Or, of a regression, `400 training images with targets from 0.5 to 9 (4.2 ± 1.3), …`.
+    """
+    if dataset.targets is None:
+        counts = dataset.train_counts
+        what = f"of {len(dataset.classes)} classes ({counts.max()} … {counts.min()} each)"
+    else:
+        targets = dataset.targets[dataset.train]
+        what = f"with targets from {targets.min():g} to {targets.max():g} ({targets.mean():g} ± {targets.std():g})"
+    return f"{len(dataset.train)} training images {what}, {len(dataset.validation)} to validate, {dataset.size}"
+
+
+def _open_showing_progress(data: DataConfig, image_sizes: Collection[int], console: Console) -> Dataset:
+    with bar(console, "decoding images") as show:
+        return open_dataset(data, image_sizes=image_sizes, progress=show)

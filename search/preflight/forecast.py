@@ -1,0 +1,241 @@
+"""How long a search should take, from what an epoch of each stage costs. Pure numbers; what they assume is said beside them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+import numpy as np
+
+from search.config.resources import Resources
+from search.config.scheduler import Asha, Hyperband, Median, NoPruning, Pbt, Scheduler
+from search.preflight.local_machine import Machine
+from trainables.core.rungs import Rungs
+from trainables.recipe.recipe import Recipe
+from trainables.training.stage_plan import Position, drw_is_pending
+from trainables.trial.dry_run import DryRun, StageCost
+
+_PLAYED_TRIALS = 2000
+"""Trials that are played through, in one search after the other, to find what pruning leaves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """The length of a search."""
+
+    trials: int
+    at_once: int
+    """Trials that run at the same time."""
+    longest_epochs: int
+    """Of the longest run that the space allows."""
+    mean_epochs: float
+    """Of a trial, without pruning and without plateaus."""
+    mean_trial_s: float
+    """The same in seconds, over points drawn from the space."""
+    share: float
+    """Of the seconds of all trials, what the scheduler lets run."""
+    most_s: float
+    """Length of the search if every trial were the longest and none were pruned."""
+    expected_s: float
+    """Length with pruning."""
+
+
+def forecast(
+    draws: Sequence[Recipe],
+    costs: Sequence[StageCost],
+    *,
+    trials: int,
+    scheduler: Scheduler,
+    rungs: Rungs,
+    longest_epochs: int,
+    at_once: int,
+) -> Forecast:
+    """The length of a search.
+
+    Args:
+        draws: recipes of points drawn from the space; trials take them in turn.
+        costs: of measured stages; an epoch of any other stage costs what lies between those with the next cuts.
+        rungs: where the scheduler judges.
+        longest_epochs: of the longest run that the space allows.
+    """
+    ways = [way_of(recipe, costs, scheduler, rungs) for recipe in draws]
+    once = max(cost.cache_s for cost in costs)  # features at one cut come by on the way to the next
+    longest = max(way.elapsed[-1] for way in ways)
+    mean = float(np.mean([way.elapsed[-1] for way in ways]))
+    share = share_left(ways, trials=trials, scheduler=scheduler)
+    return Forecast(
+        trials=trials,
+        at_once=at_once,
+        longest_epochs=longest_epochs,
+        mean_epochs=float(np.mean([len(way.elapsed) for way in ways])),
+        mean_trial_s=mean,
+        share=share,
+        most_s=once + math.ceil(trials / at_once) * longest,
+        expected_s=once + max(mean, mean * share * trials / min(at_once, trials)),
+    )
+
+
+@dataclass(frozen=True)
+class Way:
+    """A run whose stages use all their epochs."""
+
+    elapsed: Sequence[float]
+    """Seconds gone by after each epoch."""
+    judged: Sequence[tuple[int, int]]
+    """Rungs, counted from 0, and the epochs after which they are judged; without those of its last epoch."""
+
+
+def way_of(recipe: Recipe, costs: Sequence[StageCost], scheduler: Scheduler, rungs: Rungs) -> Way:
+    """The way of a recipe's run."""
+    seconds = {cost.cut: cost.epoch_s for cost in costs}
+    parameters = {cost.cut: float(cost.trained_parameters) for cost in costs}
+    compute = _added_up(recipe, parameters, data=True)
+    judged, passed, position = [], 0, Position()
+    for i, stage in enumerate(recipe.train.stages):
+        for epoch in range(1, stage.epochs + 1):
+            position = replace(position, stage=i, epoch=position.epoch + 1, epoch_in_stage=epoch)
+            share = compute[position.epoch - 1] / compute[-1]
+            over = epoch == stage.epochs
+            now = rungs.passed({"epoch": position.epoch, "compute_share": share, "stage_index": i, "stage_over": over})
+            waits = getattr(scheduler, "before_drw", None) == "wait" and drw_is_pending(recipe, position)
+            if now > passed and not waits and position.epoch < len(compute):
+                judged.append((now - 1, position.epoch))
+            passed = now
+    return Way(_added_up(recipe, seconds), judged)
+
+
+def _added_up(recipe: Recipe, of_cut: Mapping[int, float], *, data: bool = False) -> list[float]:
+    """What has come together after each epoch, of something that is known for some cuts.
+
+    Args:
+        data: whether it grows with the share of the images that a stage sees. (Measured seconds know theirs.)
+    """
+    cuts = sorted(of_cut)
+    of_epochs = [
+        float(np.interp(recipe.cut(i), cuts, [of_cut[cut] for cut in cuts])) * (stage.data_fraction if data else 1.0)
+        for i, stage in enumerate(recipe.train.stages)
+        for _ in range(stage.epochs)
+    ]
+    return list(accumulate(of_epochs))
+
+
+def share_left(ways: Sequence[Way], *, trials: int, scheduler: Scheduler) -> float:
+    """What a scheduler leaves of the seconds of all trials, on average over searches that are played through.
+
+    One trial after the other comes to the rungs, and is as good as its place in a random order says, at every rung. It goes on
+    where the scheduler would let it, knowing those that came before; the first ones thus always.
+
+    Args:
+        ways: of runs that trials take in turn.
+    """
+    if isinstance(scheduler, NoPruning):
+        return 1.0
+    random = np.random.default_rng(0)
+    taken = [ways[i % len(ways)] for i in range(trials)]
+    searches = math.ceil(_PLAYED_TRIALS / trials)
+    run = sum(
+        _seconds_of_population(taken, scheduler, random)
+        if isinstance(scheduler, Pbt)
+        else _seconds_run(taken, random.permutation(trials).tolist(), scheduler, random)
+        for _ in range(searches)
+    )
+    return run / (searches * sum(way.elapsed[-1] for way in taken))
+
+
+def _seconds_of_population(ways: Sequence[Way], scheduler: Pbt, random: np.random.Generator) -> float:
+    """Of trials that are as good at each interval as chance will have it; those in the places of others go on from there."""
+    came: Counter[int] = Counter()
+    free: list[tuple[Way, int]] = []
+    total = 0.0
+    for number, own in enumerate(ways):
+        way, begin = free.pop(0) if free and number >= scheduler.population else (own, 0)
+        end = len(way.elapsed)
+        for epoch in (epoch for _, epoch in way.judged if epoch > begin):
+            came[epoch] += 1
+            others = min(came[epoch], scheduler.population)
+            if random.integers(others) < scheduler.stopping(others):
+                free.append((way, end := epoch))
+                break
+        total += way.elapsed[end - 1] - (way.elapsed[begin - 1] if begin else 0.0)
+    return total
+
+
+def _seconds_run(
+    ways: Sequence[Way],
+    quality: Sequence[int],
+    scheduler: Asha | Hyperband | Median,
+    random: np.random.Generator,
+) -> float:
+    seen: dict[tuple[int, int], list[int]] = {}
+    count = max((rung + 1 for way in ways for rung, _ in way.judged), default=0)
+    brackets = max(1, min(scheduler.brackets, count)) if isinstance(scheduler, Hyperband) else 1
+    chances = np.exp(-np.arange(brackets))  # as Ray draws them: e times more with each rung
+    total = 0.0
+    for way, own in zip(ways, quality, strict=True):
+        bracket, end = int(random.choice(brackets, p=chances / chances.sum())), len(way.elapsed)
+        for rung, epoch in way.judged:
+            if rung < bracket:
+                continue
+            others = seen.setdefault((bracket, rung), [])
+            stops = _stops(scheduler, own, others)
+            others.append(own)
+            if stops:
+                end = epoch
+                break
+        total += way.elapsed[end - 1]
+    return total
+
+
+def _stops(scheduler: Asha | Hyperband | Median, own: int, others: Sequence[int]) -> bool:
+    if isinstance(scheduler, Median):
+        return len(others) >= scheduler.min_trials and own < float(np.median(others))
+    return bool(others) and own < float(np.percentile(others, 100 * (1 - 1 / scheduler.reduction)))
+
+
+def trials_at_once(resources: Resources, machine: Machine, limit: int | None) -> int:
+    """Trials that run at the same time; 0 where none fits.
+
+    Args:
+        limit: `SearchSettings.most_at_once`.
+    """
+    # What `auto` will come to is not known before it was tried: one trial has room in any case.
+    gpus = min(1.0, machine.gpus) if resources.gpus in {None, "auto"} else float(resources.gpus)
+    counts = [int(machine.cpus / resources.cpus + 1e-9)]
+    if gpus:
+        # A share of a GPU lies on one GPU: two trials of 0.6 take two.
+        counts.append(machine.gpus * int(1 / gpus + 1e-9))
+    return min(counts if limit is None else [*counts, limit])
+
+
+_WORKER_BYTES = 400 * 2**20
+"""What a process of Ray with torch takes by itself: 372 MB were measured."""
+_GPU_CONTEXT_BYTES = 500 * 2**20
+"""What CUDA takes of a GPU for each process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What a trial takes, and how many have room."""
+
+    trial_ram_bytes: int
+    """Its process, its model and its batches; without decoded images, which all trials share."""
+    fit_in_ram: int
+    """Trials that have room in what is free now."""
+    trial_gpu_bytes: int | None
+    fit_on_a_gpu: int | None
+    """None without a GPU."""
+
+
+def memory(tried: DryRun, machine: Machine) -> Memory:
+    """What a trial takes, from what trying its stages took."""
+    ram = _WORKER_BYTES + tried.ram_bytes
+    gpu = None if tried.gpu_bytes is None else _GPU_CONTEXT_BYTES + tried.gpu_bytes
+    return Memory(
+        trial_ram_bytes=ram,
+        fit_in_ram=machine.ram_bytes // ram,
+        trial_gpu_bytes=gpu,
+        fit_on_a_gpu=None if gpu is None or machine.gpu_bytes is None else machine.gpu_bytes // gpu,
+    )

@@ -1,0 +1,118 @@
+"""Shows a search while it runs, from its driver: a live picture in a terminal, lines elsewhere. And lets it be stopped."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from rich.console import Console, Group
+from rich.live import Live
+
+from search.cluster.capacity import usage
+from search.progress.render import Picture, draw, headline
+from search.progress.search_state import Tally, story
+from search.run_folder.status_file import Attempt, forget_stop
+from trainables.core.vocabulary import TrialStatus
+from trainables.run_folder.cache_progress import read_building
+from trainables.run_folder.layout import RunLayout
+from trainables.run_folder.trial_record import Parent, read_record
+
+_LOOK_EVERY_S, _USAGE_EVERY_S, _BUILDING_EVERY_S = 1.0, 5.0, 30.0
+_FEW = 100
+"""In searches of so many trials each one that ends is a line; in larger ones only those that fail or become the best."""
+_HEADLINES = 50
+"""Of a search, where there is no terminal, and no minute without one."""
+
+
+class ProgressCallback(Callback):
+    """Keeps a tally of the search, shows it, and stops the search when it is asked to."""
+
+    def __init__(self, name: str, tally: Tally, attempt: Attempt):
+        self._name, self._tally, self._attempt = name, tally, attempt
+
+    def setup(self, **_: Any) -> None:
+        self._console = Console()
+        self._live: Live | None = None
+        self._looked = self._measured = self._headed = 0.0
+        self._headed_at, self._stopping = -1, False
+        self._told: dict[int, float] = {}
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=2)
+            self._live.start()
+        else:
+            self._head()
+
+    def on_step_end(self, **_: Any) -> None:
+        now = time.monotonic()
+        if now - self._looked < _LOOK_EVERY_S:
+            return
+        self._looked = now
+        self._stop_if_asked()
+        self._look_at_builds(now)
+        if now - self._measured >= _USAGE_EVERY_S:
+            self._measured = now
+            self._attempt.tell(usage())
+
+    def on_trial_start(self, *, trial: Trial, **_: Any) -> None:
+        if parent := trial.config.get("parent"):
+            self._tally.fork(trial.config["number"], Parent(**parent), at=time.time())
+        self._tally.begin(trial.config["number"])
+
+    def on_trial_result(self, *, trial: Trial, result: dict[str, Any], **_: Any) -> None:
+        if result["reports"]:
+            self._tally.reported(trial.config["number"], result["reports"][-1], at=time.time())
+
+    def on_trial_complete(self, *, trial: Trial, **_: Any) -> None:
+        self._end(trial)
+
+    def on_trial_error(self, *, trial: Trial, **_: Any) -> None:
+        self._end(trial)
+
+    def on_experiment_end(self, **_: Any) -> None:
+        if self._live:
+            self._live.stop()
+        elif self._headed_at != self._tally.ended:
+            self._head()
+
+    def _end(self, trial: Trial) -> None:
+        number, tally = trial.config["number"], self._tally
+        record = read_record(RunLayout(trial.config["run"]).trial(number))
+        tally.end(number, record.status, record.reason, at=time.time())
+        if self._live:
+            return
+        row = tally.rows[number]
+        if tally.total <= _FEW or record.status is TrialStatus.FAILED or row is tally.best:
+            self._say(story(row, record.reason))
+        since = tally.ended - self._headed_at
+        if since >= max(1, tally.total // _HEADLINES) or time.monotonic() - self._headed > 60:
+            self._head()
+
+    def _look_at_builds(self, now: float) -> None:
+        for number in list(self._tally.running):
+            doing, at = read_building(self._attempt.layout.trial(number).building)
+            self._tally.busy(number, doing, at=at)
+            if doing and self._live is None and now - self._told.get(number, -_BUILDING_EVERY_S) >= _BUILDING_EVERY_S:
+                self._told[number] = now
+                self._say(f"trial {number}: {doing}")
+
+    def _stop_if_asked(self) -> None:
+        if not self._stopping and self._attempt.layout.stop.exists():
+            self._stopping = True
+            forget_stop(self._attempt.layout)
+            signal.raise_signal(signal.SIGINT)  # Ray ends cleanly on it, as on Ctrl+C
+
+    def _head(self) -> None:
+        self._headed, self._headed_at = time.monotonic(), self._tally.ended
+        self._say(headline(self._picture()))
+
+    def _say(self, line: str) -> None:
+        self._console.out(line, highlight=False)  # out(): neither wrapped nor read as rich's markup
+
+    def _picture(self) -> Picture:
+        return Picture(self._name, self._tally, now=time.time(), usage=self._attempt.status.usage)
+
+    def _render(self) -> Group:
+        return draw(self._picture(), height=self._console.height)

@@ -1,0 +1,148 @@
+"""A search as people see it, while it runs and afterwards: drawn from a `Tally`, whoever keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from rich.console import Group, JustifyMethod
+from rich.table import Table
+from rich.text import Text
+
+from search.progress.search_state import TOP, Row, Tally
+from trainables.core.vocabulary import TrialStatus
+
+_RUNNING, _LEAST = 10, 3
+"""Running trials shown at most, and rows of each part that are shown in however low a terminal."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is drawn."""
+
+    name: str
+    tally: Tally
+    now: float
+    """Seconds since 1970."""
+    state: str | None = None
+    """What is to be said of its driver: `stopped; go on with thaw resume digits`. None: it is running."""
+    usage: str | None = None
+    """`CPU 16/16 · GPU 2/2`"""
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3 h 20 min`"""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def headline(picture: Picture) -> str:
+    """`digits  7/16 trials · 3 finished · 4 pruned · 2 running · best 0.9312 (trial 3) · about 2 min left`"""
+    start, *outlook = _outlook(picture)
+    return " · ".join([start, *_counts(picture), *outlook])
+
+
+def rung_line(tally: Tally) -> str | None:
+    """`went on after epoch 4: 30 of 95 · 12: 9 of 28`; None before a trial has come to a rung."""
+    shares = tally.rungs.unit == "compute"
+    parts = [
+        f"{f'{at:.0%}' if shares else f'{at:g}'}: {passed} of {reached}"
+        for at, reached, passed in zip(tally.rungs.positions, tally.reached, tally.passed, strict=True)
+        if reached
+    ]
+    after = {"epochs": "after epoch", "stages": "after stage", "compute": "at a share of the compute of"}
+    return f"went on {after[tally.rungs.unit]} {' · '.join(parts)}" if parts else None
+
+
+def draw(picture: Picture, *, height: int | None = None) -> Group:
+    """
+    Args:
+        height: lines there are; None: as many as it takes.
+    """
+    tally = picture.tally
+    lines: list[Text | Table] = [
+        Text(" · ".join(_outlook(picture)), style="bold"),
+        Text(" · ".join([*_counts(picture), *([picture.usage] if picture.usage else [])]), style="dim"),
+    ]
+    if picture.state:
+        lines.append(Text(picture.state, style="yellow"))
+    if rungs := rung_line(tally):
+        lines.append(Text(rungs, style="dim"))
+    running, top, events = _room(picture, None if height is None else height - len(lines))
+    shown = sorted(tally.running.values(), key=lambda row: row.number)
+    lines += _part("running" if picture.state is None else "cut off", shown, running, tally)
+    lines += _part("best", tally.top[:top], top, tally)
+    if tally.events and events:
+        lines.append(Text("last", style="dim"))
+        lines += [_event(*event) for event in tally.events[-events:]]
+    return Group(*lines)
+
+
+def _outlook(picture: Picture) -> list[str]:
+    tally = picture.tally
+    parts = [f"{picture.name}  {tally.ended}/{tally.total} trials"]
+    if tally.best and tally.best.best is not None:
+        parts.append(f"best {tally.best.best:.4f} (trial {tally.best.number})")
+    left = tally.seconds_left(now=picture.now)
+    if left is not None and tally.ended < tally.total and picture.state is None:
+        parts.append(f"about {duration(left)} left")
+    return parts
+
+
+def _counts(picture: Picture) -> list[str]:
+    tally = picture.tally
+    ended = [f"{tally.counts[status]} {status}" for status in TrialStatus if status in tally.counts]
+    running = f"{len(tally.running)} {'running' if picture.state is None else 'cut off'}"
+    return ended + ([running] if tally.running else [])
+
+
+def _room(picture: Picture, height: int | None) -> tuple[int, int, int]:
+    """Rows for running trials, the best ones and events: all, or what a terminal has room for, shared out."""
+    tally = picture.tally
+    wanted = [min(len(tally.running), _RUNNING), min(len(tally.top), TOP), len(tally.events)]
+    if height is None:
+        return wanted[0], wanted[1], wanted[2]
+    # Headings, the line that counts what is left out, and one line that a prompt may take.
+    spare = height - sum(wanted) - 4 - sum(map(bool, wanted))
+    while spare < 0 and max(wanted) > _LEAST:
+        wanted[wanted.index(max(wanted))] -= 1
+        spare += 1
+    return wanted[0], wanted[1], wanted[2]
+
+
+def _part(title: str, rows: Sequence[Row], room: int, tally: Tally) -> Iterable[Text | Table]:
+    """A table of some trials, and a line that says how many more there are."""
+    if not rows:
+        return
+    shown = rows[:room]
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for column in (title, "status", "stage", "epoch", "loss", tally.metric.value, "best", "flags"):
+        if (column == "status" and title != "best") or (column == "flags" and not any(row.flags for row in shown)):
+            continue
+        is_text = column in {"status", "stage", "flags"}
+        justify: JustifyMethod = "left" if is_text else "right"
+        table.add_column(column, justify=justify, no_wrap=column != "stage")  # the only column that may be cut
+    for row in shown:
+        status = [row.status.value] if title == "best" else []
+        flags = [", ".join(row.flags)] if any(other.flags for other in shown) else []
+        table.add_row(str(row.number), *status, *_progress(row), *flags)
+    yield table
+    if (more := len(rows) - len(shown)) > 0:
+        yield Text(f"and {more} more", style="dim")
+
+
+def _progress(row: Row) -> list[str | Text]:
+    """A trial's stage, epoch, loss, score and best score."""
+    stage = Text(row.doing or row.stage or "starts", no_wrap=True, overflow="ellipsis")
+    return [stage, str(row.epoch or "–"), *map(_number, (row.loss, row.score, row.best))]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _event(at: float, what: str) -> Text:
+    return Text(f"{datetime.fromtimestamp(at):%H:%M:%S}  {what}", no_wrap=True, overflow="ellipsis")

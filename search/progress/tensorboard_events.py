@@ -1,0 +1,121 @@
+"""TensorBoard's event files: a run's curves, a trial's hyperparameters from its first epoch on, and a search's columns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import api_pb2, metadata
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
+from tensorboard.plugins.hparams.summary_v2 import (
+    Discrete,
+    Domain,
+    HParam,
+    IntInterval,
+    RealInterval,
+    hparams_config_pb,
+    hparams_pb,
+)
+from tensorboard.plugins.hparams.summary_v2 import (
+    Metric as Column,
+)
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from spaces.distributions import Choice, Distribution, Range
+from trainables.core.vocabulary import WEIGHTS, Flag, Metric, metric_of_weights
+
+_GROUPS = {
+    "train_loss": "loss/train",
+    "val_loss": "loss/validation",
+    "head_lr": "learning_rate/head",
+    "backbone_lr": "learning_rate/backbone",
+    "stage_index": "progress/stage",
+    "reweighted": "progress/reweighted",
+    "images_per_s": "progress/images_per_s",
+    "classes_predicted": "validation/classes_predicted",
+    "prediction_spread": "validation/prediction_spread",
+    "score": "validation/score",
+    "best_score": "validation/best_score",
+    **{metric.value: f"validation/{metric.value}" for metric in Metric if metric is not Metric.VAL_LOSS},
+    **{metric_of_weights(which, metric): f"{which}/{metric.value}" for which in WEIGHTS for metric in Metric},
+}
+"""Names in an epoch report -> tags, grouped as TensorBoard shows them."""
+
+
+class TrialEvents:
+    """The event file of one run."""
+
+    def __init__(self, folder: Path, *, params: Mapping[str, Any]):
+        """
+        Args:
+            params: searched values by dotted path; empty for a run that belongs to no search.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = EventFileWriter(str(folder))
+        if params:
+            known = {key: _known(value) for key, value in params.items()}
+            self._add(hparams_pb(known, trial_id=folder.name), step=0)
+
+    def epoch(self, report: Mapping[str, Any]) -> None:
+        """Adds a point to each curve, and 0 or 1 for each flag; what has no value is left out."""
+        points = {tag: float(report[name]) for name, tag in _GROUPS.items() if report.get(name) is not None}
+        points |= {f"health/{flag}": float(flag in report["flags"]) for flag in Flag}
+        summary = Summary()  # of all: each event costs the writer more than the point in it
+        for tag, point in points.items():
+            summary.MergeFrom(scalar_pb(tag, point))
+        self._add(summary, step=report["epoch"])
+        self._writer.flush()
+
+    def ended(self, *, well: bool) -> None:
+        """Of a search's trial: it will have no more epochs."""
+        status = api_pb2.STATUS_SUCCESS if well else api_pb2.STATUS_FAILURE
+        end = HParamsPluginData(session_end_info=SessionEndInfo(status=status, end_time_secs=time.time()))
+        # tensorboard.plugins.hparams.summary has a function for this, which imports TensorFlow.
+        summary = Summary()
+        summary.value.add(
+            tag=metadata.SESSION_END_INFO_TAG,
+            metadata=metadata.create_summary_metadata(end),
+            tensor=metadata.NULL_TENSOR,
+        )
+        self._add(summary, step=0)
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _add(self, summary: Any, *, step: int) -> None:
+        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+
+
+def write_columns(folder: Path, parameters: Mapping[str, Distribution], metric: Metric) -> None:
+    """What TensorBoard's table of hyperparameters shows of a search's trials, which lie in `folder`.
+
+    Args:
+        parameters: what is searched, by dotted path.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    hparams = [HParam(path, _domain(distribution)) for path, distribution in parameters.items()]
+    best = Column("validation/best_score", display_name=f"best {metric.value}")
+    writer = EventFileWriter(str(folder))
+    writer.add_event(Event(wall_time=time.time(), summary=hparams_config_pb(hparams, [best])))
+    writer.close()
+
+
+def _domain(distribution: Distribution) -> Domain | None:
+    """None where values are of several types, which TensorBoard's domains do not know."""
+    if isinstance(distribution, Range):
+        kind = IntInterval if all(isinstance(bound, int) for bound in distribution.bounds) else RealInterval
+        return kind(*distribution.bounds)
+    if isinstance(distribution, Choice):
+        choices = [_known(choice) for choice in distribution.choices]
+        return Discrete(choices) if len({type(choice) for choice in choices}) == 1 else None
+    return None
+
+
+def _known(value: Any) -> bool | int | float | str:
+    """As TensorBoard takes a value."""
+    return value if isinstance(value, int | float | str) else str(value)

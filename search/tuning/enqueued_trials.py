@@ -1,0 +1,146 @@
+"""`search.enqueue`: configs that are tried first, as points of the space."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from search.config.search_config import SearchConfig
+from search.config.yaml_source import InputError, read_source
+from spaces.distributions import Distribution, Scalar
+from spaces.space import FunctionSpace, Space, SpaceError
+from trainables.core.config_errors import ConfigError, Problem, dotted, nearest
+from trainables.core.dotted_paths import PathError, resolve, with_values
+from trainables.recipe.recipe import parse_recipe
+
+DEFAULTS = "defaults"
+
+
+class UnfitError(ValueError):
+    """A config that is no point of the space; its text says why."""
+
+
+def with_points(config: SearchConfig) -> tuple[SearchConfig, list[Problem]]:
+    """The search with all that it enqueues as points of its space, so that it can be run again without other files."""
+    points: list[dict[str, Any]] = []
+    problems: list[Problem] = []
+    for i, entry in enumerate(config.settings.enqueue):
+        place = ("search", "enqueue", i)
+        try:
+            points.append(_point(entry, config))
+        except (UnfitError, InputError) as error:
+            problems.append(Problem(place, str(error)))
+            continue
+        if wrong := _wrong_values(points[-1], config):
+            problems += [Problem((*place, path), message) for path, message in wrong.items()]
+        elif message := _no_recipe(points[-1], config):
+            problems.append(Problem(place, message))
+    if len(points) > config.settings.trials:
+        message = f"{len(points)} trials are enqueued, and search.trials is {config.settings.trials}"
+        problems.append(Problem(("search", "enqueue"), message))
+    return config.with_settings(enqueue=tuple(points)), problems
+
+
+def _point(entry: Mapping[str, Any] | str, config: SearchConfig) -> dict[str, Any]:
+    if not isinstance(entry, str):
+        return dict(entry)
+    if entry == DEFAULTS:
+        return point_of(config.recipe.model_dump(mode="json"), config.space)
+    source = read_source(Path(entry).expanduser())
+    try:
+        recipe = parse_recipe({key: value for key, value in source.data.items() if key != "provenance"})
+    except ConfigError as error:
+        raise InputError(f"{entry} is no exported config: {str(error).splitlines()[0]}") from None
+    return point_of(recipe.model_dump(mode="json"), config.space)
+
+
+def point_of(recipe: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """The values that a recipe has at the paths of a space.
+
+    Raises:
+        UnfitError: if the space could not have drawn them.
+    """
+    if isinstance(space, FunctionSpace):
+        raise UnfitError(
+            f"{space.python} draws no paths that could be looked up; give the values that it suggests, by name"
+        )
+    for change in recipe["train"].get("changes") or ():
+        recipe = with_values(recipe, change["set"])  # the values that its score was reached with
+    values: dict[str, Any] = {}
+    unfit: list[str] = []
+    for path, parameter in space.parameters.items():
+        if not parameter.is_active(values):
+            continue
+        try:
+            values[path] = _value_at(path, recipe)
+        except (PathError, UnfitError) as error:
+            unfit.append(str(error))
+            continue
+        if not parameter.contains(values[path]):
+            unfit.append(f"{path} is {values[path]!r} there, and the space draws {parameter.describe()}")
+    if unfit:
+        raise UnfitError("; ".join(unfit))
+    return values
+
+
+def _value_at(path: str, recipe: Mapping[str, Any]) -> Any:
+    found: list[Any] = []
+    for place in resolve(path, recipe):
+        value: Any = recipe
+        for key in place:
+            value = None if value is None else value[key] if isinstance(key, int) else value.get(key)
+        found.append(value)
+    if any(value != found[0] for value in found):
+        raise UnfitError(f"{path} has several values there: {', '.join(map(repr, found))}")
+    return found[0]
+
+
+def _wrong_values(values: Mapping[str, Any], config: SearchConfig) -> dict[str, str]:
+    """What of a point the space would never draw: path -> why."""
+    if isinstance(config.space, FunctionSpace):
+        return _wrong_names(values, config)
+    parameters = config.space.parameters
+    checks = {path: _wrong_value(path, value, values, parameters) for path, value in values.items()}
+    return {path: message for path, message in checks.items() if message}
+
+
+def _wrong_value(
+    path: str, value: Scalar, values: Mapping[str, Any], parameters: Mapping[str, Distribution]
+) -> str | None:
+    if path not in parameters:
+        return f"is not searched; {nearest(path, list(parameters))}"
+    parameter = parameters[path]
+    if not parameter.contains(value):
+        return f"{value!r}: the space draws {parameter.describe()}"
+    if not parameter.is_active(values):
+        wanted = ", ".join(f"{parent} is {' or '.join(map(repr, of))}" for parent, of in parameter.when.items())
+        return f"is only drawn where {wanted}; give that, too, or leave this out"
+    return None
+
+
+def _wrong_names(values: Mapping[str, Any], config: SearchConfig) -> dict[str, str]:
+    trial = optuna.trial.FixedTrial(dict(values))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # so Optuna tells of values out of range
+        try:
+            config.values_of(trial)
+        except SpaceError as error:
+            return {"": error.problems[0].message}
+    return {name: "is nothing that the function suggests here" for name in values if name not in trial.params}
+
+
+def _no_recipe(values: Mapping[str, Any], config: SearchConfig) -> str | None:
+    """Why a point of the space cannot be trained."""
+    if isinstance(config.space, FunctionSpace):
+        values = config.values_of(optuna.trial.FixedTrial(dict(values)))
+    try:
+        config.recipe_of(values)
+    except ConfigError as error:
+        return "; ".join(": ".join(filter(None, (dotted(p.path), p.message))) for p in error.problems)
+    except PathError as error:
+        return str(error)
+    return None

@@ -1,0 +1,345 @@
+"""What a search comes to, in words: each sentence where its numbers call for it, and nowhere else."""
+
+import pandas as pd
+import pytest
+
+from results_analysis import load
+from results_analysis.findings.conclusions import conclusions
+from results_analysis.findings.finding import Evidence, Topic
+from results_analysis.statistics.importance import COLUMNS, importances
+from results_analysis.tables.run_snapshot import take_snapshot
+from tests.support.searched_runs import searched_trials, write_search
+from trainables.core.vocabulary import Metric
+
+LR = "train.stages[*].head_lr"
+LOSS = "train.loss.kind"
+
+
+NONE = pd.DataFrame(columns=list(COLUMNS))
+
+
+@pytest.fixture
+def said(tmp_path):
+    """`said(trials)`: the texts of a run's conclusions, by topic, and its commands; `importance=None`: computed."""
+
+    def say(trials, *, importance=NONE, **config):
+        snapshot = take_snapshot(load(write_search(tmp_path / "run", trials, **config)))
+        frame = importances(snapshot) if importance is None else importance
+        return Said(conclusions(Evidence(snapshot, frame, "digits")))
+
+    return say
+
+
+class Said:
+    def __init__(self, found):
+        self.found = found
+
+    def __call__(self, topic):
+        return " ".join(c.text for c in self.found if c.topic is topic)
+
+    def commands(self, topic):
+        return [c.command for c in self.found if c.topic is topic and c.command]
+
+
+def scored(*scores, **changes):
+    """Finished trials, all of one epoch."""
+    return [{"scores": [score], **changes} for score in scores]
+
+
+# --- best and how sure ----------------------------------------------------------------------------------------------
+
+
+def test_the_best_is_named_with_how_far_it_is_ahead(said):
+    found = said(scored(0.5, 0.75, 0.25, 0.7))
+    assert "Trial 1 has the best balanced accuracy, 0.7500, in epoch 1 of 1 (best of 4 that finished)." in found(
+        Topic.BEST
+    )
+    assert "0.0500 ahead of the second, trial 3 (0.7000), and 0.1500 ahead of the median of 4" in found(Topic.BEST)
+    assert found.commands(Topic.BEST) == ["thaw export digits"]
+
+
+def test_of_a_loss_less_is_ahead(said):
+    found = said(scored(0.5, 0.25), metric=Metric.VAL_LOSS)
+    assert "Trial 1 has the best validation loss, 0.2500" in found(Topic.BEST)
+    assert "0.2500 ahead of the second, trial 0 (0.5000)." in found(Topic.BEST)
+
+
+@pytest.mark.parametrize(
+    ("trials", "text"),
+    [
+        ([], "The search has no trial yet."),
+        ([{"status": "failed"}, {"status": "running"}], "No trial has a score: 1 failed, 1 running."),
+        (scored(0.5), "It is the only one that finished."),
+        (scored(0.5, status="pruned"), "No trial has finished: this one is pruned."),
+    ],
+)
+def test_where_there_is_little_to_choose_from_that_is_said(said, trials, text):
+    assert text in said(trials)(Topic.BEST)
+
+
+def test_a_small_gap_is_not_to_be_trusted_and_calls_for_confirmation(said):
+    found = said(scored(0.80, 0.79, 0.78, 0.3))
+    assert "95%, bootstrap over 120 validation images" in found(Topic.SURE)
+    assert "Do not trust the order at the top" in found(Topic.SURE)
+    assert "3 trials are in the running" in found(Topic.SURE)
+    assert "looks better than it is, by about 0.0298" in found(Topic.SURE)
+    assert found.commands(Topic.SURE) == ["thaw confirm digits --top 3 --seeds 5"]
+
+
+def test_a_wide_gap_is_said_to_be_one(said):
+    found = said(scored(0.9, 0.5, 0.4))
+    assert "beyond what other images would change" in found(Topic.SURE)
+    assert found.commands(Topic.SURE) == []
+
+
+def test_more_images_make_it_surer(said, tmp_path):
+    few = said(scored(0.80, 0.77))
+    many = Said(
+        conclusions(
+            Evidence(
+                take_snapshot(load(write_search(tmp_path / "many", scored(0.80, 0.77, images=4000)))),
+                NONE,
+                "digits",
+            )
+        )
+    )
+    assert "Do not trust" in few(Topic.SURE)
+    assert "beyond what other images" in many(Topic.SURE)
+
+
+def test_what_the_reports_cannot_tell_is_said(said):
+    found = said(scored(0.5, 0.6), metric=Metric.MAE, task="regression")
+    assert "How far other images would move MAE is not known" in found(Topic.SURE)
+
+
+@pytest.mark.parametrize(
+    ("own_trial", "text"),
+    [
+        (
+            {LR: 0.01, LOSS: "ldam"},
+            "Trial 1 used the search file's own values and scored 0.6000: searching gained 0.2000.",
+        ),
+        ({LR: 0.012, LOSS: "ldam"}, "Trial 1 came near the search file's own values and scored 0.6000"),
+        ({LR: 0.001, LOSS: "cross_entropy"}, "No finished trial came near the search file's own values"),
+    ],
+)
+def test_the_gain_over_the_files_own_values_is_told_where_a_trial_had_them(said, own_trial, text):
+    trials = [{"scores": [0.8], "params": {LR: 0.09, LOSS: "cross_entropy"}}, {"scores": [0.6], "params": own_trial}]
+    assert text in said(trials)(Topic.BEST)
+
+
+# --- what mattered, what was flagged --------------------------------------------------------------------------------
+
+
+def test_what_mattered_is_named_with_its_share_and_where_good_trials_have_it(said):
+    found = said(searched_trials(60), importance=None)(Topic.MATTERED)
+    assert "What good trials have in common lies in stages[*].head_lr (" in found
+    assert "stages[*].head_lr: mostly 0.0" in found
+
+
+@pytest.mark.parametrize(
+    ("trials", "text"),
+    [
+        (scored(0.5, 0.6), "Nothing was searched"),
+        ([{**trial, "scores": trial["scores"][:1]} for trial in searched_trials(3)], "Too few trials with a score (3)"),
+    ],
+)
+def test_where_nothing_can_be_told_of_importance_that_is_said(said, trials, text):
+    assert text in said(trials)(Topic.MATTERED)
+
+
+def test_flags_are_counted_and_the_value_that_goes_with_them_is_named(said):
+    found = said(searched_trials(40))(Topic.FLAGGED)
+    assert "A loss far above its recent level (spike): trials 2, 19, 32, 39 of 40" in found
+    assert "it goes with a high stages[*].head_lr (median 0.07" in found
+
+
+def test_a_flag_that_ended_trials_and_one_of_the_best_epoch_are_told(said):
+    trials = [{"scores": [0.5], "flags": {1: ["gap"]}}]
+    trials += [{"scores": [0.1], "flags": {1: ["nan"]}, "status": "pruned", "stopped_for": "nan"}]
+    found = said(trials)(Topic.FLAGGED)
+    assert "A loss that is no number (nan): trial 1 of 2; it ended 1." in found
+    assert "The best epoch of the best trial itself was flagged: gap." in found
+
+
+def test_no_flag_is_good_news(said):
+    assert "No epoch of any trial was flagged." in said(scored(0.5))(Topic.FLAGGED)
+
+
+def test_failures_are_told_with_their_commonest_reasons(said):
+    trials = [{"status": "failed", "reason": "Traceback …\n  File x\nRuntimeError: out of memory"}] * 3
+    found = said([*trials, {"status": "failed", "reason": None}, *scored(0.5)])(Topic.FLAGGED)
+    assert "Trials 0, 1, 2, 3 failed: RuntimeError: out of memory (3×); no reason recorded." in found
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"classes": ("only",)}, "There is one class only"),
+        (
+            {"recalls": [40, 40, 10]},
+            "weakest on class owl: recall 0.25 (0.14 … 0.40, 40 images) against 0.75 on average",
+        ),
+    ],
+)
+def test_classes_that_go_badly_are_named(said, changes, text):
+    per_class = None
+    if recalls := changes.pop("recalls", None):
+        per_class = {
+            "precision": [1.0] * 3,
+            "recall": [hits / 40 for hits in recalls],
+            "f1": [0.8] * 3,
+            "true_count": [40] * 3,
+            "predicted_count": [50, 60, 10],
+        }
+    trials = scored(0.5, **({"per_class": per_class} if per_class else {}))
+    assert text in said(trials, **changes)(Topic.FLAGGED)
+
+
+def test_classes_that_are_never_predicted_are_named(said):
+    per_class = {
+        "precision": [1.0, 0, 0],
+        "recall": [1.0, 0, 0],
+        "f1": [1.0, 0, 0],
+        "true_count": [40] * 3,
+        "predicted_count": [120, 0, 0],
+    }
+    assert "never predicts 2 of 3 classes: dog, owl." in said(scored(0.33, per_class=per_class))(Topic.FLAGGED)
+
+
+# --- what to try next -----------------------------------------------------------------------------------------------
+
+
+def with_lr(*rates, scores=None):
+    scores = scores or [0.5 + n / 100 for n in range(len(rates))]
+    return [{"scores": [score], "params": {LR: rate}} for rate, score in zip(rates, scores, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("rates", "text"),
+    [
+        ([0.001, 0.005, 0.08, 0.09, 0.099], "at the upper edge of its range (0.1) in the best trial"),
+        ([0.1, 0.05, 0.002, 0.0012, 0.0011], "at the lower edge of its range (0.001) in the best trial"),
+    ],
+)
+def test_a_best_value_at_the_edge_of_its_range_asks_for_a_wider_one(said, rates, text):
+    found = said(with_lr(*rates))(Topic.NEXT)
+    assert text in found
+    assert "widen it, to 1 say" in found or "widen it, to 0.0001 say" in found
+
+
+def test_a_best_value_in_the_middle_asks_for_nothing(said):
+    assert "edge" not in said(with_lr(0.001, 0.1, 0.02, 0.012, 0.01))(Topic.NEXT)
+
+
+def test_a_single_good_trial_at_the_edge_is_no_reason_to_widen(said):
+    assert "edge" not in said(with_lr(0.02, 0.01, 0.005, 0.008, 0.099))(Topic.NEXT)
+
+
+@pytest.mark.parametrize(("count", "few"), [(24, True), (60, False)])
+def test_few_trials_for_many_values_are_said_to_be_few(said, count, few):
+    found = said(searched_trials(count), search={"trials": count})(Topic.NEXT)
+    assert ("are few for 5 searched values: from 25 on" in found) is few
+
+
+@pytest.mark.parametrize(
+    ("scores", "text"),
+    [
+        ([0.1] * 9 + [0.9], "The best came late (0 of 10 finished trials came after it)"),
+        ([0.9] + [0.1] * 9, "9 trials have finished since the best one without beating it"),
+    ],
+)
+def test_when_the_best_came_tells_whether_more_trials_pay(said, scores, text):
+    assert text in said(scored(*scores))(Topic.NEXT)
+
+
+def test_of_few_trials_the_first_being_the_best_says_nothing_about_more_of_them(said):
+    first, *others = searched_trials(12, prune=False)
+    found = said([{**first, "scores": [0.99]}, *others], search={"trials": 12})(Topic.NEXT)
+    assert "are few for 5 searched values" in found
+    assert "will gain little" not in found
+
+
+def test_trials_that_rise_to_the_end_want_more_epochs(said):
+    rising = [{"scores": [0.1, 0.2, 0.3 + n / 100]} for n in range(5)]
+    assert "5 of the best 5 trials were at their best in their last epoch" in said(rising)(Topic.NEXT)
+
+
+def test_trials_that_peaked_before_do_not(said):
+    assert "last epoch" not in said([{"scores": [0.1, 0.4, 0.3 + n / 100]} for n in range(5)])(Topic.NEXT)
+
+
+def measured(**shares):
+    """Importances as the evaluators tell them: name -> (importance, high, chance)."""
+    paths = {"lr": LR, "patience": "train.stages[*].plateau.patience", "kind": LOSS}
+    rows = [
+        {
+            "path": paths[n],
+            "name": n,
+            "evaluator": "ped_anova",
+            "importance": i,
+            "low": 0.0,
+            "high": h,
+            "chance": c,
+            "trials": 60,
+        }
+        for n, (i, h, c) in shares.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_values_that_do_not_matter_can_be_fixed(said):
+    importance = measured(lr=(0.8, 0.9, 0.3), patience=(0.02, 0.05, 0.3), kind=(0.1, 0.25, 0.3))
+    found = said(searched_trials(60), importance=importance)(Topic.NEXT)
+    assert "Fix what does not matter" in found
+    told = found.split("Fix what does not matter")[1]
+    assert "stages[*].plateau.patience = " in told
+    assert "head_lr" not in told
+    assert "kind" not in told  # it may matter yet
+
+
+def test_after_few_trials_nothing_is_fixed(said):
+    found = said(searched_trials(30), importance=measured(lr=(0.8, 0.9, 0.3), patience=(0.02, 0.05, 0.3)))
+    assert "Fix what" not in found(Topic.NEXT)
+
+
+def test_where_nothing_beats_chance_that_is_said(said):
+    found = said(searched_trials(10), importance=measured(lr=(0.3, 0.5, 0.4)))(Topic.MATTERED)
+    assert "No searched value stands out from chance yet. lr leads with 30%, 0% … 50%" in found
+    assert "gives up to 40%" in found
+
+
+def test_a_search_that_is_not_over_is_taken_up(said):
+    found = said([*scored(0.5), {"status": "running"}])
+    assert "1 of its trials run or wait to be taken up and 22 of 24 have not begun" in found(Topic.NEXT)
+    assert "thaw resume digits" in found.commands(Topic.NEXT)
+
+
+def test_where_all_failed_the_first_traceback_is_shown(said):
+    found = said([{"status": "failed", "reason": "ValueError: no"}] * 3)(Topic.NEXT)
+    assert "No trial has come through" in found
+    assert "0000/error.txt" in found
+
+
+def test_rungs_that_judge_what_does_not_count_are_doubted(said):
+    trials = [{"scores": [0.5 - n / 50, 0.5 - n / 50, 0.6 + n / 50]} for n in range(6)]
+    trials += [{"scores": [0.1, 0.1], "status": "pruned"}]
+    found = said(trials)(Topic.NEXT)
+    assert "What led at the first rung (epoch 2) did not lead at the end" in found
+    assert "agree by -1.00" in found
+
+
+def test_rungs_that_judge_well_are_not(said):
+    trials = [{"scores": [0.3 + n / 50, 0.3 + n / 50, 0.6 + n / 50]} for n in range(6)]
+    assert "first rung" not in said([*trials, {"scores": [0.1, 0.1], "status": "pruned"}])(Topic.NEXT)
+
+
+def test_a_style_that_starts_slowly_and_is_pruned_more_often_is_pointed_out(said):
+    slow = [{"scores": [0.2, 0.2], "status": "pruned", "params": {LOSS: "ldam"}}] * 5
+    slow += [{"scores": [0.3, 0.3, 0.9], "params": {LOSS: "ldam"}}] * 2
+    quick = [{"scores": [0.6, 0.6, 0.65], "params": {LOSS: "cross_entropy"}}] * 5
+    quick += [{"scores": [0.4, 0.4], "status": "pruned", "params": {LOSS: "cross_entropy"}}]
+    found = said(slow + quick)(Topic.NEXT)
+    assert "kind = ldam was pruned at epoch 2 in 71% of its trials (others: 17%)" in found
+    assert "gained 0.6000 after it, others 0.0500" in found
+    assert "kind = cross_entropy" not in found

@@ -1,0 +1,109 @@
+"""The stages of a search file: those that change nothing, and those that grow with what they train on."""
+
+import re
+
+import pytest
+import yaml
+
+from search.config.yaml_source import InputError, read_source
+from search.config_file.load import load_recipe
+from tests.support import search_files
+from tests.support.recipes import RECIPE
+from tests.support.search_files import FILE, replaced
+
+write, load, mistakes = search_files.write, search_files.load, search_files.mistakes  # fixtures
+
+# --- stages that change nothing -------------------------------------------------------------------------------------
+
+TWICE = "train.stages=[{name: a, unfreeze_from: 'last:2'}, {name: b, unfreeze_from: features.7, epochs: 3}]"
+SAID = "stage 'b' trains what 'a' before it trains, in the same way; open or freeze blocks, change a value, or make it one stage"
+
+
+def test_a_stage_that_changes_nothing_is_a_mistake(mistakes):
+    assert mistakes(FILE, TWICE) == [f"command line ({TWICE}) train.stages[1]: {SAID}"]
+    stages = "    - {name: a, unfreeze_from: head}\n    - {name: b, unfreeze_from: head, plateau: null}\n"
+    old = FILE[FILE.index("    - name: head") : FILE.index("  loss:")]
+    assert mistakes(FILE.replace(old, stages)) == [f"search.yaml:10 train.stages[1]: {SAID}"]
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        "{'train.stages[1].unfreeze_from': {choice: ['last:2', 'last:3']}}",
+        "{'train.stages[1].lr_scale': {float: [0.5, 1.0]}}",
+        "{'train.stages[a].image_size': {choice: [32, 64]}}",
+        "progressive",
+        "full",
+    ],
+)
+def test_unless_the_space_tells_the_two_stages_apart(load, space):
+    config = load(FILE, TWICE, f"space={space}")
+    alike = [recipe.goes_on_unchanged(1) for recipe in config.corner_recipes()]
+    assert not all(alike)
+
+
+@pytest.mark.parametrize("space", ["{'train.stages[*].lr_scale': {float: [0.5, 1.0]}}", "ema"])
+def test_a_space_that_does_not_is_no_excuse(mistakes, space):
+    assert mistakes(FILE, TWICE, f"space={space}") == [f"command line ({TWICE}) train.stages[1]: {SAID}"]
+
+
+def test_a_recipe_is_asked_too_but_not_an_exported_trial(write):
+    twice = {**RECIPE, "train": {**RECIPE["train"], "stages": [{"name": n, "unfreeze_from": "all"} for n in "ab"]}}
+    with pytest.raises(InputError, match=re.escape(f"train.stages[1]: {SAID}")):
+        load_recipe(read_source(write(yaml.safe_dump(twice))))
+    exported = {**twice, "provenance": {"search": "s", "trial": 3, "score": 0.5}}
+    assert len(load_recipe(read_source(write(yaml.safe_dump(exported)))).train.stages) == 2
+
+
+# --- progressive searches -------------------------------------------------------------------------------------------
+
+PROGRESSIVE = """\
+data: {source: digits, image_size: 64}
+model: {backbone: efficientnet_lite0}
+train:
+  mix: {mixup_alpha: 0.2}
+  one_cycle: {}
+  stages:
+    - {name: small, unfreeze_from: "last:2", data_fraction: 0.5, image_size: 32, batch_size: 128, epochs: 4}
+    - {name: middle, unfreeze_from: "last:4", data_fraction: 0.75, batch_size: 96, epochs: 4, lr_scale: 0.8}
+    - {name: large, unfreeze_from: all, image_size: 96, epochs: 4, lr_scale: 0.5}
+space:
+  preset: [unfreezing, progressive]
+  train.stages[*].plateau.patience: null
+  train.stages[*].backbone_warmup_epochs: null
+  train.stages[small].image_size: {choice: [32, 64]}
+  train.stages[middle].batch_size: {int: [32, 128], step: 32}
+  train.mix.mixup_alpha: {float: [0.1, 1.0]}
+  train.mix.probability: {float: [0.0, 1.0]}
+"""
+
+
+def test_every_progressive_field_can_be_searched(load):
+    config = load(PROGRESSIVE, "search.name=search")
+    recipes = config.corner_recipes()
+    assert {recipe.image_size(0) for recipe in recipes} == {32, 64}
+    assert {recipe.batch_size(1) for recipe in recipes} == {32, 128}
+    assert {recipe.train.stages[0].data_fraction for recipe in recipes} == {0.2, 1.0}
+    assert {recipe.train.stages[-1].lr_scale for recipe in recipes} == {0.25, 1.0}
+    assert {recipe.train.mix.mixup_alpha for recipe in recipes} == {0.1, 1.0}
+    assert {recipe.train.stages[1].lr_scale for recipe in recipes} == {0.8}
+    assert load(config.to_yaml()) == config
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "{choice: [32, 64]}",
+            "{choice: [32, 40]}",
+            r"search.yaml:14 space.train.stages\[small\].image_size: 40: efficientnet_lite0 takes multiples of 32 only",
+        ),
+        (
+            "mix: {mixup_alpha: 0.2}",
+            "mix: {cutmix_alpha: 0.2, at: cut}",
+            r"search.yaml:4 train.mix.at: 'cut' takes MixUp only",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_found_before_any_trial(mistakes, old, new, message):
+    assert any(re.match(message, line) for line in mistakes(replaced(old, new, PROGRESSIVE)))

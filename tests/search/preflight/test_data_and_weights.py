@@ -1,0 +1,134 @@
+"""What is found by looking at data and weights, before anything starts."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from search.config.yaml_source import InputError, read_source
+from search.config_file.load import load_recipe
+from search.preflight.data_and_weights import check_by_looking
+from tests.support.recipes import TINY_NETWORK
+
+FILE = """\
+data:
+  source: folder
+  path: images
+  image_size: 32
+  validation: 0.5
+model:
+  backbone: efficientnet_lite0
+train:
+  stages:
+    - {name: head, unfreeze_from: head, epochs: 1}
+"""
+
+
+@pytest.fixture
+def look(tmp_path, monkeypatch):
+    """`look(*overrides, counts={...})`: checks search.yaml over class folders of so many images; says what was shown."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "search.yaml"
+    file.write_text(FILE)
+    pixels = np.random.default_rng(0)
+
+    def check(*overrides, counts, terminal=False):
+        for name, count in counts.items():
+            (tmp_path / "images" / name).mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                image = Image.fromarray(pixels.integers(0, 256, (40, 40, 3), dtype=np.uint8))
+                image.save(tmp_path / "images" / name / f"{i}.png")
+        source = read_source(file.relative_to(tmp_path), overrides)
+        screen = io.StringIO()
+        console = Console(file=screen, width=60, force_terminal=terminal)
+        dataset = check_by_looking([load_recipe(source)], source, console)
+        return dataset, screen.getvalue()
+
+    return check
+
+
+def test_the_data_is_summed_up_in_a_line(look):
+    dataset, said = look(counts={"cat": 8, "dog": 4})
+    assert said == "6 training images of 2 classes (4 … 2 each), 6 to validate, 32 px\n"
+    assert dataset.classes == ("cat", "dog")
+
+
+def test_images_are_decoded_at_the_size_of_every_stage(look):
+    folder = Path(os.environ["THAW_CACHE"])
+    before = {path.name for path in folder.glob("images-*.npy")}
+    stage = "{name: small, unfreeze_from: head, image_size: 64}, {name: large, unfreeze_from: all, image_size: 96}"
+    dataset, said = look(f"train.stages=[{stage}]", counts={"ant": 8, "bee": 4})
+    made = {path.name for path in folder.glob("images-*.npy")} - before
+    assert sorted(name.split("-")[1] for name in made) == ["32px", "64px", "96px"]
+    assert dataset.images.shape[1] == 32
+    assert said.endswith("32 px\n")
+
+
+def test_a_terminal_shows_how_far_decoding_is(look):
+    _, said = look(counts={"cat": 8, "dog": 5}, terminal=True)
+    assert "decoding images" in said
+    assert "6 training images" in said
+
+
+def test_a_missing_folder_has_its_place_in_the_file(look):
+    with pytest.raises(InputError, match=r"^search\.yaml:3 data\.path: .*images: does not exist$"):
+        look(counts={})
+
+
+def test_an_unreadable_image_is_named(look, tmp_path):
+    (tmp_path / "images" / "cat").mkdir(parents=True)
+    (tmp_path / "images" / "cat" / "broken.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"^search\.yaml:3 data\.path: 1 of \d+ images cannot be read:\n.*broken\.png"):
+        look(counts={"cat": 4, "dog": 4})
+
+
+def test_images_that_are_left_out_are_a_warning(look, tmp_path):
+    (tmp_path / "images" / "cat").mkdir(parents=True)
+    (tmp_path / "images" / "cat" / "broken.png").write_bytes(b"no image")
+    dataset, said = look("data.on_bad=skip", counts={"cat": 4, "dog": 4})
+    warning, summary = said.splitlines()
+    listing = dataset.left_out.listing
+    assert warning == f"warning: 1 of 9 images cannot be read and is left out, listed in {listing}"
+    assert summary.startswith("4 training images of 2 classes")
+    assert listing.read_text() == f"{tmp_path}/images/cat/broken.png: is no image, or damaged from its start\n"
+
+
+def test_a_class_without_a_training_image_is_named(look):
+    with pytest.raises(InputError, match=r"search\.yaml:\d data.*dog"):
+        look(counts={"cat": 8, "dog": 1})
+
+
+def test_a_class_without_any_image_is_named(look):
+    with pytest.raises(InputError, match=r"^search\.yaml:3 data\.path: .*1 of 3 classes have no image: bird "):
+        look(counts={"cat": 4, "dog": 4, "bird": 0})
+
+
+def test_weights_that_are_not_there_have_their_place(look):
+    with pytest.raises(InputError, match=r"^command line \(model\.weights=nothing\.pt\) model\.weights: .*nothing\.pt"):
+        look("model.weights=nothing.pt", counts={"cat": 4, "dog": 4})
+
+
+def test_a_function_that_makes_no_network_has_its_place(look, own_module):
+    module = own_module("def net(): return 3")
+    with pytest.raises(
+        InputError, match=rf"^command line .* model\.backbone: {module}:net returned a int \(3\); it must"
+    ):
+        look(f"model.backbone={module}:net", counts={"cat": 4, "dog": 4})
+
+
+def test_a_network_that_does_not_fit_the_images_has_its_place(look, own_module):
+    module = own_module(TINY_NETWORK.replace("features=12", "features=13"))
+    with pytest.raises(InputError, match=r"model\.backbone: .* makes \[2, 12\] of two images of 32 pixels"):
+        look(f"model.backbone={module}:tiny", counts={"cat": 4, "dog": 4})
+
+
+def test_a_missing_compiler_has_its_place(look):
+    from torch._inductor import config
+
+    missing = pytest.raises(InputError, match=r"^command line \(train\.compile=true\) train\.compile: .*C\+\+ compiler")
+    with config.patch({"cpp.cxx": ("no-such-compiler",)}), missing:
+        look("train.compile=true", counts={"cat": 4, "dog": 4})

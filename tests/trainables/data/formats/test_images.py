@@ -1,0 +1,216 @@
+"""Image files of every kind become upright 8-bit grey or RGB; broken ones say why they cannot be read."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, TiffImagePlugin
+
+from trainables.data.formats.images import BadImageError, Header, read_header, read_image
+
+RAMP = np.linspace(0, 255, 20 * 30).reshape(20, 30).astype(np.uint8)
+COLOUR = np.stack([RAMP, RAMP // 2, 255 - RAMP], axis=2)
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "grey"),
+    [
+        ("RGB", "a.png", False),
+        ("RGB", "a.jpg", False),
+        ("RGB", "a.webp", False),
+        ("RGB", "a.bmp", False),
+        ("RGB", "a.tiff", False),
+        ("RGBA", "a.png", False),
+        ("P", "a.png", False),
+        ("CMYK", "a.jpg", False),
+        ("L", "a.jpg", True),
+        ("CMYK", "a.tiff", False),
+        ("L", "a.bmp", True),
+        ("LA", "a.png", True),
+        ("1", "a.png", True),
+        ("I;16", "a.png", True),
+        ("I;16", "a.tiff", True),
+    ],
+)
+def test_every_colour_model_becomes_grey_or_rgb(tmp_path, mode, name, grey):
+    path = tmp_path / name
+    picture = Image.fromarray(RAMP.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(COLOUR).convert(mode)
+    picture.save(path)
+    assert read_header(path) == Header(grey, deep=mode == "I;16")
+    expected = RAMP if mode == "I;16" else np.asarray(picture.convert("L" if grey else "RGB"))
+    image = read_image(path, grey=grey)
+    assert (image.shape, image.dtype) == ((20, 30, 1 if grey else 3), np.uint8)
+    tolerance = 3 if path.suffix in {".jpg", ".webp"} else 0
+    assert np.abs(image.squeeze().astype(int) - expected).mean() <= tolerance
+
+
+@pytest.mark.parametrize(("value", "byte"), [(0, 0), (128, 0), (129, 1), (32768, 128), (65535, 255)])
+def test_16_bit_grey_is_rescaled_not_clipped(tmp_path, value, byte):
+    path = tmp_path / "deep.png"
+    Image.fromarray(np.full((4, 4), value, np.uint16)).save(path)
+    assert (read_image(path, grey=True) == byte).all()
+
+
+@pytest.mark.parametrize("name", ["deep.png", "deep.tiff"])
+def test_16_bit_grey_is_kept_where_that_is_asked_for(tmp_path, name):
+    values = np.arange(0, 65536, 64, np.uint16).reshape(32, 32)
+    Image.fromarray(values).save(tmp_path / name)
+    image = read_image(tmp_path / name, grey=True, deep=True)
+    assert (image.shape, image.dtype) == ((32, 32, 1), np.uint16)
+    assert (image[:, :, 0] == values).all()
+
+
+def test_8_bits_among_16_are_spread(tmp_path):
+    Image.fromarray(RAMP).save(tmp_path / "a.png")
+    assert (read_image(tmp_path / "a.png", grey=True, deep=True)[:, :, 0] == RAMP * np.uint16(257)).all()
+
+
+@pytest.mark.parametrize(
+    ("ink", "colour"),
+    [
+        ((255, 0, 0, 0), (0, 255, 255)),
+        ((0, 255, 0, 0), (255, 0, 255)),
+        ((0, 0, 255, 0), (255, 255, 0)),
+        ((0, 0, 0, 255), (0, 0, 0)),
+        ((0, 0, 0, 0), (255, 255, 255)),
+    ],
+)
+def test_the_inks_of_a_cmyk_jpeg_have_their_colours(tmp_path, ink, colour):
+    Image.new("CMYK", (16, 16), ink).save(tmp_path / "a.jpg", quality=95)  # inverted, as Adobe does
+    assert np.abs(read_image(tmp_path / "a.jpg", grey=False).astype(int) - colour).max() <= 3
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo.gif", "photo.dcm", "photo"])
+def test_the_content_says_what_a_file_is_not_its_suffix(tmp_path, name):
+    Image.fromarray(COLOUR).save(tmp_path / name, "JPEG", quality=95)
+    assert read_header(tmp_path / name) == Header(grey=False, deep=False)
+    assert np.abs(read_image(tmp_path / name, grey=False).astype(int) - COLOUR).mean() <= 3
+
+
+def write_frames(path, count=3, **options):
+    frames = [Image.new("RGB", (20, 30), (80 * i, 255 - 80 * i, 0)) for i in range(count)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], **options)
+
+
+MOVING = {"a.gif": {}, "a.webp": {"lossless": True}, "a.png": {}, "a.tiff": {}}
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_one_of_several_frames_is_chosen_or_the_file_is_bad(tmp_path, name):
+    write_frames(tmp_path / name, **MOVING[name])
+    with pytest.raises(BadImageError, match=rf"{name}: has 3 frames; say in data.frame .*: 0 to 2, or middle"):
+        read_image(tmp_path / name, grey=False)
+    for frame, expected in ((0, 0), ("middle", 1), (2, 2)):
+        image = read_image(tmp_path / name, grey=False, frame=frame)
+        assert np.abs(image[5, 5].astype(int) - (80 * expected, 255 - 80 * expected, 0)).max() <= 3
+    with pytest.raises(BadImageError, match=f"{name}: has no frame 3: its 3 frames are counted from 0"):
+        read_image(tmp_path / name, grey=False, frame=3)
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_one_frame_alone_needs_no_choice(tmp_path, name):
+    write_frames(tmp_path / name, count=1, **MOVING[name])
+    assert read_image(tmp_path / name, grey=False).shape == (30, 20, 3)
+
+
+def test_previews_are_no_frames(tmp_path):
+    photo, preview = Image.fromarray(COLOUR), Image.fromarray(RAMP[::2, ::2])
+    photo.save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[preview])
+    assert read_image(tmp_path / "phone.jpg", grey=False).shape == (20, 30, 3)
+    pages = TiffImagePlugin.AppendingTiffWriter(str(tmp_path / "scan.tiff"), True)
+    with pages:
+        for page, kind in ((photo, 0), (preview, 1)):
+            page.save(pages, "TIFF", tiffinfo={254: kind})
+            pages.newFrame()
+    with Image.open(tmp_path / "scan.tiff") as scan:
+        assert scan.n_frames == 2
+    assert (read_image(tmp_path / "scan.tiff", grey=False) == COLOUR).all()
+
+
+def write_png(path, width, height):
+    """A whole black PNG of a bit a pixel, without holding its pixels."""
+    packer, packed = zlib.compressobj(9), b""
+    for _ in range(height):
+        packed += packer.compress(bytes(1 + (width + 7) // 8))
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)), (b"IDAT", packed + packer.flush())]
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in [*chunks, (b"IEND", b"")]
+        )
+    )
+
+
+def test_a_gigapixel_image_is_refused_with_its_count_and_the_limit(tmp_path, recwarn):
+    write_png(tmp_path / "slide.png", 20000, 10000)
+    with pytest.raises(BadImageError, match=r"slide.png: .*\(200000000 pixels\) exceeds limit of 178956970 .*patches"):
+        read_image(tmp_path / "slide.png", grey=True)
+    write_png(tmp_path / "slide.png", 32, 10)
+    assert read_image(tmp_path / "slide.png", grey=True).shape == (10, 32, 1)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 40), (40, 1)])
+def test_an_image_without_area_is_bad(tmp_path, width, height):
+    Image.new("L", (width, height)).save(tmp_path / "a.png")
+    with pytest.raises(BadImageError, match=rf"a.png: has {width} × {height} pixels; an image has at least 2"):
+        read_image(tmp_path / "a.png", grey=True)
+
+
+def test_grey_images_among_coloured_ones_are_repeated_over_three_channels(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(RAMP).save(path)
+    assert (read_image(path, grey=False) == RAMP[:, :, None]).all()
+
+
+def test_a_transparent_palette_reads_without_warnings(tmp_path, recwarn):
+    path = tmp_path / "a.png"
+    Image.fromarray(COLOUR).quantize(16).save(path, transparency=bytes([0, 128, 255]))
+    assert read_image(path, grey=False).shape == (20, 30, 3)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [(1, lambda a: a), (3, lambda a: a[::-1, ::-1]), (6, lambda a: np.rot90(a, -1)), (8, np.rot90)],
+)
+def test_exif_orientation_is_applied(tmp_path, orientation, upright):
+    path = tmp_path / "a.png"
+    picture = Image.fromarray(COLOUR)
+    exif = picture.getexif()
+    exif[0x0112] = orientation
+    picture.save(path, exif=exif)
+    assert (read_image(path, grey=False) == upright(COLOUR)).all()
+
+
+def cut_in_half(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "reason"),
+    [
+        ("a.png", lambda path: path.write_bytes(b""), "is empty"),
+        ("a.jpg", lambda path: path.write_text("<html>not found</html>"), "is no image, or damaged"),
+        ("a.dcm", lambda path: path.write_text("<html>not found</html>"), "is no image, or damaged"),
+        ("a.dcm", lambda path: path.write_bytes(b""), "is empty"),
+        ("a.jpg", cut_in_half, "truncated"),
+        ("a.png", cut_in_half, "truncated"),
+        ("a.webp", cut_in_half, "is no image, or damaged|could not|truncated|failed"),
+        ("a.bmp", cut_in_half, "truncated"),
+        ("a.png", lambda path: path.write_bytes(path.read_bytes()[:60] + b"\0" * 900), "."),
+        ("a.jpg", lambda path: path.unlink(), "No such file"),
+        ("a.tiff", lambda path: Image.fromarray(RAMP.astype(np.float32)).save(path), "floating-point"),
+        ("a.tiff", lambda path: Image.fromarray(RAMP.astype(np.int32) * 1000).save(path), "outside 0..65535"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_reason(tmp_path, name, spoil, reason):
+    path = tmp_path / name
+    noise = Image.fromarray(np.random.RandomState(0).randint(0, 255, (60, 90, 3), np.uint8))
+    noise.save(path, None if path.suffix != ".dcm" else "PNG")
+    spoil(path)
+    assert read_header(path).grey in {True, False}
+    with pytest.raises(BadImageError, match=f"{name}: .*({reason})"):
+        read_image(path, grey=True)

@@ -1,0 +1,217 @@
+"""What stands on a command line, as images a model takes: files, folders, globs, tables, arrays."""
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from trainables.data.formats.images import BadImageError
+from trainables.model_package.input_images import Columns, find_images
+from trainables.model_package.manifest import Inference, Input, Manifest, PackageError, Target
+
+
+def manifest(*, depth=None, channels=3, bits=8, labels=None, task="classification"):
+    return Manifest(
+        task=task,
+        backbone="resnet18",
+        blocks=("stem",),
+        head="linear",
+        cosine_scale=None,
+        classes=("cat", "dog") if task == "classification" else (),
+        labels=labels,
+        target=Target(mean=0, std=1) if task == "regression" else None,
+        learned_prior=None,
+        input=Input(
+            image_size=8,
+            depth=depth,
+            resize="",
+            channels=channels,
+            bits=bits,
+            frame=None,
+            window=None,
+            mean=(0.5,) * 3,
+            std=(0.5,) * 3,
+            standardises=False,
+        ),
+        inference=Inference(
+            cut=0, prefix_batch=32, prefix_dtype="fp32", batch_size=4, precision="fp32", cpu_threads=1, device="cpu"
+        ),
+        weights_sha256="",
+        origin={},
+        validation={},
+    )
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """photos/cat/1.png, photos/dog/2.png, photos/other/3.png and a note, seen from the working directory."""
+    monkeypatch.chdir(tmp_path)
+    for value, name in enumerate(("cat/1", "dog/2", "other/3"), start=1):
+        file = tmp_path / "photos" / f"{name}.png"
+        file.parent.mkdir(parents=True)
+        Image.fromarray(np.full((4, 6, 3), value, np.uint8)).save(file)
+    (tmp_path / "photos" / "note.txt").write_text("mine")
+    return tmp_path
+
+
+def found(*given, columns=None, **how):
+    items = find_images(given, manifest(**how), columns)
+    return [(item.name, item.truth) for item in items]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["photos/cat/1.png"], [("photos/cat/1.png", None)]),
+        (["photos/dog/2.png", "photos/cat/1.png"], [("photos/dog/2.png", None), ("photos/cat/1.png", None)]),
+        (["photos"], [("photos/cat/1.png", "cat"), ("photos/dog/2.png", "dog"), ("photos/other/3.png", None)]),
+        (["photos/"], [("photos/cat/1.png", "cat"), ("photos/dog/2.png", "dog"), ("photos/other/3.png", None)]),
+        (["photos/dog"], [("photos/dog/2.png", None)]),
+        (["photos/*/[12].png"], [("photos/cat/1.png", None), ("photos/dog/2.png", None)]),
+        (["photos/note.txt"], [("photos/note.txt", None)]),  # that it is no image is seen when it is read
+    ],
+)
+def test_files_folders_and_globs_give_images_in_their_order(photos, given, expected):
+    assert found(*given) == expected
+
+
+def test_folders_of_labels_that_were_mapped_give_classes(photos):
+    assert found("photos", labels={"cat": "dog", "other": "cat", "dog": None}) == [
+        ("photos/cat/1.png", "dog"),
+        ("photos/dog/2.png", None),
+        ("photos/other/3.png", "cat"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("gone.png", r"gone\.png does not exist"),
+        ("photos/*.jpg", r"photos/\*\.jpg: nothing matches"),
+        ("empty", "empty holds no image this model could take; it holds nothing"),
+        ("notes", r"notes holds no image this model could take; it holds a\.txt"),
+        ("scan.nii.gz", r"1 of 1 files do not fit: this model takes images, and these are volumes \(scan\.nii\.gz\)"),
+        ("gone.csv", r"gone\.csv does not exist"),
+        ("empty.csv", r"empty\.csv: is damaged, or no such table: No columns"),
+        ("broken.parquet", r"broken\.parquet: is damaged, or no such table"),
+        ("files.csv", r"files\.csv: the table has no column 'path'; valid: file; --path-column says which one"),
+        ("gaps.csv", r"gaps\.csv: 1 rows have no path, counted from 1 below the header: 2"),
+        ("broken.npz", r"broken\.npz: is no NPZ file, or damaged"),
+        ("other.npz", r"other\.npz: has no array of images \(images, train_images, …\); it has x"),
+        ("volumes.npz", r"volumes\.npz: images holds volumes \(2 × 4 × 4 × 4\)"),
+    ],
+)
+def test_what_holds_no_image_of_the_model_is_refused(photos, given, message):
+    (photos / "empty").mkdir()
+    (photos / "notes").mkdir()
+    (photos / "notes" / "a.txt").touch()
+    (photos / "scan.nii.gz").touch()
+    (photos / "empty.csv").touch()
+    (photos / "broken.parquet").write_bytes(b"PAR1")
+    (photos / "files.csv").write_text("file\na.png\n")
+    (photos / "gaps.csv").write_text("path,x\na.png,1\n,2\n")
+    (photos / "broken.npz").write_bytes(b"PK")
+    np.savez(photos / "other.npz", x=np.zeros(3))
+    np.savez(photos / "volumes.npz", images=np.zeros((2, 4, 4, 4), np.uint8))
+    with pytest.raises(PackageError, match=message):
+        found(given)
+
+
+def test_images_are_refused_where_volumes_are_taken(photos):
+    with pytest.raises(
+        PackageError, match=r"this model takes volumes: \.nii and \.nii\.gz files \(photos/cat/1\.png\)"
+    ):
+        found("photos/cat/1.png", depth=4)
+    with pytest.raises(
+        PackageError, match=r"photos holds no volume this model could take; it holds 1\.png, 2\.png, note\.txt"
+    ):
+        found("photos", depth=4)
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
+def test_a_table_gives_the_paths_that_stand_in_it_and_known_labels(photos, ending):
+    table = pd.DataFrame({"path": ["cat/1.png", "dog/2.png"], "label": ["cat", "horse"]})
+    file = photos / "photos" / f"list.{ending}"
+    table.to_parquet(file) if ending == "parquet" else table.to_csv(
+        file, index=False, sep="\t" if ending == "tsv" else ","
+    )
+    assert found(f"photos/list.{ending}") == [("cat/1.png", "cat"), ("dog/2.png", None)]
+    (first, _) = find_images([f"photos/list.{ending}"], manifest())
+    assert first.decode().max() == 1
+
+
+def test_a_tables_paths_start_where_it_is_said_and_stand_where_it_is_said(photos):
+    (photos / "elsewhere").mkdir()
+    (photos / "elsewhere" / "list.csv").write_text("file\ncat/1.png\n")
+    columns = Columns(path="file", images=str(photos / "photos"))
+    (item,) = find_images(["elsewhere/list.csv"], manifest(), columns)
+    assert (item.name, item.truth) == ("cat/1.png", None)
+    assert item.decode().shape == (4, 6, 3)
+
+
+def test_labels_of_numbers_are_targets(photos):
+    (photos / "list.csv").write_text("path,label\na.png,1.5\nb.png,\nc.png,x\n")
+    assert found("list.csv", task="regression") == [("a.png", 1.5), ("b.png", None), ("c.png", None)]
+
+
+def test_labels_that_were_numbers_are_mapped_as_in_training(photos):
+    (photos / "list.csv").write_text("path,label\na.png,1.0\nb.png,2\n")
+    assert found("list.csv", labels={"1": "cat", "2": "dog"}) == [("a.png", "cat"), ("b.png", "dog")]
+
+
+# --- arrays ---------------------------------------------------------------------------------------------------------
+
+
+def test_arrays_of_images_are_taken_in_the_form_that_the_model_takes(photos):
+    grey = np.arange(2 * 4 * 5, dtype=np.uint8).reshape(2, 4, 5)
+    np.savez(photos / "grey.npz", val_images=grey, test_images=grey[:1], test_labels=np.zeros(1), x=grey)
+    items = find_images(["grey.npz"], manifest())
+    assert [item.name for item in items] == [
+        "grey.npz:val_images[0]",
+        "grey.npz:val_images[1]",
+        "grey.npz:test_images[0]",
+    ]
+    assert np.array_equal(items[1].decode(), np.repeat(grey[1][:, :, None], 3, axis=2))
+    assert np.array_equal(find_images(["grey.npz"], manifest(channels=1))[1].decode(), grey[1][:, :, None])
+    deep = find_images(["grey.npz"], manifest(channels=1, bits=16))[1].decode()
+    assert (deep.dtype, deep.max()) == (np.uint16, 39 * 257)
+
+
+def test_deep_and_coloured_arrays_are_brought_to_8_bits_and_grey(photos):
+    np.savez(photos / "deep.npz", images=np.full((1, 4, 4), 65535, np.uint16))
+    np.savez(photos / "colour.npz", images=np.full((1, 4, 4, 3), (255, 0, 0), np.uint8))
+    assert find_images(["deep.npz"], manifest(channels=1))[0].decode().max() == 255
+    assert find_images(["colour.npz"], manifest(channels=1))[0].decode().max() == 76
+
+
+def test_arrays_of_volumes_are_taken_by_models_of_volumes(photos):
+    np.savez(photos / "volumes.npz", images=np.ones((2, 4, 5, 6), np.uint8))
+    (first, _) = find_images(["volumes.npz"], manifest(depth=4, channels=1))
+    assert first.decode().shape == (4, 5, 6, 1)
+
+
+# --- decoding -------------------------------------------------------------------------------------------------------
+
+
+def test_images_are_decoded_to_the_channels_and_bits_of_training(photos):
+    Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(photos / "deep.png")
+    (item,) = find_images(["deep.png"], manifest(channels=1, bits=16))
+    assert (item.decode().dtype, item.decode().max()) == (np.uint16, 40_000)
+    (item,) = find_images(["photos/dog/2.png"], manifest(channels=1))
+    assert item.decode().shape == (4, 6, 1)
+
+
+def test_volumes_are_decoded_as_in_training(photos):
+    nibabel.save(nibabel.Nifti1Image(np.random.default_rng(0).random((6, 5, 4)).astype(np.float32), np.eye(4)), "a.nii")
+    (item,) = find_images(["a.nii"], manifest(depth=4, channels=1))
+    assert item.decode().shape == (4, 5, 6, 1)
+
+
+def test_a_file_that_is_no_image_is_named_when_it_is_read(photos):
+    (item,) = find_images(["photos/note.txt"], manifest())
+    with pytest.raises(BadImageError, match=r"photos/note\.txt: is no image"):
+        item.decode()

@@ -1,0 +1,70 @@
+"""Which epochs get a checkpoint, and which keep it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from trainables.core.vocabulary import Metric
+from trainables.recipe.stage_config import Stage
+from trainables.recipe.train_config import CheckpointPolicy
+
+
+def milestone_of(
+    report: Mapping[str, Any], before: Mapping[str, Any] | None, policy: CheckpointPolicy, stages: Sequence[Stage]
+) -> str | None:
+    """The milestone that an epoch reaches, as the policy writes it; of several the last. None: none.
+
+    Args:
+        report: the epoch's.
+        before: that of the epoch before it; None: it is the first.
+    """
+    most = sum(stage.epochs for stage in stages)
+    done, done_before = _planned(report, stages), 0 if before is None else _planned(before, stages)
+    reached: list[tuple[float, str]] = []
+    for milestone in policy.milestones:
+        if isinstance(milestone, int):
+            if milestone == report["epoch"]:
+                reached.append((done, str(milestone)))
+        else:
+            share = int(milestone[:-1])
+            due = share / 100 * most
+            last = share == 100 and report["finished"]
+            if done_before < due <= done or last:
+                reached.append((due, milestone))
+    return max(reached)[1] if reached else None
+
+
+def _planned(report: Mapping[str, Any], stages: Sequence[Stage]) -> int:
+    """See `stages.planned_epochs`."""
+    return sum(stage.epochs for stage in stages[: report["stage_index"]]) + int(report["epoch_in_stage"])
+
+
+def is_due(report: Mapping[str, Any], milestone: str | None, policy: CheckpointPolicy) -> bool:
+    """Whether an epoch's checkpoint is to be written."""
+    epoch = report["epoch"]
+    return (
+        report["finished"]
+        or milestone is not None
+        or report["best_epoch"] == epoch
+        or epoch % policy.save_every_epochs == 0
+        or (policy.keep_every_epochs is not None and epoch % policy.keep_every_epochs == 0)
+    )
+
+
+def epochs_to_keep(
+    scores: Mapping[int, float], policy: CheckpointPolicy, metric: Metric, *, milestones: Collection[int] = ()
+) -> set[int]:
+    """The newest epochs, the best ones, each n-th with the best up to it, and the milestones.
+
+    Args:
+        scores: epoch -> score of every checkpoint there is; NaN is never among the best. Of equal scores the earlier one is better.
+        milestones: those of them that are milestones.
+    """
+    sign = 1 if metric.mode == "min" else -1
+    ranked = sorted((epoch for epoch in scores if scores[epoch] == scores[epoch]), key=lambda e: (sign * scores[e], e))
+    kept = {*sorted(scores)[-policy.keep_last :], *ranked[: policy.keep_best], *(scores.keys() & set(milestones))}
+    if policy.keep_every_epochs is not None:
+        for nth in (epoch for epoch in scores if epoch % policy.keep_every_epochs == 0):
+            kept |= {nth, *[epoch for epoch in ranked if epoch <= nth][:1]}
+    return kept

@@ -1,0 +1,87 @@
+"""Dotted paths into a config: `train.stages[0].head_lr`, `train.stages[-1]…`, `train.stages[head]…`, `train.stages[*]…`."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from trainables.core.config_errors import Path, dotted
+
+_KEY, _SELECTOR = r"[A-Za-z_][A-Za-z0-9_-]*", r"\[[^\[\]]+\]"
+_PATH = re.compile(rf"{_KEY}(\.{_KEY}|{_SELECTOR})*")
+_STEP = re.compile(rf"{_KEY}|{_SELECTOR}")
+
+
+class PathError(ValueError):
+    """A path that leads nowhere in the config it is applied to."""
+
+
+def with_values(data: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `data` with other values at some paths.
+
+    Mappings that are missing or null are made. Another `kind` replaces the mapping it stands in, because the other keys
+    there belong to the former kind; kinds are set first, whatever the order of `values`.
+
+    Raises:
+        PathError: if a path leads through something that is no mapping or list, or to an item that is not there.
+    """
+    changed = copy.deepcopy(dict(data))
+    for text in sorted(values, key=lambda text: not text.endswith(".kind")):
+        for path in resolve(text, changed):
+            _set(changed, path, values[text])
+    return changed
+
+
+def resolve(text: str, data: Mapping[str, Any]) -> list[Path]:
+    """The places a dotted path stands for in `data`; several where it holds `[*]`.
+
+    Raises:
+        PathError: if it is no path, or selects an item that is not there.
+    """
+    if not _PATH.fullmatch(text):
+        raise PathError(f"{text!r} is no path; it should look like train.stages[0].head_lr")
+    return list(_walk(_STEP.findall(text), data, ()))
+
+
+def _walk(steps: list[str], data: Any, walked: Path) -> Iterator[Path]:
+    if not steps:
+        yield walked
+        return
+    step, rest = steps[0], steps[1:]
+    if not step.startswith("["):
+        if data is not None and not isinstance(data, Mapping):
+            raise PathError(f"{dotted(walked)} has no keys, so no {step!r}")
+        yield from _walk(rest, data.get(step) if data else None, (*walked, step))
+        return
+    if not isinstance(data, list | tuple):
+        raise PathError(f"{dotted(walked)} is no list, so it has no {step}")
+    for index in _selected(step[1:-1], data, walked):
+        yield from _walk(rest, data[index], (*walked, index))
+
+
+def _selected(selector: str, items: list[Any] | tuple[Any, ...], walked: Path) -> list[int]:
+    if selector == "*":
+        return list(range(len(items)))
+    try:
+        index = int(selector)
+    except ValueError:
+        names = [item.get("name") if isinstance(item, Mapping) else None for item in items]
+        if selector in names:
+            return [names.index(selector)]
+        raise PathError(f"{dotted(walked)} has no item named {selector!r} ({', '.join(map(str, names))})") from None
+    if not -len(items) <= index < len(items):
+        raise PathError(f"{dotted(walked)} has no item [{index}]: it has {len(items)}") from None
+    return [index % len(items)]
+
+
+def _set(data: Any, path: Path, value: Any) -> None:
+    *way, last = path
+    for position, key in enumerate(way):
+        if isinstance(data, dict) and data.get(str(key)) is None:
+            data[key] = {}
+        if last == "kind" and position == len(way) - 1 and data[key].get("kind") != value:
+            data[key] = {}
+        data = data[key]
+    data[last] = value

@@ -1,0 +1,194 @@
+"""DICOM files as a radiologist sees them: rescaled, windowed, the right way round, colours as RGB.
+
+PS3.3 C.7.6.3 (pixels), C.11.1 (rescaling) and C.11.2 (windows) of the standard. pydicom and its plug-ins decode.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from collections.abc import Callable
+from typing import Any, BinaryIO, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from trainables.data.formats.size_limits import check_size, chosen_frame
+from trainables.recipe.data_config import Frame, Window
+
+_T = TypeVar("_T")
+
+_GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
+_COLOUR = frozenset({"RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
+_FACTS = ["PhotometricInterpretation", "BitsStored", "BitsAllocated"]
+_DAMAGED = (AttributeError, LookupError, TypeError, ArithmeticError, RuntimeError, EOFError, struct.error)
+"""What pydicom raises on files that lack something, beside ValueError and OSError."""
+_FAR = 1e12
+"""Further out than any grey value."""
+
+warnings.filterwarnings(
+    "ignore", category=UserWarning, module="pydicom"
+)  # one for each small offence against the standard
+
+
+def is_dicom(file: BinaryIO) -> bool:
+    """Whether a file says that it is DICOM; it is left at its start."""
+    start = file.read(132)
+    file.seek(0)
+    return start[128:] == b"DICM"
+
+
+def grey_and_deep(file: BinaryIO) -> tuple[bool, bool]:
+    """Whether the image is grey, and whether with more than 8 bits; from the header.
+
+    Raises:
+        ValueError: as all functions here, if it is damaged, lacks something or is not supported.
+    """
+    return _guarded(lambda: _grey_and_deep(_pydicom().dcmread(file, stop_before_pixels=True, specific_tags=_FACTS)))
+
+
+def read(
+    file: BinaryIO, *, grey: bool, deep: bool = False, frame: Frame | None = None, window: Window | None = None
+) -> np.ndarray:
+    """[h, w, 1] or [h, w, 3] uint8, or [h, w, 1] uint16 where `deep`; arguments as those of `images.read_image`."""
+
+    def pixels() -> np.ndarray:
+        content = _pydicom().dcmread(file)
+        shown = _shown(content, frame, window)
+        if deep:
+            return _levels(shown, 65535).astype(np.uint16)[:, :, None]
+        picture = Image.fromarray(_levels(shown, 255).astype(np.uint8)).convert("L" if grey else "RGB")
+        return np.asarray(picture)[:, :, None] if grey else np.asarray(picture)
+
+    return _guarded(pixels)
+
+
+def _pydicom() -> Any:
+    try:
+        import pydicom.pixels
+    except ImportError:
+        raise ValueError("is a DICOM file; `pip install 'thaw-search[dicom]'` lets them be read") from None
+    return pydicom
+
+
+def _guarded(work: Callable[[], _T]) -> _T:
+    try:
+        return work()
+    except _DAMAGED as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        raise ValueError(f"is a damaged or unusual DICOM file: {' '.join(lines) or type(error).__name__}") from None
+
+
+def _grey_and_deep(content: Any) -> tuple[bool, bool]:
+    grey: bool = content.PhotometricInterpretation in _GREY
+    return grey, grey and int(content.get("BitsStored", content.BitsAllocated)) > 8
+
+
+def _levels(shown: np.ndarray, highest: int) -> np.ndarray:
+    rounded: np.ndarray = np.floor(np.clip(shown, 0, 1) * highest + 0.5)
+    return rounded
+
+
+# --- from stored values to what is seen -----------------------------------------------------------------------------
+
+
+def _shown(content: Any, frame: Frame | None, window: Window | None) -> np.ndarray:
+    """[h, w] or [h, w, 3] from 0 for black to 1 for white."""
+    if not any(name in content for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise ValueError(f"is a DICOM file without an image ({_kind(content)})")
+    check_size(int(content.Columns), int(content.Rows))
+    at = chosen_frame(int(content.get("NumberOfFrames") or 1), frame)
+    colours = content.PhotometricInterpretation
+    if colours not in _GREY | _COLOUR:
+        raise ValueError(f"is a DICOM file in {colours}, which is not supported")
+    stored: np.ndarray = _pydicom().pixels.pixel_array(content, index=at)  # YBR as RGB
+    if colours in _GREY:
+        return _shown_grey(stored, _with_facts_of_frame(content, at), window)
+    if colours == "PALETTE COLOR":
+        stored = _pydicom().pixels.apply_color_lut(stored, content)
+        return stored / np.iinfo(stored.dtype).max
+    return stored / (2.0 ** int(content.BitsStored) - 1)
+
+
+def _kind(content: Any) -> str:
+    kind = content.get("SOPClassUID")
+    return kind.name if kind else "of no known kind"
+
+
+def _with_facts_of_frame(content: Any, frame: int) -> Any:
+    """The data set with a frame's own window and scale, which enhanced images keep for each frame or for all."""
+    shared, own = (content.get(f"{of}FunctionalGroupsSequence", [])[:] for of in ("Shared", "PerFrame"))
+    for group in [*shared[:1], *own[frame : frame + 1]]:
+        for name in ("FrameVOILUTSequence", "PixelValueTransformationSequence"):
+            for facts in group.get(name, [])[:1]:
+                content.update(facts)
+    return content
+
+
+def _shown_grey(stored: np.ndarray, content: Any, window: Window | None) -> np.ndarray:
+    values = _rescaled(stored, content)
+    padding = _padding(stored, content)
+    if window is not None:
+        content.WindowCenter, content.WindowWidth, content.VOILUTFunction = window.center, window.width, "LINEAR_EXACT"
+    if window is None and content.get("VOILUTSequence"):
+        shown = _looked_up(values, content.VOILUTSequence[0], content)
+    elif content.get("WindowCenter") is not None and content.get("WindowWidth") is not None:
+        shown = _windowed(values, content)
+    else:
+        low, high = _ends(values[~padding], content)
+        shown = (values - low) / max(high - low, 1e-12)
+    if content.PhotometricInterpretation == "MONOCHROME1":
+        shown = 1 - shown
+    return np.where(padding, 0, shown)
+
+
+def _rescaled(stored: np.ndarray, content: Any) -> np.ndarray:
+    """What the values mean: Hounsfield units of a CT, say."""
+    if sequence := content.get("ModalityLUTSequence"):
+        bits = int(sequence[0].LUTDescriptor[2])
+        meant: np.ndarray = _looked_up(stored, sequence[0], content) * (2**bits - 1)
+        return meant
+    values: np.ndarray = _pydicom().pixels.apply_rescale(stored, content).astype(np.float64)
+    return values
+
+
+def _padding(stored: np.ndarray, content: Any) -> np.ndarray:
+    """[h, w] bool, pixels that fill up the rectangle and belong to no picture."""
+    value = content.get("PixelPaddingValue")
+    if value is None:
+        return np.zeros(stored.shape, bool)
+    low, high = sorted((int(value), int(content.get("PixelPaddingRangeLimit", value))))
+    return (stored >= low) & (stored <= high)
+
+
+def _looked_up(values: np.ndarray, table: Any, content: Any) -> np.ndarray:
+    """Values by way of a look-up table, from 0 to 1."""
+    # Not pydicom's apply_voi: its positions overflow where 8-bit tables have more than 256 entries.
+    count, first, bits = table.LUTDescriptor
+    entries = table.LUTData
+    if isinstance(entries, bytes):
+        little_endian = content.original_encoding[1]
+        wide = len(entries) >= 2 * (count or 65536)
+        entries = np.frombuffer(entries, ("<u2" if little_endian else ">u2") if wide else "u1")
+    positions = np.clip(np.rint(values) - first, 0, (count or 65536) - 1).astype(np.int64)
+    shown: np.ndarray = np.asarray(entries)[positions] / (2.0**bits - 1)
+    return shown
+
+
+def _windowed(values: np.ndarray, content: Any) -> np.ndarray:
+    """Values through the first window, from 0 to 1."""
+    apply = _pydicom().pixels.apply_windowing
+    with np.errstate(over="ignore"):  # a sigmoid far out
+        low, high = apply(np.array([-_FAR, _FAR]), content)  # pydicom's scale ends where the stored bits do
+    shown: np.ndarray = (apply(values, content) - low) / (high - low)
+    return shown
+
+
+def _ends(values: np.ndarray, content: Any) -> tuple[float, float]:
+    """What is black and white where the file does not say: the ends of 8 bits, else the darkest and brightest pixel."""
+    bits = int(content.get("BitsStored", 16))
+    if bits > 8 or content.get("ModalityLUTSequence"):
+        return (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+    lowest = -(2 ** (bits - 1)) if content.PixelRepresentation else 0
+    low, high = sorted(_rescaled(np.array([lowest, lowest + 2**bits - 1]), content).tolist())
+    return low, high

@@ -1,0 +1,215 @@
+"""NPZ files in MedMNIST's layout, of images or of volumes: train_images, train_labels, val_images, val_labels. Test arrays
+are read by themselves alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trainables.core.config_errors import listed
+from trainables.data.formats.images import from_16_bit
+from trainables.storage.urls import Place, is_url, opened
+
+_KINDS = {2: "images are [n, h, w] or [n, h, w, 3]", 3: "volumes are [n, d, h, w] or [n, d, h, w, 3]"}
+_DEPTHS = {np.dtype(np.uint8), np.dtype(np.uint16)}
+
+
+class Part(NamedTuple):
+    """One part of a file, without its images."""
+
+    name: str
+    """`train`, `val` or `test`."""
+    axes: tuple[int, ...]
+    """Of its images: [n, h, w] or [n, h, w, c]; of its volumes: [n, d, h, w] or [n, d, h, w, c]."""
+    dtype: np.dtype[Any]
+    labels: np.ndarray
+    """[n] numbers or names."""
+
+    @property
+    def images(self) -> str:
+        """Name of the array."""
+        return f"{self.name}_images" if self.name else "images"
+
+    @property
+    def has_colours(self) -> bool:
+        """Whether the last axis is one of colours: volumes are wider than three voxels."""
+        return len(self.axes) == 5 or (len(self.axes) == 4 and self.axes[3] in {1, 3})
+
+    @property
+    def channels(self) -> int:
+        return self.axes[-1] if self.has_colours else 1
+
+    @property
+    def dims(self) -> int:
+        """2 for images, 3 for volumes."""
+        return len(self.axes) - 1 - self.has_colours
+
+
+def read_parts(place: Place, *, dims: int = 2, test: bool = False) -> list[Part]:
+    """Training images and, where it has them, validation images: their headers and labels.
+
+    Args:
+        dims: 2 where images are wanted, 3 for volumes.
+        test: test images alone.
+    Raises:
+        ValueError: with all that is wrong; as all functions here, if the file is damaged or holds something else.
+        OSError: if it cannot be read.
+    """
+    with _archive(place) as archive:
+        names = {name.removesuffix(".npy") for name in archive.namelist()}
+        wanted = ["test"] if test else ["train", *(["val"] if {"val_images", "val_labels"} & names else [])]
+        arrays = [f"{part}_{what}" for part in wanted for what in ("images", "labels")]
+        if missing := [name for name in arrays if name not in names]:
+            raise ValueError(f"has no array {listed(missing)}; it has {listed(sorted(names)) or 'none'}")
+        parts = [_part(archive, name) for name in wanted]
+    if problems := [problem for part in parts for problem in _problems(part, dims)] or _disagreement(parts):
+        raise ValueError("; ".join(problems))
+    return [part._replace(labels=part.labels.ravel()) for part in parts]
+
+
+def has_test(place: Place) -> bool:
+    """Whether a file has test images."""
+    with _archive(place) as archive:
+        return bool({"test_images.npy", "test_labels.npy"} & set(archive.namelist()))
+
+
+def decoder(place: Place, parts: Sequence[Part], *, deep: bool) -> Callable[[int], np.ndarray]:
+    """Position among the images of all parts -> [h, w, c] uint8, or uint16 where `deep`; [d, h, w, c] of volumes."""
+    arrays = [_images(place, part) for part in parts]
+    starts = np.cumsum([0, *(len(array) for array in arrays)])
+
+    def decode(position: int) -> np.ndarray:
+        of_part = int(np.searchsorted(starts, position, side="right")) - 1
+        image = np.array(arrays[of_part][position - starts[of_part]])
+        if image.dtype.itemsize == 1 or deep:
+            return image.astype(np.uint16 if deep else np.uint8, copy=False)
+        return from_16_bit(image)
+
+    return decode
+
+
+def image_arrays(place: Place, *, dims: int = 2) -> dict[str, np.ndarray]:
+    """Name -> [n, h, w, c] or [n, d, h, w, c] on disk: the arrays of images, with labels or without, that are to be predicted.
+
+    Args:
+        dims: 2 where images are wanted, 3 for volumes.
+    Raises:
+        ValueError: with all that is wrong; see `read_parts`.
+        OSError: if the file cannot be read.
+    """
+    with _archive(place) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        wanted = [name for name in names if name == "images" or name.endswith("_images")]
+        if not wanted:
+            raise ValueError(f"has no array of images (images, train_images, …); it has {listed(names) or 'none'}")
+        parts = [_without_labels(archive, name) for name in wanted]
+    if problems := [problem for part in parts for problem in _problems(part, dims)]:
+        raise ValueError("; ".join(problems))
+    return {name: _images(place, part) for name, part in zip(wanted, parts, strict=True)}
+
+
+def _without_labels(archive: zipfile.ZipFile, name: str) -> Part:
+    with archive.open(f"{name}.npy") as file:
+        axes, _, dtype = _header(file)
+    return Part(name.removesuffix("images").removesuffix("_"), axes, dtype, np.zeros(axes[:1], np.int64))
+
+
+def _images(place: Place, part: Part) -> np.ndarray:
+    """[n, h, w, c] or [n, d, h, w, c] of a part, on disk: none of it need be in memory."""
+    # A file without a name, because what is compressed cannot be mapped; it goes when the array does.
+    with tempfile.TemporaryFile() as unpacked:
+        with _archive(place) as archive, archive.open(f"{part.images}.npy") as packed:
+            shutil.copyfileobj(packed, unpacked, 1 << 20)
+        unpacked.seek(0)
+        axes, is_fortran, dtype = _header(unpacked)
+        start = unpacked.tell()
+        if os.fstat(unpacked.fileno()).st_size - start != np.prod(axes, dtype=np.int64) * dtype.itemsize:
+            raise ValueError(f"{part.images} is damaged: it does not hold what its header says")
+        order: Any = "F" if is_fortran else "C"
+        mapped = np.memmap(unpacked, dtype, "r", start, axes, order)
+    return mapped if part.has_colours else mapped[..., None]
+
+
+@contextlib.contextmanager
+def _archive(place: Place) -> Iterator[zipfile.ZipFile]:
+    if not is_url(place) and not Path(place).is_file():
+        raise ValueError("is a folder; source 'npz' takes a file" if Path(place).is_dir() else "does not exist")
+    try:
+        with opened(place, whole=False) as file, zipfile.ZipFile(file) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise ValueError(f"is no NPZ file, or damaged: {error}") from None
+
+
+def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Axes, whether the first one is innermost, and type of a .npy file; it is left at its values."""
+    if np.lib.format.read_magic(file) == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    return np.lib.format.read_array_header_2_0(file)
+
+
+def _part(archive: zipfile.ZipFile, name: str) -> Part:
+    with archive.open(f"{name}_images.npy") as file:
+        axes, _, dtype = _header(file)
+    with archive.open(f"{name}_labels.npy") as labels:
+        return Part(name, axes, dtype, _labels(labels, f"{name}_labels"))
+
+
+def _labels(file: Any, name: str) -> np.ndarray:
+    try:
+        values = np.lib.format.read_array(file, allow_pickle=False)
+    except ValueError as error:
+        raise ValueError(f"{name} cannot be read: {error}") from None
+    if values.dtype.kind == "S":
+        return np.char.decode(values, "utf-8")
+    return values.astype(np.uint8) if values.dtype == bool else values
+
+
+def _problems(part: Part, dims: int) -> list[str]:
+    """What is wrong with one part where images of so many dimensions are wanted."""
+    images, labels = part.images, f"{part.name}_labels"
+    shape, problems = _axes(part.axes), []
+    if part.dims not in {2, 3} or part.channels not in {1, 3} or 0 in part.axes:
+        problems.append(f"{images} holds {shape or 'one number'}; {_KINDS[dims]}")
+    elif part.dims == 3 and dims == 2:
+        mend = "say in data.depth how many slices the network sees, and choose a network for volumes"
+        problems.append(f"{images} holds volumes ({shape}): {mend}")
+    elif part.dims == 2 and dims == 3:
+        problems.append(
+            f"{images} holds images ({shape}), and data.depth asks for volumes; remove data.depth, or {_KINDS[3]}"
+        )
+    elif min(part.axes[1 : 1 + dims]) < 2:
+        problems.append(f"{images} holds {shape}; each side has at least 2")
+    if part.dtype.newbyteorder("=") not in _DEPTHS:
+        problems.append(f"{images} holds {part.dtype}; uint8 and uint16 are supported")
+    each = part.labels.size // max(1, len(part.labels)) if part.labels.ndim else 0
+    if part.labels.ndim == 2 and each > 1:
+        problems.append(f"{labels} holds {each} labels an image; one is supported ([n] or [n, 1])")
+    elif part.labels.ndim not in {1, 2} or each != 1:
+        problems.append(f"{labels} holds {_axes(part.labels.shape) or 'one number'}; labels are [n] or [n, 1]")
+    elif part.labels.dtype.kind not in "biufUS" or (
+        part.labels.dtype.kind == "f" and not np.isfinite(part.labels).all()
+    ):
+        problems.append(f"{labels} holds {part.labels.dtype} values that are neither numbers nor names")
+    elif part.axes and len(part.labels) != part.axes[0]:
+        problems.append(f"{images} holds {part.axes[0]} images, but {labels} {len(part.labels)} labels")
+    return problems
+
+
+def _disagreement(parts: list[Part]) -> list[str]:
+    kinds = {(part.channels, part.dtype) for part in parts}
+    found = " and ".join(f"{part.name}_images {_axes(part.axes)} of {part.dtype}" for part in parts)
+    return [f"its parts differ: {found}"] if len(kinds) > 1 else []
+
+
+def _axes(axes: tuple[int, ...]) -> str:
+    return " × ".join(map(str, axes))

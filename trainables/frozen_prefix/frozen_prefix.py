@@ -1,0 +1,169 @@
+"""`FrozenPrefix`: what leaves a stage's frozen blocks, computed when it is needed or kept from before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.data.batches.gpu_resident import resident_features
+from trainables.data.dataset import Dataset
+from trainables.frozen_prefix.feature_cache import (
+    Images,
+    PrefixCache,
+    Progress,
+    UncachedError,
+    epochs_by_cut,
+    prefix_batch,
+    why_uncached,
+)
+from trainables.frozen_prefix.feature_file import gather_features
+from trainables.models.build_model import BuiltModel
+from trainables.models.precision import autocast
+from trainables.models.staged_model import StagedModel
+from trainables.recipe.recipe import Recipe
+
+Lookup = Callable[[np.ndarray, np.ndarray | None], Tensor]
+"""Positions [b] and versions [b] of images -> what is made of them, [b, …]."""
+
+
+class ImageLoader(Protocol):
+    """`Feed.images`."""
+
+    def __call__(self, positions: np.ndarray, versions: np.ndarray | None, *, stage: int) -> Tensor: ...
+
+
+class Side(NamedTuple):
+    """Images of a stage that train, or that judge."""
+
+    data: Dataset
+    """As the stage sees it."""
+    positions: np.ndarray
+    """[n] ascending."""
+    stage: int
+    trains: bool
+
+
+def through_prefix(model: StagedModel, x: Tensor, cut: int, *, start: int = 0, batch: int) -> Tensor:
+    """What enters block `start` -> what enters block `cut`, for at most `batch` images, which are made as many: on CPU the bits
+    that come out for an image depend on how many there are."""
+    count = len(x)
+    if count < batch:
+        x = torch.cat([x, x[:1].expand(batch - count, *x.shape[1:])])
+    return model.prefix(x, cut, start=start)[:count]
+
+
+class FrozenPrefix:
+    """The frozen blocks of a run's stages."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        built: BuiltModel,
+        images: ImageLoader,
+        *,
+        device: torch.device,
+        sharing_runs: int,
+        progress: Progress | None,
+    ):
+        """
+        Args:
+            built: its model is on the device.
+            images: gives what goes in.
+            sharing_runs: runs that are expected to need the same features, this one included.
+            progress: told how far the computing of features to keep is.
+        """
+        self._recipe, self._built, self._images, self._device = recipe, built, images, device
+        self._sharing_runs, self._batch = sharing_runs, prefix_batch(recipe)
+        rounded = recipe.train.prefix_dtype == "bf16" and recipe.train.precision == "fp32"
+        self._rounded_to = torch.bfloat16 if rounded else None
+        self.cache = PrefixCache(
+            self.through, blocks=recipe.blocks, batch=self._batch, rounded_to=self._rounded_to, progress=progress
+        )
+
+    @property
+    def cache_s(self) -> float:
+        """Time in which features were computed to be kept, so far."""
+        return self.cache.spent_s
+
+    @torch.no_grad()
+    def through(self, x: Tensor, start: int, cut: int) -> Tensor:
+        """What enters block `start` -> what enters block `cut`, for at most a prefix batch of images."""
+        with autocast(self._device, self._recipe.train):
+            return through_prefix(self._built.model, x, cut, start=start, batch=self._batch)
+
+    def computed(self, side: Side, positions: np.ndarray, versions: np.ndarray | None) -> Tensor:
+        """What leaves the prefix for some images, computed now."""
+        images, cut = self._images(positions, versions, stage=side.stage), self._recipe.cut(side.stage)
+        if cut == 0:
+            return images
+        features = self.through(images, 0, cut)
+        return features if self._rounded_to is None else features.to(self._rounded_to).float()
+
+    def kept(self, side: Side, versions: np.ndarray | None) -> tuple[Lookup | None, str | None]:
+        """Where an epoch finds features, which are computed now if nobody has; or why there is no such place.
+
+        Args:
+            versions: of the images that the epoch shows.
+        """
+        cut = self._recipe.cut(side.stage)
+        reason = why_uncached(self._recipe, side.stage, trains=side.trains)
+        views: list[int | None] = [None] if versions is None else sorted(set(versions.tolist()))
+        try:
+            if reason:
+                raise UncachedError(reason)
+            kept = [self.cache.features(self._in_view(side, view), cut) for view in views]
+        except UncachedError as error:
+            return None, str(error)
+
+        features = [resident_features(of_view, self._device) for of_view in kept]
+        if len({of_view.device for of_view in features}) > 1:  # not all views have room
+            features = kept
+
+        def lookup(positions: np.ndarray, of_versions: np.ndarray | None) -> Tensor:
+            rows = torch.from_numpy(np.searchsorted(side.positions, positions)).to(features[0].device)
+            if of_versions is None or len(views) == 1:
+                found = gather_features(features[0], rows)
+            else:
+                which = torch.from_numpy(np.searchsorted(np.array(views), of_versions)).to(features[0].device)
+                parts = [gather_features(of_view, rows[which == i]) for i, of_view in enumerate(features)]
+                place = torch.argsort(torch.argsort(which, stable=True))
+                found = gather_features(torch.cat([part for part in parts if len(part)]), place)
+            found = found.to(self._device, non_blocking=True)
+            return found if self._rounded_to is None else found.float()
+
+        return lookup, None
+
+    def _in_view(self, side: Side, view: int | None) -> Images:
+        recipe, train, model = self._recipe, self._recipe.train, self._recipe.model
+        augmented = None if view is None or train.augment is None else [train.augment.model_dump(), train.seed, view]
+        depends_on = {
+            "data": [side.data.fingerprint, side.data.images.shape[1:]],
+            "positions": hashlib.sha256(side.positions.astype("<i8").tobytes()).hexdigest(),
+            "view": augmented,
+            "network": [model.backbone, self._built.fingerprint, self._built.mean, self._built.std],
+            "numbers": [train.precision, train.prefix_dtype, self._batch, torch.__version__],
+            # What else can move the last bit.
+            "device": [self._device.type, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
+        }
+        name = "training images" if side.trains else "validation images"
+        versions = np.full(self._batch, view) if augmented else None
+        views = (train.augment.views or 1) if augmented and train.augment else 1
+        epochs = epochs_by_cut(recipe, side.stage, trains=side.trains)
+
+        def load(positions: np.ndarray) -> Tensor:
+            return self._images(positions, None if versions is None else versions[: len(positions)], stage=side.stage)
+
+        return Images(
+            name=name if augmented is None else f"{name}, view {view}",
+            key=json.dumps(depends_on, sort_keys=True),
+            source=f"{recipe.data.source} {recipe.data.path or ''}".strip(),
+            positions=side.positions,
+            load=load,
+            epochs={cut: count * self._sharing_runs / views for cut, count in epochs.items()},
+        )

@@ -1,0 +1,211 @@
+"""What stands on a command line -> images to predict: files, folders, globs, URLs, tables of paths, arrays in NPZ files.
+
+They are decoded and resized as the training images were.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from trainables.core.config_errors import listed, nearest
+from trainables.data.formats import nifti, npz
+from trainables.data.formats.images import from_16_bit, read_image
+from trainables.data.sources.class_folders import files_of, is_image
+from trainables.data.sources.numeric_labels import number_in
+from trainables.data.sources.open_source import absolute
+from trainables.model_package.manifest import Manifest, PackageError
+from trainables.recipe.data_config import label_name
+from trainables.storage.urls import Place, files_below, folder_of, is_url, joined
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLES = (".csv", ".tsv", ".parquet", ".pq")
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image that is not decoded yet."""
+
+    name: str
+    """As it was given: a path, a URL, `scans.npz:val_images[3]`."""
+    decode: Callable[[], np.ndarray]
+    """[h, w, c] or [d, h, w, c] as the package takes it, before it is resized; raises BadImageError."""
+    truth: str | float | None = None
+    """The class, or the target, that a table or a folder says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Of tables."""
+
+    path: str = "path"
+    label: str = "label"
+    """Read where the table has it."""
+    images: str | None = None
+    """Folder or URL that paths start from; None: the table's own."""
+
+
+def find_images(given: Sequence[str], manifest: Manifest, columns: Columns | None = None) -> list[Item]:
+    """The images that are given, in the order in which they are given; folders in the order of their names.
+
+    Raises:
+        PackageError: if something is not there, holds no image, or holds what the model does not take.
+    """
+    columns = columns or Columns()
+    items = [item for name in given for item in _found(name, manifest, columns)]
+    names = [item.name for item in items]
+    wrong = [name for name in names if nifti.is_nifti_name(name) != (manifest.input.depth is not None)]
+    if wrong := [name for name in wrong if ".npz:" not in name]:
+        takes = "volumes: .nii and .nii.gz files" if manifest.input.depth else "images, and these are volumes"
+        raise PackageError(
+            f"{len(wrong)} of {len(items)} files do not fit: this model takes {takes} ({listed(wrong, 3)})"
+        )
+    return items
+
+
+def _found(name: str, manifest: Manifest, columns: Columns) -> list[Item]:
+    suffix = Path(name).suffix.lower()
+    try:
+        if suffix in TABLES:
+            return _rows(name, manifest, columns)
+        if suffix == ".npz":
+            return _arrays(name, manifest)
+        if is_url(name):
+            places: list[Place] = [name] if is_image(name) else list(files_below(name))
+            return _files(places, name if not is_image(name) else None, manifest)
+        if Path(name).is_dir():
+            return _files(files_of(Path(name)), name, manifest)
+        if not Path(name).exists() and glob.has_magic(name):
+            matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  as the shell reads it, absolute or not
+            if not matches:
+                raise PackageError(f"{name}: nothing matches")
+            return [item for match in matches for item in _found(match, manifest, columns)]
+        if not Path(name).exists():
+            raise PackageError(f"{name} does not exist")
+    except (OSError, ValueError) as error:
+        raise error if isinstance(error, PackageError) else PackageError(f"{name}: {error}") from None
+    return [_file(name, manifest, None)]  # what is in it is seen when it is read
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def _files(places: Sequence[Place], folder: str | None, manifest: Manifest) -> list[Item]:
+    """Those of a folder that are of the model's kind."""
+    wanted = [p for p in places if is_image(p) and nifti.is_nifti_name(p) == (manifest.input.depth is not None)]
+    if not wanted:
+        kind = "volume" if manifest.input.depth else "image"
+        found = listed([Path(str(place)).name for place in places], 3) or "nothing"
+        raise PackageError(f"{folder} holds no {kind} this model could take; it holds {found}")
+    return [_file(place, manifest, _class_folder(str(place), folder, manifest)) for place in wanted]
+
+
+def _file(place: Place, manifest: Manifest, truth: str | float | None) -> Item:
+    given = manifest.input
+    deep = given.bits == 16
+    if given.depth is not None:
+        return Item(str(place), lambda: nifti.read_volume(place, deep=deep, window=given.window), truth)
+
+    def decode() -> np.ndarray:
+        return read_image(place, grey=given.channels == 1, deep=deep, frame=given.frame, window=given.window)
+
+    return Item(str(place), decode, truth)
+
+
+def _class_folder(place: str, folder: str | None, manifest: Manifest) -> str | None:
+    """The class whose folder an image lies in, directly below the one that was given."""
+    if folder is None:
+        return None
+    first, below, _ = place[len(folder.rstrip("/")) + 1 :].partition("/")
+    return _class_of(first, manifest) if below else None
+
+
+def _class_of(label: str, manifest: Manifest) -> str | None:
+    """The class that a label of the training data stands for; None if it stands for none."""
+    name = label_name(label)
+    known = name if manifest.labels is None else manifest.labels.get(name)
+    return known if known in manifest.classes else None
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def _rows(name: str, manifest: Manifest, columns: Columns) -> list[Item]:
+    table = _table(name)
+    if columns.path not in table:
+        close = nearest(columns.path, [str(column) for column in table.columns])
+        raise PackageError(f"{name}: the table has no column {columns.path!r}; {close}; --path-column says which one")
+    paths = table[columns.path].tolist()
+    if empty := [str(row + 1) for row, path in enumerate(paths) if not isinstance(path, str) or not path]:
+        raise PackageError(
+            f"{name}: {len(empty)} rows have no {columns.path}, counted from 1 below the header: {listed(empty)}"
+        )
+    folder = columns.images or folder_of(absolute(name))
+    labels = table[columns.label].tolist() if columns.label in table else [None] * len(paths)
+
+    def place(path: str) -> Place:
+        return joined(folder, path) if is_url(folder) or is_url(path) else Path(folder).expanduser() / path
+
+    def truth(label: object) -> str | float | None:
+        if not isinstance(label, str):
+            return None
+        return number_in(label.strip()) if manifest.task == "regression" else _class_of(label, manifest)
+
+    # By the names that stand in the table, so that it can be joined with what comes out.
+    items = [(path, _file(place(path), manifest, truth(label))) for path, label in zip(paths, labels, strict=True)]
+    return [Item(path, item.decode, item.truth) for path, item in items]
+
+
+def _table(name: str) -> pd.DataFrame:
+    """All of a table, as texts."""
+    import pandas as pd
+    import pyarrow
+
+    try:
+        if name.lower().endswith((".parquet", ".pq")):
+            table = pd.read_parquet(name)
+            return table.astype("string").astype(object)
+        separator = "\t" if name.lower().endswith(".tsv") else ","
+        return pd.read_csv(name, sep=separator, dtype=str, encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise PackageError(f"{name} does not exist") from None
+    except (OSError, ValueError, pyarrow.ArrowException) as error:  # pandas' own errors are ValueErrors
+        reason = str(error).strip().partition("\n")[0]
+        raise PackageError(f"{name}: is damaged, or no such table: {reason}") from None
+
+
+# --- arrays ---------------------------------------------------------------------------------------------------------
+
+
+def _arrays(name: str, manifest: Manifest) -> list[Item]:
+    """The images of every array `images` or `…_images` of an NPZ file, test images included: they are asked for."""
+    arrays = npz.image_arrays(name if is_url(name) else Path(name), dims=3 if manifest.input.depth else 2)
+
+    def item(array: str, pixels: np.ndarray, i: int) -> Item:
+        return Item(f"{name}:{array}[{i}]", lambda: _as_taken(np.array(pixels[i]), manifest))
+
+    return [item(array, pixels, i) for array, pixels in arrays.items() for i in range(len(pixels))]
+
+
+def _as_taken(image: np.ndarray, manifest: Manifest) -> np.ndarray:
+    """[…, c] of 8 or 16 bits -> the channels and the type that the package decodes to."""
+    given, deep = manifest.input, manifest.input.bits == 16
+    if image.dtype.itemsize == 1 and deep:
+        image = image.astype(np.uint16) * 257
+    elif image.dtype.itemsize == 2 and not deep:
+        image = from_16_bit(image)
+    if image.shape[-1] == 1 and given.channels == 3:
+        return np.repeat(image, 3, axis=-1)
+    if image.shape[-1] == 3 and given.channels == 1:
+        if given.depth or deep:
+            raise PackageError("coloured arrays are given, and this model takes grey ones")
+        return np.asarray(Image.fromarray(image).convert("L"))[:, :, None]
+    return image

@@ -1,0 +1,177 @@
+"""A package's network as ONNX: normalisation inside, any number of images at a time; checked against torch."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trainables.model_package.manifest import Manifest, OnnxFacts, PackageError, read_manifest
+from trainables.model_package.network import Outcome, check_sha256, predictions
+from trainables.model_package.write_package import Judged, sha256_of
+from trainables.models.staged_model import StagedModel
+from trainables.run_folder.layout import PackageLayout
+
+TOLERANCE = 1e-4
+"""Largest difference between what torch and onnxruntime predict: of a probability, or of a standardised target."""
+
+
+class _WithPreprocessing(nn.Module):
+    """[b, c, h, w] or [b, c, d, h, w] in 0 … 1 -> predictions, outputs and features."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: StagedModel, manifest: Manifest):
+        super().__init__()
+        self._tail, self._manifest = model.tail(0), manifest
+        of_each = (1, -1, *[1] * (3 if manifest.input.depth else 2))
+        self.register_buffer("mean", torch.tensor(manifest.input.mean).view(of_each))
+        self.register_buffer("std", torch.tensor(manifest.input.std).view(of_each))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        features = self._tail.features(self._seen(images))
+        outputs = self._tail.head.last(features)
+        if (target := self._manifest.target) is not None:
+            return outputs * target.std + target.mean, outputs, features
+        return outputs.softmax(dim=1), outputs, features
+
+    def _seen(self, images: Tensor) -> Tensor:
+        if not self._manifest.input.standardises:
+            return (images - self.mean) / self.std
+        values = images.double()
+        axes = tuple(range(1, images.ndim))
+        count = (values > 0).double().sum(axes, keepdim=True).clamp(min=1)
+        mean = values.sum(axes, keepdim=True) / count
+        deviation = ((values * values).sum(axes, keepdim=True) / count - mean * mean).clamp(min=0).sqrt()
+        return ((values - mean) / torch.where(deviation > 1e-9, deviation, 1 / 255)).float()
+
+
+def write_onnx(judged: Judged, file: Path) -> OnnxFacts:
+    """Writes the network of a trial as ONNX and compares both on its validation images.
+
+    Raises:
+        PackageError: if what that takes is not installed, the network cannot be exported, or both disagree.
+    """
+    needed()
+    network, images = judged.network, judged.validated.images
+    module = _WithPreprocessing(network.model.cpu(), network.manifest).eval()
+    example = torch.from_numpy(_as_input(images[:2] if len(images) > 1 else np.repeat(images, 2, axis=0)))
+    names = ["predictions", "outputs", "features"]
+    shapes = {"images": {0: torch.export.Dim("batch")}}
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                module, (example,), dynamo=True, dynamic_shapes=shapes, input_names=["images"], output_names=names
+            )
+            assert program is not None
+            program.save(file, external_data=False)
+    except Exception as error:  # of torch.export and of the exporter, which have no base of their own
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise PackageError(f"{network.manifest.backbone} cannot be exported to ONNX: {reason}") from None
+    finally:
+        network.model.to(network.device)
+    return OnnxFacts(sha256=sha256_of(file), images=len(images), largest_difference=_difference(judged, file, images))
+
+
+def _difference(judged: Judged, file: Path, images: np.ndarray) -> float:
+    manifest, outputs = judged.network.manifest, judged.validated.outcome.outputs[: len(images)]
+    onnx = OnnxNetwork(manifest, file)
+    expected = predictions(manifest, outputs)
+    unit = 1.0 if manifest.target is None else manifest.target.std
+    largest = 0.0
+    for batch in (len(images), 1):  # whatever the number of images: the file must not be bound to one
+        found = np.concatenate([onnx.predicted(images[i : i + batch]) for i in range(0, len(images), batch)])
+        largest = max(largest, float(np.abs(found - expected).max()) / unit)
+    if not largest <= TOLERANCE:
+        raise PackageError(
+            f"onnxruntime predicts {largest:.2g} beside torch on {len(images)} validation images, more than {TOLERANCE:g}; "
+            "no model was written; leave --onnx out"
+        )
+    return largest
+
+
+class OnnxNetwork:
+    """The ONNX file of a package on onnxruntime; see `network.Network`."""
+
+    def __init__(self, manifest: Manifest, file: Path, *, threads: int | None = None):
+        onnxruntime = needed()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or manifest.inference.cpu_threads
+        options.log_severity_level = 3
+        self.manifest = manifest
+        self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+    def outcomes(self, images: Iterable[np.ndarray], *, total: int) -> Iterator[Outcome]:  # noqa: ARG002
+        """See `Network`; all batches but the last are full."""
+        stream = iter(images)
+        while chunk := list(islice(stream, self.manifest.inference.batch_size)):
+            outputs, features = self._session.run(["outputs", "features"], {"images": _as_input(np.stack(chunk))})
+            yield Outcome(features, outputs)
+
+    def predicted(self, images: np.ndarray) -> np.ndarray:
+        """[n, c] probabilities, or [n] numbers, as the file itself gives them."""
+        (found,) = self._session.run(["predictions"], {"images": _as_input(images)})
+        predicted: np.ndarray = found if self.manifest.target is None else found[:, 0]
+        return predicted
+
+
+def load_onnx(folder: str | Path, *, threads: int | None = None) -> OnnxNetwork:
+    """The ONNX network of a package.
+
+    Raises:
+        PackageError: if there is none, it is damaged, or onnxruntime is not installed.
+    """
+    layout = PackageLayout(folder)
+    manifest = read_manifest(layout)
+    if manifest.onnx is None:
+        raise PackageError(f"{layout.root} was exported without ONNX; export it with --onnx")
+    needed()
+    check_sha256(layout.onnx, manifest.onnx.sha256)
+    return OnnxNetwork(manifest, layout.onnx, threads=threads)
+
+
+def needed() -> Any:
+    """onnxruntime, where the extra is installed.
+
+    Raises:
+        PackageError: where it is not.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise PackageError(f"ONNX needs {error.name}: pip install 'thaw-search[onnx]'") from None
+    return onnxruntime
+
+
+def _as_input(images: np.ndarray) -> np.ndarray:
+    """[n, …, c] of 8 or 16 bits -> [n, c, …] float32 in 0 … 1."""
+    scaled = images.astype(np.float32) / np.iinfo(images.dtype).max
+    return np.ascontiguousarray(np.moveaxis(scaled, -1, 1))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter reports its steps, and torch warns of its own parts."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,257 @@
+"""A trial's best checkpoint -> a package, whose network is validated once more before it is written."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from trainables.checkpoints.checkpoint_file import CheckpointError, load_checkpoint
+from trainables.data.batches.batches import generator
+from trainables.data.dataset import Dataset
+from trainables.data.stage_view import data_of_stage
+from trainables.data.store.decoded_images import Progress
+from trainables.frozen_prefix.feature_cache import prefix_batch
+from trainables.model_package.manifest import Inference, Input, Manifest, PackageError, Target
+from trainables.model_package.network import Outcome, TorchNetwork, chosen_device
+from trainables.models.build_model import BuiltModel, build_model
+from trainables.recipe.backbone_catalog import backbone_info
+from trainables.recipe.recipe import Recipe
+from trainables.run_folder.layout import PackageLayout, TrialLayout
+from trainables.tasks.classification import Classification, Task, task_of
+from trainables.tasks.metrics import Evaluation
+
+SAMPLE = 64
+"""Validation images that are kept to compare other runtimes with."""
+
+_RESIZE = "the shorter side is resized to image_size, bicubic (Pillow), and the centre is cropped"
+_RESAMPLE = "the whole volume is resampled to depth × image_size × image_size, trilinear, with antialiasing"
+
+
+class Validated(NamedTuple):
+    """A package's network on the validation images of its trial."""
+
+    outcome: Outcome
+    truth: np.ndarray
+    """[n] classes, or targets."""
+    metrics: dict[str, float]
+    """As an epoch reports them, `val_loss` among them."""
+    evaluation: Evaluation
+    images: np.ndarray
+    """[m, …] the first `SAMPLE` of them as they were decoded."""
+
+
+class Judged(NamedTuple):
+    """The network that a trial's best epoch was judged by."""
+
+    network: TorchNetwork
+    validated: Validated
+    report: Mapping[str, Any]
+    """Of that epoch."""
+
+    @property
+    def reproduces(self) -> bool:
+        """Whether it validates as the epoch's report says, to the last digit."""
+        numbers = {name: value for name, value in self.validated.metrics.items() if np.isfinite(value)}
+        same = all(self.report.get(name) == value for name, value in numbers.items())
+        return same and self.report["confusion"] == self.validated.evaluation.confusion
+
+
+def judged_network(
+    recipe: Recipe,
+    dataset: Dataset,
+    folder: TrialLayout,
+    report: Mapping[str, Any],
+    *,
+    origin: Mapping[str, Any],
+    progress: Progress | None = None,
+) -> Judged:
+    """The weights that were judged in an epoch, validated anew.
+
+    Args:
+        report: of the epoch; its checkpoint is still there.
+        origin: where the model comes from, in plain values.
+        progress: called as `progress(done, total)` while images are validated.
+    Raises:
+        PackageError: if the checkpoint is gone or damaged, or belongs to other data or pretrained weights.
+    """
+    recipe, state = recipe.at(report["epoch"]), _state(folder, report)
+    if state["data"] != dataset.fingerprint:
+        raise PackageError(
+            f"{folder.root} was trained on other data ({state['data'][:12]}) than there is now ({dataset.fingerprint[:12]}): "
+            "its classes and validation images are needed as they were"
+        )
+    task = task_of(recipe, dataset, device=torch.device("cpu"))
+    built = build_model(
+        recipe.model,
+        classes=task.outputs,
+        cosine_scale=task.cosine_scale,
+        generator=generator(recipe.train.seed, "head", 0),
+    )
+    if state["pretrained"] != built.fingerprint:
+        raise PackageError(
+            f"{folder.root} started from other pretrained weights ({state['pretrained'][:12]}) than {recipe.model.backbone} "
+            f"({recipe.model.weights}) has now ({built.fingerprint[:12]})"
+        )
+    stage = report["stage_index"]
+    _put_judged_weights(built, recipe, state, stage)
+    data = data_of_stage(recipe, dataset, stage)
+    manifest = _manifest(recipe, data, built, task, report, origin)
+    torch.set_num_threads(recipe.train.cpu_threads)
+    network = TorchNetwork(built.model, manifest, chosen_device(recipe.train.device))
+    return Judged(network, _validated(network, data, task, report, progress), report)
+
+
+def _state(folder: TrialLayout, report: Mapping[str, Any]) -> dict[str, Any]:
+    epoch, name = report["epoch"], report.get("checkpoint")
+    if name is None or not (file := folder.checkpoints / name).is_file():
+        there = sorted(path.name for path in folder.checkpoints.glob("*.pt")) or ["none"]
+        raise PackageError(
+            f"{folder.root}: the checkpoint of its best epoch ({epoch}) is gone; in {folder.checkpoints.name}: {', '.join(there)}"
+        )
+    try:
+        state: dict[str, Any] = load_checkpoint(file)["trainer"]
+    except CheckpointError as error:
+        raise PackageError(str(error)) from None
+    return state
+
+
+def _put_judged_weights(built: BuiltModel, recipe: Recipe, state: Mapping[str, Any], stage: int) -> None:
+    """A checkpoint's weights over the pretrained ones; where an average was judged, it over what it averages."""
+    missing, unexpected = built.model.load_state_dict(state["weights"], strict=False)
+    assert not unexpected
+    assert all(name.startswith(tuple(f"blocks.{i}." for i in range(state["deepest_cut"]))) for name in missing)
+    ema = recipe.train.ema
+    if ema and ema.judge == "ema":
+        average: dict[str, Tensor] = state["stage"]["ema"]
+        prefix = "module."
+        tail = {name.removeprefix(prefix): tensor for name, tensor in average.items() if name.startswith(prefix)}
+        built.model.tail(recipe.cut(stage)).load_state_dict(tail)
+
+
+def _manifest(
+    recipe: Recipe, data: Dataset, built: BuiltModel, task: Task, report: Mapping[str, Any], origin: Mapping[str, Any]
+) -> Manifest:
+    train, config, stage = recipe.train, recipe.data, report["stage_index"]
+    prior = task.learned_prior(reweighted=report["reweighted"]) if isinstance(task, Classification) else None
+    constants = task.constants
+    return Manifest(
+        task=config.task,
+        backbone=recipe.model.backbone,
+        blocks=recipe.blocks,
+        head="linear" if task.cosine_scale is None else "cosine",
+        cosine_scale=task.cosine_scale,
+        classes=data.classes,
+        labels=config.labels,
+        target=Target(mean=constants["target_mean"], std=constants["target_std"]) if constants else None,
+        learned_prior=None if prior is None else tuple(prior.tolist()),
+        input=Input(
+            image_size=recipe.image_size(stage),
+            depth=config.depth,
+            resize=_RESIZE if config.depth is None else _RESAMPLE,
+            channels=data.images.shape[-1],
+            bits=config.bits,
+            frame=config.frame,
+            window=config.window,
+            mean=built.mean,
+            std=built.std,
+            standardises=backbone_info(recipe.model.backbone).standardises,
+        ),
+        inference=Inference(
+            cut=recipe.cut(stage),
+            prefix_batch=prefix_batch(recipe),
+            prefix_dtype=train.prefix_dtype,
+            batch_size=recipe.batch_size(stage),
+            precision=train.precision,
+            cpu_threads=train.cpu_threads,
+            device=train.device,
+        ),
+        weights_sha256="",
+        origin=dict(origin),
+        validation={},
+    )
+
+
+def _validated(
+    network: TorchNetwork, data: Dataset, task: Task, report: Mapping[str, Any], progress: Progress | None
+) -> Validated:
+    positions, parts = data.validation, []
+    done = 0
+    for part in network.outcomes((data.images[i] for i in positions), total=len(positions)):
+        parts.append(part)
+        done += len(part.outputs)
+        if progress:
+            progress(done, len(positions))
+    features, outputs = (np.concatenate(column) for column in zip(*parts, strict=True))
+    truth = data.truth[positions]
+    loss, evaluation = task.judge(torch.from_numpy(outputs), torch.from_numpy(truth), reweighted=report["reweighted"])
+    metrics = {**evaluation.metrics, "val_loss": loss}
+    return Validated(Outcome(features, outputs), truth, metrics, evaluation, data.images[positions[:SAMPLE]])
+
+
+# --- the folder -----------------------------------------------------------------------------------------------------
+
+
+def check_target(folder: Path) -> None:
+    """
+    Raises:
+        PackageError: if something is in a package's place already.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise PackageError(f"{folder} is there already; remove it, or name another folder")
+
+
+def write_package(
+    judged: Judged,
+    folder: Path,
+    *,
+    validation: Mapping[str, Any],
+    recipe: str,
+    card: Callable[[Manifest], str],
+    onnx: Callable[[Judged, Path], Any] | None = None,
+) -> Manifest:
+    """Writes a package whole or not at all.
+
+    Args:
+        folder: where it will be; not there yet, or empty.
+        validation: what the manifest says of the validation.
+        recipe: what trains the model again, as YAML.
+        card: the manifest -> the model card, in Markdown.
+        onnx: writes the ONNX file and returns its `OnnxFacts`; None: there will be none.
+    """
+    check_target(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = PackageLayout(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        state = judged.network.state_dict()
+        save_file(state, made.weights, metadata={"format": "pt"})
+        facts = onnx(judged, made.onnx) if onnx else None
+        manifest = judged.network.manifest.model_copy(
+            update={"weights_sha256": sha256_of(made.weights), "onnx": facts, "validation": dict(validation)}
+        )
+        manifest.write(made)
+        made.recipe.write_text(recipe, encoding="utf-8")
+        made.card.write_text(card(manifest), encoding="utf-8")
+        if manifest.classes:
+            made.labels.write_text("".join(f"{name}\n" for name in manifest.classes), encoding="utf-8")
+        for file in made.root.iterdir():
+            file.chmod(0o644)
+        made.root.chmod(0o755)
+        made.root.replace(folder)
+    except BaseException:
+        shutil.rmtree(made.root, ignore_errors=True)
+        raise
+    return manifest
+
+
+def sha256_of(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

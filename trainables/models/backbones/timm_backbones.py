@@ -1,0 +1,165 @@
+"""timm's networks by name: created, cut into blocks, and given their published weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib import import_module
+from types import ModuleType
+from typing import Any, NamedTuple, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+import trainables.models.backbones.torchvision_import  # noqa: F401  timm imports torchvision, which needs its declarations
+from trainables.core.config_errors import ConfigError, Problem, nearest
+from trainables.models.backbone import Backbone
+from trainables.models.backbones.timm_blocks import Anatomy, UnstageableError, anatomy_of, cut
+from trainables.recipe.backbone_catalog import TIMM, BackboneInfo
+
+
+def new_network(backbone: str) -> nn.Module:
+    """timm's network, its weights as its constructor draws them.
+
+    Args:
+        backbone: `timm/NAME`, with or without a tag.
+    Raises:
+        ConfigError: if timm is not installed or does not know it.
+    """
+    return _created(backbone)
+
+
+def info(backbone: str) -> BackboneInfo:
+    """Its blocks, and which images it takes.
+
+    Raises:
+        ConfigError: if there is no such network, or it is no row of blocks.
+    """
+    study = _studied(backbone)
+    return BackboneInfo(tuple(study.anatomy.blocks), only_size=study.only_size)
+
+
+def in_parts(network: nn.Module, backbone: str) -> Backbone:
+    """A network made by `new_network` in parts that share its parameters."""
+    study = _studied(backbone)
+    blocks, pool, hidden, features = cut(network, study.anatomy, study.groups, study.classifier)
+    return Backbone(blocks=blocks, pool=pool, hidden=hidden, features=features)
+
+
+def classifier_of(network: nn.Module) -> str:
+    """Name of the layer that gives the class scores.
+
+    Raises:
+        UnstageableError: if there is not one such layer.
+    """
+    name = network.pretrained_cfg.get("classifier")  # type: ignore[union-attr,operator]
+    if not isinstance(name, str) or not isinstance(network.get_submodule(name), nn.Linear | nn.Conv2d):
+        raise UnstageableError(f"it has no single linear classifier ({name})")
+    return name
+
+
+def published_state(backbone: str) -> dict[str, Tensor]:
+    """The published weights of a network, its classifier left out; downloaded if they are not in the cache.
+
+    Raises:
+        ConfigError: if there are none, or they cannot be had.
+    """
+    published = _created(backbone).pretrained_cfg
+    if not any(published.get(key) for key in ("hf_hub_id", "url", "file")):  # type: ignore[operator,union-attr]
+        _refuse("weights", f"timm publishes none for {backbone}; give a weight file or `none`")
+    try:
+        network = _created(backbone, pretrained=True)
+    except Exception as error:  # of whatever timm downloads with
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        message = f"those of {backbone} cannot be downloaded ({reason}); give a weight file, or `none`"
+        _refuse("weights", message)
+    last = f"{classifier_of(network)}."
+    return {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(last)}
+
+
+def statistics(backbone: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the images it was trained on."""
+    study = _studied(backbone)
+    return study.mean, study.std
+
+
+class _Study(NamedTuple):
+    """What is known of an architecture."""
+
+    anatomy: Anatomy
+    groups: Mapping[str, int]
+    classifier: str
+    only_size: int | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@lru_cache(maxsize=16)
+def _studied(backbone: str) -> _Study:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = _created(backbone)
+        published: Any = network.pretrained_cfg
+        channels, height, width = published["input_size"]
+        only = published.get("fixed_input_size") or _fixed_size(backbone.removeprefix(TIMM))
+        try:
+            classifier = classifier_of(network)
+            groups = _groups(network)
+            if only and height != width:
+                raise UnstageableError(f"it takes {height} × {width} pixels only")
+            anatomy = anatomy_of(network, groups, classifier, (channels, height, width))
+        except UnstageableError as error:
+            _refuse("backbone", f"{backbone} cannot be trained in stages: {error}; take another model")
+    mean, std = tuple(published["mean"]), tuple(published["std"])
+    return _Study(anatomy, groups, classifier, height if only else None, mean, std)
+
+
+def _groups(network: nn.Module) -> dict[str, int]:
+    """Parameter name -> number of timm's stage that it belongs to."""
+    from timm.models import group_parameters
+
+    if not hasattr(network, "group_matcher"):
+        raise UnstageableError("timm names no stages of it")
+    matcher: Any = network.group_matcher
+    groups: dict[str, int] = group_parameters(network, matcher(coarse=True), reverse=True)
+    return groups
+
+
+def _created(backbone: str, **options: Any) -> nn.Module:
+    timm = _timm()
+    name = backbone.removeprefix(TIMM)
+    _check_name(name)
+    # Some are published without a classifier; what number of classes it has is of no account.
+    network: nn.Module = timm.create_model(name, num_classes=2, **options, **_fixed_size(name))
+    return network
+
+
+@lru_cache(maxsize=16)
+def _fixed_size(name: str) -> dict[str, bool]:
+    """What makes a network that fits its position embedding to each image take one size instead: that can be traced."""
+    network = _timm().create_model(name)
+    return {"dynamic_img_size": False} if getattr(network, "dynamic_img_size", False) else {}
+
+
+def _check_name(name: str) -> None:
+    timm = _timm()
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        close = get_close_matches(architecture, timm.list_models(), n=3)
+        near = f"nearest: {', '.join(close)}" if close else "timm.list_models() names them all"
+        _refuse("backbone", f"{architecture!r} is no model of timm {timm.__version__}; {near}")
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
+    if tag and tag not in tags:
+        _refuse("backbone", f"{tag!r} is no tag of {architecture} in timm {timm.__version__}; {nearest(tag, tags)}")
+
+
+def _timm() -> ModuleType:
+    try:
+        return import_module("timm")
+    except ImportError:
+        _refuse("backbone", "models of timm need it installed: pip install thaw-search[timm]")
+
+
+def _refuse(key: str, message: str) -> NoReturn:
+    raise ConfigError([Problem(("model", key), message)])

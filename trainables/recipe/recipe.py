@@ -1,0 +1,274 @@
+"""`Recipe`: everything that defines one training run. Recipe + data set = the same result, bit for bit on CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, ValidationError, WithJsonSchema, model_validator
+
+from trainables.core.config_errors import Config, ConfigError, Path, Problem, dotted, problems_of
+from trainables.core.dotted_paths import resolve, with_values
+from trainables.recipe.backbone_catalog import (
+    BACKBONE_PATTERN,
+    IMAGE_BACKBONES,
+    VOLUME_BACKBONES,
+    BackboneInfo,
+    backbone_info,
+    checked_backbone,
+    first_open_block,
+    is_custom,
+)
+from trainables.recipe.data_config import VOLUME_SOURCES, DataConfig
+from trainables.recipe.scheduled_changes import why_fixed
+from trainables.recipe.stage_config import Stage
+from trainables.recipe.task_rules import task_problems, with_defaults_of_task
+from trainables.recipe.train_config import TrainConfig
+
+C = TypeVar("C", bound=Config)
+
+
+class ModelConfig(Config):
+    """The pretrained network."""
+
+    backbone: Annotated[
+        str, AfterValidator(checked_backbone), WithJsonSchema({"type": "string", "pattern": BACKBONE_PATTERN})
+    ]
+    """The network's name in torchvision; `efficientnet_lite0`, whose ImageNet weights come with the installation;
+    `medicalnet_resnet50` and its siblings; `timm/NAME`; or `module:function`, a function of yours that returns a
+    `trainables.models.Backbone`."""
+    weights: str = "default"
+    """`default` (the best published ones), `none`, the name of a torchvision weight (`IMAGENET1K_V1`), or a weight file's path."""
+
+    @property
+    def names_a_file(self) -> bool:
+        """Whether `weights` is a path."""
+        return "/" in self.weights or self.weights.endswith((".pt", ".pth", ".safetensors"))
+
+    @model_validator(mode="after")
+    def _a_function_brings_its_weights(self) -> ModelConfig:
+        if is_custom(self.backbone) and self.weights != "default":
+            raise ValueError(f"{self.backbone} brings its own weights; remove weights: {self.weights}")
+        return self
+
+
+class Recipe(Config):
+    """Everything that defines one training run."""
+
+    data: DataConfig
+    model: ModelConfig
+    train: TrainConfig
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """Names of the backbone's blocks, from input to head."""
+        return backbone_info(self.model.backbone).blocks
+
+    def cut(self, stage: int) -> int:
+        """Position of the first block that trains in a stage; the number of blocks where only the head does."""
+        return first_open_block(self.train.stages[stage].unfreeze_from, self.blocks)
+
+    def image_size(self, stage: int) -> int:
+        """Side of the images the network sees in a stage, in pixels."""
+        return self.train.stages[stage].image_size or self.data.image_size
+
+    @property
+    def image_sizes(self) -> tuple[int, ...]:
+        """Sides of the images that the run needs beside those of `data.image_size`, ascending."""
+        return tuple(
+            sorted({stage.image_size for stage in self.train.stages if stage.image_size} - {self.data.image_size})
+        )
+
+    def batch_size(self, stage: int) -> int:
+        """Images a step in a stage, before accumulation."""
+        return self.train.stages[stage].batch_size or self.train.batch_size
+
+    def at(self, epoch: int) -> Recipe:
+        """The recipe as it trains an epoch (counted from 1): with the changes before it made, and none to come."""
+        if not self.train.changes:
+            return self
+        data = self.model_dump(mode="json", exclude={"train": {"changes"}})
+        for change in self.train.changes:
+            if change.after_epoch < epoch:
+                data = with_values(data, change.set)
+        return Recipe.model_validate(data)
+
+    def goes_on_unchanged(self, stage: int) -> bool:
+        """Whether a stage trains the same blocks on the same images in the same way as the one before it."""
+        if not 0 < stage < len(self.train.stages) or self.train.stages[stage].schedule.kind != "constant":
+            return False  # a schedule that starts anew is change enough
+        return self._as_it_trains(stage) == self._as_it_trains(stage - 1)
+
+    def _as_it_trains(self, stage: int) -> Stage:
+        """A stage without its name and its end, and with what its fields come to."""
+        same = {"name": "", "epochs": 1, "plateau": None}
+        resolved = {"image_size": self.image_size(stage), "batch_size": self.batch_size(stage)}
+        return self.train.stages[stage].model_copy(update={**same, **resolved, "unfreeze_from": str(self.cut(stage))})
+
+    def head_frozen_epochs(self, stage: int) -> int:
+        """First epochs of a stage in which the head rests: given, or 3 where blocks first open under a trained head."""
+        given = self.train.stages[stage].head_frozen_epochs
+        if given is not None:
+            return given
+        opens_first = self.cut(stage) < len(self.blocks) and all(self.cut(s) == len(self.blocks) for s in range(stage))
+        return 3 if stage > 0 and opens_first else 0
+
+
+def parse_recipe(data: Mapping[str, Any]) -> Recipe:
+    """A recipe from plain data.
+
+    Raises:
+        ConfigError: with every mistake found.
+    """
+    problems: list[Problem] = []
+    if isinstance(data, Mapping):
+        data = with_defaults_of_task(data)
+    try:
+        recipe = Recipe.model_validate(data)
+    except ValidationError as error:
+        problems += problems_of(error, Recipe, data)
+    if problems := problems + _across_sections(data):
+        raise ConfigError(problems)
+    if problems := _unfit_changes(recipe):
+        raise ConfigError(problems)
+    return recipe
+
+
+def idle_stages(recipes: Sequence[Recipe]) -> list[Problem]:
+    """A problem for each stage that goes on unchanged in every one of some recipes.
+
+    Not part of `parse_recipe`: where depths are searched, two stages may well come out alike in a single trial.
+    """
+    stages = recipes[0].train.stages if recipes else ()
+    message = "trains what {!r} before it trains, in the same way; open or freeze blocks, change a value, or make it one stage"
+    return [
+        Problem(("train", "stages", i), f"stage {stage.name!r} {message.format(stages[i - 1].name)}")
+        for i, stage in enumerate(stages)
+        if all(recipe.goes_on_unchanged(i) for recipe in recipes)
+    ]
+
+
+def _across_sections(data: object) -> list[Problem]:
+    """Rules between model, data and training that no single config can know, for the parts that are valid by themselves."""
+    sections = data if isinstance(data, Mapping) else {}
+    problems = task_problems(sections)
+    model = _valid(ModelConfig, sections.get("model"))
+    try:
+        info = backbone_info(model.backbone) if model else None
+    except ConfigError as error:
+        problems += error.problems
+        info = None
+    if model and info:
+        blocks = info.blocks
+        for i, stage in _valid_stages(sections.get("train")):
+            place = ("train", "stages", i)
+            if stage.image_size and (message := _unfit_size(model.backbone, info, stage.image_size)):
+                problems.append(Problem((*place, "image_size"), message))
+            try:
+                cut = first_open_block(stage.unfreeze_from, blocks)
+            except ValueError as error:
+                problems.append(Problem((*place, "unfreeze_from"), f"{error} of {model.backbone}"))
+                continue
+            if stage.head_frozen_epochs and cut == len(blocks):
+                message = f"only the head trains in stage {stage.name!r}: freezing it too leaves nothing; remove it"
+                problems.append(Problem((*place, "head_frozen_epochs"), message))
+        images = _valid(DataConfig, sections.get("data"))
+        if images:
+            problems += _unfit_images(model.backbone, info, images)
+    train, data = _valid(TrainConfig, sections.get("train")), _valid(DataConfig, sections.get("data"))
+    if train and data:
+        problems += _unfit_variations(train, data)
+    if train and train.precision == "fp16" and train.device == "cpu":
+        problems.append(Problem(("train", "precision"), "fp16 needs a GPU, and train.device is cpu; use bf16 or fp32"))
+    if train and train.drw_start and train.drw_start > train.max_epochs:
+        message = f"{train.drw_start}: re-weighting would start after the last epoch ({train.max_epochs})"
+        problems.append(Problem(("train", "drw", "start_epoch"), message))
+    return problems
+
+
+def _unfit_changes(recipe: Recipe) -> list[Problem]:
+    """What of `train.changes` cannot be; an otherwise valid recipe's."""
+    data, problems = recipe.model_dump(mode="json", exclude={"train": {"changes"}}), []
+    for i, change in enumerate(recipe.train.changes):
+        place = ("train", "changes", i)
+        if change.after_epoch >= recipe.train.max_epochs:
+            message = f"{change.after_epoch}: no epoch comes after it (there are at most {recipe.train.max_epochs})"
+            problems.append(Problem((*place, "after_epoch"), message))
+        fixed = {path: why for path in change.set if (why := why_fixed(path, data))}
+        problems += [Problem((*place, "set", path), why) for path, why in fixed.items()]
+        values = {path: value for path, value in change.set.items() if path not in fixed}
+        changed = with_values(data, values)
+        try:
+            parse_recipe(changed)
+        except ConfigError as error:
+            problems += [_blamed(problem, (*place, "set"), values, data) for problem in error.problems]
+        else:
+            data = changed
+    return list(dict.fromkeys(problems))
+
+
+def _blamed(problem: Problem, place: Path, values: Mapping[str, Any], data: Mapping[str, Any]) -> Problem:
+    """A changed recipe's problem, laid at the door of the value that stands there."""
+    for path in values:
+        for at in resolve(path, data):
+            if problem.path[: len(at)] == at or at[: len(problem.path)] == problem.path:
+                return Problem((*place, path), problem.message)
+    return Problem(place, f"{dotted(problem.path)}: {problem.message}")
+
+
+def _unfit_images(backbone: str, info: BackboneInfo, data: DataConfig) -> Iterator[Problem]:
+    """Why a backbone cannot take what the data gives."""
+    place = ("model", "backbone")
+    if info.dims == 3 and data.depth is None:
+        message = f"{backbone} takes volumes, and {data.source!r} gives images: {', '.join(IMAGE_BACKBONES)} take these"
+        mend = "; if it has volumes, say in data.depth how many slices the network sees of each"
+        yield Problem(place, message + (mend if data.source in VOLUME_SOURCES else ""))
+    elif info.dims == 2 and data.depth is not None:
+        message = f"{backbone} takes images, and data.depth asks for volumes: {', '.join(VOLUME_BACKBONES)} take these"
+        yield Problem(place, message)
+    elif info.dims == 2 and info.channels != 3:
+        yield Problem(place, f"{backbone} takes {info.channels} channels, and images are given with 3")
+    elif unfit := _unfit_size(backbone, info, data.image_size):
+        yield Problem(("data", "image_size"), unfit)
+
+
+def _unfit_variations(train: TrainConfig, data: DataConfig) -> Iterator[Problem]:
+    """Variations and mixings that the other kind of image has."""
+    for name in ("depth_flip", "tilt_degrees"):
+        if data.depth is None and train.augment and (value := getattr(train.augment, name)):
+            yield Problem(("train", "augment", name), f"{value:g}: only volumes have a depth (data.depth); remove it")
+    if data.depth is not None and train.mix and train.mix.cutmix_alpha is not None:
+        message = f"{train.mix.cutmix_alpha:g}: CutMix cuts rectangles from images; volumes take mixup_alpha"
+        yield Problem(("train", "mix", "cutmix_alpha"), message)
+
+
+def unfit_channels(recipe: Recipe, channels: int) -> list[Problem]:
+    """A problem if the network cannot take images of so many channels, which only looking at them tells."""
+    name, taken = recipe.model.backbone, backbone_info(recipe.model.backbone).channels
+    if channels <= taken:
+        return []
+    return [
+        Problem(("model", "backbone"), f"{name} takes {taken} channel, and the volumes are in colour, with {channels}")
+    ]
+
+
+def _unfit_size(backbone: str, info: BackboneInfo, size: int) -> str | None:
+    if info.only_size and size != info.only_size:
+        return f"{size}: {backbone} takes {info.only_size} only"
+    if size % info.size_multiple:
+        return f"{size}: {backbone} takes multiples of {info.size_multiple} only"
+    return None
+
+
+def _valid_stages(train: object) -> Iterator[tuple[int, Stage]]:
+    stages = train.get("stages") if isinstance(train, Mapping) else None
+    for i, data in enumerate(stages if isinstance(stages, list | tuple) else ()):
+        if stage := _valid(Stage, data):
+            yield i, stage
+
+
+def _valid(kind: type[C], data: object) -> C | None:
+    try:
+        return kind.model_validate(data)
+    except ValidationError:
+        return None

@@ -1,0 +1,51 @@
+"""What a run's numbers depend on beside its recipe."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_LIBRARIES = ("thaw-search", "torch", "torchvision", "numpy", "pillow", "optuna", "ray")
+
+
+@lru_cache(maxsize=1)
+def software() -> dict[str, str | None]:
+    """Versions of Python and the libraries that matter, and the commit of this code where it is a git checkout."""
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        versions[name] = metadata.version(name)
+    here = Path(__file__).parents[2]
+    return {**versions, "commit": _commit(here) if (here / ".git").exists() else None}
+
+
+@lru_cache(maxsize=1)
+def project_commit() -> str | None:
+    """Commit of the user's own code: of the git checkout that holds the working directory; `…-dirty` where it was changed since."""
+    return _commit(Path.cwd())
+
+
+def environment(*, data_fingerprint: str, pretrained: str, device: str, cpu_threads: int) -> dict[str, Any]:
+    """What is written beside a run and into an exported config."""
+    return {
+        "data_fingerprint": data_fingerprint,
+        "pretrained_fingerprint": pretrained,
+        "device": device,
+        "cpu_threads": cpu_threads,
+        **software(),
+        "project_commit": project_commit(),
+    }
+
+
+def _commit(folder: Path) -> str | None:
+    # No monitor: a checkout's own settings could name a program for it.
+    words = ["git", "-C", str(folder), "-c", "core.fsmonitor=false"]
+    words += ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        answer = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603  fixed words
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

@@ -1,0 +1,124 @@
+"""`RemoteFolder`: files below a URL or path that fsspec knows, written whole or not at all."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from trainables.storage.destination import without_passwords
+from trainables.storage.urls import at_once
+
+
+class RemoteFolder:
+    """A folder elsewhere, whose files are named by their paths below it: `trials/0007/trial.json`.
+
+    What a protocol raises on its own comes as `OSError`, with its words.
+    """
+
+    def __init__(self, url: str):
+        """
+        Raises:
+            OSError: if there is nothing that reads the URL.
+        """
+        self.url = without_passwords(url.rstrip("/"))
+        with _as_os_error():
+            # Listings are asked for anew: others write there, too.
+            self._system, self._root = fsspec.core.url_to_fs(url.rstrip("/"), use_listings_cache=False)
+        self._made: set[str] = set()
+
+    @property
+    def on_disk(self) -> Path | None:
+        """Where it is on this machine, if it is."""
+        return Path(self._root) if isinstance(self._system, LocalFileSystem) else None
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of all files at any depth; none where there is no such folder."""
+        with _as_os_error():
+            self._system.invalidate_cache()
+            found = self._system.find(self._root, detail=True)
+        start = f"{self._root.rstrip('/')}/"
+        return {path.removeprefix(start): entry["size"] for path, entry in found.items() if path.startswith(start)}
+
+    def read(self, name: str) -> bytes | None:
+        """What a file holds; None: there is none."""
+        with _as_os_error():
+            try:
+                content: bytes = self._system.cat_file(self._path(name))
+            except FileNotFoundError:
+                return None
+        return content
+
+    def fetch(self, files: Mapping[str, Path]) -> None:
+        """Brings files to places on disk, many at a time. One that is gone is passed over."""
+
+        def bring(file: tuple[str, Path]) -> None:
+            name, place = file
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._system.get_file(self._path(name), str(place))
+            except FileNotFoundError:
+                place.unlink(missing_ok=True)
+
+        with _as_os_error():
+            at_once(bring, list(files.items()))
+
+    def write(self, files: Mapping[str, bytes]) -> None:
+        """Writes files, many at a time and in no order. The folder that this one lies in must exist, where there are folders."""
+        with _as_os_error():
+            for name in files:
+                self._make_folder(name.rpartition("/")[0])
+            at_once(lambda file: write_whole(self._system, self._path(file[0]), file[1]), list(files.items()))
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Removes files, as far as they are there."""
+
+        def gone(name: str) -> None:
+            with suppress(FileNotFoundError):
+                self._system.rm_file(self._path(name))
+
+        with _as_os_error():
+            at_once(gone, list(names))
+
+    def _path(self, name: str) -> str:
+        return f"{self._root.rstrip('/')}/{name}"
+
+    def _make_folder(self, name: str) -> None:
+        # Object stores have none, and would make a bucket that was only misspelt.
+        if self._system.async_impl or name in self._made:
+            return
+        if name:
+            self._make_folder(name.rpartition("/")[0])
+        with suppress(FileExistsError):
+            self._system.mkdir(self._path(name).rstrip("/"), create_parents=False)
+        self._made.add(name)
+
+
+def write_whole(system: fsspec.AbstractFileSystem, path: str, content: bytes) -> None:
+    """Writes a file that appears whole or not at all."""
+    if system.async_impl:  # object stores: an object is never there in part
+        system.pipe_file(path, content)
+        return
+    folder, _, name = path.rpartition("/")
+    temporary = f"{folder}/.{name}.{uuid.uuid4().hex[:8]}"
+    try:
+        system.pipe_file(temporary, content)
+        system.mv(temporary, path)
+    except BaseException:
+        if system.exists(temporary):
+            system.rm_file(temporary)
+        raise
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # each protocol has errors of its own; a missing package is an ImportError
+        raise OSError(str(error) or type(error).__name__) from error

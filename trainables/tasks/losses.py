@@ -1,0 +1,279 @@
+"""Losses for imbalanced classes, all on logits, and the class weights and margins they take from the class counts.
+
+A weighted mean divides by the batch's sum of weights, as `torch.nn.functional.cross_entropy` does. A `reduction` of `none`
+gives, as there, each image's loss times the weight of its class instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainables.recipe.loss_config import BalancedSoftmax, CrossEntropy, Drw, Focal, Ldam
+
+Reduction = Literal["mean", "none"]
+
+# --- from class counts ----------------------------------------------------------------------------------------------
+
+
+def ldam_margins(counts: Tensor, max_margin: float) -> Tensor:
+    """Per-class margins of LDAM (Cao et al. 2019, eq. 13): m_j = max_margin · (n_min / n_j)^(1/4).
+
+    Args:
+        counts: [c] training images of each class; each at least 1.
+    Returns:
+        [c] float32 margins as cosines; the rarest class gets `max_margin`.
+    Raises:
+        ValueError: if a class has no training image.
+    """
+    n = _all_present(counts)
+    return (max_margin * (n.min() / n) ** 0.25).float()
+
+
+def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
+    """Class weights by effective number of images (Cui et al. 2019): w_j = (1 − beta) / (1 − beta^n_j), summing to c.
+
+    Args:
+        counts: [c] training images of each class; each at least 1.
+        beta: in [0, 1): 0 weighs all classes alike, close to 1 by inverse frequency.
+    Returns:
+        [c] float32.
+    Raises:
+        ValueError: if a class has no training image.
+    """
+    n = _all_present(counts)
+    # expm1, for 1 - beta**n loses its digits where beta is close to 1. The constant numerator cancels in the sum to c.
+    return _summing_to_c(-1 / torch.expm1(n * torch.tensor(beta, dtype=torch.float64).log()))
+
+
+def inverse_frequency_weights(counts: Tensor) -> Tensor:
+    """Class weights w_j = 1 / n_j, scaled to sum to c.
+
+    Args:
+        counts: [c] training images of each class; each at least 1.
+    Returns:
+        [c] float32.
+    Raises:
+        ValueError: if a class has no training image.
+    """
+    return _summing_to_c(1 / _all_present(counts))
+
+
+def log_class_prior(counts: Tensor) -> Tensor:
+    """Logarithm of each class's share of the training images, [c] float32.
+
+    Raises:
+        ValueError: if a class has no training image.
+    """
+    n = _all_present(counts)
+    return (n / n.sum()).log().float()
+
+
+def _all_present(counts: Tensor) -> Tensor:
+    if absent := (counts < 1).nonzero().flatten().tolist():
+        raise ValueError(f"no training image of class {', '.join(map(str, absent))} (classes count from 0)")
+    return counts.to(torch.float64)
+
+
+def _summing_to_c(weights: Tensor) -> Tensor:
+    return (weights * (len(weights) / weights.sum())).float()
+
+
+# --- on logits ------------------------------------------------------------------------------------------------------
+
+
+def cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Cross-entropy.
+
+    Args:
+        logits: [b, c].
+        labels: [b] classes.
+        weight: [c] class weights.
+        label_smoothing: share of the target that is spread over all classes (Szegedy et al. 2016).
+    Returns:
+        [] weighted mean, or [b].
+    """
+    return F.cross_entropy(logits, labels, weight, label_smoothing=label_smoothing, reduction=reduction)
+
+
+def focal(
+    logits: Tensor, labels: Tensor, *, gamma: float, weight: Tensor | None = None, reduction: Reduction = "mean"
+) -> Tensor:
+    """Focal loss (Lin et al. 2017): an image's cross-entropy times (1 − p_y)^gamma.
+
+    Args:
+        logits: [b, c].
+        labels: [b] classes.
+        gamma: 0 is cross-entropy.
+        weight: [c] class weights.
+    Returns:
+        [] weighted mean, or [b].
+    """
+    log_p = logits.log_softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
+    # clamp: for gamma < 1 the power's slope is infinite at 0, where the gradient would become inf · 0 = NaN.
+    missing = (-torch.expm1(log_p)).clamp_min(torch.finfo(logits.dtype).tiny)
+    losses = -(missing**gamma) * log_p
+    if weight is not None:
+        losses = weight[labels] * losses
+    if reduction == "none":
+        return losses
+    return losses.mean() if weight is None else losses.sum() / weight[labels].sum()
+
+
+def balanced_softmax(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    log_prior: Tensor,
+    tau: float,
+    weight: Tensor | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Cross-entropy of logits + tau · log prior (Ren et al. 2020; Menon et al. 2021, eq. 10).
+
+    Args:
+        logits: [b, c], used as they are for prediction.
+        labels: [b] classes.
+        log_prior: [c], see `log_class_prior`.
+        tau: 0 is cross-entropy, 1 balanced softmax.
+        weight: [c] class weights.
+    Returns:
+        [] weighted mean, or [b].
+    """
+    return F.cross_entropy(logits + tau * log_prior, labels, weight, reduction=reduction)
+
+
+def ldam(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    margins_in_logits: Tensor,
+    weight: Tensor | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Cross-entropy after the true class's logit was lowered by its margin (Cao et al. 2019, eq. 12).
+
+    Args:
+        logits: [b, c] scale · cosine, as the cosine head gives them.
+        labels: [b] classes.
+        margins_in_logits: [c] scale · margin.
+        weight: [c] class weights.
+    Returns:
+        [] weighted mean, or [b].
+    """
+    lowered = logits - F.one_hot(labels, logits.shape[1]) * margins_in_logits
+    return F.cross_entropy(lowered, labels, weight, reduction=reduction)
+
+
+# --- of a run -------------------------------------------------------------------------------------------------------
+
+
+class LossFunction(Protocol):
+    """One of the above with all but the weights filled in."""
+
+    def __call__(
+        self, logits: Tensor, labels: Tensor, *, weight: Tensor | None, reduction: Reduction = "mean"
+    ) -> Tensor: ...
+
+
+@dataclass(frozen=True, eq=False)
+class ClassificationLoss:
+    """A run's training loss: which function, and how much each class weighs."""
+
+    function: LossFunction
+    class_weights: Tensor | None
+    """[c] in force until re-weighting starts, if it does."""
+    drw_weights: Tensor | None
+    """[c] in force once re-weighting has started."""
+
+    def __call__(
+        self, logits: Tensor, labels: Tensor, *, reweighted: bool, image_weights: Tensor | None = None
+    ) -> Tensor:
+        """Loss of a batch, computed in float32 whatever the precision of the logits.
+
+        Args:
+            logits: [b, c].
+            labels: [b] classes.
+            reweighted: whether deferred re-weighting has started.
+            image_weights: [b] how much each image counts, beside its class; None: all alike.
+        Returns:
+            [] weighted mean.
+        """
+        if image_weights is not None:
+            nothing = torch.zeros_like(image_weights)
+            return self.of_mixed(logits, labels, labels, image_weights, nothing, reweighted=reweighted)
+        return self.function(logits.float(), labels, weight=self.weights(reweighted=reweighted))
+
+    def of_mixed(
+        self, logits: Tensor, labels: Tensor, others: Tensor, own: Tensor, foreign: Tensor, *, reweighted: bool
+    ) -> Tensor:
+        """Loss of a batch of mixed images: as if each were two, one of each label, that weigh as much as their shares.
+
+        Args:
+            logits: [b, c].
+            labels, others: [b] classes of each image and of the one it is mixed with.
+            own, foreign: [b] how much each image, and the one it is mixed with, weighs.
+        Returns:
+            [] mean weighted by shares and classes; where nothing is foreign the loss of the plain batch.
+        """
+        weight, logits = self.weights(reweighted=reweighted), logits.float()
+        total = weights = torch.zeros((), device=logits.device)
+        for of_class, part in ((labels, own), (others, foreign)):
+            total = total + (part * self.function(logits, of_class, weight=weight, reduction="none")).sum()
+            weights = weights + (part if weight is None else part * weight[of_class]).sum()
+        return total / weights.clamp_min(torch.finfo(torch.float32).tiny)  # a batch of images that do not count
+
+    def weights(self, *, reweighted: bool) -> Tensor | None:
+        """[c] in force; None: all classes weigh alike."""
+        return self.drw_weights if reweighted else self.class_weights
+
+
+def build_loss(
+    loss_config: CrossEntropy | Focal | BalancedSoftmax | Ldam,
+    counts: Sequence[int] | Tensor,
+    *,
+    drw: Drw | None,
+    class_weights: bool,
+    device: torch.device | str,
+) -> ClassificationLoss:
+    """The training loss that a recipe asks for.
+
+    Args:
+        counts: [c] training images of each class.
+        class_weights: whether classes weigh by inverse frequency while DRW is not in force.
+    Raises:
+        ValueError: if the counts are needed and a class has no training image.
+    """
+    n = torch.as_tensor(counts)
+    return ClassificationLoss(
+        function=_function(loss_config, n, device),
+        class_weights=inverse_frequency_weights(n).to(device) if class_weights else None,
+        drw_weights=effective_number_weights(n, drw.beta).to(device) if drw else None,
+    )
+
+
+def _function(
+    loss_config: CrossEntropy | Focal | BalancedSoftmax | Ldam, counts: Tensor, device: torch.device | str
+) -> LossFunction:
+    match loss_config:
+        case CrossEntropy(label_smoothing=label_smoothing):
+            return partial(cross_entropy, label_smoothing=label_smoothing)
+        case Focal(gamma=gamma):
+            return partial(focal, gamma=gamma)
+        case BalancedSoftmax(tau=tau):
+            return partial(balanced_softmax, log_prior=log_class_prior(counts).to(device), tau=tau)
+        case Ldam(max_margin=max_margin, scale=scale):
+            return partial(ldam, margins_in_logits=scale * ldam_margins(counts, max_margin).to(device))

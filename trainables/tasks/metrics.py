@@ -1,0 +1,191 @@
+"""What a validation epoch is judged by. Every number is scikit-learn's, without its cost or its warnings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from trainables.core.vocabulary import FALLBACK_ORDER, Metric
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Predictions compared with the truth. Plain Python values only, so that it can be stored anywhere."""
+
+    metrics: dict[str, float]
+    """Every `Metric` of the task except `val_loss` by name, and `classes_predicted` or `prediction_spread`; NaN where undefined.
+    Only those named `corrected_…` know of the learned prior."""
+    per_class: dict[str, list[float]]
+    """`precision`, `recall`, `f1` (0 where undefined), `true_count`, `predicted_count` (whole numbers), each [c]; none in
+    regression."""
+    confusion: list[list[int]]
+    """[c][c]: images of true class (row) by predicted class (column); empty in regression."""
+
+
+def evaluate(
+    probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, learned_prior: npt.ArrayLike | None = None
+) -> Evaluation:
+    """Compares predicted probabilities with labels.
+
+    The most probable class is predicted, the first one of a tie; a row with NaN predicts the first class that is NaN.
+
+    Args:
+        probabilities: [n, c] one row an image; only their order within a column matters to the AUC.
+        labels: [n] true classes, 0 … c − 1.
+        learned_prior: [c] what training taught of how common classes are, in any scale (`prior.learned_prior`): the corrected
+            metrics divide the probabilities by it (post-hoc logit adjustment, Menon et al. 2021). None: nothing to correct.
+    Raises:
+        ValueError: if shapes do not fit, there is no image, or a label is not a class.
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    true = np.asarray(labels, dtype=np.int64)
+    if p.ndim != 2 or true.shape != p.shape[:1] or p.size == 0:
+        raise ValueError(f"probabilities {p.shape} and labels {true.shape} are not [n, c] and [n] with n, c ≥ 1")
+    c = p.shape[1]
+    if true.min() < 0 or true.max() >= c:
+        raise ValueError(f"labels lie in {true.min()} … {true.max()}, but the classes are 0 … {c - 1}")
+
+    confusion = _confusion(p, true)
+    corrected = confusion if learned_prior is None else _confusion(p / np.asarray(learned_prior), true)
+    hits, true_count, predicted_count = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    balanced = balanced_accuracy(confusion)
+    return Evaluation(
+        metrics={
+            Metric.ADJUSTED_BALANCED_ACCURACY.value: above_chance(balanced, classes=int((true_count > 0).sum())),
+            Metric.KAPPA.value: kappa(confusion),
+            Metric.AUC.value: auc(p, true),
+            Metric.MACRO_F1.value: macro_f1(confusion),
+            Metric.ACCURACY.value: float(hits.sum() / len(true)),
+            Metric.BALANCED_ACCURACY.value: balanced,
+            Metric.CORRECTED_BALANCED_ACCURACY.value: balanced_accuracy(corrected),
+            Metric.CORRECTED_MACRO_F1.value: macro_f1(corrected),
+            "classes_predicted": float((predicted_count > 0).sum()),
+        },
+        per_class={
+            "precision": _ratio(hits, predicted_count).tolist(),
+            "recall": _ratio(hits, true_count).tolist(),
+            "f1": _ratio(2 * hits, true_count + predicted_count).tolist(),
+            "true_count": true_count.tolist(),
+            "predicted_count": predicted_count.tolist(),
+        },
+        confusion=confusion.tolist(),
+    )
+
+
+def _confusion(scores: Floats, labels: Ints) -> Ints:
+    """[c][c] images of true class (row) by the class that scores most (column)."""
+    c = scores.shape[1]
+    return np.bincount(labels * c + scores.argmax(axis=1), minlength=c * c).reshape(c, c)
+
+
+def balanced_accuracy(confusion: Ints) -> float:
+    """Mean recall over the classes that occur, of a [c, c] confusion matrix with true classes as rows."""
+    true_count = confusion.sum(axis=1)
+    return float(_ratio(confusion.diagonal(), true_count)[true_count > 0].mean())
+
+
+def above_chance(balanced: float, *, classes: int) -> float:
+    """Balanced accuracy rescaled so that chance is 0 and perfect is 1; NaN for one class, where they coincide.
+
+    (scikit-learn gives −inf instead of NaN where the one class was sometimes missed.)
+    """
+    return (balanced - 1 / classes) / (1 - 1 / classes) if classes > 1 else math.nan
+
+
+def kappa(confusion: Ints) -> float:
+    """Cohen's kappa (1960) of a [c, c] confusion matrix: agreement beyond what the marginal counts make likely.
+
+    0 for a constant prediction; NaN where truth and prediction are one and the same class throughout.
+    """
+    n = confusion.sum()
+    agreed = confusion.trace() / n
+    by_chance = float(confusion.sum(axis=1) / n @ (confusion.sum(axis=0) / n))
+    return float((agreed - by_chance) / (1 - by_chance)) if by_chance < 1 else math.nan
+
+
+def macro_f1(confusion: Ints) -> float:
+    """Mean F1 over the classes that occur as truth or prediction, of a [c, c] confusion matrix."""
+    counts = confusion.sum(axis=1) + confusion.sum(axis=0)
+    return float(_ratio(2 * confusion.diagonal(), counts)[counts > 0].mean())
+
+
+def auc(probabilities: Floats, labels: Ints) -> float:
+    """Area under the ROC curve, each class against the rest, macro average.
+
+    By ranks (Hanley & McNeil 1982), ties counting half. NaN where a class does not occur or a probability is NaN.
+
+    Args:
+        probabilities: [n, c]. Of two classes only the second column is read, as in binary AUC: rounding may tie
+            probabilities near 1 that are distinct near 0.
+        labels: [n] classes, 0 … c − 1.
+    """
+    n, c = probabilities.shape
+    positives = np.bincount(labels, minlength=c)
+    if c < 2 or not positives.all():
+        return math.nan
+    if c == 2:
+        probabilities = np.column_stack((-probabilities[:, 1], probabilities[:, 1]))
+    ranks = np.column_stack([mean_ranks(column) for column in probabilities.T])
+    rank_sums = np.bincount(labels, weights=ranks[np.arange(n), labels], minlength=c)
+    u = rank_sums - positives * (positives + 1) / 2
+    return float((u / (positives * (n - positives))).mean())
+
+
+def mean_ranks(values: Floats) -> Floats:
+    """[n] ranks from 1, ties getting their mean; NaN throughout where a value is NaN.
+
+    (SciPy's `rankdata`, whose import takes most of a second and 40 MB in each worker.)
+    """
+    if np.isnan(values).any():
+        return np.full(len(values), math.nan)
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    mean_of_ties: Floats = counts.cumsum() - (counts - 1) / 2
+    return mean_of_ties[place]
+
+
+def score_of(metrics: Mapping[str, float], metric: Metric) -> float:
+    """The number that judges an epoch: the chosen metric, or the first finite one of `FALLBACK_ORDER` that the task has.
+
+    What is minimised has no stand-in, since the others grow where it shrinks: not finite, it is inf. So a score is
+    never NaN, always comparable by `metric.better`, and the worst possible where nothing is known.
+
+    Args:
+        metrics: values by `Metric` name; `val_loss` is only needed where it is the chosen one.
+    """
+    candidates = [metric] if metric.mode == "min" else [metric, *(m for m in FALLBACK_ORDER if m in metrics)]
+    return next((metrics[m] for m in candidates if math.isfinite(metrics[m])), metric.worst)
+
+
+_CORRECTED = {
+    Metric.BALANCED_ACCURACY: Metric.CORRECTED_BALANCED_ACCURACY,
+    Metric.ADJUSTED_BALANCED_ACCURACY: Metric.CORRECTED_BALANCED_ACCURACY,
+    Metric.MACRO_F1: Metric.CORRECTED_MACRO_F1,
+}
+
+
+def corrected_score(evaluation: Evaluation, metric: Metric) -> float:
+    """What `score_of` would be with the class shares that training taught divided out: near what deferred re-weighting will make of
+    the network. The same as `score_of` for metrics that are not corrected, and where the correction is no number.
+
+    Args:
+        evaluation: with the validation loss among its metrics.
+    """
+    score = score_of(evaluation.metrics, metric)
+    if metric not in _CORRECTED:
+        return score
+    corrected = evaluation.metrics[_CORRECTED[metric]]
+    if metric is Metric.ADJUSTED_BALANCED_ACCURACY:
+        corrected = above_chance(corrected, classes=sum(count > 0 for count in evaluation.per_class["true_count"]))
+    return corrected if math.isfinite(corrected) else score
+
+
+def _ratio(part: Ints, whole: Ints) -> Floats:
+    """`part / whole`, 0 where `whole` is 0."""
+    return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)

@@ -1,0 +1,84 @@
+"""Regression: a number for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainables.data.batches.mixing import Mixing
+from trainables.data.dataset import Dataset
+from trainables.recipe.loss_config import Huber, Mse
+from trainables.recipe.recipe import Recipe
+from trainables.tasks.metrics import Evaluation
+from trainables.tasks.regression_metrics import evaluate_numbers
+
+
+class Regression:
+    """A number for each image, which the network gives in standard deviations of the training targets above their mean."""
+
+    balanced = False
+    outputs = 1
+    cosine_scale = None
+
+    def __init__(self, recipe: Recipe, dataset: Dataset):
+        loss, targets = recipe.train.loss, dataset.targets
+        assert isinstance(loss, Huber | Mse)
+        assert targets is not None
+        self._config = loss
+        self._mean, self._std = float(targets[dataset.train].mean()), float(targets[dataset.train].std())
+
+    @property
+    def constants(self) -> Mapping[str, float]:
+        """A prediction is `target_mean` + `target_std` · output."""
+        return {"target_mean": self._mean, "target_std": self._std}
+
+    def loss(
+        self,
+        outputs: Tensor,
+        targets: Tensor,
+        *,
+        reweighted: bool,  # noqa: ARG002
+        mixing: Mixing | None = None,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        """[] what training minimises: on standardised targets, in float32.
+
+        Args:
+            outputs: [b, 1].
+            targets: [b] float64, in their own unit.
+            mixing: what was done to the images: a mixed one is as near to both targets as their shares say; None: nothing.
+            weights: [b] how much each image counts; None: all alike.
+        """
+        predicted, true = outputs.float().squeeze(1), self._standardised(targets).float()
+        if mixing is None and weights is None:
+            return self._of_each(predicted, true, reduction="mean")
+        count = torch.ones_like(predicted) if weights is None else weights
+        losses, total = count * self._of_each(predicted, true), count.sum()
+        if mixing is not None:
+            own, foreign = mixing.share * count, (1 - mixing.share) * count[mixing.partners]
+            losses = own * self._of_each(predicted, true) + foreign * self._of_each(predicted, true[mixing.partners])
+            total = (own + foreign).sum()
+        return losses.sum() / total.clamp_min(torch.finfo(torch.float32).tiny)  # a batch of images that do not count
+
+    def _of_each(self, predicted: Tensor, true: Tensor, *, reduction: str = "none") -> Tensor:
+        if isinstance(self._config, Huber):
+            return F.huber_loss(predicted, true, delta=self._config.delta, reduction=reduction)
+        return F.mse_loss(predicted, true, reduction=reduction)
+
+    def judge(self, outputs: Tensor, targets: Tensor, *, reweighted: bool) -> tuple[float, Evaluation]:  # noqa: ARG002
+        """Mean squared error in variances of the training targets, whatever the loss; and all other metrics, in the targets' unit.
+
+        Args:
+            outputs: [n, 1].
+            targets: [n] float64, in their own unit.
+        """
+        predicted = outputs.double().squeeze(1)
+        numbers = predicted * self._std + self._mean
+        val_loss = float(F.mse_loss(predicted, self._standardised(targets)))
+        return val_loss, evaluate_numbers(numbers.cpu().numpy(), targets.cpu().numpy())
+
+    def _standardised(self, targets: Tensor) -> Tensor:
+        return (targets - self._mean) / self._std

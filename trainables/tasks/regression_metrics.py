@@ -1,0 +1,61 @@
+"""What predicted numbers are judged by. Every value is scikit-learn's or SciPy's, without its cost or its warnings."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from trainables.core.vocabulary import Metric
+from trainables.tasks.metrics import Evaluation, mean_ranks
+
+Floats = npt.NDArray[np.float64]
+
+
+def evaluate_numbers(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> Evaluation:
+    """Compares predicted numbers with the true ones.
+
+    Returns:
+        `spearman`, `r2`, `mae`, `rmse`, the last two in the targets' unit, and `prediction_spread`, the standard deviation of the
+        predictions over that of the targets; NaN where undefined, and throughout where a prediction is not finite.
+    Args:
+        predictions, targets: [n].
+    Raises:
+        ValueError: if shapes do not fit, or there is no image.
+    """
+    p, y = np.asarray(predictions, dtype=np.float64), np.asarray(targets, dtype=np.float64)
+    if p.ndim != 1 or p.shape != y.shape or p.size == 0:
+        raise ValueError(f"predictions {p.shape} and targets {y.shape} are not both [n] with n ≥ 1")
+    if not np.isfinite(p).all():
+        p = np.full_like(p, math.nan)  # ranks would make something of inf
+    errors = p - y
+    metrics = {
+        Metric.SPEARMAN.value: spearman(p, y),
+        Metric.R2.value: r2(p, y),
+        Metric.MAE.value: float(np.abs(errors).mean()),
+        Metric.RMSE.value: math.sqrt(np.square(errors).mean()),
+        "prediction_spread": _ratio(float(p.std()), float(y.std())),
+    }
+    return Evaluation(metrics=metrics, per_class={}, confusion=[])
+
+
+def r2(predictions: Floats, targets: Floats) -> float:
+    """Share of the targets' variance that is explained: 0 for their mean, below 0 for worse. NaN for targets that are all the same.
+
+    (scikit-learn gives 0 or 1 instead of NaN.)
+    """
+    left, total = np.square(targets - predictions).sum(), np.square(targets - targets.mean()).sum()
+    return 1 - _ratio(float(left), float(total))
+
+
+def spearman(predictions: Floats, targets: Floats) -> float:
+    """Rank correlation (Spearman 1904), ties getting their mean rank. NaN where either side is all the same, or holds NaN."""
+    if np.isnan(predictions).any():
+        return math.nan
+    a, b = (ranks - ranks.mean() for ranks in (mean_ranks(predictions), mean_ranks(targets)))
+    return _ratio(float(a @ b), math.sqrt(float(a @ a) * float(b @ b)))
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else math.nan

@@ -1,0 +1,173 @@
+"""`ActiveStage`: what trains during one stage — the tail, its optimizer, its average — and the best weights it reached."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainables.models.compilation import check_compiler, compile_anew
+from trainables.models.staged_model import StagedModel, Tail
+from trainables.recipe.recipe import Recipe
+from trainables.training.ema import averaged, go_on_with
+from trainables.training.freezing import apply_opening, set_training_mode
+from trainables.training.optimizers import build_optimizer, carry_state, parameter_groups
+from trainables.training.replicas import Replicas
+from trainables.training.stage_plan import EpochPlan, Opening
+
+
+class ActiveStage:
+    """One stage at work on a model."""
+
+    def __init__(
+        self,
+        model: StagedModel,
+        recipe: Recipe,
+        index: int,
+        *,
+        device: torch.device,
+        replicas: Replicas,
+        moments_of: torch.optim.Optimizer | None = None,
+    ):
+        """Starts a stage on the model as it is.
+
+        Args:
+            index: of the stage in the recipe.
+            device: where the model is.
+            replicas: the processes that train it together.
+            moments_of: optimizer of the stage before, whose moments go on; None: they start afresh.
+        """
+        self._model, self._train, self._replicas = model, recipe.train, replicas
+        self._index = index
+        self.stage = recipe.train.stages[index]
+        self.cut = recipe.cut(index)
+        self.tail = model.tail(self.cut)
+        self.tail.head.dropout.p = self.stage.dropout
+        ema = recipe.train.ema
+        self._ema = averaged(self.tail, ema.decay) if ema else None
+        if recipe.train.compile:
+            check_compiler(device)
+        self._opening: Opening | None = None
+        self._scaler = torch.amp.GradScaler(device.type, enabled=recipe.train.precision == "fp16")
+        self.optimizer = moments_of
+        self._best_score = recipe.train.metric.worst
+        self._best_weights: dict[str, Tensor] | None = None
+        self._best_is_now = False
+
+    @property
+    def validated(self) -> dict[str, nn.Module]:
+        """`raw`: the tail as it is, and `ema`: its average, where there is one; first the one that is judged. Never compiled."""
+        raw: dict[str, nn.Module] = {"raw": self._model.tail(self.cut)}
+        ema = self._train.ema
+        if ema is None or self._ema is None:
+            return raw
+        average: dict[str, nn.Module] = {"ema": self._ema.module}
+        return {**average, **raw} if ema.judge == "ema" else {**raw, **average}
+
+    @property
+    def judged(self) -> nn.Module:
+        """The tail whose predictions count."""
+        return next(iter(self.validated.values()))
+
+    def change(self, recipe: Recipe, *, cosine_scale: float | None) -> None:
+        """Goes on by a recipe with other values of what may change (`changes.CHANGEABLE`). Between two epochs."""
+        assert self._opening is not None
+        self._train, self.stage = recipe.train, recipe.train.stages[self._index]
+        self.tail.head.dropout.p = self.stage.dropout
+        self.tail.head.set_scale(cosine_scale)
+        if self._ema is not None:
+            assert recipe.train.ema is not None
+            go_on_with(self._ema, recipe.train.ema.decay)
+            average = self._ema.module
+            assert isinstance(average, Tail)
+            average.head.set_scale(cosine_scale)
+        self._open(self._opening)
+
+    def begin_epoch(self, plan: EpochPlan) -> None:
+        """Opens what the plan opens, with an optimizer that holds exactly that, at the plan's learning rates."""
+        if plan.opening != self._opening:
+            self._open(plan.opening)
+        assert self.optimizer is not None
+        rates = {"backbone": plan.backbone_lr, "head": plan.head_lr}
+        for group in self.optimizer.param_groups:
+            group["lr"] = rates[group["name"]] * group["lr_scale"]
+        set_training_mode(self._model, self.cut)
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds a loss's gradients to those of the next step."""
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def step(self) -> None:
+        """Moves what is open along the gradients that have been added up; not where fp16 made them overflow."""
+        assert self.optimizer is not None
+        self._replicas.add_up(p.grad for p in self.tail.parameters() if p.grad is not None)
+        # Each process normalises by the statistics of its own part; running ones follow all parts.
+        self._replicas.average(buffer for buffer in self.tail.buffers() if buffer.is_floating_point())
+        if self._train.clip_norm is not None:
+            self._scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.tail.parameters(), self._train.clip_norm)
+        scale = self._scaler.get_scale()
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        self.optimizer.zero_grad()
+        skipped = self._scaler.get_scale() < scale
+        if self._ema is not None and not skipped:
+            self._ema.update_parameters(self.tail)
+
+    def keep_if_best(self, score: float) -> None:
+        """Remembers the judged weights if none of this stage scored better."""
+        self._best_is_now = self._train.metric.better(score, self._best_score)
+        if self._best_is_now:
+            self._best_score = score
+            self._best_weights = {name: tensor.clone() for name, tensor in self.judged.state_dict().items()}
+
+    def restore_best(self) -> None:
+        """Puts the stage's best weights back into the model; leaves it alone where no epoch had a score."""
+        if self._best_weights is not None:
+            self.tail.load_state_dict(self._best_weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """After an epoch: all but the model's own weights."""
+        assert self.optimizer is not None
+        assert self._opening is not None
+        # The same tensors as elsewhere in the state, which a file then holds once.
+        best = dict(self.judged.state_dict()) if self._best_is_now else self._best_weights
+        return {
+            "cut": self.cut,
+            "head_trains": self._opening.head,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "ema": self._ema.state_dict() if self._ema else None,
+            "best": {"score": self._best_score, "weights": best},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Of the same stage, into a model that has its weights back."""
+        self._open(Opening(self.cut, head=state["head_trains"]))
+        assert self.optimizer is not None
+        self.optimizer.load_state_dict(state["optimizer"])
+        for parameter, moments in self.optimizer.state.items():
+            if odd := [
+                name for name, t in moments.items() if torch.is_tensor(t) and t.shape not in {parameter.shape, ()}
+            ]:
+                raise ValueError(f"{odd[0]} of a parameter of shape {tuple(parameter.shape)} has another one")
+        self._scaler.load_state_dict(state["scaler"])
+        if self._ema is not None:
+            self._ema.load_state_dict(state["ema"])
+        self._best_score, self._best_weights = float(state["best"]["score"]), state["best"]["weights"]
+        if self._best_weights is not None:
+            shapes = {name: tensor.shape for name, tensor in self.tail.state_dict().items()}
+            if {name: tensor.shape for name, tensor in self._best_weights.items()} != shapes:
+                raise ValueError("the stage's best weights are those of another network")
+
+    def _open(self, opening: Opening) -> None:
+        apply_opening(self._model, opening, bn_affine=self._train.bn_affine)
+        config = self._train.optimizer
+        decays = {"layer_decay": config.layer_decay, "weight_decay": self.stage.weight_decay}
+        optimizer = build_optimizer(config, parameter_groups(self._model, **decays))
+        if self.optimizer is not None:
+            carry_state(self.optimizer, optimizer)
+        self._opening, self.optimizer = opening, optimizer
+        if self._train.compile:
+            compile_anew(self.tail)

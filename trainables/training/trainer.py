@@ -1,0 +1,352 @@
+"""`Trainer`: staged unfreezing as an iterator of epoch reports. It knows neither files nor Ray."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+
+from trainables.core.config_errors import ConfigError, Problem
+from trainables.core.vocabulary import Flag
+from trainables.data.batches.batches import derived_seed, generator
+from trainables.data.dataset import Dataset
+from trainables.frozen_prefix.feature_cache import Progress
+from trainables.models.build_model import build_model
+from trainables.models.precision import autocast
+from trainables.models.small_map_convolutions import train_fast_on_small_maps
+from trainables.recipe.backbone_catalog import HEAD
+from trainables.recipe.recipe import Recipe
+from trainables.run_folder.epoch_report import EpochReport
+from trainables.tasks.classification import task_of
+from trainables.tasks.metrics import Evaluation, corrected_score, score_of
+from trainables.training.active_stage import ActiveStage
+from trainables.training.batch_feed import Feed
+from trainables.training.compute_cost import planned_compute, trained_parameters
+from trainables.training.replicas import ALONE, Replicas
+from trainables.training.stage_plan import EpochPlan, Position, drw_is_pending, has_settled, plan_epoch, stage_is_over
+from trainables.training.validation import outputs_of, with_others
+from trainables.training.warning_flags import Vitals, flag_that_stops, flags_of
+
+State = dict[str, Any]
+
+_WATCHED = ("val_loss", "auc", "classes_predicted", "adjusted_balanced_accuracy", "kappa", "prediction_spread")
+"""Metrics of an epoch that are kept for the rules of `health`, where the task has them."""
+
+
+_POSITION, _HISTORY = TypeAdapter(Position), TypeAdapter(list[Vitals])
+
+
+class OtherOriginError(ValueError):
+    """The state of a run on other pretrained weights or other data."""
+
+
+def device_of(recipe: Recipe) -> torch.device:
+    """Where a recipe trains on this machine.
+
+    Raises:
+        ConfigError: if it needs a GPU and there is none.
+    """
+    train = recipe.train
+    gpu = torch.cuda.is_available()
+    if not gpu and (train.device == "cuda" or train.precision == "fp16"):
+        key = "device" if train.device == "cuda" else "precision"
+        raise ConfigError([Problem(("train", key), f"{getattr(train, key)} needs a GPU, and there is none here")])
+    return torch.device("cuda" if gpu and train.device != "cpu" else "cpu")
+
+
+class Trainer:
+    """One training run.
+
+    Iterating trains epoch by epoch until the run is over. `state_dict` after an epoch and `load_state_dict` into a new
+    trainer of the same recipe and data continue as if nothing had happened: bit for bit on CPU.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        *,
+        replicas: Replicas = ALONE,
+        sharing_runs: int = 1,
+        progress: Progress | None = None,
+    ):
+        """
+        Args:
+            replicas: the processes that train the run together; each iterates over a trainer of its own.
+            sharing_runs: runs that are expected to need the same features of frozen blocks, this one included.
+            progress: told how far the computing of features to keep is, in images.
+        """
+        torch.set_num_threads(recipe.train.cpu_threads)
+        assert replicas.count == recipe.train.workers
+        self._given, self.recipe = recipe, recipe.at(1)
+        """As it was given; and as it is now, after the changes that were due (`train.changes`)."""
+        self.dataset = dataset
+        self.replicas = replicas
+        self.device = device_of(recipe)
+        train = recipe.train
+        self.task = task_of(recipe, dataset, device=self.device)
+        built = build_model(
+            recipe.model,
+            classes=self.task.outputs,
+            cosine_scale=self.task.cosine_scale,
+            generator=generator(train.seed, "head", 0),
+        )
+        if self.device.type == "cpu":
+            train_fast_on_small_maps(built.model)
+        self.model = built.model.to(self.device)
+        self.pretrained_fingerprint = built.fingerprint
+        self._feed_of = partial(
+            Feed,
+            recipe,
+            built=built,
+            balanced=self.task.balanced,
+            device=self.device,
+            replicas=replicas,
+            sharing_runs=sharing_runs,
+            progress=progress,
+        )
+        self.feed = self._feed_of(dataset)
+
+        self.position = Position()
+        self.steps = 0
+        """Steps of the optimizer so far."""
+        self.best_score, self.best_epoch = train.metric.worst, 0
+        self._best_corrected, self._compute = train.metric.worst, 0
+        self._planned_compute = planned_compute(recipe, self.model, self._images)
+        self._history: list[Vitals] = []
+        self._stopped_for: Flag | None = None
+        self._deepest_cut = recipe.cut(0)
+        self._active = self._stage()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is over."""
+        last = self.position.stage == len(self.recipe.train.stages) - 1
+        return self._stopped_for is not None or (last and stage_is_over(self.recipe, self.position))
+
+    def __iter__(self) -> Iterator[EpochReport]:
+        return self
+
+    def __next__(self) -> EpochReport:
+        if self.finished:
+            raise StopIteration
+        if any(change.after_epoch == self.position.epoch for change in self._given.train.changes):
+            self._adopt(self._given.at(self.position.epoch + 1))
+            self._active.change(self.recipe, cosine_scale=self.task.cosine_scale)
+        if stage_is_over(self.recipe, self.position):
+            self._enter_next_stage()
+        plan = plan_epoch(self.recipe, self.position)
+        self._active.begin_epoch(plan)
+        cached_s, started = self.feed.cache_s, time.perf_counter()
+        train_loss = self._train_epoch(reweighted=plan.reweighted)
+        trained = time.perf_counter()
+        # Agreed: processors of two kinds may differ in the last bit, on which a plateau may hang.
+        train_loss, evaluation = self.replicas.agreed(
+            (train_loss, self._validate(self.feed, reweighted=plan.reweighted))
+        )
+        validated = time.perf_counter()
+        times = {"train_s": trained - started, "val_s": validated - trained, "cache_s": self.feed.cache_s - cached_s}
+        return self._report(plan, train_loss, evaluation, times)
+
+    def _adopt(self, recipe: Recipe) -> None:
+        """Goes on by another state of the given recipe."""
+        self.recipe = recipe
+        self.task = task_of(recipe, self.dataset, device=self.device)
+        self.model.head.set_scale(self.task.cosine_scale)
+
+    def _enter_next_stage(self) -> None:
+        """Starts the next stage from the best weights of the one that ended."""
+        self._active.restore_best()
+        self.position = self.position.next_stage()
+        cut = self.recipe.cut(self.position.stage)
+        # Moments would meet gradients of a network that now moves below them: new blocks start all afresh.
+        moments = self._active.optimizer if cut >= self._deepest_cut else None
+        self._deepest_cut = min(cut, self._deepest_cut)
+        self._active = self._stage(moments)
+
+    def _stage(self, moments_of: torch.optim.Optimizer | None = None) -> ActiveStage:
+        stage = self.position.stage
+        return ActiveStage(
+            self.model, self.recipe, stage, device=self.device, replicas=self.replicas, moments_of=moments_of
+        )
+
+    def _images(self, stage: int) -> int:
+        """Training images that a stage sees in an epoch."""
+        return len(self.feed.data(stage).train)
+
+    # --- an epoch ---------------------------------------------------------------------------------------------------
+
+    def _train_epoch(self, *, reweighted: bool) -> float:
+        """Trains on every training image of the stage once (or as often as balanced sampling draws it).
+
+        Returns:
+            Mean training loss.
+        """
+        epoch, active = self.position.epoch + 1, self._active
+        # What is dropped is drawn by each process for its part.
+        purpose = f"dropout {rank}" if (rank := self.replicas.rank) else "dropout"
+        torch.manual_seed(derived_seed(self.recipe.train.seed, purpose, epoch))
+        total, images = torch.zeros((), device=self.device), 0
+        for step in self.feed.steps(epoch, stage=self.position.stage):
+            images_in_step = sum(len(batch.labels) for batch in step)
+            for features, labels, weights, mixing in step:
+                with autocast(self.device, self.recipe.train):
+                    logits = self.replicas.gathered(active.tail(features), images=len(labels))
+                loss = self.task.loss(logits, labels, reweighted=reweighted, mixing=mixing, weights=weights)
+                active.backward(loss * (len(labels) / images_in_step))
+                total += loss.detach() * len(labels)
+            active.step()
+            self.steps += 1
+            images += images_in_step
+        return float(total) / images
+
+    def evaluate(self, dataset: Dataset, *, reweighted: bool) -> Evaluation:
+        """Metrics of the weights as they are now, on the validation images of another data set.
+
+        Args:
+            reweighted: whether these weights were trained with DRW's, which decides what the corrected metrics correct.
+        """
+        return self._validate(self._feed_of(dataset), reweighted=reweighted)
+
+    def _validate(self, feed: Feed, *, reweighted: bool) -> Evaluation:
+        """See the task's `judge`, and `validation.with_others`."""
+        self.model.eval()
+        tails = {name: tail.eval() for name, tail in self._active.validated.items()}
+        images = feed.validation(stage=self.position.stage)
+        outputs, truth = outputs_of(
+            list(tails.values()), images, self.recipe.train, device=self.device, replicas=self.replicas
+        )
+        judged, *others = (self.task.judge(of_tail, truth, reweighted=reweighted) for of_tail in outputs)
+        return with_others(judged, dict(zip(list(tails)[1:], others, strict=True)), self.recipe.train.metric)
+
+    def _report(
+        self, plan: EpochPlan, train_loss: float, evaluation: Evaluation, times: Mapping[str, float]
+    ) -> EpochReport:
+        metrics = evaluation.metrics
+        self.position = self.position.after_epoch(metrics["val_loss"])
+        score = score_of(metrics, self.recipe.train.metric)
+        self._active.keep_if_best(score)
+        # Over all stages, also where their image sizes differ: each score is that of a network at the size it is to be used at.
+        if self.recipe.train.metric.better(score, self.best_score):
+            self.best_score, self.best_epoch = score, self.position.epoch
+        corrected = corrected_score(evaluation, self.recipe.train.metric)
+        if self.recipe.train.metric.better(corrected, self._best_corrected):
+            self._best_corrected = corrected
+        flags = self._watch(plan, train_loss, metrics, score)
+        images = self._images(self.position.stage)
+        self._compute += trained_parameters(self.model) * images
+        cut = plan.opening.cut
+        return EpochReport(
+            epoch=self.position.epoch,
+            stage=self._active.stage.name,
+            stage_index=self.position.stage,
+            epoch_in_stage=self.position.epoch_in_stage,
+            open_from=(*self.recipe.blocks, HEAD)[cut],
+            head_lr=plan.head_lr,
+            backbone_lr=plan.backbone_lr,
+            head_frozen=not plan.opening.head,
+            reweighted=plan.reweighted,
+            train_loss=train_loss,
+            metrics=metrics,
+            per_class=evaluation.per_class,
+            confusion=evaluation.confusion,
+            flags=flags,
+            score=score,
+            best_score=self.best_score,
+            best_epoch=self.best_epoch,
+            best_corrected=self._best_corrected,
+            drw_pending=drw_is_pending(self.recipe, self.position),
+            train_s=times["train_s"],
+            val_s=times["val_s"],
+            cache_s=times["cache_s"],
+            uncached=self.feed.uncached,
+            images_per_s=images / times["train_s"],
+            compute=self._compute,
+            compute_share=self._compute / self._planned_compute,
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            stage_over=self.finished or stage_is_over(self.recipe, self.position),
+            finished=self.finished,
+            stopped_for=self._stopped_for,
+        )
+
+    def _watch(
+        self, plan: EpochPlan, train_loss: float, metrics: Mapping[str, float], score: float
+    ) -> tuple[Flag, ...]:
+        """The epoch's flags; one of `stop_on` ends the run."""
+        self._history.append(
+            Vitals(
+                stage=self.position.stage,
+                reweighted=plan.reweighted,
+                train_loss=train_loss,
+                score=score,
+                **{name: metrics[name] for name in _WATCHED if name in metrics},
+            )
+        )
+        train = self.recipe.train
+        flags = flags_of(self._history, classes=len(self.dataset.classes), metric=train.metric)
+        settled = has_settled(self.recipe, self.position)
+        self._stopped_for = flag_that_stops(flags, train.stop_on, settled=settled)
+        return flags
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> State:
+        """All that the rest of the run depends on, as tensors and plain values; of the weights only what training changed.
+
+        Random numbers need no state: each epoch derives its own from the seed.
+        """
+        return {
+            "pretrained": self.pretrained_fingerprint,
+            "data": self.dataset.fingerprint,
+            "position": {**asdict(self.position), "losses": list(self.position.losses)},
+            "steps": self.steps,
+            "best": {"score": self.best_score, "epoch": self.best_epoch, "corrected": self._best_corrected},
+            "compute": self._compute,
+            "history": [dict(vars(epoch)) for epoch in self._history],
+            "stopped_for": None if self._stopped_for is None else self._stopped_for.value,
+            "deepest_cut": self._deepest_cut,
+            "weights": self.changed_weights(),
+            "stage": self._active.state_dict(),
+        }
+
+    def changed_weights(self) -> dict[str, torch.Tensor]:
+        """The weights of all blocks that have been open so far, and of the head, by their names in the model."""
+        changed = {f"blocks.{i}": self.model.blocks[i] for i in range(self._deepest_cut, len(self.model.blocks))}
+        changed["head"] = self.model.head
+        return {
+            f"{part}.{name}": tensor for part, module in changed.items() for name, tensor in module.state_dict().items()
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Continues where `state` was taken.
+
+        Raises:
+            OtherOriginError: if it belongs to other pretrained weights or other data.
+            Exception: of nearly any kind, if it was not made by `state_dict` of the same recipe; the trainer is of no use then.
+        """
+        for key, own in (("pretrained", self.pretrained_fingerprint), ("data", self.dataset.fingerprint)):
+            if state[key] != own:
+                what = "pretrained weights" if key == "pretrained" else "data"
+                raise OtherOriginError(
+                    f"the checkpoint was made from other {what} ({state[key][:12]}) than these ({own[:12]})"
+                )
+        self.position = _POSITION.validate_python(state["position"])
+        if self._given.train.changes:
+            self._adopt(self._given.at(self.position.epoch))
+        self.steps = int(state["steps"])
+        self.best_score, self.best_epoch = float(state["best"]["score"]), int(state["best"]["epoch"])
+        self._history = _HISTORY.validate_python(state["history"])
+        self._best_corrected, self._compute = float(state["best"]["corrected"]), int(state["compute"])
+        self._stopped_for = None if state["stopped_for"] is None else Flag(state["stopped_for"])
+        self._deepest_cut = state["deepest_cut"]
+        if state["weights"].keys() != self.changed_weights().keys():
+            raise ValueError("its weights are those of another network")
+        self.model.load_state_dict(state["weights"], strict=False)
+        self._active = self._stage()
+        self._active.load_state_dict(state["stage"])

@@ -1,0 +1,228 @@
+"""`TrainingRun`: a trainer and its folder. Whoever starts it again, it goes on from the newest good checkpoint there."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import logging
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from trainables.checkpoints.checkpoint_file import CheckpointError, load_checkpoint
+from trainables.checkpoints.checkpoint_folder import epoch_of
+from trainables.checkpoints.run_checkpoints import RunCheckpoints
+from trainables.core.atomic_write import replacing
+from trainables.data.dataset import Dataset, open_dataset, open_test
+from trainables.frozen_prefix.feature_cache import Progress
+from trainables.recipe.recipe import Recipe
+from trainables.run_folder.environment import environment
+from trainables.run_folder.epoch_report import EpochReport, fault_of, finite, read_epochs
+from trainables.run_folder.layout import RunFileError, TrialLayout
+from trainables.training.replicas import ALONE, Replicas
+from trainables.training.trainer import OtherOriginError, Trainer
+
+logger = logging.getLogger(__name__)
+
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""The fast one, where PyYAML was built with it: a recipe is written at each start of a trial."""
+
+_LOG_COLUMNS = ("epoch", "stage", "stage_index", "val_loss", "score", "checkpoint", "time")
+
+
+class SupersededError(RuntimeError):
+    """Another process owns the run's folder by now."""
+
+
+class TrainingRun:
+    """Trains a recipe in a folder: `recipe.yaml`, a line in `epochs.jsonl` and `log.csv` for each epoch, checkpoints.
+
+    Iterating yields the epochs that are still to be done. An epoch is on disk before its report is handed on. Whoever stops before
+    the run is over closes it: `close`, or `contextlib.closing`.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: TrialLayout,
+        *,
+        dataset: Dataset | None = None,
+        replicas: Replicas = ALONE,
+        sharing_runs: int = 1,
+        progress: Progress | None = None,
+        check_ownership: Callable[[], None] = lambda: None,
+        go_on_from: str | None = None,
+    ):
+        """Opens the folder and takes up what is in it.
+
+        Args:
+            dataset: the recipe's, where it is open already.
+            replicas, sharing_runs, progress: see `Trainer`. Of several processes the first has the folder.
+            check_ownership: called before anything is written; raises `SupersededError` where the folder has a new owner.
+            go_on_from: a checkpoint as `CheckpointFolder.named` takes it; what came after it is done again. None: the newest good
+                one.
+        Raises:
+            RunFileError: if the folder's checkpoints are of other data or other pretrained weights, or `go_on_from` cannot be used.
+        """
+        self.recipe = recipe
+        self.folder = folder
+        self._check_ownership = check_ownership
+        dataset = dataset or open_dataset(recipe.data, image_sizes=recipe.image_sizes)
+        options: dict[str, Any] = {"replicas": replicas, "sharing_runs": sharing_runs, "progress": progress}
+        self._new_trainer = partial(Trainer, recipe, dataset, **options)
+        self.trainer = self._new_trainer()
+        self._checkpoints = RunCheckpoints(recipe, folder, self.trainer.model, in_processes=replicas.count > 1)
+        self.reports: list[dict[str, Any]] = []
+        """Of all epochs done so far, as on disk."""
+        check_ownership()
+        self._continue(go_on_from)
+
+    def __iter__(self) -> Iterator[EpochReport]:
+        return self
+
+    def __next__(self) -> EpochReport:
+        try:
+            return self._store(next(self.trainer))
+        except (StopIteration, SupersededError):
+            raise
+        except BaseException as error:
+            self._check_ownership()
+            try:
+                self._checkpoints.close()
+            except OSError as second:  # what went wrong first is what to tell: often it is the same full disk
+                logger.warning("the last epoch's checkpoint could not be written: %s", second)
+            if not isinstance(error, KeyboardInterrupt):
+                with contextlib.suppress(OSError), replacing(self.folder.error) as file:
+                    file.write(traceback.format_exc())
+            raise
+
+    def close(self) -> None:
+        """Sees to it that the last epoch done has a checkpoint, whatever the policy, and that the backup is made."""
+        try:
+            self._check_ownership()
+        except SupersededError:
+            return
+        self._checkpoints.close()
+
+    def test(self) -> None:
+        """Writes the metrics of the best epoch's weights on the test split, where the data have one. Only after the last epoch:
+        the trainer is left at the best one.
+
+        Raises:
+            CheckpointError: if that epoch's checkpoint is gone or damaged.
+        """
+        test = open_test(self.recipe.data, self.trainer.dataset, image_sizes=self.recipe.image_sizes)
+        if test is None:
+            return
+        state = load_checkpoint(self._checkpoints.folder.named(str(self.reports[-1]["best_epoch"])))
+        self.trainer.load_state_dict(state["trainer"])
+        evaluation = self.trainer.evaluate(test, reweighted=state["report"]["reweighted"])
+        self._check_ownership()
+        with replacing(self.folder.test) as file:
+            file.write(json.dumps({"images": len(test.validation), **finite(asdict(evaluation))}, indent=2))
+
+    def _continue(self, go_on_from: str | None) -> None:
+        """Takes up a checkpoint and makes the records agree with it: a kill leaves them an epoch apart."""
+        folder = self._checkpoints.folder
+        folder.remove_torn()
+        last = self._take_up_newest() if go_on_from is None else self._take_up_named(go_on_from)
+        if last is not None:
+            self.reports = [report for report in read_epochs(self.folder.epochs) if report["epoch"] < last["epoch"]]
+            self.reports.append(last)
+        self._checkpoints.reconcile(self.reports, self.trainer.changed_weights())
+        # Not synced: all of it can be made again from the checkpoints, and the recipe is its owner's.
+        with replacing(self.folder.recipe, sync=False) as file:
+            yaml.dump(self._checkpoints.config, file, Dumper=_DUMPER, sort_keys=False)
+        with replacing(self.folder.environment, sync=False) as file:
+            json.dump(self._environment(), file, indent=2)
+        with replacing(self.folder.epochs, sync=False) as file:
+            file.writelines(json.dumps(report) + "\n" for report in self.reports)
+        with replacing(self.folder.log, sync=False) as file:
+            log = csv.DictWriter(file, _LOG_COLUMNS, extrasaction="ignore")
+            log.writeheader()
+            log.writerows(self.reports)
+        self.folder.error.unlink(missing_ok=True)
+
+    def _take_up_newest(self) -> dict[str, Any] | None:
+        """
+        Returns:
+            The report of the epoch it goes on after; None: it starts anew.
+        """
+        for path, state in self._checkpoints.folder.good():
+            try:
+                return self._take_up(path, state)
+            except CheckpointError as error:
+                logger.warning("%s; using the one before it", error)
+                self.trainer = self._new_trainer()
+        return None
+
+    def _take_up_named(self, which: str) -> dict[str, Any]:
+        folder = self._checkpoints.folder
+        try:
+            path = folder.named(which)
+            report = self._take_up(path, load_checkpoint(path))
+        except CheckpointError as error:
+            raise RunFileError(str(error)) from None
+        folder.keep([epoch for epoch in folder.files if epoch <= report["epoch"]])
+        return report
+
+    def _take_up(self, path: Path, state: dict[str, Any]) -> dict[str, Any]:
+        """
+        Raises:
+            CheckpointError: if it was not written by a run of this recipe, in this place.
+            RunFileError: if it was, on other data or other pretrained weights.
+        """
+        try:
+            self.trainer.load_state_dict(state["trainer"])
+            report: dict[str, Any] = state["report"]
+            fault = fault_of(report)
+            if not fault and not report["epoch"] == self.trainer.position.epoch == epoch_of(path):
+                fault = f"of epoch {report['epoch']}"
+        except OtherOriginError as error:
+            raise RunFileError(f"{self.folder.root} cannot go on: {error}") from None
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # what does not fit can fail anywhere
+            reason = str(error).partition("\n")[0]
+            raise CheckpointError(f"{path} is no checkpoint of this run: {type(error).__name__}: {reason}") from None
+        if fault:
+            raise CheckpointError(f"{path} is no checkpoint of this run: its report is one {fault}")
+        return report
+
+    def _environment(self) -> dict[str, Any]:
+        dataset = self.trainer.dataset
+        of_classes = {"classes": list(dataset.classes)} if dataset.targets is None else {}
+        return {
+            **self.trainer.task.constants,
+            **of_classes,
+            "validation_images": len(dataset.validation),
+            **environment(
+                data_fingerprint=dataset.fingerprint,
+                pretrained=self.trainer.pretrained_fingerprint,
+                device=self.trainer.device.type,
+                cpu_threads=self.recipe.train.cpu_threads,
+            ),
+        }
+
+    def _store(self, report: EpochReport) -> EpochReport:
+        self._check_ownership()
+        before = self.reports[-1] if self.reports else None
+        line = json.loads(report.to_json())
+        name = self._checkpoints.after_epoch(report, line, before, self.trainer)
+        self._record({**line, "checkpoint": name})
+        self._checkpoints.tidy()
+        return replace(report, checkpoint=name)
+
+    def _record(self, report: Mapping[str, Any]) -> None:
+        self.reports.append(dict(report))
+        with self.folder.epochs.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(report) + "\n")
+        with self.folder.log.open("a", encoding="utf-8", newline="") as file:
+            csv.DictWriter(file, _LOG_COLUMNS, extrasaction="ignore").writerow(report)
