@@ -70,7 +70,7 @@ def test_a_trials_model_is_written_and_said_to_be_what_was_reported(thaw, tmp_pa
     out, _ = thaw("export", "digits", "--model", "models/best")
     report, path = out.splitlines()
     assert report.startswith("models/best: balanced_accuracy 0.")
-    assert report.endswith(" on 21 validation images, the same as its epoch's report, to the last digit")
+    assert report.endswith(" on 21 validation images, identical to the training log")
     assert path == "runs/digits/best.yaml"
     assert "# best\n" in (tmp_path / "here" / "models" / "best" / "README.md").read_text()
 
@@ -96,14 +96,14 @@ def test_a_rule_says_why_it_kept_what(thaw):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["digits", "--within", "1se"], "--within and --cheapest go together, as in --within 1se --cheapest"),
-        (["digits", "--cheapest"], "--within and --cheapest go together"),
-        (["digits", "--cost", "train_s"], "--cost goes with them"),
+        (["digits", "--within", "1se"], "--within and --cheapest need each other, as in --within 1se --cheapest"),
+        (["digits", "--cheapest"], "--within and --cheapest need each other"),
+        (["digits", "--cost", "train_s"], "--cost needs both"),
         (
             ["digits", "--within", "1se", "--cheapest", "--trial", "1"],
-            "--trial, --within and --confirmed each say which trial",
+            "--trial, --within and --confirmed each choose the trial",
         ),
-        (["digits", "--onnx"], "--onnx goes with --model DIR"),
+        (["digits", "--onnx"], "--onnx needs --model DIR"),
         (["single", "--trial", "0"], "single is a single training run: it has no trials to choose from"),
         (["gone"], "no run 'gone' in 'runs'"),
         (["digits", "--model", "photos"], "photos is there already; remove it, or name another folder"),

@@ -269,10 +269,10 @@ def test_a_file_is_not_written_over_unless_it_is_meant(here, monkeypatch, capsys
     class_folders(here / "photos", {"cat": 5, "dog": 5})
     (here / "search.yaml").write_text("mine")
     assert run(monkeypatch, "photos") == 2
-    assert "search.yaml exists: --force writes over it, -o FILE writes another" in capsys.readouterr().err
+    assert "search.yaml exists: overwrite it with --force, or name another file with -o" in capsys.readouterr().err
     assert (here / "search.yaml").read_text() == "mine"
     assert run(monkeypatch, "photos", "-o", "other.yaml") == 0
-    assert "Go on with: thaw check other.yaml" in capsys.readouterr().out
+    assert "Next: thaw check other.yaml" in capsys.readouterr().out
     assert run(monkeypatch, "photos", "--force") == 0
     assert (here / "search.yaml").read_text().replace("search.yaml", "other.yaml") == (here / "other.yaml").read_text()
 
