@@ -143,4 +143,4 @@ def test_a_limit_that_is_none_is_one_message(thaw_data, monkeypatch):
     monkeypatch.setenv("THAW_CACHE_GIB", "lots")
     status, said = thaw_data()
     assert status == 2
-    assert said.endswith("error: THAW_CACHE_GIB: 'lots' is no number of GiB above 0\n")
+    assert said.endswith("error: THAW_CACHE_GIB: 'lots' is not a number of GiB above 0\n")

@@ -176,7 +176,7 @@ def test_without_a_command_help_is_shown():
         (["train.metrik=kappa"], "command line (train.metrik=kappa) train.metrik: unknown key; did you mean 'metric'?"),
         (
             ["train.stages[1].unfreeze_from=features.9"],
-            "command line (train.stages[1].unfreeze_from=features.9) train.stages[1].unfreeze_from: 'features.9' is no block"
+            "command line (train.stages[1].unfreeze_from=features.9) train.stages[1].unfreeze_from: 'features.9' is not a block"
             " (features.0 … features.8, head, all, last:1 … last:9) of efficientnet_lite0",
         ),
         (["train.batch_size"], "command line: 'train.batch_size' is no override; write it as train.batch_size=64"),
