@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,13 +23,7 @@ from torch import Tensor
 
 from trainables.core.atomic_write import replacing
 from trainables.frozen_prefix.feature_file import FeatureWriter, load_features
-from trainables.recipe.backbone_catalog import HEAD, backbone_info
-from trainables.recipe.recipe import Recipe
 from trainables.storage import cache_folder
-
-PREFIX_BATCH, PREFIX_BATCH_OF_VOLUMES = 32, 4
-"""Images, or volumes, that go through a frozen prefix together, whatever the batch size: on CPU, what comes out for an image then
-has the same bits in whatever company it goes through. Volumes are few, for they take much memory."""
 
 VERSION = 1
 """Of how features are computed and written; a new one builds new caches."""
@@ -51,46 +44,6 @@ def worth_caching(*, epochs: float, compute_s: float, gather_s: float, write_s: 
         compute_s, gather_s, write_s: of one image.
     """
     return compute_s + write_s + epochs * gather_s < epochs * compute_s
-
-
-def prefix_batch(recipe: Recipe) -> int:
-    """How many images go through a recipe's frozen prefix together."""
-    return PREFIX_BATCH if backbone_info(recipe.model.backbone).dims == 2 else PREFIX_BATCH_OF_VOLUMES
-
-
-def why_uncached(recipe: Recipe, stage: int, *, trains: bool = True) -> str | None:
-    """Why the features of a stage's frozen prefix cannot or shall not be shared; None where they can.
-
-    Args:
-        trains: of the training images; else of those that judge.
-    """
-    train, cut, blocks = recipe.train, recipe.cut(stage), recipe.blocks
-    if cut == 0:
-        return "nothing is frozen"
-    if not train.prefix_cache:
-        return "train.prefix_cache is off"
-    if any(recipe.cut(before) < cut for before in range(stage)):
-        return f"blocks before {blocks[cut] if cut < len(blocks) else HEAD} have been trained in an earlier stage"
-    if recipe.model.weights == "none":
-        return "the network starts at random, in each run from other weights"
-    if trains and train.augment and train.augment.views is None:
-        return "training images are new in each epoch; train.augment.views gives them a number of versions"
-    if trains and train.mixes_images:
-        return "training images are mixed anew in each epoch; train.mix.at: cut mixes what leaves the frozen blocks instead"
-    return None
-
-
-def epochs_by_cut(recipe: Recipe, stage: int, *, trains: bool = True) -> Counter[int]:
-    """Cut -> epochs of one run that can take its features from a cache, of the very images that a stage has."""
-
-    def images_of(i: int) -> tuple[int, float]:
-        return recipe.image_size(i), recipe.train.stages[i].data_fraction if trains else 1.0
-
-    epochs: Counter[int] = Counter()
-    for i, other in enumerate(recipe.train.stages):
-        if images_of(i) == images_of(stage) and why_uncached(recipe, i, trains=trains) is None:
-            epochs[recipe.cut(i)] += other.epochs
-    return epochs
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -119,7 +72,7 @@ class PrefixCache:
         prefix: Callable[[Tensor, int, int], Tensor],
         *,
         blocks: Sequence[str],
-        batch: int = PREFIX_BATCH,
+        batch: int,
         rounded_to: torch.dtype | None,
         progress: Progress | None,
     ):

@@ -5,37 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from trainables.data.batches.gpu_resident import resident_features
+from trainables.data.batches.image_loader import ImageLoader
 from trainables.data.dataset import Dataset
-from trainables.frozen_prefix.feature_cache import (
-    Images,
-    PrefixCache,
-    Progress,
-    UncachedError,
-    epochs_by_cut,
-    prefix_batch,
-    why_uncached,
-)
+from trainables.frozen_prefix.feature_cache import Images, PrefixCache, Progress, UncachedError
 from trainables.frozen_prefix.feature_file import gather_features
 from trainables.models.build_model import BuiltModel
 from trainables.models.precision import autocast
 from trainables.models.staged_model import StagedModel
+from trainables.recipe.prefix_rules import epochs_by_cut, prefix_batch, why_uncached
 from trainables.recipe.recipe import Recipe
 
 Lookup = Callable[[np.ndarray, np.ndarray | None], Tensor]
 """Positions [b] and versions [b] of images -> what is made of them, [b, …]."""
-
-
-class ImageLoader(Protocol):
-    """`Feed.images`."""
-
-    def __call__(self, positions: np.ndarray, versions: np.ndarray | None, *, stage: int) -> Tensor: ...
 
 
 class Side(NamedTuple):
@@ -74,7 +62,7 @@ class FrozenPrefix:
         """
         Args:
             built: its model is on the device.
-            images: gives what goes in.
+            images: loads what enters the first block.
             sharing_runs: runs that are expected to need the same features, this one included.
             progress: told how far the computing of features to keep is.
         """
@@ -99,45 +87,49 @@ class FrozenPrefix:
 
     def computed(self, side: Side, positions: np.ndarray, versions: np.ndarray | None) -> Tensor:
         """What leaves the prefix for some images, computed now."""
-        images, cut = self._images(positions, versions, stage=side.stage), self._recipe.cut(side.stage)
+        images, cut = self._images.load(positions, versions, stage=side.stage), self._recipe.cut(side.stage)
         if cut == 0:
             return images
         features = self.through(images, 0, cut)
         return features if self._rounded_to is None else features.to(self._rounded_to).float()
 
-    def kept(self, side: Side, versions: np.ndarray | None) -> tuple[Lookup | None, str | None]:
-        """Where an epoch finds features, which are computed now if nobody has; or why there is no such place.
+    def cached(self, side: Side, versions: np.ndarray | None) -> tuple[Lookup | None, str | None]:
+        """A lookup of cached features for an epoch, which are computed now if nobody has; or None and the reason.
 
         Args:
-            versions: of the images that the epoch shows.
+            side: the images that the epoch shows.
+            versions: [n] their versions; None: they are not augmented.
         """
+        if reason := why_uncached(self._recipe, side.stage, trains=side.trains):
+            return None, reason
         cut = self._recipe.cut(side.stage)
-        reason = why_uncached(self._recipe, side.stage, trains=side.trains)
         views: list[int | None] = [None] if versions is None else sorted(set(versions.tolist()))
         try:
-            if reason:
-                raise UncachedError(reason)
-            kept = [self.cache.features(self._in_view(side, view), cut) for view in views]
+            features = [self.cache.features(self._in_view(side, view), cut) for view in views]
         except UncachedError as error:
             return None, str(error)
+        return self._lookup(side, views, features), None
 
-        features = [resident_features(of_view, self._device) for of_view in kept]
-        if len({of_view.device for of_view in features}) > 1:  # not all views have room
-            features = kept
+    def _lookup(self, side: Side, views: list[int | None], features: list[Tensor]) -> Lookup:
+        """Lookup in the features of some views, [n, …] each, in the order of the side's positions."""
+        resident = [resident_features(of_view, self._device) for of_view in features]
+        held = (
+            resident if len({of_view.device for of_view in resident}) == 1 else features
+        )  # else not all views have room
 
-        def lookup(positions: np.ndarray, of_versions: np.ndarray | None) -> Tensor:
-            rows = torch.from_numpy(np.searchsorted(side.positions, positions)).to(features[0].device)
-            if of_versions is None or len(views) == 1:
-                found = gather_features(features[0], rows)
+        def lookup(positions: np.ndarray, versions: np.ndarray | None) -> Tensor:
+            rows = torch.from_numpy(np.searchsorted(side.positions, positions)).to(held[0].device)
+            if versions is None or len(views) == 1:
+                found = gather_features(held[0], rows)
             else:
-                which = torch.from_numpy(np.searchsorted(np.array(views), of_versions)).to(features[0].device)
-                parts = [gather_features(of_view, rows[which == i]) for i, of_view in enumerate(features)]
+                which = torch.from_numpy(np.searchsorted(np.array(views), versions)).to(held[0].device)
+                parts = [gather_features(of_view, rows[which == i]) for i, of_view in enumerate(held)]
                 place = torch.argsort(torch.argsort(which, stable=True))
                 found = gather_features(torch.cat([part for part in parts if len(part)]), place)
             found = found.to(self._device, non_blocking=True)
             return found if self._rounded_to is None else found.float()
 
-        return lookup, None
+        return lookup
 
     def _in_view(self, side: Side, view: int | None) -> Images:
         recipe, train, model = self._recipe, self._recipe.train, self._recipe.model
@@ -157,7 +149,8 @@ class FrozenPrefix:
         epochs = epochs_by_cut(recipe, side.stage, trains=side.trains)
 
         def load(positions: np.ndarray) -> Tensor:
-            return self._images(positions, None if versions is None else versions[: len(positions)], stage=side.stage)
+            of_chunk = None if versions is None else versions[: len(positions)]
+            return self._images.load(positions, of_chunk, stage=side.stage)
 
         return Images(
             name=name if augmented is None else f"{name}, view {view}",

@@ -178,7 +178,7 @@ class Trainer:
 
     def _images(self, stage: int) -> int:
         """Training images that a stage sees in an epoch."""
-        return len(self.feed.data(stage).train)
+        return len(self.feed.images.of_stage(stage).train)
 
     # --- an epoch ---------------------------------------------------------------------------------------------------
 
