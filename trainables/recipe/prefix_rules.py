@@ -18,12 +18,12 @@ def prefix_batch(recipe: Recipe) -> int:
 
 
 def why_uncached(recipe: Recipe, stage: int, *, trains: bool = True) -> str | None:
-    """Reason why the features of a stage's frozen prefix cannot be cached; None where they can.
+    """Returns the reason why the features of a stage's frozen prefix are not cached, or None if they can be.
 
     Args:
-        recipe: of the run.
-        stage: its index.
-        trains: whether the features are those of training images; else of validation images.
+        recipe: recipe of the run.
+        stage: position of the stage.
+        trains: True for training images, False for validation images.
     """
     train, cut, blocks = recipe.train, recipe.cut(stage), recipe.blocks
     if cut == 0:
@@ -33,21 +33,23 @@ def why_uncached(recipe: Recipe, stage: int, *, trains: bool = True) -> str | No
     if any(recipe.cut(before) < cut for before in range(stage)):
         return f"blocks before {blocks[cut] if cut < len(blocks) else HEAD} have been trained in an earlier stage"
     if recipe.model.weights == "none":
-        return "the network starts at random, in each run from other weights"
+        return "the network starts from random weights, which differ between runs"
     if trains and train.augment and train.augment.views is None:
-        return "training images are new in each epoch; train.augment.views gives them a number of versions"
+        return "training images are augmented differently in each epoch; train.augment.views limits them to a number of views"
     if trains and train.mixes_images:
-        return "training images are mixed anew in each epoch; train.mix.at: cut mixes what leaves the frozen blocks instead"
+        return "training images are mixed differently in each epoch; train.mix.at: cut mixes the frozen blocks' output instead"
     return None
 
 
 def epochs_by_cut(recipe: Recipe, stage: int, *, trains: bool = True) -> Counter[int]:
-    """Epochs of one run that can read its features at each cut from a cache, of the very images that a stage has.
+    """Counts the epochs of one run that can read the features of a stage's images from the cache.
 
     Args:
-        recipe: of the run.
-        stage: its index.
-        trains: whether the images are training images; else validation images.
+        recipe: recipe of the run.
+        stage: position of the stage.
+        trains: True for training images, False for validation images.
+    Returns:
+        Number of epochs by cut.
     """
 
     def images_of(i: int) -> tuple[int, float]:

@@ -1,4 +1,5 @@
-"""`Feed`: what the tail is given. Images in an epoch's order, varied, mixed and normalised, as they leave the frozen prefix."""
+"""`Feed`: the batches that the tail trains on. Images in the order of the epoch, augmented, mixed, normalised and passed through
+the frozen prefix."""
 
 from __future__ import annotations
 
@@ -30,18 +31,18 @@ class Batch(NamedTuple):
     """b images as the tail gets them."""
 
     features: Tensor
-    """What the prefix makes of them, or of this process's part of them: a feature map [b, c, h, w] or [b, c, d, h, w], or pooled
-    [b, f]."""
+    """Output of the prefix for the images, or for this process's part of them: a feature map [b, c, h, w] or [b, c, d, h, w], or
+    pooled [b, f]."""
     labels: Tensor
-    """[b], or the targets of regression."""
+    """[b] classes, or targets in regression."""
     weights: Tensor | None = None
-    """[b] how much each image counts; None: all alike."""
+    """[b] weight of each image in the loss; None: all equal."""
     mixing: Mixing | None = None
-    """How they were mixed with each other; None: they were not."""
+    """Mixing of the images with each other; None: not mixed."""
 
 
 class Feed:
-    """The batches of a run."""
+    """Batches of a run."""
 
     def __init__(
         self,
@@ -55,13 +56,17 @@ class Feed:
         sharing_runs: int = 1,
         progress: Progress | None = None,
     ):
-        """
+        """Prepares the batches of a run.
+
         Args:
-            built: its model is on the device.
+            recipe: recipe of the run.
+            dataset: data set of the run.
+            built: model of the run, already on the device.
             balanced: draw each class equally often.
-            replicas: the processes that share each batch.
+            device: device the batches go to.
+            replicas: processes that share each batch.
             sharing_runs: runs that are expected to need the same features of frozen blocks, this one included.
-            progress: told how far the computing of features to keep is.
+            progress: callback for the progress of computing features to cache.
         """
         self._recipe, self._device, self._balanced, self._replicas = recipe, device, balanced, replicas
         self._chunk = prefix_batch(recipe)
@@ -70,19 +75,19 @@ class Feed:
             recipe, built, self.images, device=device, sharing_runs=sharing_runs, progress=progress
         )
         self.uncached: str | None = None
-        """Why training images go through the frozen blocks in this epoch; None: their features have been kept."""
+        """Reason why training images pass through the frozen blocks in this epoch; None: their features are cached."""
 
     @property
     def cache_s(self) -> float:
-        """Time in which features of frozen blocks were computed to be kept, so far."""
+        """Seconds spent so far on computing features of frozen blocks for the cache."""
         return self._prefix.cache_s
 
     def steps(self, epoch: int, *, stage: int) -> Iterator[list[Batch]]:
-        """A training epoch's optimizer steps, each of `accumulate` batches.
+        """Yields the batches of each optimizer step of a training epoch, `train.accumulate` at a time.
 
         Args:
-            epoch: counted from 1, over all stages.
-            stage: index of the stage it belongs to.
+            epoch: number of the epoch, counted from 1 over all stages.
+            stage: position of its stage.
         """
         train, data = self._recipe.train, self.images.of_stage(stage)
         order = epoch_order(data, balanced=self._balanced, seed=train.seed, epoch=epoch)
@@ -102,7 +107,7 @@ class Feed:
             yield step
 
     def validation(self, *, stage: int) -> Iterator[Batch]:
-        """All validation images, as they are."""
+        """Yields all validation images in batches, without augmentation."""
         data = self.images.of_stage(stage)
         side = Side(data, data.validation, stage=stage, trains=False)
         lookup, _ = self._prefix.cached(side, None)
@@ -120,12 +125,15 @@ class Feed:
         chunk: int | None = None,
         whole: bool = False,
     ) -> Iterator[Batch]:
-        """The order in batches.
+        """Yields images in batches, in the given order.
 
         Args:
-            load: gives what the batches are made of.
-            chunk: how many images it is asked for at a time; None: a batch of them.
-            whole: features of all images and not only of this process's part: they are to be mixed, also with those of others.
+            order: [n] positions of the images.
+            versions: [n] numbers of the augmented views; None: images are not augmented.
+            load: loads the features for some positions and versions.
+            stage: position of the stage.
+            chunk: number of images to load at a time; None: a batch.
+            whole: yield the features of all images, not only of this process's part, because images are mixed across parts.
         """
         data = self.images.of_stage(stage)
         sizes = [len(batch) for batch in split_batches(order, self._recipe.batch_size(stage))]
@@ -139,7 +147,7 @@ class Feed:
             yield Batch(*batch)
 
     def _mixed(self, plain: Iterator[Batch], config: Mix, epoch: int, *, stage: int) -> Iterator[Batch]:
-        """Batches whose images, or what leaves the prefix for them, are mixed with each other."""
+        """Mixes the images of each batch, or their features, with each other."""
         random = random_state(self._recipe.train.seed, "mix", epoch)
         size, cut = self._recipe.image_size(stage), self._recipe.cut(stage)
         for batch in plain:
@@ -155,13 +163,14 @@ class Feed:
 def _in_chunks(
     load: Lookup, positions: np.ndarray, versions: np.ndarray | None, sizes: Sequence[int], chunk: int | None
 ) -> Iterator[Tensor]:
-    """Batches of what `load` gives, asked for in chunks that may cross their borders.
+    """Yields batches of features, loaded in chunks that may cross the batches' borders.
 
     Args:
-        load: of a chunk's positions and versions.
-        positions, versions: [n] of all images.
-        sizes: of the batches.
-        chunk: images that are asked for at a time; None: a batch.
+        load: loads the features for some positions and versions.
+        positions: [n] positions of the images.
+        versions: [n] numbers of the augmented views; None: images are not augmented.
+        sizes: number of images of each batch.
+        chunk: number of images to load at a time; None: a batch.
     """
     ready, done = torch.empty(0), 0
     for size in sizes:

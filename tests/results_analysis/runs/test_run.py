@@ -11,9 +11,9 @@ import yaml
 from results_analysis.runs.columns import columns_of
 from results_analysis.runs.run import RunError, find_run, load, run_names
 from results_analysis.tables.results_table import results_table
-from trainables.run_folder.layout import RunLayout
-from trainables.run_folder.epoch_report import EpochReport
 from trainables.core.vocabulary import Flag, Metric
+from trainables.run_folder.epoch_report import EpochReport
+from trainables.run_folder.layout import RunLayout
 
 RECIPE = {
     "data": {"source": "digits"},
@@ -275,9 +275,9 @@ GOOD = [r.to_json().encode() for r in reports_of([0.1, 0.2, 0.3])]
     [
         ([GOOD[0], b'{"epoch": 2, "st', GOOD[2]], r"epochs\.jsonl:2: not a line of JSON"),
         ([b"", GOOD[0]], r"epochs\.jsonl:1: not a line of JSON"),
-        ([GOOD[0], b"7"], r"epochs\.jsonl:2: an epoch report that is no JSON object"),
+        ([GOOD[0], b"7"], r"epochs\.jsonl:2: the epoch report is not a JSON object"),
         ([b'{"epoch": 1, "stage": "head", "stage_index": 0, "score": 0, "flags": [], "time": ""}'],
-         r"epochs\.jsonl:1: an epoch report without best_score, best_epoch, train_s"),
+         r"epochs\.jsonl:1: the epoch report has no best_score, best_epoch, train_s"),
     ],
 )  # fmt: skip
 def test_a_bad_line_is_refused_by_file_and_number(tmp_path, lines, message):
@@ -342,7 +342,7 @@ def test_a_missing_recipe_is_refused_by_file(tmp_path):
         ("digit", r"^no run 'digit' in '.*runs'; did you mean 'digits'\?$"),
         ("qqq", r"^no run 'qqq' in '.*runs'; valid: digits, flowers$"),
         ("empty", r"^'.*runs/empty' is not a run: it holds no search\.yaml$"),
-        ("nowhere/qqq", r"^no run 'qqq' in '.*nowhere'; there are no runs at all$"),
+        ("nowhere/qqq", r"^no run 'qqq' in '.*nowhere'; there are no runs$"),
     ],
 )
 def test_what_is_no_run_is_refused_with_those_there_are(tmp_path, name, message):

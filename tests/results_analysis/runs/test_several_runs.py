@@ -2,11 +2,11 @@
 
 import pytest
 from rich.console import Console
-from tests.results_analysis.runs.test_run import write_run
 
 from results_analysis.runs.run import RunError, load_all
 from results_analysis.tables.results_table import results_table
 from results_analysis.tables.terminal_table import render
+from tests.results_analysis.runs.test_run import write_run
 from trainables.core.vocabulary import Metric
 
 A = [{"scores": [0.2, 0.6], "params": {"train.x": 1}}, {"status": "failed", "reason": "bad"}]
@@ -81,7 +81,7 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path):
 
 def test_a_run_that_is_named_twice_or_none_at_all_is_refused(tmp_path):
     place = write_run(tmp_path / "a", A)
-    with pytest.raises(RunError, match="a run stands there twice"):
+    with pytest.raises(RunError, match="a run is given twice"):
         load_all([place, place / ".." / "a"])
     with pytest.raises(RunError, match="no runs to load"):
         load_all([])

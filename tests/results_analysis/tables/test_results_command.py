@@ -115,7 +115,7 @@ def test_a_file_of_another_name_is_the_table_as_shown(root, thaw):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--format", "parquet"), "--format parquet is no text: name a file with -o"),
+        (("--format", "parquet"), "--format parquet is binary: name a file with -o"),
         (("--columns", "trail"), "no column 'trail'; did you mean 'trial'?"),
         (("--columns", "trial,stats", "--format", "csv"), "no column 'stats'; did you mean 'status'?"),
         (("--sort", "scroe"), "no column 'scroe'; did you mean 'score'?"),
@@ -168,7 +168,7 @@ def epochs_are_a_folder(trial):
         (newer_record, "trial.json: schema 99 is newer than 1"),
         (torn_middle, "epochs.jsonl:1: not a line of JSON"),
         (binary_epochs, "epochs.jsonl:1: not a line of JSON"),
-        (foreign_epochs, "epochs.jsonl:1: an epoch report without epoch, stage"),
+        (foreign_epochs, "epochs.jsonl:1: the epoch report has no epoch, stage"),
         (wrong_kinds, "epochs.jsonl: metrics.kappa: 'high': input should be a valid number"),
         (epochs_are_a_folder, "Is a directory"),
     ],

@@ -21,7 +21,7 @@ from trainables.training.trainer import Trainer
 
 HEAD = {"name": "head", "unfreeze_from": "head", "epochs": 2, "head_lr": 0.05, "plateau": None}
 TOP = {"name": "top", "unfreeze_from": "last:2", "epochs": 2, "head_lr": 0.05, "plateau": None, "head_frozen_epochs": 0}
-NEW = "training images are new in each epoch; train.augment.views gives them a number of versions"
+NEW = "training images are augmented differently in each epoch; train.augment.views limits them to a number of views"
 VIEWS = {"views": 2, "crop": {"min_scale": 0.5}, "horizontal_flip": 0.5}
 
 
@@ -179,7 +179,7 @@ def test_features_are_kept_only_where_they_stay_the_same(make_recipe, stages, tr
 
 
 def test_a_network_without_pretrained_weights_shares_nothing(make_recipe):
-    assert "starts at random" in why_uncached(make_recipe(model={"weights": "none"}), 0)
+    assert "starts from random weights" in why_uncached(make_recipe(model={"weights": "none"}), 0)
 
 
 def test_a_stage_whose_frozen_blocks_were_trained_before_computes_them_and_says_so(make_recipe):
@@ -216,7 +216,7 @@ def test_a_run_goes_on_where_the_cache_is_full(make_recipe, monkeypatch):
     expected = numbers(reports_of(make_recipe(stages=[HEAD], prefix_cache=False)))
     monkeypatch.setenv("THAW_CACHE_GIB", "0.00001")
     reports = reports_of(recipe)
-    assert all("they cannot be kept" in report.uncached for report in reports)
+    assert all("they cannot be written to the cache" in report.uncached for report in reports)
     assert numbers(reports) == expected
 
 

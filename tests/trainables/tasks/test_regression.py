@@ -127,7 +127,7 @@ def test_other_numbers_are_other_data(small, tmp_path):
     changed = tmp_path / "scores.csv"
     table.assign(label=table["label"] + 1).to_csv(changed, index=False)
     other = parse_recipe(regression_recipe(changed))
-    with pytest.raises(RunFileError, match="made from other data"):
+    with pytest.raises(RunFileError, match="made with other data"):
         TrainingRun(other, folder)
 
 

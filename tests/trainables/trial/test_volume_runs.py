@@ -166,15 +166,15 @@ def test_a_search_is_checked_and_its_best_trial_trains_again_the_same(thaw, plai
     [
         (
             {"data": {"depth": None}},
-            "model.backbone: medicalnet_resnet10 takes volumes, and 'table' gives images: .* say in data.depth",
+            "model.backbone: medicalnet_resnet10 takes volumes, but source 'table' gives images; .* set data.depth",
         ),
         (
             {"model": {"backbone": "resnet18", "weights": "none"}},
-            "resnet18 takes images, and data.depth asks for volumes",
+            r"resnet18 takes images, but the data are volumes \(data.depth is set\)",
         ),
         (
             {"data": {"depth": None}, "model": {"backbone": "resnet18", "weights": "none"}},
-            r"data.depth: 24 of 24 files are NIfTI volumes \(.*; say in data.depth how many slices",
+            r"data.depth: 24 of 24 files are NIfTI volumes \(.*; set data.depth to the number of slices",
         ),
     ],
 )
@@ -195,7 +195,7 @@ def test_coloured_volumes_are_refused_for_a_network_of_one_channel(thaw, plain, 
     data = {"source": "npz", "path": str(tmp_path / "rgb.npz"), "image_size": 8, "depth": 4}
     (tmp_path / "rgb.yaml").write_text(yaml.safe_dump(plain() | {"data": data}))
     said = " ".join(thaw("train", "rgb.yaml", code=2).split())
-    assert "model.backbone: medicalnet_resnet10 takes 1 channel, and the volumes are in colour, with 3" in said
+    assert "model.backbone: medicalnet_resnet10 takes 1 channel, but the volumes are in colour, with 3" in said
 
 
 # --- what the network sees ------------------------------------------------------------------------------------------

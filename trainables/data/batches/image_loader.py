@@ -28,29 +28,32 @@ class ImageLoader:
         std: tuple[float, ...],
         device: torch.device,
     ):
-        """
+        """Prepares the images of a run.
+
         Args:
-            recipe: of the run.
-            dataset: all its images, at all sizes of its stages.
-            mean, std: [channels] that the network's weights were trained with, of images scaled to 0..1.
-            device: where the images are to be.
+            recipe: recipe of the run.
+            dataset: data set of the run, with images at all sizes of its stages.
+            mean, std: [channels] statistics of the network's pretraining, of images scaled to 0..1.
+            device: device the images go to.
         """
         self._recipe, self._device = recipe, device
         self.mean, self.std = mean, std
         self._standardises = backbone_info(recipe.model.backbone).standardises
         self.of_stage = functools.cache(functools.partial(data_of_stage, recipe, dataset))
-        """`of_stage(stage)`: the data set as a stage sees it."""
+        """Data set as a stage sees it, by the stage's position."""
 
     def load(self, positions: np.ndarray, versions: np.ndarray | None = None, *, stage: int = 0) -> Tensor:
-        """[b, c, h, w], or volumes [b, c, d, h, w], float32: images as the network sees them in a stage.
+        """Loads images as the network sees them in a stage.
 
         Args:
-            positions: [b] positions in the data set.
-            versions: [b] version of each to augment it to; None: as they are.
-            stage: index of the stage, for its image size.
+            positions: [b] positions of the images in the data set.
+            versions: [b] numbers of the augmented views to make; None: images are not augmented.
+            stage: position of the stage.
+        Returns:
+            [b, c, h, w], or [b, c, d, h, w] for volumes, float32.
         """
         images, _ = gather(self.of_stage(stage), positions, self._device)
-        # Before augmentation: a network that standardises must still see varied brightness and contrast.
+        # Taken before augmentation: standardising afterwards would undo changes of brightness and contrast.
         statistics = own_statistics(images) if self._standardises else None
         train = self._recipe.train
         if train.augment and versions is not None:
