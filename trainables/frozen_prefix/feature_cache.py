@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,13 +23,7 @@ from torch import Tensor
 
 from trainables.core.atomic_write import replacing
 from trainables.frozen_prefix.feature_file import FeatureWriter, load_features
-from trainables.recipe.backbone_catalog import HEAD, backbone_info
-from trainables.recipe.recipe import Recipe
 from trainables.storage import cache_folder
-
-PREFIX_BATCH, PREFIX_BATCH_OF_VOLUMES = 32, 4
-"""Number of images, or volumes, that pass through a frozen prefix at a time, whatever the batch size: on CPU, the last bits of an
-image's features depend on that number. It is small for volumes, because they take much memory."""
 
 VERSION = 1
 """Version of how features are computed and written; a new one invalidates all caches."""
@@ -53,56 +46,6 @@ def worth_caching(*, epochs: float, compute_s: float, gather_s: float, write_s: 
         write_s: seconds to write them.
     """
     return compute_s + write_s + epochs * gather_s < epochs * compute_s
-
-
-def prefix_batch(recipe: Recipe) -> int:
-    """Number of images that pass through a recipe's frozen prefix at a time."""
-    return PREFIX_BATCH if backbone_info(recipe.model.backbone).dims == 2 else PREFIX_BATCH_OF_VOLUMES
-
-
-def why_uncached(recipe: Recipe, stage: int, *, trains: bool = True) -> str | None:
-    """Returns the reason why the features of a stage's frozen prefix are not cached, or None if they can be.
-
-    Args:
-        recipe: recipe of the run.
-        stage: position of the stage.
-        trains: True for training images, False for validation images.
-    """
-    train, cut, blocks = recipe.train, recipe.cut(stage), recipe.blocks
-    if cut == 0:
-        return "nothing is frozen"
-    if not train.prefix_cache:
-        return "train.prefix_cache is off"
-    if any(recipe.cut(before) < cut for before in range(stage)):
-        return f"blocks before {blocks[cut] if cut < len(blocks) else HEAD} have been trained in an earlier stage"
-    if recipe.model.weights == "none":
-        return "the network starts from random weights, which differ between runs"
-    if trains and train.augment and train.augment.views is None:
-        return "training images are augmented differently in each epoch; train.augment.views limits them to a number of views"
-    if trains and train.mixes_images:
-        return "training images are mixed differently in each epoch; train.mix.at: cut mixes the frozen blocks' output instead"
-    return None
-
-
-def epochs_by_cut(recipe: Recipe, stage: int, *, trains: bool = True) -> Counter[int]:
-    """Counts the epochs of one run that can read the features of a stage's images from the cache.
-
-    Args:
-        recipe: recipe of the run.
-        stage: position of the stage.
-        trains: True for training images, False for validation images.
-    Returns:
-        Number of epochs by cut.
-    """
-
-    def images_of(i: int) -> tuple[int, float]:
-        return recipe.image_size(i), recipe.train.stages[i].data_fraction if trains else 1.0
-
-    epochs: Counter[int] = Counter()
-    for i, other in enumerate(recipe.train.stages):
-        if images_of(i) == images_of(stage) and why_uncached(recipe, i, trains=trains) is None:
-            epochs[recipe.cut(i)] += other.epochs
-    return epochs
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -131,7 +74,7 @@ class PrefixCache:
         prefix: Callable[[Tensor, int, int], Tensor],
         *,
         blocks: Sequence[str],
-        batch: int = PREFIX_BATCH,
+        batch: int,
         rounded_to: torch.dtype | None,
         progress: Progress | None,
     ):

@@ -5,37 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from trainables.data.batches.gpu_resident import resident_features
+from trainables.data.batches.image_loader import ImageLoader
 from trainables.data.dataset import Dataset
-from trainables.frozen_prefix.feature_cache import (
-    Images,
-    PrefixCache,
-    Progress,
-    UncachedError,
-    epochs_by_cut,
-    prefix_batch,
-    why_uncached,
-)
+from trainables.frozen_prefix.feature_cache import Images, PrefixCache, Progress, UncachedError
 from trainables.frozen_prefix.feature_file import gather_features
 from trainables.models.build_model import BuiltModel
 from trainables.models.precision import autocast
 from trainables.models.staged_model import StagedModel
+from trainables.recipe.prefix_rules import epochs_by_cut, prefix_batch, why_uncached
 from trainables.recipe.recipe import Recipe
 
 Lookup = Callable[[np.ndarray, np.ndarray | None], Tensor]
 """Loads the features [b, …] of images, given their positions [b] and versions [b]."""
-
-
-class ImageLoader(Protocol):
-    """Signature of `Feed.images`."""
-
-    def __call__(self, positions: np.ndarray, versions: np.ndarray | None, *, stage: int) -> Tensor: ...
 
 
 class Side(NamedTuple):
@@ -130,13 +118,13 @@ class FrozenPrefix:
         Returns:
             [b, …] output of the stage's frozen blocks; the images themselves if no block is frozen.
         """
-        images, cut = self._images(positions, versions, stage=side.stage), self._recipe.cut(side.stage)
+        images, cut = self._images.load(positions, versions, stage=side.stage), self._recipe.cut(side.stage)
         if cut == 0:
             return images
         features = self.through(images, 0, cut)
         return features if self._rounded_to is None else features.to(self._rounded_to).float()
 
-    def kept(self, side: Side, versions: np.ndarray | None) -> tuple[Lookup | None, str | None]:
+    def cached(self, side: Side, versions: np.ndarray | None) -> tuple[Lookup | None, str | None]:
         """Opens the cached features of an epoch, computing them first if necessary.
 
         Args:
@@ -145,33 +133,41 @@ class FrozenPrefix:
         Returns:
             Function that looks up features, and None; or None and the reason why the features are not cached.
         """
+        if reason := why_uncached(self._recipe, side.stage, trains=side.trains):
+            return None, reason
         cut = self._recipe.cut(side.stage)
-        reason = why_uncached(self._recipe, side.stage, trains=side.trains)
         views: list[int | None] = [None] if versions is None else sorted(set(versions.tolist()))
         try:
-            if reason:
-                raise UncachedError(reason)
-            cached = [self.cache.features(self._in_view(side, view), cut) for view in views]
+            features = [self.cache.features(self._in_view(side, view), cut) for view in views]
         except UncachedError as error:
             return None, str(error)
+        return self._lookup(side, views, features), None
 
-        features = [resident_features(of_view, self._device) for of_view in cached]
-        if len({of_view.device for of_view in features}) > 1:  # the device has no room for all views
-            features = cached
+    def _lookup(self, side: Side, views: list[int | None], features: list[Tensor]) -> Lookup:
+        """Returns the function that looks up images in the features of some views.
 
-        def lookup(positions: np.ndarray, of_versions: np.ndarray | None) -> Tensor:
-            rows = torch.from_numpy(np.searchsorted(side.positions, positions)).to(features[0].device)
-            if of_versions is None or len(views) == 1:
-                found = gather_features(features[0], rows)
+        Args:
+            side: training or validation images of a stage.
+            views: numbers of the augmented views; None: images are not augmented.
+            features: [n, …] of each view, in the order of the side's positions.
+        """
+        on_device = [resident_features(of_view, self._device) for of_view in features]
+        has_room = len({of_view.device for of_view in on_device}) == 1
+        held = on_device if has_room else features  # all views in one place
+
+        def lookup(positions: np.ndarray, versions: np.ndarray | None) -> Tensor:
+            rows = torch.from_numpy(np.searchsorted(side.positions, positions)).to(held[0].device)
+            if versions is None or len(views) == 1:
+                found = gather_features(held[0], rows)
             else:
-                which = torch.from_numpy(np.searchsorted(np.array(views), of_versions)).to(features[0].device)
-                parts = [gather_features(of_view, rows[which == i]) for i, of_view in enumerate(features)]
+                which = torch.from_numpy(np.searchsorted(np.array(views), versions)).to(held[0].device)
+                parts = [gather_features(of_view, rows[which == i]) for i, of_view in enumerate(held)]
                 place = torch.argsort(torch.argsort(which, stable=True))
                 found = gather_features(torch.cat([part for part in parts if len(part)]), place)
             found = found.to(self._device, non_blocking=True)
             return found if self._rounded_to is None else found.float()
 
-        return lookup, None
+        return lookup
 
     def _in_view(self, side: Side, view: int | None) -> Images:
         recipe, train, model = self._recipe, self._recipe.train, self._recipe.model
@@ -191,7 +187,8 @@ class FrozenPrefix:
         epochs = epochs_by_cut(recipe, side.stage, trains=side.trains)
 
         def load(positions: np.ndarray) -> Tensor:
-            return self._images(positions, None if versions is None else versions[: len(positions)], stage=side.stage)
+            of_chunk = None if versions is None else versions[: len(positions)]
+            return self._images.load(positions, of_chunk, stage=side.stage)
 
         return Images(
             name=name if augmented is None else f"{name}, view {view}",

@@ -3,10 +3,9 @@ the frozen prefix."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import islice, repeat
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -14,24 +13,16 @@ import torch
 from torch import Tensor
 
 from trainables.core.seeding import random_state
-from trainables.data.batches.augment import augment, version_numbers
-from trainables.data.batches.batches import (
-    epoch_order,
-    gather,
-    normalise,
-    own_parts,
-    own_statistics,
-    split_batches,
-    standardise,
-)
+from trainables.data.batches.augment import version_numbers
+from trainables.data.batches.batches import epoch_order, own_parts, split_batches
+from trainables.data.batches.image_loader import ImageLoader
 from trainables.data.batches.mixing import Mixing, draw_mixing, mixed
 from trainables.data.dataset import Dataset
-from trainables.data.stage_view import data_of_stage
-from trainables.frozen_prefix.feature_cache import Progress, prefix_batch
+from trainables.frozen_prefix.feature_cache import Progress
 from trainables.frozen_prefix.frozen_prefix import FrozenPrefix, Lookup, Side
 from trainables.models.build_model import BuiltModel
 from trainables.recipe.augment_config import Mix
-from trainables.recipe.backbone_catalog import backbone_info
+from trainables.recipe.prefix_rules import prefix_batch
 from trainables.recipe.recipe import Recipe
 from trainables.training.replicas import ALONE, Replicas
 
@@ -77,12 +68,9 @@ class Feed:
             sharing_runs: runs that are expected to need the same features of frozen blocks, this one included.
             progress: callback for the progress of computing features to cache.
         """
-        self._recipe, self._built, self._device, self._balanced = recipe, built, device, balanced
-        self._standardises = backbone_info(recipe.model.backbone).standardises
+        self._recipe, self._device, self._balanced, self._replicas = recipe, device, balanced, replicas
         self._chunk = prefix_batch(recipe)
-        self._replicas = replicas
-        self.data = functools.cache(partial(data_of_stage, recipe, dataset))
-        """Data set as a stage sees it, by the stage's position."""
+        self.images = ImageLoader(recipe, dataset, mean=built.mean, std=built.std, device=device)
         self._prefix = FrozenPrefix(
             recipe, built, self.images, device=device, sharing_runs=sharing_runs, progress=progress
         )
@@ -101,16 +89,16 @@ class Feed:
             epoch: number of the epoch, counted from 1 over all stages.
             stage: position of its stage.
         """
-        train, data = self._recipe.train, self.data(stage)
+        train, data = self._recipe.train, self.images.of_stage(stage)
         order = epoch_order(data, balanced=self._balanced, seed=train.seed, epoch=epoch)
         versions = version_numbers(order, epoch=epoch, views=train.augment.views) if train.augment else None
         side = Side(data, data.train, stage=stage, trains=True)
-        lookup, self.uncached = self._prefix.kept(side, versions)
+        lookup, self.uncached = self._prefix.cached(side, versions)
         batches_of = partial(self._batches, order, versions, stage=stage, whole=train.mix is not None)
         if lookup:
             batches = batches_of(lookup)
         elif train.mixes_images or self._recipe.cut(stage) == 0:
-            batches = batches_of(partial(self.images, stage=stage))
+            batches = batches_of(partial(self.images.load, stage=stage))
         else:
             batches = batches_of(partial(self._prefix.computed, side), chunk=self._chunk)
         if train.mix:
@@ -120,32 +108,12 @@ class Feed:
 
     def validation(self, *, stage: int) -> Iterator[Batch]:
         """Yields all validation images in batches, without augmentation."""
-        data = self.data(stage)
+        data = self.images.of_stage(stage)
         side = Side(data, data.validation, stage=stage, trains=False)
-        lookup, _ = self._prefix.kept(side, None)
+        lookup, _ = self._prefix.cached(side, None)
         if lookup:
             return self._batches(side.positions, None, lookup, stage=stage)
         return self._batches(side.positions, None, partial(self._prefix.computed, side), stage=stage, chunk=self._chunk)
-
-    def images(self, positions: np.ndarray, versions: np.ndarray | None, *, stage: int = 0) -> Tensor:
-        """Loads images as the network sees them in a stage.
-
-        Args:
-            positions: [b] positions of the images in the data set.
-            versions: [b] numbers of the augmented views to make; None: images are not augmented.
-            stage: position of the stage.
-        Returns:
-            [b, c, h, w], or [b, c, d, h, w] for volumes.
-        """
-        images, _ = gather(self.data(stage), positions, self._device)
-        # Taken before augmentation: standardising afterwards would undo changes of brightness and contrast.
-        statistics = own_statistics(images) if self._standardises else None
-        train = self._recipe.train
-        if train.augment and versions is not None:
-            images = augment(images, train.augment, seed=train.seed, positions=positions, versions=versions)
-        if statistics:
-            return standardise(images, *statistics)
-        return normalise(images, self._built.mean, self._built.std)
 
     def _batches(
         self,
@@ -167,22 +135,16 @@ class Feed:
             chunk: number of images to load at a time; None: a batch.
             whole: yield the features of all images, not only of this process's part, because images are mixed across parts.
         """
+        data = self.images.of_stage(stage)
         sizes = [len(batch) for batch in split_batches(order, self._recipe.batch_size(stage))]
-        labels = torch.split(torch.from_numpy(self.data(stage).truth[order]).to(self._device), sizes)
-        counts = self.data(stage).weights
-        of_images = None if counts is None else torch.from_numpy(counts[order]).float().to(self._device)
-        weights = repeat(None) if of_images is None else iter(torch.split(of_images, sizes))
-        own, sizes = own_parts(sizes, (ALONE if whole else self._replicas).part)
-        order, versions = order[own], None if versions is None else versions[own]
-        ready, done = torch.empty(0), 0
-        for size, of_batch in zip(sizes, labels, strict=True):
-            while len(ready) < size:
-                part = slice(done, done + (chunk or size))
-                more = load(order[part], None if versions is None else versions[part])
-                ready = torch.cat([ready, more]) if len(ready) else more
-                done += len(more)
-            yield Batch(ready[:size], of_batch, next(weights))
-            ready = ready[size:]
+        labels = torch.split(torch.from_numpy(data.truth[order]).to(self._device), sizes)
+        weights: Sequence[Tensor | None] = [None] * len(sizes)
+        if data.weights is not None:
+            weights = torch.split(torch.from_numpy(data.weights[order]).float().to(self._device), sizes)
+        own, own_sizes = own_parts(sizes, (ALONE if whole else self._replicas).part)
+        features = _in_chunks(load, order[own], None if versions is None else versions[own], own_sizes, chunk)
+        for batch in zip(features, labels, weights, strict=True):
+            yield Batch(*batch)
 
     def _mixed(self, plain: Iterator[Batch], config: Mix, epoch: int, *, stage: int) -> Iterator[Batch]:
         """Mixes the images of each batch, or their features, with each other."""
@@ -196,3 +158,26 @@ class Feed:
                     [self._prefix.through(part, 0, cut) for part in torch.split(features, self._chunk)]
                 )
             yield batch._replace(features=features, mixing=mixing)
+
+
+def _in_chunks(
+    load: Lookup, positions: np.ndarray, versions: np.ndarray | None, sizes: Sequence[int], chunk: int | None
+) -> Iterator[Tensor]:
+    """Yields batches of features, loaded in chunks that may cross the batches' borders.
+
+    Args:
+        load: loads the features for some positions and versions.
+        positions: [n] positions of the images.
+        versions: [n] numbers of the augmented views; None: images are not augmented.
+        sizes: number of images of each batch.
+        chunk: number of images to load at a time; None: a batch.
+    """
+    ready, done = torch.empty(0), 0
+    for size in sizes:
+        while len(ready) < size:
+            part = slice(done, done + (chunk or size))
+            more = load(positions[part], None if versions is None else versions[part])
+            ready = torch.cat([ready, more]) if len(ready) else more
+            done += len(more)
+        yield ready[:size]
+        ready = ready[size:]

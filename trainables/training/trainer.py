@@ -182,8 +182,8 @@ class Trainer:
         )
 
     def _images(self, stage: int) -> int:
-        """Number of training images that a stage sees in an epoch."""
-        return len(self.feed.data(stage).train)
+        """Training images that a stage sees in an epoch."""
+        return len(self.feed.images.of_stage(stage).train)
 
     # --- an epoch ---------------------------------------------------------------------------------------------------
 

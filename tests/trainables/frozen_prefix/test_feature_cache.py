@@ -10,19 +10,11 @@ import torch
 
 from trainables.data.batches import gpu_resident
 from trainables.data.dataset import open_dataset
-from trainables.frozen_prefix.feature_cache import (
-    PREFIX_BATCH,
-    PREFIX_BATCH_OF_VOLUMES,
-    Images,
-    PrefixCache,
-    UncachedError,
-    epochs_by_cut,
-    why_uncached,
-    worth_caching,
-)
+from trainables.frozen_prefix.feature_cache import Images, PrefixCache, UncachedError, worth_caching
 from trainables.frozen_prefix.feature_file import gather_features, load_features
 from trainables.models.build_model import build_model
 from trainables.recipe.backbone_catalog import BACKBONES, IMAGE_BACKBONES
+from trainables.recipe.prefix_rules import PREFIX_BATCH, PREFIX_BATCH_OF_VOLUMES, epochs_by_cut, why_uncached
 from trainables.recipe.recipe import ModelConfig
 from trainables.storage import cache_folder
 from trainables.training.trainer import Trainer
@@ -276,7 +268,7 @@ def test_runs_that_start_together_agree_and_leave_one_set_of_features(make_recip
 # --- the cache by itself --------------------------------------------------------------------------------------------
 
 
-CHAIN = {"blocks": ("first", "second", "third"), "rounded_to": None, "progress": None}
+CHAIN = {"batch": PREFIX_BATCH, "blocks": ("first", "second", "third"), "rounded_to": None, "progress": None}
 
 
 def chain_of():

@@ -206,7 +206,7 @@ def test_the_network_gets_the_channels_it_takes(recipe_of, backbone, channels):
     model = {"backbone": backbone} | ({} if channels == 1 else {"weights": "none"})
     recipe = recipe_of(model=model)
     trainer = Trainer(recipe, open_dataset(recipe.data))
-    seen = trainer.feed.images(np.arange(4), None)
+    seen = trainer.feed.images.load(np.arange(4), None)
     assert isinstance(trainer.feed, Feed)
     assert (seen.shape, seen.dtype) == ((4, channels, SIDE, SIDE, SIDE), torch.float32)
     assert seen.is_contiguous(memory_format=torch.channels_last_3d)
@@ -217,7 +217,7 @@ def test_the_network_gets_the_channels_it_takes(recipe_of, backbone, channels):
             expected = (volume - mean) / deviation
         else:
             mean, std = (
-                torch.tensor(values).view(3, 1, 1, 1) for values in (trainer.feed._built.mean, trainer.feed._built.std)
+                torch.tensor(values).view(3, 1, 1, 1) for values in (trainer.feed.images.mean, trainer.feed.images.std)
             )
             expected = (volume.expand(3, -1, -1, -1) / 255 - mean) / std
         torch.testing.assert_close(of_volume, expected, atol=1e-5, rtol=1e-5)
@@ -226,6 +226,6 @@ def test_the_network_gets_the_channels_it_takes(recipe_of, backbone, channels):
 def test_brightness_that_is_varied_is_seen_by_a_network_that_standardises(recipe_of):
     recipe = recipe_of(augment={"brightness": 0.5})
     feed = Trainer(recipe, open_dataset(recipe.data)).feed
-    plain, varied = (feed.images(np.arange(24), versions) for versions in (None, np.zeros(24, int)))
+    plain, varied = (feed.images.load(np.arange(24), versions) for versions in (None, np.zeros(24, int)))
     moved = (varied.mean(dim=(1, 2, 3, 4)) - plain.mean(dim=(1, 2, 3, 4))).abs()
     assert moved.mean() > 0.1
