@@ -68,8 +68,8 @@ def compared(folder: TrialLayout, a: str, b: str) -> tuple[tuple[str, str], Mapp
     Raises:
         InputError: if there is no such checkpoint or it cannot be read.
     """
-    from trainables.checkpoints.checkpoint_file import CheckpointError, load_checkpoint
-    from trainables.checkpoints.checkpoint_folder import CheckpointFolder, judged_weights
+    from trainables.checkpoints.checkpoint_file import CheckpointError, load_checkpoint, scored_weights
+    from trainables.checkpoints.checkpoint_folder import CheckpointFolder
     from trainables.checkpoints.weight_changes import differences
     from trainables.recipe.recipe import parse_recipe
 
@@ -78,7 +78,7 @@ def compared(folder: TrialLayout, a: str, b: str) -> tuple[tuple[str, str], Mapp
         paths = checkpoints.named(a), checkpoints.named(b)
         states = [load_checkpoint(path) for path in paths]
         recipe = parse_recipe(states[1]["recipe"])
-        of_a, of_b = (judged_weights(state) for state in states)
+        of_a, of_b = (scored_weights(state) for state in states)
     except CheckpointError as error:
         raise InputError(str(error)) from None
     except (LookupError, TypeError, AttributeError):

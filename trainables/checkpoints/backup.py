@@ -6,10 +6,8 @@ import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import fsspec
-
 from trainables.run_folder.layout import TrialLayout
-from trainables.storage.remote_folder import write_whole
+from trainables.storage.remote_folder import RemoteFolder
 
 logger = logging.getLogger(__name__)
 
@@ -34,40 +32,40 @@ def back_up(run: TrialLayout, place: str) -> str:
     """
     target = f"{place.rstrip('/')}/{run.place.as_posix()}"
     try:
-        system, root = fsspec.core.url_to_fs(target)
-        _refuse_another_run(run, system, f"{root}/{run.recipe.name}", target)
-        checkpoints = f"{root}/{run.checkpoints.name}"
-        system.makedirs(checkpoints, exist_ok=True)
-        system.invalidate_cache()
-        found = system.find(checkpoints, maxdepth=1, detail=True)  # a missing folder yields nothing and is not an error
-        existing = {path.rpartition("/")[2]: entry["size"] for path, entry in found.items()}
-        files = sorted(run.checkpoints.glob("[0-9]*.pt"))
-        for file in files:
-            if existing.get(file.name) != file.stat().st_size:
-                _copy(file, system, f"{checkpoints}/{file.name}")
-        for file in (run.recipe, run.environment, run.epochs, run.log, run.registry):
-            _copy(file, system, f"{root}/{file.name}")
-        for name in existing.keys() - {file.name for file in files}:
-            system.rm_file(f"{checkpoints}/{name}")
+        backup = RemoteFolder(target)
+        if backup.read(run.recipe.name) not in (None, run.recipe.read_bytes()):
+            raise BackupError(
+                f"{target} is the backup of a run with another recipe; choose another place, or move it away"
+            )
+        _make_equal(backup, run)
     except BackupError:
         raise
-    except Exception as error:  # each file system raises its own kinds
+    except OSError as error:
         raise BackupError(f"{target}: the backup failed: {str(error) or type(error).__name__}") from None
     return target
 
 
-def _refuse_another_run(run: TrialLayout, system: fsspec.AbstractFileSystem, recipe: str, target: str) -> None:
-    if system.exists(recipe) and system.cat_file(recipe) != run.recipe.read_bytes():
-        raise BackupError(f"{target} is the backup of a run with another recipe; choose another place, or move it away")
+def _make_equal(backup: RemoteFolder, run: TrialLayout) -> None:
+    backup.make()
+    checkpoints = f"{run.checkpoints.name}/"
+    existing = {name: size for name, size in backup.sizes().items() if name.startswith(checkpoints)}
+    files = {f"{checkpoints}{file.name}": file for file in sorted(run.checkpoints.glob("[0-9]*.pt"))}
+    for name, file in files.items():
+        _copy(file, backup, name, existing.get(name))
+    for file in (run.recipe, run.environment, run.epochs, run.log, run.registry):
+        _copy(file, backup, file.name)
+    backup.remove(existing.keys() - files.keys())
 
 
-def _copy(file: Path, system: fsspec.AbstractFileSystem, target: str) -> None:
-    """Copies a file; skips one that has been rotated out in the meantime."""
+def _copy(file: Path, backup: RemoteFolder, name: str, existing_size: int | None = None) -> None:
+    """Copies a file unless its copy has the same size; skips one that has been rotated out in the meantime."""
     try:
+        if file.stat().st_size == existing_size:
+            return
         content = file.read_bytes()
     except FileNotFoundError:
         return
-    write_whole(system, target, content)
+    backup.write({name: content})
 
 
 class Backup:

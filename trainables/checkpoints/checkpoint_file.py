@@ -103,6 +103,30 @@ def verify(path: Path, checksum: str | None = None) -> None:
         raise CheckpointError(f"{path} is not the file that was registered under its name")
 
 
+def scored_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Weights that were scored for a checkpoint, by their names in the model: the averaged ones if the average is scored.
+
+    Holds only the weights that training had changed by then; the others are the pretrained ones.
+    """
+    trainer = checkpoint["trainer"]
+    weights, stage, ema = dict(trainer["weights"]), trainer["stage"], checkpoint["recipe"]["train"]["ema"]
+    if ema is not None and ema["judge"] == "ema":
+        weights |= {
+            _in_model(name.removeprefix("module."), stage["cut"]): tensor
+            for name, tensor in stage["ema"].items()
+            if name.startswith("module.")
+        }
+    return weights
+
+
+def _in_model(name: str, cut: int) -> str:
+    """Name in the model of a weight of a tail, which counts its blocks from its cut."""
+    if not name.startswith("blocks."):
+        return name
+    _, block, rest = name.split(".", 2)
+    return f"blocks.{int(block) + cut}.{rest}"
+
+
 def _verify_archive(path: Path) -> None:
     """Checks the checksums of the zip archive: torch writes one for every tensor, but checks none when it loads the file.
 

@@ -8,8 +8,6 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from trainables.checkpoints.checkpoint_file import CheckpointError, load_checkpoint, write_state
 from trainables.core.atomic_write import replacing
 from trainables.run_folder.layout import CHECKPOINT_FILE
@@ -117,27 +115,3 @@ class CheckpointFolder:
 def epoch_of(path: Path) -> int:
     """Epoch of a checkpoint, from its file name."""
     return int(path.name.split("_")[0])
-
-
-def judged_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Weights that were scored for a checkpoint, by their names in the model: the averaged ones if the average is scored.
-
-    Holds only the weights that training had changed by then; the others are the pretrained ones.
-    """
-    trainer = checkpoint["trainer"]
-    weights, stage, ema = dict(trainer["weights"]), trainer["stage"], checkpoint["recipe"]["train"]["ema"]
-    if ema is not None and ema["judge"] == "ema":
-        weights |= {
-            _in_model(name.removeprefix("module."), stage["cut"]): tensor
-            for name, tensor in stage["ema"].items()
-            if name.startswith("module.")
-        }
-    return weights
-
-
-def _in_model(name: str, cut: int) -> str:
-    """Name in the model of a weight of a tail, which counts its blocks from its cut."""
-    if not name.startswith("blocks."):
-        return name
-    _, block, rest = name.split(".", 2)
-    return f"blocks.{int(block) + cut}.{rest}"

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
-from trainables.checkpoints.checkpoint_file import CheckpointError, load_checkpoint
+from trainables.checkpoints.checkpoint_file import CheckpointError, load_checkpoint, scored_weights
 from trainables.data.batches.batches import generator
 from trainables.data.dataset import Dataset
 from trainables.data.stage_view import data_of_stage
@@ -22,6 +21,7 @@ from trainables.data.store.decoded_images import Progress
 from trainables.model_package.manifest import Inference, Input, Manifest, PackageError, Target
 from trainables.model_package.network import Outcome, TorchNetwork, chosen_device
 from trainables.models.build_model import BuiltModel, build_model
+from trainables.models.staged_model import StagedModel
 from trainables.recipe.backbone_catalog import backbone_info
 from trainables.recipe.prefix_rules import prefix_batch
 from trainables.recipe.recipe import Recipe
@@ -86,7 +86,8 @@ def judged_network(
     Raises:
         PackageError: if the checkpoint is missing or damaged, or belongs to other data or pretrained weights.
     """
-    recipe, state = recipe.at(report["epoch"]), _state(folder, report)
+    recipe, checkpoint = recipe.at(report["epoch"]), _checkpoint(folder, report)
+    state = checkpoint["trainer"]
     if state["data"] != dataset.fingerprint:
         raise PackageError(
             f"{folder.root} was trained on other data ({state['data'][:12]}) than there is now ({dataset.fingerprint[:12]}): "
@@ -105,7 +106,7 @@ def judged_network(
             f"({recipe.model.weights}) has now ({built.fingerprint[:12]})"
         )
     stage = report["stage_index"]
-    _load_scored_weights(built, recipe, state, stage)
+    _load_scored_weights(built.model, checkpoint)
     data = data_of_stage(recipe, dataset, stage)
     manifest = _manifest(recipe, data, built, task, report, origin)
     torch.set_num_threads(recipe.train.cpu_threads)
@@ -113,7 +114,7 @@ def judged_network(
     return Judged(network, _validated(network, data, task, report, progress), report)
 
 
-def _state(folder: TrialLayout, report: Mapping[str, Any]) -> dict[str, Any]:
+def _checkpoint(folder: TrialLayout, report: Mapping[str, Any]) -> dict[str, Any]:
     epoch, name = report["epoch"], report.get("checkpoint")
     if name is None or not (file := folder.checkpoints / name).is_file():
         found = ", ".join(sorted(path.name for path in folder.checkpoints.glob("*.pt"))) or "none"
@@ -121,23 +122,17 @@ def _state(folder: TrialLayout, report: Mapping[str, Any]) -> dict[str, Any]:
             f"{folder.root}: the checkpoint of its best epoch ({epoch}) is missing; in {folder.checkpoints.name}: {found}"
         )
     try:
-        state: dict[str, Any] = load_checkpoint(file)["trainer"]
+        return load_checkpoint(file)
     except CheckpointError as error:
         raise PackageError(str(error)) from None
-    return state
 
 
-def _load_scored_weights(built: BuiltModel, recipe: Recipe, state: Mapping[str, Any], stage: int) -> None:
-    """Loads a checkpoint's weights over the pretrained ones, and the average over those if it was scored instead of them."""
-    missing, unexpected = built.model.load_state_dict(state["weights"], strict=False)
+def _load_scored_weights(model: StagedModel, checkpoint: Mapping[str, Any]) -> None:
+    """Loads the weights that were scored for a checkpoint over the pretrained ones."""
+    missing, unexpected = model.load_state_dict(scored_weights(checkpoint), strict=False)
     assert not unexpected
-    assert all(name.startswith(tuple(f"blocks.{i}." for i in range(state["deepest_cut"]))) for name in missing)
-    ema = recipe.train.ema
-    if ema and ema.judge == "ema":
-        average: dict[str, Tensor] = state["stage"]["ema"]
-        prefix = "module."
-        tail = {name.removeprefix(prefix): tensor for name, tensor in average.items() if name.startswith(prefix)}
-        built.model.tail(recipe.cut(stage)).load_state_dict(tail)
+    never_open = range(checkpoint["trainer"]["deepest_cut"])
+    assert all(name.startswith(tuple(f"blocks.{i}." for i in never_open)) for name in missing)
 
 
 def _manifest(

@@ -37,6 +37,12 @@ class RemoteFolder:
         """Path of the folder if it is on this machine; None otherwise."""
         return Path(self._root) if isinstance(self._system, LocalFileSystem) else None
 
+    def make(self) -> None:
+        """Makes the folder and its parents if the file system has folders."""
+        if not self._system.async_impl:
+            with _as_os_error():
+                self._system.makedirs(self._root, exist_ok=True)
+
     def sizes(self) -> dict[str, int]:
         """Sizes of all files at any depth, in bytes, by name; empty if there is no such folder."""
         with _as_os_error():
@@ -69,11 +75,14 @@ class RemoteFolder:
             at_once(bring, list(files.items()))
 
     def write(self, files: Mapping[str, bytes]) -> None:
-        """Writes files, many at a time and in no order. The parent of this folder must exist, if the file system has folders."""
+        """Writes files, many at a time and in no order.
+
+        The parent of this folder must exist if the file system has folders; see `make`.
+        """
         with _as_os_error():
             for name in files:
                 self._make_folder(name.rpartition("/")[0])
-            at_once(lambda file: write_whole(self._system, self._path(file[0]), file[1]), list(files.items()))
+            at_once(lambda file: _write_whole(self._system, self._path(file[0]), file[1]), list(files.items()))
 
     def remove(self, names: Iterable[str]) -> None:
         """Removes files; ignores those that do not exist."""
@@ -99,7 +108,7 @@ class RemoteFolder:
         self._made.add(name)
 
 
-def write_whole(system: fsspec.AbstractFileSystem, path: str, content: bytes) -> None:
+def _write_whole(system: fsspec.AbstractFileSystem, path: str, content: bytes) -> None:
     """Writes a file that appears whole or not at all.
 
     Args:

@@ -10,8 +10,8 @@ import torch
 from tests.support import checkpointed_runs
 from tests.support.checkpointed_runs import TWO, WORSE, no_space
 from trainables.checkpoints import run_checkpoints
-from trainables.checkpoints.checkpoint_file import CheckpointError, load_checkpoint, verify
-from trainables.checkpoints.checkpoint_folder import CheckpointFolder, epoch_of, judged_weights
+from trainables.checkpoints.checkpoint_file import CheckpointError, load_checkpoint, scored_weights, verify
+from trainables.checkpoints.checkpoint_folder import CheckpointFolder, epoch_of
 from trainables.data.dataset import open_dataset
 from trainables.run_folder.checkpoint_registry import config_hash, read_registry
 from trainables.run_folder.epoch_report import OF_THE_MACHINE, read_epochs
@@ -255,12 +255,12 @@ def test_checkpoints_have_names(recipe_of, folder):
 
 
 @pytest.mark.parametrize("judge", ["ema", "raw"])
-def test_the_judged_weights_predict_what_was_judged(recipe_of, folder, judge):
+def test_the_scored_weights_predict_what_was_judged(recipe_of, folder, judge):
     recipe = recipe_of(TWO, ema={"decay": 0.9, "judge": judge}, keep_last=9)
     with closing(TrainingRun(recipe, folder)) as run:
         for _ in range(3):
             next(run)
-    weights = judged_weights(load_checkpoint(CheckpointFolder(folder.checkpoints).named("3")))
+    weights = scored_weights(load_checkpoint(CheckpointFolder(folder.checkpoints).named("3")))
     fresh = Trainer(recipe, open_dataset(recipe.data)).model
     missing, unexpected = fresh.load_state_dict(weights, strict=False)
     assert not unexpected
