@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -35,19 +36,27 @@ def _copy(thing: Any, memo: dict[int, Any]) -> Any:
         return memo[id(thing)]
     copied: Any
     if kind is torch.Tensor or kind is nn.Parameter:
-        copied = thing.detach().clone()
-        memo[id(thing)] = copied = nn.Parameter(copied, thing.requires_grad) if kind is nn.Parameter else copied
-    elif kind is dict or kind is OrderedDict:
-        memo[id(thing)] = copied = kind()
-        for key, value in thing.items():
-            copied[key] = _copy(value, memo)
-    elif kind is set:
+        memo[id(thing)] = copied = _copy_of_tensor(thing)
+        return copied
+    if kind is dict or kind is OrderedDict:
+        return _fill(memo.setdefault(id(thing), kind()), thing, memo)
+    if kind is set:
         memo[id(thing)] = copied = {_copy(value, memo) for value in thing}
-    elif issubclass(kind, nn.Module) and not hasattr(kind, "__deepcopy__"):
+        return copied
+    if issubclass(kind, nn.Module) and not hasattr(kind, "__deepcopy__"):
         memo[id(thing)] = copied = kind.__new__(kind)
-        own = vars(copied)
-        for key, value in vars(thing).items():
-            own[key] = value if type(value) in _IMMUTABLE else _copy(value, memo)
-    else:
-        copied = copy.deepcopy(thing, memo)
+        _fill(vars(copied), vars(thing), memo)
+        return copied
+    return copy.deepcopy(thing, memo)
+
+
+def _copy_of_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    copied = tensor.detach().clone()
+    return nn.Parameter(copied, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copied
+
+
+def _fill(copied: dict[Any, Any], original: Mapping[Any, Any], memo: dict[int, Any]) -> dict[Any, Any]:
+    """Copies the values of a mapping. `copied` is in `memo` before, so that values may refer back to it."""
+    for key, value in original.items():
+        copied[key] = value if type(value) in _IMMUTABLE else _copy(value, memo)
     return copied

@@ -153,42 +153,55 @@ def idle_stages(recipes: Sequence[Recipe]) -> list[Problem]:
     ]
 
 
-def _across_sections(data: object) -> list[Problem]:
+def _across_sections(sections: object) -> list[Problem]:
     """Checks the rules between model, data and training, as far as these sections are valid by themselves."""
-    sections = data if isinstance(data, Mapping) else {}
-    problems = task_problems(sections)
-    model = _valid(ModelConfig, sections.get("model"))
-    try:
-        info = backbone_info(model.backbone) if model else None
-    except ConfigError as error:
-        problems += error.problems
-        info = None
-    if model and info:
-        blocks = info.blocks
-        for i, stage in _valid_stages(sections.get("train")):
-            place = ("train", "stages", i)
-            if stage.image_size and (message := _unfit_size(model.backbone, info, stage.image_size)):
-                problems.append(Problem((*place, "image_size"), message))
-            try:
-                cut = first_open_block(stage.unfreeze_from, blocks)
-            except ValueError as error:
-                problems.append(Problem((*place, "unfreeze_from"), f"{error} of {model.backbone}"))
-                continue
-            if stage.head_frozen_epochs and cut == len(blocks):
-                message = f"only the head trains in stage {stage.name!r}, so it cannot be frozen; remove it"
-                problems.append(Problem((*place, "head_frozen_epochs"), message))
-        images = _valid(DataConfig, sections.get("data"))
-        if images:
-            problems += _unfit_images(model.backbone, info, images)
-    train, data = _valid(TrainConfig, sections.get("train")), _valid(DataConfig, sections.get("data"))
+    given = sections if isinstance(sections, Mapping) else {}
+    model = _valid(ModelConfig, given.get("model"))
+    data, train = _valid(DataConfig, given.get("data")), _valid(TrainConfig, given.get("train"))
+    problems = task_problems(given)
+    if model:
+        problems += _unfit_model(model, dict(_valid_stages(given.get("train"))), data)
     if train and data:
         problems += _unfit_variations(train, data)
-    if train and train.precision == "fp16" and train.device == "cpu":
-        problems.append(Problem(("train", "precision"), "fp16 needs a GPU, but train.device is cpu; use bf16 or fp32"))
-    if train and train.drw_start and train.drw_start > train.max_epochs:
-        message = f"{train.drw_start}: re-weighting would start after the last epoch ({train.max_epochs})"
-        problems.append(Problem(("train", "drw", "start_epoch"), message))
+    if train:
+        problems += _unfit_training(train)
     return problems
+
+
+def _unfit_model(model: ModelConfig, stages: Mapping[int, Stage], data: DataConfig | None) -> Iterator[Problem]:
+    """Yields the problems of a network with the stages (by position) that are valid, and with the data if they are."""
+    try:
+        info = backbone_info(model.backbone)
+    except ConfigError as error:
+        yield from error.problems
+        return
+    for i, stage in stages.items():
+        yield from _unfit_stage(model.backbone, info, stage, ("train", "stages", i))
+    if data:
+        yield from _unfit_images(model.backbone, info, data)
+
+
+def _unfit_stage(backbone: str, info: BackboneInfo, stage: Stage, place: Path) -> Iterator[Problem]:
+    """Yields the reasons why a backbone cannot be trained as a stage says."""
+    if stage.image_size and (message := _unfit_size(backbone, info, stage.image_size)):
+        yield Problem((*place, "image_size"), message)
+    try:
+        cut = first_open_block(stage.unfreeze_from, info.blocks)
+    except ValueError as error:
+        yield Problem((*place, "unfreeze_from"), f"{error} of {backbone}")
+        return
+    if stage.head_frozen_epochs and cut == len(info.blocks):
+        message = f"only the head trains in stage {stage.name!r}, so it cannot be frozen; remove it"
+        yield Problem((*place, "head_frozen_epochs"), message)
+
+
+def _unfit_training(train: TrainConfig) -> Iterator[Problem]:
+    """Yields the problems between values of `train`."""
+    if train.precision == "fp16" and train.device == "cpu":
+        yield Problem(("train", "precision"), "fp16 needs a GPU, but train.device is cpu; use bf16 or fp32")
+    if train.drw_start and train.drw_start > train.max_epochs:
+        message = f"{train.drw_start}: re-weighting would start after the last epoch ({train.max_epochs})"
+        yield Problem(("train", "drw", "start_epoch"), message)
 
 
 def _unfit_changes(recipe: Recipe) -> list[Problem]:

@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
@@ -89,13 +90,14 @@ def open_stores(
     stores = _load(arrays)
     if stores.keys() == arrays.keys() and _agree(stores):
         return stores
+    builder = _Builder(source, depth, about, on_bad, progress)
     with building(*arrays.values()):
         stores = _load(arrays)  # another process may have built them while this one waited
         if missing := {size: array for size, array in arrays.items() if size not in stores}:
-            _build(missing, source, depth, about, on_bad, progress, beside=[arrays[size] for size in stores])
+            builder.build(missing, beside=[arrays[size] for size in stores])
             stores = _load(arrays)
         if not _agree(stores):  # for example, a disk was not mounted for a while
-            _build(arrays, source, depth, about, on_bad, progress)
+            builder.build(arrays)
             stores = _load(arrays)
     assert stores.keys() == arrays.keys(), "stores that were just built can be loaded"
     return stores
@@ -129,51 +131,72 @@ def _agree(stores: Mapping[int, Store]) -> bool:
 # --- building -------------------------------------------------------------------------------------------------------
 
 
-def _build(
-    arrays: Mapping[int, Path],
-    source: Source,
-    depth: int | None,
-    about: str,
-    on_bad: OnBad,
-    progress: Progress | None,
-    *,
-    beside: Collection[Path] = (),
-) -> None:
-    reader = source.open()
-    total = len(source.labels)
-    shapes = {size: (size, size) if depth is None else (depth, size, size) for size in arrays}
-    bytes_per_image = sum(math.prod(shape) * reader.channels * reader.dtype.itemsize for shape in shapes.values())
-    make_room(total * bytes_per_image, beside=beside)
-    bad: dict[int, str] = {}
-    with contextlib.ExitStack() as files:
-        writers = [
-            _Writer(files.enter_context(replacing(array, "wb")), shapes[size], reader, source)
-            for size, array in arrays.items()
-        ]
-        for i, at_sizes in enumerate(
-            in_parallel(lambda i: decoded(partial(reader.decode, i), list(shapes.values())), total)
-        ):
+@dataclass(frozen=True)
+class _Builder:
+    """Decodes the images of a source into arrays of some sizes; the fields are explained at `open_stores`."""
+
+    source: Source
+    depth: int | None
+    about: str
+    on_bad: OnBad
+    progress: Progress | None
+
+    def build(self, arrays: Mapping[int, Path], *, beside: Collection[Path] = ()) -> None:
+        """Builds arrays and adds them to the cache.
+
+        Args:
+            arrays: path of the array of each size.
+            beside: cache entries that must not be removed to make room.
+        """
+        reader, total = self.source.open(), len(self.source.labels)
+        shapes = {size: (size, size) if self.depth is None else (self.depth, size, size) for size in arrays}
+        bytes_per_image = sum(math.prod(shape) * reader.channels * reader.dtype.itemsize for shape in shapes.values())
+        make_room(total * bytes_per_image, beside=beside)
+        with contextlib.ExitStack() as files:
+            writers = {
+                size: _Writer(files.enter_context(replacing(array, "wb")), shapes[size], reader, self.source)
+                for size, array in arrays.items()
+            }
+            bad = self._decode(reader, shapes, writers)
+            readable = np.delete(np.arange(total), list(bad))
+            for writer in writers.values():
+                writer.finish(readable)
+        for size, array in arrays.items():
+            fingerprint = _fingerprint(array, self.source, readable) if bad else writers[size].digest.hexdigest()
+            self._add(array, size, fingerprint, bad, len(readable))
+
+    def _decode(
+        self, reader: Reader, shapes: Mapping[int, tuple[int, ...]], writers: Mapping[int, _Writer]
+    ) -> dict[int, str]:
+        """Writes all images that can be read.
+
+        Returns:
+            Reasons of the others, by position in the source.
+        """
+        bad: dict[int, str] = {}
+        total = len(self.source.labels)
+        images = in_parallel(lambda i: decoded(partial(reader.decode, i), list(shapes.values())), total)
+        for i, at_sizes in enumerate(images):
             if isinstance(at_sizes, BadImageError):
                 bad[i] = str(at_sizes)
-            elif not bad or on_bad == "skip":
-                for writer, image in zip(writers, at_sizes, strict=True):
-                    writer.write(image)
-            if progress:
-                progress(i + 1, total)
-        if bad and (on_bad == "fail" or len(bad) == total):
+            elif not bad or self.on_bad == "skip":
+                for size, image in zip(shapes, at_sizes, strict=True):
+                    writers[size].write(image)
+            if self.progress:
+                self.progress(i + 1, total)
+        if bad and (self.on_bad == "fail" or len(bad) == total):
             names = listed(list(bad.values()), separator="\n  ")
             raise path_error(f"{len(bad)} of {total} images cannot be read:\n  {names}")
-        readable = np.delete(np.arange(total), list(bad))
-        for writer in writers:
-            writer.finish(readable)
-    for (size, array), writer in zip(arrays.items(), writers, strict=True):
+        return bad
+
+    def _add(self, array: Path, size: int, fingerprint: str, bad: Mapping[int, str], images: int) -> None:
+        """Adds a finished array to the cache."""
         if bad:
             with replacing(_listing(array)) as file:
                 file.writelines(f"{reason}\n" for reason in bad.values())
-        fingerprint = writer.digest.hexdigest() if not bad else _fingerprint(array, source, readable)
         own = {"fingerprint": fingerprint, "left_out": list(bad)}
-        what = f"{size} px" if depth is None else f"{depth} × {size} × {size} voxels"
-        add(array, kind="images", source=about, what=what, images=len(readable), own=own)
+        what = f"{size} px" if self.depth is None else f"{self.depth} × {size} × {size} voxels"
+        add(array, kind="images", source=self.about, what=what, images=images, own=own)
 
 
 def decoded(decode: Callable[[], np.ndarray], shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray] | BadImageError:
