@@ -12,7 +12,7 @@ from search.commands.names import local, short
 from search.commands.options import Name, Runs
 
 if TYPE_CHECKING:
-    from results_analysis import Trained
+    from results_analysis import Run, Trained
 
 
 def export(
@@ -50,15 +50,7 @@ def export(
 
     Example: thaw export photos --model photos-model
     """
-    from results_analysis import (
-        Choice,
-        Trained,
-        best_confirmed,
-        cheapest_within,
-        find_search_or_training,
-        trial_config,
-        trial_of,
-    )
+    from results_analysis import Trained, find_search_or_training
     from results_analysis.export.best_config import training_config, write_config
     from search.config.yaml_source import InputError
     from trainables.run_folder.layout import RunLayout
@@ -75,18 +67,29 @@ def export(
             raise InputError(f"{run.name} is a single training run: it has no trials to choose from")
         trained, config, default = run, training_config(run), RunLayout(run.folder.root).best
     else:
-        choice: int | Choice | None = trial
-        if within is not None:
-            choice = cheapest_within(run, within, cost=cost)
-        elif confirmed:
-            choice = best_confirmed(run)
-        config = trial_config(run, trial=choice)
-        trained, default = trial_of(run, config["provenance"]["trial"]), run.layout.best
-        if isinstance(choice, Choice):
-            typer.echo(f"trial {config['provenance']['trial']}: {config['provenance']['chosen']}")
+        trained, config = _chosen_trial(run, trial, within=within, cost=cost, confirmed=confirmed)
+        default = run.layout.best
     if model is not None:
         _write_model(trained, config, model, onnx=onnx)
     typer.echo(short(write_config(config, default if output is None else output)))
+
+
+def _chosen_trial(
+    run: Run, trial: int | None, *, within: str | None, cost: str | None, confirmed: bool
+) -> tuple[Trained, dict[str, Any]]:
+    """The trial that the options choose, and its config; says which one it is unless its number was given."""
+    from results_analysis import Choice, best_confirmed, cheapest_within, trial_config, trial_of
+
+    choice: int | Choice | None = trial
+    if within is not None:
+        choice = cheapest_within(run, within, cost=cost)
+    elif confirmed:
+        choice = best_confirmed(run)
+    config = trial_config(run, trial=choice)
+    number = config["provenance"]["trial"]
+    if isinstance(choice, Choice):
+        typer.echo(f"trial {number}: {config['provenance']['chosen']}")
+    return trial_of(run, number), config
 
 
 def _write_model(trained: Trained, config: Mapping[str, Any], folder: Path, *, onnx: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ import optuna
 import ray
 from optuna.exceptions import StorageInternalError
 from ray import tune
-from ray.tune import CheckpointConfig, FailureConfig, PlacementGroupFactory, RunConfig, TuneConfig
+from ray.tune import Callback, CheckpointConfig, FailureConfig, PlacementGroupFactory, RunConfig, Stopper, TuneConfig
 from ray.tune.error import TuneError
 from ray.tune.schedulers import TrialScheduler
 from rich.console import Console
@@ -63,63 +63,79 @@ def run_search(
     forget_stop(layout)
     mend_journal(layout)
     remember(config, layout)
-    where = rungs_of(config)
-    if layout.config.exists():
-        study = open_study(layout, config)
-        settle(study, layout, config)
-        judges = _scheduler(config, layout, study, where)
-        if isinstance(judges, RungScheduler):
-            end_judged(study, layout, config, judges.stopped)
-        if _remaining(config, study) == 0 or _is_over(config, Budget(config, layout, study), study, layout):
-            return True
-    else:
-        check_storage(layout, config)
+    rungs = rungs_of(config)
+    study = _settled_study(config, layout, rungs)
+    if study and (_remaining(config, study) == 0 or _is_over(config, Budget(config, layout, study), study, layout)):
+        return True
     place = place_of(config.settings.address)
     share = _measured_share(config, place)
     backbones = {recipe.model.backbone for recipe in config.corner_recipes()}
     with connected(place, here or LocalRay(), functions=filter(is_custom, backbones)), sigterm_as_ctrl_c():
         resources = _checked_resources(config, layout, share, place)
         attempt = _begin_attempt(config, layout)
-        study = open_study(layout, config)
+        study = study or open_study(layout, config)
         budget = Budget(config, layout, study)
-        judges = _scheduler(config, layout, study, where)
-        population = judges.population if isinstance(judges, PopulationScheduler) else None
-        told = Attempt(layout, RunStatus(attempt=attempt, trials=config.settings.trials, rungs=where))
+        told = Attempt(layout, RunStatus(attempt=attempt, trials=config.settings.trials, rungs=rungs))
         tally = _tally(config, layout, told.status)
         room = Room(resources, running=lambda: len(tally.running), waiting=0 if place == LOCAL else 1)
+        scheduler = _scheduler(config, layout, study, rungs)
+        population = scheduler.population if isinstance(scheduler, PopulationScheduler) else None
+        searcher = StudySearcher(config, layout, study, attempt=attempt, rungs=rungs, room=room, population=population)
+        callbacks = [
+            TensorBoardCallback(layout.trials, config.space.parameters, config.recipe.train.metric),
+            ProgressCallback(config.name, tally, told),
+            BudgetCallback(budget),
+            *([MirrorCallback(mirror)] if mirror else []),
+        ]
         tuner = tune.Tuner(
             tune.with_resources(StagedUnfreezing, PlacementGroupFactory([resources])),
-            tune_config=TuneConfig(
-                num_samples=_remaining(config, study),
-                search_alg=StudySearcher(
-                    config, layout, study, attempt=attempt, rungs=where, room=room, population=population
-                ),
-                scheduler=judges,
-                reuse_actors=True,
-                trial_name_creator=_trial_name,
-                trial_dirname_creator=_trial_name,
-            ),
-            run_config=RunConfig(
-                name=f"attempt-{attempt}",
-                storage_path=str(layout.ray),
-                stop=BudgetStopper(budget),
-                callbacks=[
-                    TensorBoardCallback(layout.trials, config.space.parameters, config.recipe.train.metric),
-                    ProgressCallback(config.name, tally, told),
-                    BudgetCallback(budget),
-                    *([MirrorCallback(mirror)] if mirror else []),
-                ],
-                # The run's folder holds our checkpoints: without any of its own, Ray starts a failed trial anew, and it goes on.
-                checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
-                failure_config=FailureConfig(max_failures=config.settings.max_retries),
-                verbose=0,
-            ),
+            tune_config=_tune_config(searcher, scheduler, trials=_remaining(config, study)),
+            run_config=_run_config(config, layout, attempt, BudgetStopper(budget), callbacks),
         )
         with told.told(), _storage_errors():
             tuner.fit()
             budget.keep()
             told.complete = _is_over(config, budget, study, layout) or _remaining(config, study) == 0
     return told.complete
+
+
+def _settled_study(config: SearchConfig, layout: RunLayout, rungs: Rungs) -> optuna.Study | None:
+    """Study of a run that has been started before, up to date with the trials' records; None before the first start."""
+    if not layout.config.exists():
+        check_storage(layout, config)
+        return None
+    study = open_study(layout, config)
+    settle(study, layout, config)
+    scheduler = _scheduler(config, layout, study, rungs)
+    if isinstance(scheduler, RungScheduler):
+        end_judged(study, layout, config, scheduler.stopped)
+    return study
+
+
+def _tune_config(searcher: StudySearcher, scheduler: TrialScheduler, *, trials: int) -> TuneConfig:
+    return TuneConfig(
+        num_samples=trials,
+        search_alg=searcher,
+        scheduler=scheduler,
+        reuse_actors=True,
+        trial_name_creator=_trial_name,
+        trial_dirname_creator=_trial_name,
+    )
+
+
+def _run_config(
+    config: SearchConfig, layout: RunLayout, attempt: int, stop: Stopper, callbacks: Sequence[Callback]
+) -> RunConfig:
+    return RunConfig(
+        name=f"attempt-{attempt}",
+        storage_path=str(layout.ray),
+        stop=stop,
+        callbacks=list(callbacks),
+        # The run's folder holds our checkpoints: without any of its own, Ray starts a failed trial anew, and it goes on.
+        checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
+        failure_config=FailureConfig(max_failures=config.settings.max_retries),
+        verbose=0,
+    )
 
 
 @contextmanager
@@ -195,11 +211,11 @@ def _checked_resources(config: SearchConfig, layout: RunLayout, gpus: float | No
     return resources
 
 
-def _scheduler(config: SearchConfig, layout: RunLayout, study: optuna.Study, where: Rungs) -> TrialScheduler:
+def _scheduler(config: SearchConfig, layout: RunLayout, study: optuna.Study, rungs: Rungs) -> TrialScheduler:
     trials = study.get_trials(deepcopy=False)
     return build_scheduler(
         config.settings.scheduler,
-        where,
+        rungs,
         metric=config.recipe.train.metric,
         seed=config.settings.seed,
         records={trial.number: read_epochs(layout.trial(trial.number).epochs) for trial in trials},
