@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import yaml
-from pydantic_core import from_json
-
 from results_analysis.runs.columns import UNREADABLE, columns_of
 from results_analysis.runs.errors import RunError, as_run_error
+from results_analysis.runs.files import read_environment, read_yaml
 from results_analysis.runs.frames import Frames, Keys, Reports, best_of_reports, epochs_of
 from trainables.core.config_errors import nearest
 from trainables.core.vocabulary import Metric, Task
@@ -252,41 +250,6 @@ def run_names(runs_dir: str | Path) -> list[str]:
     return (
         sorted(place.name for place in folder.iterdir() if RunLayout(place).config.is_file()) if folder.is_dir() else []
     )
-
-
-def read_environment(folder: TrialLayout) -> dict[str, Any]:
-    """Reads a run's `environment.json`; empty where there is none yet.
-
-    Raises:
-        RunError: if the file does not hold a JSON object.
-    """
-    file = folder.environment
-    try:
-        data = from_json(file.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise RunError(f"{file}: not valid JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise RunError(f"{file}: not a JSON object")
-    return data
-
-
-def read_yaml(file: Path) -> dict[str, Any]:
-    """Reads a YAML file that holds a mapping.
-
-    Raises:
-        RunError: if the file is missing or holds anything else.
-    """
-    try:
-        data = yaml.safe_load(file.read_bytes())
-    except FileNotFoundError:
-        raise RunError(f"{file} is missing") from None
-    except yaml.YAMLError as error:
-        raise RunError(f"{file}: not valid YAML: {error}") from None
-    if not isinstance(data, dict):
-        raise RunError(f"{file}: not a mapping of keys to values")
-    return data
 
 
 def _metric(config: dict[str, Any], file: Path) -> Metric:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results_analysis.runs.run import Run, RunError, read_yaml
+from results_analysis.runs.files import read_yaml
+from results_analysis.runs.run import Run, RunError
 from results_analysis.runs.training_run import Trained, find_search_or_training, trial_of
 from results_analysis.selection.best_trial import best_trial
 from trainables.core.vocabulary import Metric

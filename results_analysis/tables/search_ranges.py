@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal
 
-from results_analysis.tables.terminal_table import short_names
+from results_analysis.tables.short_names import short_names
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from results_analysis.runs.columns import COLUMNS, UNREADABLE, is_searched
 from results_analysis.tables.file_formats import is_missing
 from results_analysis.tables.results_table import best_row
+from results_analysis.tables.short_names import short_names
 from results_analysis.tables.trial_notes import notes_on, one_line
 from trainables.core.vocabulary import Metric, TrialStatus
 
@@ -58,38 +59,6 @@ class Column:
     @property
     def _cells_width(self) -> int:
         return max((line.cell_len for cell in self.cells for line in cell.split()), default=0)
-
-
-def short_names(paths: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
-    """Shortest ends of dotted paths that are distinct and still say what they belong to: `train.loss.kind` -> `loss.kind`.
-
-    A position or name in brackets stays, because it says which stage is meant: `train.stages[1].head_lr` ->
-    `stages[1].head_lr`. `[*]` says nothing and goes: `train.stages[*].head_lr` -> `head_lr`, unless that is ambiguous.
-
-    Args:
-        paths: dotted paths of searched values.
-        taken: names that no short name may equal, such as those of the other columns.
-    """
-    parts = {path: path.split(".") for path in paths}
-    reserved = set(taken)
-
-    def tail(path: str, length: int) -> str:
-        return ".".join(parts[path][-length:])
-
-    def is_distinct(path: str, length: int) -> bool:
-        others = {tail(other, length) for other in parts if other != path}
-        return tail(path, length) not in others | reserved
-
-    def length_of(path: str) -> int:
-        keys = parts[path]
-        owner = len(keys) - (2 if len(keys) > 2 else 1)  # data, model and train own nearly everything: they say nothing
-        if keys[owner].endswith("[*]"):
-            owner = min(owner + 1, len(keys) - 1)
-        first = next((i for i, key in enumerate(keys) if "[" in key and not key.endswith("[*]")), owner)
-        lengths = range(len(keys) - first, len(keys) + 1)
-        return next((length for length in lengths if is_distinct(path, length)), len(keys))
-
-    return {path: tail(path, length_of(path)) for path in parts}
 
 
 def fitting(columns: Sequence[Column], width: int, gap: int) -> tuple[list[Column], list[Column]]:

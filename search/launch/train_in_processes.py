@@ -21,11 +21,12 @@ from search.config.yaml_source import InputError
 from search.launch.sigterm import sigterm_as_ctrl_c
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import open_dataset
+from trainables.models.precision import device_of
 from trainables.recipe.recipe import Recipe, parse_recipe
 from trainables.run_folder.epoch_report import EpochReport
 from trainables.run_folder.layout import RunFileError, TrialLayout
 from trainables.training.replicas import Processes
-from trainables.training.trainer import Trainer, device_of
+from trainables.training.trainer import Trainer
 from trainables.trial.training_run import TrainingRun
 
 _PATIENCE_S = 24 * 3600

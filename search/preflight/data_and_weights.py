@@ -35,7 +35,7 @@ def check_by_looking(
             meanwhile()
         from trainables.models.build_model import check_model
         from trainables.models.compilation import check_compiler  # imports torch, which takes longer than most mistakes
-        from trainables.training.trainer import device_of
+        from trainables.models.precision import device_of
 
         for recipe in recipes:
             if problems := unfit_channels(recipe, datasets[recipe.data].images.shape[-1]):

@@ -10,8 +10,8 @@ from trainables.core.config_errors import Problem
 from trainables.data.batches.batches import split_batches
 from trainables.data.dataset import Dataset
 from trainables.data.stage_view import data_of_stage
+from trainables.models.precision import device_of
 from trainables.recipe.recipe import Recipe
-from trainables.training.trainer import device_of
 
 
 def check_processes(recipe: Recipe, dataset: Dataset, source: Source) -> None:

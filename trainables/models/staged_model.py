@@ -125,6 +125,13 @@ class StagedModel(nn.Module):
         """Part of the model that trains at a cut."""
         return Tail(list(self.blocks[cut:]), self.pool, self.head)
 
+    def weights_from(self, cut: int) -> dict[str, Tensor]:
+        """Weights of the part after a cut, by their names in the model."""
+        parts = {f"blocks.{i}": self.blocks[i] for i in range(cut, len(self.blocks))} | {"head": self.head}
+        return {
+            f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()
+        }
+
     def forward(self, images: Tensor) -> Tensor:
         """Maps images [b, channels, h, w], or volumes [b, channels, d, h, w], to logits [b, c]."""
         logits: Tensor = self.tail(0)(images)

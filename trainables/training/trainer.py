@@ -12,13 +12,12 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
-from trainables.core.config_errors import ConfigError, Problem
 from trainables.core.vocabulary import Flag
 from trainables.data.batches.batches import derived_seed, generator
 from trainables.data.dataset import Dataset
 from trainables.frozen_prefix.feature_cache import Progress
 from trainables.models.build_model import build_model
-from trainables.models.precision import autocast
+from trainables.models.precision import autocast, device_of
 from trainables.models.small_map_convolutions import train_fast_on_small_maps
 from trainables.recipe.backbone_catalog import HEAD
 from trainables.recipe.recipe import Recipe
@@ -28,36 +27,19 @@ from trainables.tasks.metrics import Evaluation, corrected_score, score_of
 from trainables.training.active_stage import ActiveStage
 from trainables.training.batch_feed import Feed
 from trainables.training.compute_cost import planned_compute, trained_parameters
+from trainables.training.history import History
 from trainables.training.replicas import ALONE, Replicas
 from trainables.training.stage_plan import EpochPlan, Position, drw_is_pending, has_settled, plan_epoch, stage_is_over
 from trainables.training.validation import outputs_of, with_others
-from trainables.training.warning_flags import Vitals, flag_that_stops, flags_of
+from trainables.training.warning_flags import flag_that_stops, flags_of, vitals_of
 
 State = dict[str, Any]
 
-_WATCHED = ("val_loss", "auc", "classes_predicted", "adjusted_balanced_accuracy", "kappa", "prediction_spread")
-"""Metrics of an epoch that the rules of `health` use, if the task has them."""
-
-
-_POSITION, _HISTORY = TypeAdapter(Position), TypeAdapter(list[Vitals])
+_POSITION = TypeAdapter(Position)
 
 
 class OtherOriginError(ValueError):
     """A state that belongs to a run with other pretrained weights or other data."""
-
-
-def device_of(recipe: Recipe) -> torch.device:
-    """Returns the device on which a recipe trains on this machine.
-
-    Raises:
-        ConfigError: if it needs a GPU and there is none.
-    """
-    train = recipe.train
-    gpu = torch.cuda.is_available()
-    if not gpu and (train.device == "cuda" or train.precision == "fp16"):
-        key = "device" if train.device == "cuda" else "precision"
-        raise ConfigError([Problem(("train", key), f"{getattr(train, key)} needs a GPU, but there is none here")])
-    return torch.device("cuda" if gpu and train.device != "cpu" else "cpu")
 
 
 class Trainer:
@@ -121,11 +103,8 @@ class Trainer:
         self.position = Position()
         self.steps = 0
         """Number of optimizer steps so far."""
-        self.best_score, self.best_epoch = train.metric.worst, 0
-        self._best_corrected, self._compute = train.metric.worst, 0
+        self.history = History(train.metric)
         self._planned_compute = planned_compute(recipe, self.model, self._images)
-        self._history: list[Vitals] = []
-        self._stopped_for: Flag | None = None
         self._deepest_cut = recipe.cut(0)
         self._active = self._stage()
 
@@ -133,7 +112,7 @@ class Trainer:
     def finished(self) -> bool:
         """True if the run is over."""
         last = self.position.stage == len(self.recipe.train.stages) - 1
-        return self._stopped_for is not None or (last and stage_is_over(self.recipe, self.position))
+        return self.history.stopped_for is not None or (last and stage_is_over(self.recipe, self.position))
 
     def __iter__(self) -> Iterator[EpochReport]:
         return self
@@ -157,7 +136,8 @@ class Trainer:
         )
         validated = time.perf_counter()
         times = {"train_s": trained - started, "val_s": validated - trained, "cache_s": self.feed.cache_s - cached_s}
-        return self._report(plan, train_loss, evaluation, times)
+        flags = self._record(plan, train_loss, evaluation)
+        return self._report(plan, train_loss, evaluation, flags, times)
 
     def _adopt(self, recipe: Recipe) -> None:
         """Continues with the recipe after a change."""
@@ -231,74 +211,70 @@ class Trainer:
         scored, *others = (self.task.judge(of_tail, truth, reweighted=reweighted) for of_tail in outputs)
         return with_others(scored, dict(zip(list(tails)[1:], others, strict=True)), self.recipe.train.metric)
 
-    def _report(
-        self, plan: EpochPlan, train_loss: float, evaluation: Evaluation, times: Mapping[str, float]
-    ) -> EpochReport:
-        metrics = evaluation.metrics
+    def _record(self, plan: EpochPlan, train_loss: float, evaluation: Evaluation) -> tuple[Flag, ...]:
+        """Adds an epoch to the position and the history, keeps its weights if they are the best of the stage, and ends the run if
+        one of its flags is in `stop_on`.
+
+        Returns:
+            Flags of the epoch.
+        """
+        train, metrics = self.recipe.train, evaluation.metrics
         self.position = self.position.after_epoch(metrics["val_loss"])
-        score = score_of(metrics, self.recipe.train.metric)
+        score = score_of(metrics, train.metric)
         self._active.keep_if_best(score)
-        # Compared over all stages, even if their image sizes differ: a network is scored at the size at which it will be used.
-        if self.recipe.train.metric.better(score, self.best_score):
-            self.best_score, self.best_epoch = score, self.position.epoch
-        corrected = corrected_score(evaluation, self.recipe.train.metric)
-        if self.recipe.train.metric.better(corrected, self._best_corrected):
-            self._best_corrected = corrected
-        flags = self._watch(plan, train_loss, metrics, score)
-        images = self._images(self.position.stage)
-        self._compute += trained_parameters(self.model) * images
-        cut = plan.opening.cut
+        stage = self.position.stage
+        self.history.add(
+            self.position.epoch,
+            vitals_of(metrics, stage=stage, reweighted=plan.reweighted, train_loss=train_loss, score=score),
+            corrected=corrected_score(evaluation, train.metric),
+            compute=trained_parameters(self.model) * self._images(stage),
+        )
+        flags = flags_of(self.history.epochs, classes=len(self.dataset.classes), metric=train.metric)
+        settled = has_settled(self.recipe, self.position)
+        self.history.stopped_for = flag_that_stops(flags, train.stop_on, settled=settled)
+        return flags
+
+    def _report(
+        self,
+        plan: EpochPlan,
+        train_loss: float,
+        evaluation: Evaluation,
+        flags: tuple[Flag, ...],
+        times: Mapping[str, float],
+    ) -> EpochReport:
+        history, images = self.history, self._images(self.position.stage)
         return EpochReport(
             epoch=self.position.epoch,
             stage=self._active.stage.name,
             stage_index=self.position.stage,
             epoch_in_stage=self.position.epoch_in_stage,
-            open_from=(*self.recipe.blocks, HEAD)[cut],
+            open_from=(*self.recipe.blocks, HEAD)[plan.opening.cut],
             head_lr=plan.head_lr,
             backbone_lr=plan.backbone_lr,
             head_frozen=not plan.opening.head,
             reweighted=plan.reweighted,
             train_loss=train_loss,
-            metrics=metrics,
+            metrics=evaluation.metrics,
             per_class=evaluation.per_class,
             confusion=evaluation.confusion,
             flags=flags,
-            score=score,
-            best_score=self.best_score,
-            best_epoch=self.best_epoch,
-            best_corrected=self._best_corrected,
+            score=history.epochs[-1].score,
+            best_score=history.best_score,
+            best_epoch=history.best_epoch,
+            best_corrected=history.best_corrected,
             drw_pending=drw_is_pending(self.recipe, self.position),
             train_s=times["train_s"],
             val_s=times["val_s"],
             cache_s=times["cache_s"],
             uncached=self.feed.uncached,
             images_per_s=images / times["train_s"],
-            compute=self._compute,
-            compute_share=self._compute / self._planned_compute,
+            compute=history.compute,
+            compute_share=history.compute / self._planned_compute,
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             stage_over=self.finished or stage_is_over(self.recipe, self.position),
             finished=self.finished,
-            stopped_for=self._stopped_for,
+            stopped_for=history.stopped_for,
         )
-
-    def _watch(
-        self, plan: EpochPlan, train_loss: float, metrics: Mapping[str, float], score: float
-    ) -> tuple[Flag, ...]:
-        """Returns the flags of the epoch, and ends the run if one of them is in `stop_on`."""
-        self._history.append(
-            Vitals(
-                stage=self.position.stage,
-                reweighted=plan.reweighted,
-                train_loss=train_loss,
-                score=score,
-                **{name: metrics[name] for name in _WATCHED if name in metrics},
-            )
-        )
-        train = self.recipe.train
-        flags = flags_of(self._history, classes=len(self.dataset.classes), metric=train.metric)
-        settled = has_settled(self.recipe, self.position)
-        self._stopped_for = flag_that_stops(flags, train.stop_on, settled=settled)
-        return flags
 
     # --- state ------------------------------------------------------------------------------------------------------
 
@@ -312,10 +288,7 @@ class Trainer:
             "data": self.dataset.fingerprint,
             "position": {**asdict(self.position), "losses": list(self.position.losses)},
             "steps": self.steps,
-            "best": {"score": self.best_score, "epoch": self.best_epoch, "corrected": self._best_corrected},
-            "compute": self._compute,
-            "history": [dict(vars(epoch)) for epoch in self._history],
-            "stopped_for": None if self._stopped_for is None else self._stopped_for.value,
+            **self.history.state_dict(),
             "deepest_cut": self._deepest_cut,
             "weights": self.changed_weights(),
             "stage": self._active.state_dict(),
@@ -323,11 +296,7 @@ class Trainer:
 
     def changed_weights(self) -> dict[str, torch.Tensor]:
         """Weights of the head and of all blocks that have been open so far, by their names in the model."""
-        changed = {f"blocks.{i}": self.model.blocks[i] for i in range(self._deepest_cut, len(self.model.blocks))}
-        changed["head"] = self.model.head
-        return {
-            f"{part}.{name}": tensor for part, module in changed.items() for name, tensor in module.state_dict().items()
-        }
+        return self.model.weights_from(self._deepest_cut)
 
     def load_state_dict(self, state: State) -> None:
         """Continues from a state that `state_dict` returned.
@@ -346,10 +315,7 @@ class Trainer:
         if self._given.train.changes:
             self._adopt(self._given.at(self.position.epoch))
         self.steps = int(state["steps"])
-        self.best_score, self.best_epoch = float(state["best"]["score"]), int(state["best"]["epoch"])
-        self._history = _HISTORY.validate_python(state["history"])
-        self._best_corrected, self._compute = float(state["best"]["corrected"]), int(state["compute"])
-        self._stopped_for = None if state["stopped_for"] is None else Flag(state["stopped_for"])
+        self.history.load_state_dict(state)
         self._deepest_cut = state["deepest_cut"]
         if state["weights"].keys() != self.changed_weights().keys():
             raise ValueError("its weights belong to another network")

@@ -6,10 +6,11 @@ A rule that compares epochs needs a minimum number of them and raises no flag be
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import takewhile
 from statistics import median
+from typing import Any
 
 from trainables.core.vocabulary import Flag, Metric
 
@@ -29,6 +30,12 @@ class Vitals:
     adjusted_balanced_accuracy: float = math.nan
     kappa: float = math.nan
     prediction_spread: float = math.nan
+
+
+def vitals_of(metrics: Mapping[str, float], *, stage: int, reweighted: bool, train_loss: float, score: float) -> Vitals:
+    """Picks the metrics that the rules use from those of an epoch."""
+    used: dict[str, Any] = {field.name: metrics[field.name] for field in fields(Vitals) if field.name in metrics}
+    return Vitals(**{**used, "stage": stage, "reweighted": reweighted, "train_loss": train_loss, "score": score})
 
 
 # --- one epoch ------------------------------------------------------------------------------------------------------

@@ -13,12 +13,13 @@ import torch
 from trainables.core.seeding import random_state
 from trainables.data.dataset import Dataset
 from trainables.data.stage_view import data_of_stage
+from trainables.models.precision import device_of
 from trainables.models.staged_model import StagedModel
 from trainables.recipe.backbone_catalog import backbone_info
 from trainables.recipe.prefix_rules import why_uncached
 from trainables.recipe.recipe import Recipe
 from trainables.storage import cache_folder
-from trainables.training.trainer import Trainer, device_of
+from trainables.training.trainer import Trainer
 from trainables.trial.peak_memory import PeakMemory
 
 _MEASURE_FOR_S = 2.0

@@ -5,7 +5,8 @@ from rich.console import Console
 
 from results_analysis.runs.run import load
 from results_analysis.tables.results_table import results_table
-from results_analysis.tables.terminal_table import Column, _duration, _short, render, short_names
+from results_analysis.tables.short_names import short_names
+from results_analysis.tables.terminal_table import Column, _duration, _short, render
 from results_analysis.tables.trial_notes import one_line
 from tests.results_analysis.runs.test_run import write_run
 from trainables.core.vocabulary import Flag, Metric

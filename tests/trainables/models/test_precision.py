@@ -8,10 +8,11 @@ import torch
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import open_dataset
 from trainables.models.build_model import build_model
+from trainables.models.precision import device_of
 from trainables.training.active_stage import ActiveStage
 from trainables.training.replicas import ALONE
 from trainables.training.stage_plan import Position, plan_epoch
-from trainables.training.trainer import Trainer, device_of
+from trainables.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 OPEN = {
