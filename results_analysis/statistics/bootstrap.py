@@ -28,7 +28,7 @@ def _adjusted(confusion: Confusion) -> float:
     return above_chance(balanced_accuracy(confusion), classes=int((confusion.sum(axis=1) > 0).sum()))
 
 
-OF_CONFUSION: Mapping[Metric, Callable[[Confusion], float]] = {
+CONFUSION_METRICS: Mapping[Metric, Callable[[Confusion], float]] = {
     Metric.ADJUSTED_BALANCED_ACCURACY: _adjusted,
     Metric.KAPPA: kappa,
     Metric.MACRO_F1: macro_f1,
@@ -50,13 +50,13 @@ def resampled_scores(
 
     Args:
         confusion: [c, c] images of true class (row) by predicted class (column).
-        metric: one of `OF_CONFUSION`.
+        metric: one of `CONFUSION_METRICS`.
         resamples: number of resamples.
     """
     matrix, random = np.asarray(confusion, np.int64), np.random.default_rng(0)
     counts = matrix.sum(axis=1)
     shares = matrix / np.maximum(counts, 1)[:, None]
-    scores = np.array([OF_CONFUSION[metric](random.multinomial(counts, shares)) for _ in range(resamples)])
+    scores = np.array([CONFUSION_METRICS[metric](random.multinomial(counts, shares)) for _ in range(resamples)])
     finite: npt.NDArray[np.float64] = scores[np.isfinite(scores)]
     return finite
 
@@ -78,7 +78,7 @@ def class_intervals(
     recalls = []
     for rows in _resamples(labels):
         of_rows, of_corrected = (_confusion(labels[rows], classes[rows], c) for classes in (predicted, corrected))
-        values = {metric.value: compute(of_rows) for metric, compute in OF_CONFUSION.items()}
+        values = {metric.value: compute(of_rows) for metric, compute in CONFUSION_METRICS.items()}
         values[Metric.CORRECTED_BALANCED_ACCURACY.value] = balanced_accuracy(of_corrected)
         values[Metric.CORRECTED_MACRO_F1.value] = macro_f1(of_corrected)
         values[Metric.VAL_LOSS.value] = float(losses[rows].mean())

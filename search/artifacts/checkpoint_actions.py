@@ -117,7 +117,7 @@ def prune(folder: TrialLayout, *, best_only: bool) -> list[Path]:
         checkpoints = CheckpointFolder(folder.checkpoints)
         if best_only:
             try:
-                return checkpoints.keep({epoch_of(checkpoints.best())})
+                return checkpoints.remove_all_but({epoch_of(checkpoints.best())})
             except CheckpointError as error:
                 raise InputError(str(error)) from None
         try:
@@ -128,6 +128,6 @@ def prune(folder: TrialLayout, *, best_only: bool) -> list[Path]:
         scores = {entry.epoch: float("nan") if entry.score is None else entry.score for entry in entries}
         milestones = {entry.epoch for entry in entries if entry.milestone}
         unknown = checkpoints.files.keys() - scores.keys()
-        return checkpoints.keep(
+        return checkpoints.remove_all_but(
             epochs_to_keep(scores, train.checkpoints, train.metric, milestones=milestones) | unknown
         )

@@ -75,7 +75,7 @@ class RungScheduler(WarmScheduler):
 
     def _judge(self, number: int, report: Mapping[str, Any]) -> str:
         """What becomes of a trial after an epoch."""
-        passed = self._rungs.passed(report)
+        passed = self._rungs.reached(report)
         if passed <= self._passed.get(number, 0):
             return str(TrialScheduler.CONTINUE)  # also an epoch that is done again after a crash
         self._passed[number] = passed

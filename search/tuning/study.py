@@ -150,9 +150,9 @@ def settle(study: optuna.Study, layout: RunLayout, config: SearchConfig) -> None
         record = read_record(folder) if folder.trial.exists() else None
         if record is None or record.status is TrialStatus.RUNNING:
             continue
-        taken_up, reports = Trial(study, trial._trial_id), read_epochs(folder.epochs)
-        report_recorded(taken_up, reports, known=set(trial.intermediate_values))
-        tell(taken_up, record, config, came_to_its_end=bool(reports) and ended_by_itself(reports[-1]))
+        unsettled, reports = Trial(study, trial._trial_id), read_epochs(folder.epochs)
+        report_recorded(unsettled, reports, known=set(trial.intermediate_values))
+        tell(unsettled, record, config, came_to_its_end=bool(reports) and ended_by_itself(reports[-1]))
 
 
 def end_running(study: optuna.Study, layout: RunLayout, config: SearchConfig, reason: str) -> None:

@@ -184,13 +184,13 @@ class StudySearcher(Searcher):
 
     def _next(self) -> tuple[Trial, Parent | None]:
         """An interrupted trial, or else a new one; and what it goes on from."""
-        taken_up = self._interrupted.popleft() if self._interrupted else None
-        number = taken_up.number if taken_up else self._count
-        parent = self._parent_of(number, drawn=taken_up.params if taken_up else {})
+        resumed = self._interrupted.popleft() if self._interrupted else None
+        number = resumed.number if resumed else self._count
+        parent = self._parent_of(number, drawn=resumed.params if resumed else {})
         # Also for a trial taken up: it may have been cut off before its values were drawn.
         self._asking.sampler = self._samplers.of(number) if parent is None else self._sampler_beside(parent, number)
-        if taken_up:
-            return Trial(self._asking, taken_up._trial_id), parent
+        if resumed:
+            return Trial(self._asking, resumed._trial_id), parent
         self._count += 1
         return self._asking.ask(), parent
 

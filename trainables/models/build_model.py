@@ -13,7 +13,7 @@ from torch import nn
 from trainables.models.backbone import Backbone
 from trainables.models.backbones import custom_backbones
 from trainables.models.backbones.known_networks import can_be_outlined, in_parts, new_network
-from trainables.models.fast_copy import copy_of
+from trainables.models.fast_copy import copy_backbone
 from trainables.models.pretrained_weights import fingerprint, pretrained
 from trainables.models.staged_model import GlobalAverage, Head, StagedModel, new_last_layer
 from trainables.recipe.backbone_catalog import is_custom
@@ -44,7 +44,7 @@ def check_model(config: ModelConfig, *, image_size: int, depth: int | None = Non
         ConfigError: if the model cannot be built.
     """
     if is_custom(config.backbone):
-        custom_backbones.try_on(config.backbone, image_size, depth)
+        custom_backbones.check_output(config.backbone, image_size, depth)
     else:
         pretrained(config)
 
@@ -64,11 +64,11 @@ def build_model(
     """
     if is_custom(config.backbone):
         with _drawing_as(generator):
-            parts = custom_backbones.made(config.backbone)
+            parts = custom_backbones.call_function(config.backbone)
         mean, std, source = parts.mean, parts.std, fingerprint(nn.ModuleList(_modules(parts)).state_dict())
     else:
         weights = pretrained(config)
-        parts = _drawn(config.backbone, generator) if weights.state is None else copy_of(_published(config))
+        parts = _drawn(config.backbone, generator) if weights.state is None else copy_backbone(_published(config))
         mean, std, source = weights.mean, weights.std, weights.fingerprint
     last = new_last_layer(parts.features, classes, cosine_scale=cosine_scale, generator=generator)
     pool = GlobalAverage() if parts.pool is None else parts.pool

@@ -71,7 +71,7 @@ class Regression:
             return F.huber_loss(predicted, true, delta=self._config.delta, reduction=reduction)
         return F.mse_loss(predicted, true, reduction=reduction)
 
-    def judge(self, outputs: Tensor, targets: Tensor, *, reweighted: bool) -> tuple[float, Evaluation]:  # noqa: ARG002
+    def validate(self, outputs: Tensor, targets: Tensor, *, reweighted: bool) -> tuple[float, Evaluation]:  # noqa: ARG002
         """Validates predictions.
 
         Args:

@@ -7,13 +7,13 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from trainables.core.vocabulary import Flag, Metric
-from trainables.training.warning_flags import Vitals
+from trainables.training.warning_flags import EpochHealth
 
-_EPOCHS = TypeAdapter(list[Vitals])
+_EPOCHS = TypeAdapter(list[EpochHealth])
 
 
 class History:
-    """What a run has reached so far."""
+    """Epochs of a run so far, in numbers."""
 
     def __init__(self, metric: Metric):
         self._metric = metric
@@ -23,22 +23,22 @@ class History:
         self.compute = 0
         self.stopped_for: Flag | None = None
         """Flag that ended the run."""
-        self.epochs: list[Vitals] = []
+        self.epochs: list[EpochHealth] = []
 
-    def add(self, epoch: int, vitals: Vitals, *, corrected: float, compute: int) -> None:
+    def add(self, epoch: int, health: EpochHealth, *, corrected: float, compute: int) -> None:
         """Adds an epoch.
 
         Args:
             epoch: its number, counted from 1.
-            vitals: its metrics.
+            health: its metrics.
             corrected: its corrected score.
             compute: its compute, in parameters times images.
         """
-        self.epochs.append(vitals)
+        self.epochs.append(health)
         self.compute += compute
         # Compared over all stages, even if their image sizes differ: a network is scored at the size at which it will be used.
-        if self._metric.better(vitals.score, self.best_score):
-            self.best_score, self.best_epoch = vitals.score, epoch
+        if self._metric.better(health.score, self.best_score):
+            self.best_score, self.best_epoch = health.score, epoch
         if self._metric.better(corrected, self.best_corrected):
             self.best_corrected = corrected
 

@@ -31,7 +31,7 @@ from trainables.training.history import History
 from trainables.training.replicas import ALONE, Replicas
 from trainables.training.stage_plan import EpochPlan, Position, drw_is_pending, has_settled, plan_epoch, stage_is_over
 from trainables.training.validation import outputs_of, with_others
-from trainables.training.warning_flags import flag_that_stops, flags_of, vitals_of
+from trainables.training.warning_flags import flag_that_stops, flags_of, health_of
 
 State = dict[str, Any]
 
@@ -71,7 +71,7 @@ class Trainer:
         """
         torch.set_num_threads(recipe.train.cpu_threads)
         assert replicas.count == recipe.train.workers
-        self._given, self.recipe = recipe, recipe.at(1)
+        self._given, self.recipe = recipe, recipe.in_epoch(1)
         """Recipe as given, and as it is now, with the changes that are due (`train.changes`)."""
         self.dataset = dataset
         self.replicas = replicas
@@ -121,7 +121,7 @@ class Trainer:
         if self.finished:
             raise StopIteration
         if any(change.after_epoch == self.position.epoch for change in self._given.train.changes):
-            self._adopt(self._given.at(self.position.epoch + 1))
+            self._adopt(self._given.in_epoch(self.position.epoch + 1))
             self._active.change(self.recipe, cosine_scale=self.task.cosine_scale)
         if stage_is_over(self.recipe, self.position):
             self._enter_next_stage()
@@ -131,7 +131,7 @@ class Trainer:
         train_loss = self._train_epoch(reweighted=plan.reweighted)
         trained = time.perf_counter()
         # Agreed, because different processors may differ in the last bits, which may decide whether a plateau is reached.
-        train_loss, evaluation = self.replicas.agreed(
+        train_loss, evaluation = self.replicas.from_first(
             (train_loss, self._validate(self.feed, reweighted=plan.reweighted))
         )
         validated = time.perf_counter()
@@ -208,7 +208,7 @@ class Trainer:
         outputs, truth = outputs_of(
             list(tails.values()), images, self.recipe.train, device=self.device, replicas=self.replicas
         )
-        scored, *others = (self.task.judge(of_tail, truth, reweighted=reweighted) for of_tail in outputs)
+        scored, *others = (self.task.validate(of_tail, truth, reweighted=reweighted) for of_tail in outputs)
         return with_others(scored, dict(zip(list(tails)[1:], others, strict=True)), self.recipe.train.metric)
 
     def _record(self, plan: EpochPlan, train_loss: float, evaluation: Evaluation) -> tuple[Flag, ...]:
@@ -221,11 +221,11 @@ class Trainer:
         train, metrics = self.recipe.train, evaluation.metrics
         self.position = self.position.after_epoch(metrics["val_loss"])
         score = score_of(metrics, train.metric)
-        self._active.keep_if_best(score)
+        self._active.store_if_best(score)
         stage = self.position.stage
         self.history.add(
             self.position.epoch,
-            vitals_of(metrics, stage=stage, reweighted=plan.reweighted, train_loss=train_loss, score=score),
+            health_of(metrics, stage=stage, reweighted=plan.reweighted, train_loss=train_loss, score=score),
             corrected=corrected_score(evaluation, train.metric),
             compute=trained_parameters(self.model) * self._images(stage),
         )
@@ -313,7 +313,7 @@ class Trainer:
                 )
         self.position = _POSITION.validate_python(state["position"])
         if self._given.train.changes:
-            self._adopt(self._given.at(self.position.epoch))
+            self._adopt(self._given.in_epoch(self.position.epoch))
         self.steps = int(state["steps"])
         self.history.load_state_dict(state)
         self._deepest_cut = state["deepest_cut"]

@@ -16,7 +16,7 @@ from trainables.core.vocabulary import Flag, Metric
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vitals:
+class EpochHealth:
     """Metrics of one epoch that the rules use."""
 
     stage: int
@@ -32,10 +32,12 @@ class Vitals:
     prediction_spread: float = math.nan
 
 
-def vitals_of(metrics: Mapping[str, float], *, stage: int, reweighted: bool, train_loss: float, score: float) -> Vitals:
+def health_of(
+    metrics: Mapping[str, float], *, stage: int, reweighted: bool, train_loss: float, score: float
+) -> EpochHealth:
     """Picks the metrics that the rules use from those of an epoch."""
-    used: dict[str, Any] = {field.name: metrics[field.name] for field in fields(Vitals) if field.name in metrics}
-    return Vitals(**{**used, "stage": stage, "reweighted": reweighted, "train_loss": train_loss, "score": score})
+    used: dict[str, Any] = {field.name: metrics[field.name] for field in fields(EpochHealth) if field.name in metrics}
+    return EpochHealth(**{**used, "stage": stage, "reweighted": reweighted, "train_loss": train_loss, "score": score})
 
 
 # --- one epoch ------------------------------------------------------------------------------------------------------
@@ -160,7 +162,7 @@ def has_gap(train_losses: Sequence[float], val_losses: Sequence[float]) -> bool:
 # --- all rules ------------------------------------------------------------------------------------------------------
 
 
-def flags_of(history: Sequence[Vitals], *, classes: int, metric: Metric) -> tuple[Flag, ...]:
+def flags_of(history: Sequence[EpochHealth], *, classes: int, metric: Metric) -> tuple[Flag, ...]:
     """Returns the flags of the newest epoch, in the order of `Flag`.
 
     Args:
@@ -203,7 +205,7 @@ def flag_that_stops(flags: Sequence[Flag], stop_on: Collection[Flag], *, settled
     return next((flag for flag in flags if flag in stop_on and (settled or flag is Flag.NAN)), None)
 
 
-def _trained_alike(history: Sequence[Vitals]) -> list[Vitals]:
+def _trained_alike(history: Sequence[EpochHealth]) -> list[EpochHealth]:
     """Newest epochs whose training losses are comparable: from one stage, and either all re-weighted or none."""
     now = history[-1]
     alike = takewhile(lambda epoch: (epoch.stage, epoch.reweighted) == (now.stage, now.reweighted), reversed(history))

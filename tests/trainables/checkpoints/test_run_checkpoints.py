@@ -265,5 +265,5 @@ def test_the_scored_weights_predict_what_was_judged(recipe_of, folder, judge):
     missing, unexpected = fresh.load_state_dict(weights, strict=False)
     assert not unexpected
     assert all(name.startswith(tuple(f"blocks.{i}." for i in range(8))) for name in missing)
-    ours, theirs = fresh.tail(8).state_dict(), run.trainer._active.judged.state_dict()
+    ours, theirs = fresh.tail(8).state_dict(), run.trainer._active.scored_tail.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

@@ -26,7 +26,7 @@ def images_of_classes(root: Path) -> dict[str, list[Place]]:
     return _images({folder.name: files_of(folder) for folder in folders}, [entry.name for entry in visible], str(root))
 
 
-def images_behind(url: str) -> dict[str, list[Place]]:
+def images_below_url(url: str) -> dict[str, list[Place]]:
     """Image files of each class below a URL; see `images_of_classes`."""
     files: dict[str, list[Place]] = {}
     loose, start = [], len(url.rstrip("/")) + 1

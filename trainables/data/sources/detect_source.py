@@ -33,7 +33,7 @@ class UnknownDataError(ValueError):
 
 
 @dataclass(frozen=True)
-class Recognised:
+class DetectedSource:
     """Data that a source can read."""
 
     what: str
@@ -47,7 +47,7 @@ class Recognised:
     """Doubtful points for a person to check, one a line."""
 
 
-def recognise(path: Path) -> Recognised:
+def detect_source(path: Path) -> DetectedSource:
     """Detects the data at a path. The recipe's section has the path as it is given, not resolved.
 
     Raises:
@@ -57,7 +57,7 @@ def recognise(path: Path) -> Recognised:
     if not path.exists():
         raise UnknownDataError(f"{path}: does not exist")
     # Add detectors of special files or folders (.npz, DICOM, …) here, before the general ones.
-    kinds: tuple[tuple[Callable[[Path], bool], Callable[[Path], Recognised]], ...] = (
+    kinds: tuple[tuple[Callable[[Path], bool], Callable[[Path], DetectedSource]], ...] = (
         (_is_table, _table),
         (_holds_idx, _idx),
         (_holds_splits, _splits),
@@ -69,9 +69,9 @@ def recognise(path: Path) -> Recognised:
     raise UnknownDataError(f"{path}: {_contents(path)}; {_EXPECTED}")
 
 
-def _recognised(what: str, data: dict[str, Any], doubts: tuple[str, ...] = ()) -> Recognised:
+def _recognised(what: str, data: dict[str, Any], doubts: tuple[str, ...] = ()) -> DetectedSource:
     source = open_source(DataConfig.model_validate(data))
-    return Recognised(what, data, source, _sides(source), doubts)
+    return DetectedSource(what, data, source, _sides(source), doubts)
 
 
 def _sides(source: Source) -> tuple[int, int, int]:
@@ -94,7 +94,7 @@ def _is_table(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in _TABLES
 
 
-def _table(path: Path) -> Recognised:
+def _table(path: Path) -> DetectedSource:
     frame = _texts(path)
     try:
         guess = guess_columns(frame, path.parent)
@@ -125,7 +125,7 @@ def _holds_idx(path: Path) -> bool:
     return path.is_dir() and any(path.glob("train-images-idx3-ubyte*"))
 
 
-def _idx(path: Path) -> Recognised:
+def _idx(path: Path) -> DetectedSource:
     return _recognised("IDX files of the MNIST family", {"source": "idx", "path": str(path)})
 
 
@@ -138,7 +138,7 @@ def _holds_splits(path: Path) -> bool:
     return bool(names) and names <= _SPLITS
 
 
-def _splits(path: Path) -> Recognised:
+def _splits(path: Path) -> DetectedSource:
     folders = _folders_in(path)
     training = next((folder for folder in folders if folder.name.lower().startswith("train")), folders[0])
     raise UnknownDataError(
@@ -152,7 +152,7 @@ def _holds_folders(path: Path) -> bool:
     return path.is_dir() and bool(_folders_in(path))
 
 
-def _class_folders(path: Path) -> Recognised:
+def _class_folders(path: Path) -> DetectedSource:
     folders = _folders_in(path)
     doubts = [f"the table {table} is not used" for table in _tables_in(path)]
     if nested := [folder.name for folder in folders if _folders_in(folder)]:

@@ -23,7 +23,7 @@ from trainables.data.sources import class_folders
 from trainables.data.sources.class_mapping import Mapped, mapped
 from trainables.data.sources.table import has_test, read_rows
 from trainables.recipe.data_config import Columns, DataConfig, Labels, label_name
-from trainables.storage.urls import Place, facts_of, file_facts, folder_of, is_url
+from trainables.storage.urls import Place, file_facts, folder_of, is_url, remote_facts
 
 
 class Reader(NamedTuple):
@@ -195,7 +195,7 @@ def _idx_files(config: DataConfig) -> Source:
 
 def _class_folders(config: DataConfig) -> Source:
     url = str(config.path)
-    images = class_folders.images_behind(url) if is_url(url) else class_folders.images_of_classes(_folder(config))
+    images = class_folders.images_below_url(url) if is_url(url) else class_folders.images_of_classes(_folder(config))
     _check_classes(tuple(images))
     everything = [place for of_class in images.values() for place in of_class]
     folder_of = np.repeat(np.arange(len(images)), [len(of_class) for of_class in images.values()])
@@ -327,7 +327,7 @@ def _key(kind: str, places: Sequence[Place]) -> str:
     # The whole path: two unpacked archives can have the same names, sizes and times, and a wrong hit is worse than decoding twice.
     digest = hashlib.sha256(kind.encode())
     remote = [str(place) for place in places if is_url(place)]
-    for fact in facts_of(remote) if remote else ():
+    for fact in remote_facts(remote) if remote else ():
         digest.update(fact or b"gone")
     for file in places if not remote else ():
         digest.update(os.fsencode(f"\0{file}"))

@@ -22,7 +22,7 @@ from trainables.core.config_errors import listed
 from trainables.data.formats.images import BadImageError
 from trainables.data.messages import path_error
 from trainables.data.sources.open_source import Reader, Source
-from trainables.data.store.resize import fitted, resampled
+from trainables.data.store.resize import resize_image, resize_volume
 from trainables.storage.cache_folder import add, building, entry_path, find, make_room
 
 VERSION = 1
@@ -175,7 +175,7 @@ class _Builder:
         """
         bad: dict[int, str] = {}
         total = len(self.source.labels)
-        images = in_parallel(lambda i: decoded(partial(reader.decode, i), list(shapes.values())), total)
+        images = in_parallel(lambda i: decode_resized(partial(reader.decode, i), list(shapes.values())), total)
         for i, at_sizes in enumerate(images):
             if isinstance(at_sizes, BadImageError):
                 bad[i] = str(at_sizes)
@@ -199,7 +199,9 @@ class _Builder:
         add(array, kind="images", source=self.about, what=what, images=images, own=own)
 
 
-def decoded(decode: Callable[[], np.ndarray], shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray] | BadImageError:
+def decode_resized(
+    decode: Callable[[], np.ndarray], shapes: Sequence[tuple[int, ...]]
+) -> list[np.ndarray] | BadImageError:
     """Decodes an image and resizes it to each shape: (height, width), or (depth, height, width) for volumes.
 
     Returns:
@@ -209,7 +211,7 @@ def decoded(decode: Callable[[], np.ndarray], shapes: Sequence[tuple[int, ...]])
         image = decode()
     except BadImageError as error:
         return error
-    return [resampled(image, shape) if len(shape) == 3 else fitted(image, shape[0]) for shape in shapes]
+    return [resize_volume(image, shape) if len(shape) == 3 else resize_image(image, shape[0]) for shape in shapes]
 
 
 class _Writer:
