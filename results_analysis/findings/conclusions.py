@@ -146,7 +146,8 @@ def _curse(evidence: Evidence) -> Iterator[Conclusion]:
     assert evidence.spread is not None
     text = (
         f"The order at the top is uncertain: the lead of {evidence.format_score(gap)} is "
-        f"{gap / evidence.spread.error:.1f} standard errors, and with other validation images trial {first['trial']} would come first {standing.wins:.0%} of the time"
+        f"{gap / evidence.spread.error:.1f} standard errors, and with other validation images trial "
+        f"{first['trial']} would come first {standing.wins:.0%} of the time"
     )
     rivals = f"; {standing.rivals} trials could well be the best" if standing.rivals > 1 else ""
     text += (
