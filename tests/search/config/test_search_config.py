@@ -120,7 +120,7 @@ def test_a_mistake_of_the_data_has_its_line(load):
     first = 1 + text[: text.index("data:")].count("\n")
     for line, words in {
         3: "data.labels: True is neither",
-        4: "data.columns: only source 'table'",
+        4: "data.columns: applies only to source 'table'",
         6: "data.fold: 5: ",
     }.items():
         assert f"search.yaml:{first + line} {words}" in str(caught.value)
