@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields as fields_of
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from results_analysis.runs.columns import COLUMNS, is_searched
 from results_analysis.runs.errors import as_run_error
 from trainables.core.config_errors import nearest
-from trainables.run_folder.epoch_report import EpochReport
-from trainables.run_folder.trial_summary import listed
+from trainables.run_folder.epoch_report import FIELDS, OF_CLASSES
+from trainables.run_folder.trial_columns import best_report, listed
 from trainables.core.vocabulary import Metric
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ Keys = dict[str, Any]
 """What tells a trial: `trial`; `run` too where there are several."""
 Reports = Sequence[dict[str, Any]]
 
-_OF_CLASSES = ("per_class", "confusion")
 _KINDS = {"run": "string", "trial": "int64", "epoch": "int64", "class": "int64"}
 
 
@@ -116,14 +114,14 @@ def curves_of(trials: Iterable[tuple[Keys, Reports]], fields: Sequence[str], key
     Raises:
         ValueError: if a field is not one value an epoch, or no report can have it.
     """
-    if nested := [field for field in fields if field in _OF_CLASSES]:
+    if nested := [field for field in fields if field in OF_CLASSES]:
         raise ValueError(f"{nested[0]} is not one value an epoch: see per_class() and confusion()")
     columns = _Columns(keys, fields)
     seen: set[str] = set()
     for of, reports in trials:
         columns.add(of, reports)
         seen.update(*reports[-1:])
-    known = {*seen, *(field.name for field in fields_of(EpochReport)), *Metric} - {*_OF_CLASSES, "metrics"}
+    known = {*seen, *FIELDS, *Metric} - {*OF_CLASSES, "metrics"}
     if unknown := [field for field in columns.fields if seen and field not in known]:
         raise ValueError(f"no field {unknown[0]!r} in the epochs' reports; {nearest(unknown[0], sorted(known))}")
     return columns.frame()
@@ -133,7 +131,7 @@ def epochs_of(trials: Iterable[tuple[Keys, Reports]], keys: Sequence[str]) -> pd
     """All fields of all epochs but those of each class, one row an epoch."""
     columns = _Columns(keys)
     for of, reports in trials:
-        columns.open(name for report in reports for name in report if name not in _OF_CLASSES)
+        columns.open(name for report in reports for name in report if name not in OF_CLASSES)
         columns.add(of, reports)
     return columns.frame()
 
@@ -142,16 +140,11 @@ def per_class_of(trials: Iterable[tuple[Keys, Reports]], keys: Sequence[str], *,
     """What is known of each class: of the best epoch, or of all."""
     columns = _Columns(keys, ("class", "precision", "recall", "f1", "true_count", "predicted_count"))
     for of, reports in trials:
-        for report in reports if every_epoch else best_of_reports(reports):
+        for report in reports if every_epoch else filter(None, [best_report(reports)]):
             values = report.get("per_class") or {}
             rows = [dict(zip(values, numbers, strict=True)) for numbers in zip(*values.values(), strict=False)]
             columns.add({**of, "epoch": report["epoch"]}, [{"class": c, **row} for c, row in enumerate(rows)])
     return columns.frame()
-
-
-def best_of_reports(reports: Reports) -> list[dict[str, Any]]:
-    """The report of the best epoch so far; none before the first."""
-    return [report for report in reports if report["epoch"] == reports[-1]["best_epoch"]]
 
 
 class _Columns:

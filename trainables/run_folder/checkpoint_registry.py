@@ -22,9 +22,9 @@ from trainables.run_folder.layout import CHECKPOINT_FILE, RunFileError
 class BlockChange(Config):
     """The parameters of a block after an epoch."""
 
-    norm: float | None
+    norm: float | None = None
     """Length of all of them as one vector; None where it is no finite number."""
-    change: float | None
+    change: float | None = None
     """Length of what they moved by since the checkpoint before, over `norm`; None where it is not known: the block had been frozen
     until then."""
 
@@ -39,23 +39,23 @@ class Entry(Config):
     stage: str
     time: str
     """When its epoch was done; UTC, ISO 8601."""
-    train_loss: float | None
-    val_loss: float | None
-    score: float | None
-    metrics: dict[str, float | None]
-    config: str
+    train_loss: float | None = None
+    val_loss: float | None = None
+    score: float | None = None
+    metrics: dict[str, float | None] = Field(default_factory=dict)
+    config: str | None = None
     """`config_hash` of the recipe."""
-    commit: str | None
+    commit: str | None = None
     """Of the user's own code (`provenance.project_commit`)."""
     size: int = Field(ge=0)
     """Bytes."""
-    checksum: str
+    checksum: str | None = None
     """`checkpoint_file.checksum_of` the file."""
-    best: bool
+    best: bool = False
     """The best epoch so far."""
-    milestone: str | None
+    milestone: str | None = None
     """`10` or `50%`, as the policy has it."""
-    blocks: dict[str, BlockChange]
+    blocks: dict[str, BlockChange] = Field(default_factory=dict)
     """Of the blocks that training had changed by then, and of the head."""
 
 

@@ -6,7 +6,8 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,93 +15,151 @@ from pydantic_core import from_json
 
 from trainables.core.vocabulary import Flag
 from trainables.run_folder.layout import RunFileError
+from trainables.run_folder.trial_columns import (
+    Column,
+    Part,
+    last,
+    own_total,
+    raised,
+    raised_at_best,
+    scalars_at_best,
+    total,
+)
+
+_NEEDED: Any = object()
+"""Stands for the value of a field that no record may lack."""
+_UNCHANGED: Any = object()
+"""Stands for the value that the epoch had in the run that did it."""
+
+_TRAITS = "traits"
+_Kinds = type | tuple[type, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """All that follows from a field."""
+
+    missing: Any
+    """Value where a record lacks the field, because there was no such field when it was written; or `_NEEDED`."""
+    kinds: _Kinds | None = None
+    """Types of its JSON value, where reading checks them."""
+    spread: bool = False
+    """It is a mapping, whose items stand beside the other fields in a record."""
+    of_classes: bool = False
+    """It holds a value for each class, so that it has no place in tables of epochs."""
+    columns: tuple[Column, ...] = ()
+    """Columns of a table of trials that follow from it."""
+    log: tuple[int, str] | None = None
+    """Place and name of its column in `log.csv`."""
+    curve: str | None = None
+    """Its tag in TensorBoard."""
+    of_the_machine: bool = False
+    """Runs of one recipe may differ in it."""
+    inherited: Any = _UNCHANGED
+    """Value in a run that takes the epoch over from another one; or `_UNCHANGED`."""
+
+
+def _needed(kinds: _Kinds, *columns: Column, **traits: Any) -> dict[str, Traits]:
+    """Metadata of a field that readers rely on."""
+    return {_TRAITS: Traits(missing=_NEEDED, kinds=kinds, columns=columns, **traits)}
+
+
+def _optional(missing: Any, *columns: Column, **traits: Any) -> dict[str, Traits]:
+    """Metadata of a field that records may lack."""
+    return {_TRAITS: Traits(missing=missing, columns=columns, **traits)}
+
+
+_NUMBER = (int, float)
+_SCORE = (int, float, type(None))
+_SECONDS = Column(Part.COSTS, total, float, empty=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochReport:
     """One epoch of a run: training, then validation."""
 
-    epoch: int
+    epoch: int = field(
+        metadata=_needed(int, Column(Part.PROGRESS, last, int, name="epochs", empty=0), log=(1, "epoch"))
+    )
     """Counted from 1 over all stages."""
-    stage: str
-    stage_index: int
-    epoch_in_stage: int
+    stage: str = field(metadata=_needed(str, Column(Part.PROGRESS, last), log=(2, "stage")))
+    stage_index: int = field(
+        metadata=_needed(int, Column(Part.PROGRESS, last, int | None), log=(3, "stage_index"), curve="progress/stage")
+    )
+    epoch_in_stage: int = field(metadata=_optional(0))
     """Counted from 1."""
-    open_from: str
+    open_from: str = field(metadata=_optional(None))
     """First block that trained; `head` where only the head did."""
-    head_lr: float
-    backbone_lr: float
+    head_lr: float = field(metadata=_optional(None, curve="learning_rate/head"))
+    backbone_lr: float = field(metadata=_optional(None, curve="learning_rate/backbone"))
     """0 where no block was open."""
-    head_frozen: bool
-    reweighted: bool
+    head_frozen: bool = field(metadata=_optional(False))
+    reweighted: bool = field(metadata=_optional(False, curve="progress/reweighted"))
     """Whether DRW's class weights were in force."""
-    train_loss: float
-    metrics: Mapping[str, float]
+    train_loss: float = field(metadata=_optional(None, curve="loss/train"))
+    metrics: Mapping[str, float] = field(
+        metadata=_optional(
+            None,
+            Column(Part.METRICS, scalars_at_best, dict[str, float | None], empty={}),
+            spread=True,
+            log=(4, "val_loss"),
+        )
+    )
     """Validation scalars by `Metric` name, those of the task; and `classes_predicted`, or `prediction_spread` in regression;
     with an average also `layout.metric_of_weights` of the weights that are not judged."""
-    per_class: Mapping[str, list[float]]
+    per_class: Mapping[str, list[float]] = field(metadata=_optional({}, of_classes=True))
     """`precision`, `recall`, `f1`, `true_count`, `predicted_count`, each [c]; empty in regression."""
-    confusion: list[list[int]]
+    confusion: list[list[int]] = field(metadata=_optional([], of_classes=True))
     """[c][c]: images of true class (row) by predicted class (column); empty in regression."""
-    flags: tuple[Flag, ...]
+    flags: tuple[Flag, ...] = field(
+        metadata=_needed(
+            list, Column(Part.WARNINGS, raised), Column(Part.WARNINGS, raised_at_best, name="flags_at_best")
+        )
+    )
     """Warning signs, in the order of `Flag`."""
-    score: float
+    score: float = field(metadata=_needed(_SCORE, log=(5, "score"), curve="validation/score"))
     """Of this epoch, by the recipe's metric (or its fallback)."""
-    best_score: float
+    best_score: float = field(
+        metadata=_needed(_SCORE, Column(Part.RESULT, last, float | None, name="score"), curve="validation/best_score")
+    )
     """Of the best epoch so far."""
-    best_epoch: int
-    best_corrected: float
+    best_epoch: int = field(metadata=_needed(int, Column(Part.RESULT, last, int | None)))
+    best_corrected: float = field(metadata=_optional(None))
     """The best score so far with the class shares that training taught divided out (`metrics.corrected_score`)."""
-    drw_pending: bool
+    drw_pending: bool = field(metadata=_optional(False))
     """Re-weighting is still to come or has not settled: what a scheduler may see in `best_corrected`."""
-    train_s: float
+    train_s: float = field(metadata=_needed(_NUMBER, _SECONDS, of_the_machine=True, inherited=0.0))
     """Wall time of training, in seconds."""
-    val_s: float
+    val_s: float = field(metadata=_optional(0.0, _SECONDS, kinds=_NUMBER, of_the_machine=True, inherited=0.0))
     """Wall time of validation, in seconds."""
-    cache_s: float
+    cache_s: float = field(metadata=_optional(0.0, _SECONDS, kinds=_NUMBER, of_the_machine=True, inherited=0.0))
     """Of these two, the time in which features of frozen blocks were computed to be kept, in seconds."""
-    uncached: str | None
+    uncached: str | None = field(metadata=_optional(None, of_the_machine=True))
     """Why training images went through frozen blocks in this epoch; None: their features had been kept."""
-    images_per_s: float
+    images_per_s: float = field(metadata=_optional(None, curve="progress/images_per_s", of_the_machine=True))
     """Training images over `train_s`."""
-    compute: int
+    compute: int = field(metadata=_optional(None, Column(Part.COSTS, own_total, float | None)))
     """Trained parameters × training images, added up over all epochs so far."""
-    compute_share: float
+    compute_share: float = field(metadata=_optional(0.0))
     """Of what the run would spend if each stage used all its epochs."""
-    time: str
+    time: str = field(metadata=_needed(str, log=(7, "time"), of_the_machine=True))
     """UTC, ISO 8601."""
-    stage_over: bool
+    stage_over: bool = field(metadata=_optional(False))
     """The next epoch belongs to the next stage, or there is none."""
-    finished: bool
+    finished: bool = field(metadata=_optional(False))
     """The run is over."""
-    stopped_for: Flag | None = None
+    stopped_for: Flag | None = field(default=None, metadata=_optional(None, Column(Part.WARNINGS, last)))
     """The flag of `train.stop_on` that ended the run."""
-    inherited: bool = False
+    inherited: bool = field(default=False, metadata=_optional(False, of_the_machine=True, inherited=True))
     """Another run did this epoch, from which this one goes on, and spent the time: all times are 0."""
-    checkpoint: str | None = None
+    checkpoint: str | None = field(default=None, metadata=_optional(None, log=(6, "checkpoint")))
     """Name of the checkpoint file written after this epoch, where one was."""
-
-    @property
-    def scalars(self) -> dict[str, float]:
-        """All numbers that make a curve over epochs, by name."""
-        return {
-            "train_loss": self.train_loss,
-            **self.metrics,
-            "score": self.score,
-            "best_score": self.best_score,
-            "head_lr": self.head_lr,
-            "backbone_lr": self.backbone_lr,
-            "stage_index": self.stage_index,
-            "reweighted": float(self.reweighted),
-            "images_per_s": self.images_per_s,
-            **{flag.value: float(flag in self.flags) for flag in Flag},
-        }
 
     def to_json(self) -> str:
         """One line; metrics stand beside the other fields; what is not finite becomes null."""
-        fields = dict(vars(self))
-        metrics = fields.pop("metrics")
-        return json.dumps(finite({**fields, **metrics}), allow_nan=False)
+        values = dict(vars(self))
+        metrics = values.pop("metrics")
+        return json.dumps(finite({**values, **metrics}), allow_nan=False)
 
 
 def finite(value: Any) -> Any:
@@ -114,23 +173,30 @@ def finite(value: Any) -> Any:
     return value
 
 
-OF_THE_MACHINE = ("train_s", "val_s", "cache_s", "uncached", "images_per_s", "time", "inherited")
+FIELDS: dict[str, Traits] = {each.name: each.metadata[_TRAITS] for each in fields(EpochReport)}
+OF_THE_MACHINE = tuple(name for name, traits in FIELDS.items() if traits.of_the_machine)
 """Fields in which runs of one recipe may differ."""
+OF_CLASSES = tuple(name for name, traits in FIELDS.items() if traits.of_classes)
+"""Fields that hold a value for each class."""
+INHERITED = {name: traits.inherited for name, traits in FIELDS.items() if traits.inherited is not _UNCHANGED}
+"""Values in the reports of epochs that a run takes over from another one."""
+LOG_COLUMNS = tuple(name for _, name in sorted(traits.log for traits in FIELDS.values() if traits.log))
+"""Columns of `log.csv`."""
+CURVES = {name: traits.curve for name, traits in FIELDS.items() if traits.curve}
+"""TensorBoard's tags of fields."""
 
-_NUMBER, _SCORE = (int, float), (int, float, type(None))
-_NEEDED: dict[str, type | tuple[type, ...]] = {
-    "epoch": int,
-    "stage": str,
-    "stage_index": int,
-    "score": _SCORE,
-    "best_score": _SCORE,
-    "best_epoch": int,
-    "flags": list,
-    "train_s": _NUMBER,
-    "time": str,
-}
-"""What readers rely on, and its kinds."""
-_KINDS = {**_NEEDED, "val_s": _NUMBER, "cache_s": _NUMBER}
+_IN_RECORDS = {name: traits for name, traits in FIELDS.items() if not traits.spread}
+_MISSING = {name: traits.missing for name, traits in _IN_RECORDS.items() if traits.missing is not _NEEDED}
+_REQUIRED = tuple(name for name, traits in _IN_RECORDS.items() if traits.missing is _NEEDED)
+_KINDS = {name: traits.kinds for name, traits in _IN_RECORDS.items() if traits.kinds}
+
+
+def completed(report: dict[str, Any]) -> dict[str, Any]:
+    """The report, with values for fields that did not exist yet when it was written."""
+    for name, value in _MISSING.items():
+        if name not in report:
+            report[name] = copy(value)
+    return report
 
 
 def read_epochs(file: Path) -> list[dict[str, Any]]:
@@ -155,7 +221,7 @@ def read_epochs(file: Path) -> list[dict[str, Any]]:
             raise RunFileError(f"{file}:{position}: not a line of JSON ({error})") from None
         if fault := fault_of(report):
             raise RunFileError(f"{file}:{position}: an epoch report {fault}")
-        reports.append(report)
+        reports.append(completed(report))
     return reports
 
 
@@ -170,7 +236,7 @@ def last_report(file: Path) -> dict[str, Any] | None:
         except ValueError:
             continue
         if not fault_of(report):
-            return report
+            return completed(report)
     return None
 
 
@@ -194,7 +260,7 @@ def fault_of(report: Any) -> str | None:
     """Why something read from a file is no epoch's report: `without score`; None where it is one."""
     if not isinstance(report, dict):
         return "that is no JSON object"
-    if missing := [key for key in _NEEDED if key not in report]:
+    if missing := [key for key in _REQUIRED if key not in report]:
         return f"without {', '.join(missing)}"
-    wrong = [key for key, kinds in _KINDS.items() if not isinstance(report.get(key, 0.0), kinds)]
+    wrong = [key for key, kinds in _KINDS.items() if key in report and not isinstance(report[key], kinds)]
     return f"whose {wrong[0]} is {str(report[wrong[0]])[:60]!r}" if wrong else None

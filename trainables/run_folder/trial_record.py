@@ -52,12 +52,14 @@ class TrialRecord(Config):
             file.write(self.model_dump_json(indent=2))
 
     def summary_now(self, folder: TrialLayout) -> TrialSummary:
-        """The epochs in short: what is recorded, or the epochs themselves where they have been written since.
+        """The epochs in short: what is recorded, or the epochs themselves where they have been written since or the record lacks
+        a column.
 
         Raises:
             RunFileError: if they cannot be read; names the file.
         """
-        if self.summary is not None and size_of(folder.epochs) in {None, self.summary.epochs_bytes}:
+        size = size_of(folder.epochs)
+        if self.summary and (size is None or (size == self.summary.epochs_bytes and self.summary.is_complete)):
             return self.summary
         return summary_in(folder.epochs)
 
