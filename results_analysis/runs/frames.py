@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from results_analysis.runs.columns import COLUMNS, is_searched
 from results_analysis.runs.errors import as_run_error
 from trainables.core.config_errors import nearest
+from trainables.core.vocabulary import Metric
 from trainables.run_folder.epoch_report import FIELDS, OF_CLASSES
 from trainables.run_folder.trial_columns import best_report, listed
-from trainables.core.vocabulary import Metric
 
 if TYPE_CHECKING:
     import pandas as pd
