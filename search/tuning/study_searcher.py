@@ -9,7 +9,6 @@ import math
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import optuna
@@ -23,7 +22,6 @@ from search.tuning.population import Population
 from search.tuning.samplers import Samplers
 from search.tuning.study import (
     AskingStudy,
-    ended_by_itself,
     fell_behind,
     refusals,
     report_epoch,
@@ -41,6 +39,7 @@ from trainables.core.vocabulary import TrialStatus
 from trainables.recipe.recipe import Recipe
 from trainables.run_folder.epoch_report import read_epochs
 from trainables.run_folder.layout import RunLayout
+from trainables.run_folder.protocol import StepResult, TrialAssignment
 from trainables.run_folder.trial_failures import last_failure
 from trainables.run_folder.trial_record import Parent, TrialRecord, now, read_record
 
@@ -87,6 +86,14 @@ class StudySearcher(Searcher):
         if not self._interrupted and self._count >= self._config.settings.trials:
             return str(Searcher.FINISHED)
         trial, parent = self._next()
+        recipe = self._drawn(trial, parent)
+        if recipe is None:
+            return None
+        self._live[trial_id] = trial
+        return self._assignment(trial.number, recipe, parent).to_config()
+
+    def _drawn(self, trial: Trial, parent: Parent | None) -> Recipe | None:
+        """Draws a trial's values, records them, and makes its recipe; None: there is none, and the trial has failed."""
         values: dict[str, Any] = {}
         if parent:
             self._record(trial, values, parent)  # decided once, also where a kill comes before its values are drawn
@@ -98,18 +105,20 @@ class StudySearcher(Searcher):
             self._end(trial, TrialStatus.FAILED, f"not trained: {error}")
             return None
         self._record(trial, values, parent)
-        self._live[trial_id] = trial
-        return {
-            "run": str(self._layout.root),
-            "number": trial.number,
-            "attempt": self._attempt,
-            "recipe": recipe.model_dump_json(),
-            "parent": parent and parent.model_dump(),
-            "trials": self._config.settings.trials,
-            "rungs": asdict(self._rungs),
-            "objectives": self._config.goals,
-            "reads_test": self._config.reads_test,
-        }
+        return recipe
+
+    def _assignment(self, number: int, recipe: Recipe, parent: Parent | None) -> TrialAssignment:
+        return TrialAssignment(
+            run=str(self._layout.root),
+            number=number,
+            attempt=self._attempt,
+            recipe=recipe.model_dump_json(),
+            trials=self._config.settings.trials,
+            parent=parent,
+            rungs=self._rungs,
+            objectives=tuple(self._config.goals),
+            reads_test=self._config.reads_test,
+        )
 
     def _limit(self) -> float:
         """How many trials may be live: those proposed before a worker is free would know less."""
@@ -119,7 +128,7 @@ class StudySearcher(Searcher):
     @refusals()
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self._stop_if_refused()
-        self._report(self._live[trial_id], result)
+        self._report(self._live[trial_id], StepResult.of_result(result))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._stop_if_refused()
@@ -127,10 +136,11 @@ class StudySearcher(Searcher):
         if trial is None:
             return
         try:
-            if result and (refusal := result.get("refused")):
-                raise OSError(refusal)  # the search stops, and the trial goes on when it is resumed
+            last = None if error or result is None else StepResult.of_result(result)
+            if last and last.refused:
+                raise OSError(last.refused)  # the search stops, and the trial goes on when it is resumed
             with refusals():
-                self._close(trial, result, error=error)
+                self._close(trial, last)
         except OSError as refusal:
             self._refusal = refusal
             raise
@@ -140,26 +150,32 @@ class StudySearcher(Searcher):
         if self._refusal:
             raise self._refusal
 
-    def _close(self, trial: Trial, result: dict[str, Any] | None, *, error: bool) -> None:
-        if error or result is None or "given_up" in result:
+    def _close(self, trial: Trial, result: StepResult | None) -> None:
+        """
+        Args:
+            result: the last one; None: the trial failed.
+        """
+        if result is None or result.given_up:
             self._end(trial, TrialStatus.FAILED, self._reason(trial.number))
             return
         self._report(trial, result)  # Ray tells of a trial's last result here only
         came_to = {
-            n: value for n, value in zip(self._config.goals, result["objectives"], strict=True) if value is not None
+            n: value for n, value in zip(self._config.goals, result.objectives, strict=True) if value is not None
         }
         missing = [name for name in self._config.goals if not math.isfinite(came_to.get(name, math.nan))]
-        if result["finished"] and not math.isfinite(result["best_score"]):
+        assert result.best_score is not None
+        if result.finished and not math.isfinite(result.best_score):
             self._end(trial, TrialStatus.FAILED, "no epoch had a score: training diverged")
-        elif result["finished"] and missing:
+        elif result.finished and missing:
             self._end(trial, TrialStatus.FAILED, f"its best epoch has no {missing[0]}")
         elif broken := self._broken(came_to):
-            self._end(trial, TrialStatus.INFEASIBLE, broken, came_to, came_to_its_end=ended_by_itself(result))
-        elif not result["finished"]:
-            self._end(trial, TrialStatus.PRUNED, fell_behind(result, self._config.settings.scheduler), came_to)
-        elif flag := result["stopped_for"]:
+            self._end(trial, TrialStatus.INFEASIBLE, broken, came_to, came_to_its_end=result.is_whole)
+        elif not result.finished:
+            reason = fell_behind(result.best_score, result.epoch, self._config.settings.scheduler)
+            self._end(trial, TrialStatus.PRUNED, reason, came_to)
+        elif flag := result.stopped_for:
             # PRUNED, not FAIL: its curve teaches the sampler to stay away. Not COMPLETE: it is no config to export as best.
-            self._end(trial, TrialStatus.PRUNED, f"stopped for {flag} in epoch {result['epoch']}", came_to)
+            self._end(trial, TrialStatus.PRUNED, f"stopped for {flag} in epoch {result.epoch}", came_to)
         else:
             self._end(trial, TrialStatus.FINISHED, None, came_to)
 
@@ -245,15 +261,16 @@ class StudySearcher(Searcher):
         fields: dict[str, Any] = {"status": TrialStatus.RUNNING, "started": started}
         TrialRecord(number=trial.number, params=values, parent=parent, **fields).write(folder)
 
-    def _report(self, trial: Trial, result: dict[str, Any]) -> None:
+    def _report(self, trial: Trial, result: StepResult) -> None:
         """Reports an epoch, and those before it whose results died with a driver or a worker before they came here."""
-        epoch, reported = result["epoch"], self._reported.setdefault(trial.number, set())
+        assert result.best_score is not None
+        epoch, reported = result.epoch, self._reported.setdefault(trial.number, set())
         if epoch in reported:  # done again after a crash
             return
         if missed := set(range(1, epoch)) - reported:
             earlier = read_epochs(self._layout.trial(trial.number).epochs)
             report_recorded(trial, (r for r in earlier if r["epoch"] in missed), known=reported)
-        report_epoch(trial, result["best_score"], epoch)
+        report_epoch(trial, result.best_score, epoch)
         reported |= {epoch, *missed}
 
     def _end(

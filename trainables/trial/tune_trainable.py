@@ -19,11 +19,10 @@ import torch
 from ray import tune
 
 from trainables.core.atomic_write import replacing
-from trainables.core.rungs import Rungs
 from trainables.data.dataset import open_dataset
 from trainables.recipe.recipe import parse_recipe
 from trainables.run_folder.cache_progress import Building
-from trainables.run_folder.layout import RunLayout
+from trainables.run_folder.protocol import StepResult, TrialAssignment
 from trainables.run_folder.trial_failures import is_final, last_failure, mark_if_repeated, refusal_in
 from trainables.run_folder.trial_log import TrialLog
 from trainables.trial.network_costs import network_costs
@@ -44,34 +43,15 @@ class StagedUnfreezing(tune.Trainable):
 
     Ray keeps no checkpoints of it: the run's folder is the truth, and a trial goes on from there whoever starts it again.
 
-    Config:
-        run: the search's folder.
-        number: the trial's number in it.
-        attempt: which start or resume of the search this belongs to.
-        recipe: the trial's recipe, as JSON.
-        parent: the trial and the epoch that it goes on from, as the fields of `record.Parent`; None or missing: from nowhere.
-        trials: how many the search has; they share what frozen blocks make of the images.
-        reads_test: whether the run ends with a look at the test split.
-        objectives: names of `Objective` and `Metric` that the search asks for.
-        rungs: where the scheduler judges, as the fields of `Rungs`: a step ends there.
-
-    Results:
-        epoch: epochs done, over all stages.
-        best_score: of the best epoch so far, so that the dip after a stage change speaks against nobody.
-        finished: the run came to its own end; a result without it that stays the last one was pruned.
-        stopped_for: the flag that made it end itself early, or None.
-        objectives: what the trial has come to by now in each of them, or None. (A list: Ray flattens mappings.)
-        reports: the step's lines in `epochs.jsonl`.
-        given_up: why it ends without having trained: it has failed twice in the same way. Only then.
-        refused: why the search is to stop: its storage takes nothing any more. Only then.
+    Its config is a `TrialAssignment`, its results are `StepResult`s.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         # Nothing is opened before the first step: Ray may set up an actor and tear it down without one.
         self._run: TrainingRun | None = None
         self._output: TrialLog | None = None
-        self._assignment = config
-        self._rungs = Rungs(**config["rungs"])
+        self._assignment = TrialAssignment.of_config(config)
+        self._rungs = self._assignment.rungs
         # What the trial before took shall be free for this one and for its neighbours.
         gc.collect()
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
@@ -83,11 +63,14 @@ class StagedUnfreezing(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        folder = RunLayout(self._assignment["run"]).trial(self._assignment["number"])
+        return self._step().to_result()
+
+    def _step(self) -> StepResult:
+        folder = self._assignment.folder
         if self._output is None:
             self._failed_before = last_failure(folder)  # opening the run forgets it
             if is_final(self._failed_before):
-                return self._last_word(given_up=self._failed_before)
+                return StepResult(given_up=self._failed_before)
         try:
             if self._output is None:
                 self._output = TrialLog(folder.output)
@@ -97,16 +80,15 @@ class StagedUnfreezing(tune.Trainable):
             raise
         except Exception as error:
             if refusal := refusal_in(error):
-                return self._last_word(refused=str(refusal))
+                return StepResult(refused=str(refusal))
             with contextlib.suppress(OSError):
                 mark_if_repeated(folder, self._failed_before)
             raise  # which ends the process: what a GPU or a library is left in concerns no other trial
 
-    def _some_epochs(self) -> dict[str, Any]:
-        names = self._assignment["objectives"]
+    def _some_epochs(self) -> StepResult:
         if self._run is None:
             self._run = _opened_here(self._assignment)
-            self._costs = network_costs(self._run.trainer, names)
+            self._costs = network_costs(self._run.trainer, self._assignment.objectives)
             if taken_up := self._run.reports[-1:]:
                 return self._result(taken_up)  # nobody may have judged it: its driver was killed, or its worker
         began = time.monotonic()
@@ -117,37 +99,23 @@ class StagedUnfreezing(tune.Trainable):
             reports.append(self._run.reports[-1])
         return self._result(reports)
 
-    def _result(self, reports: list[dict[str, Any]]) -> dict[str, Any]:
+    def _result(self, reports: list[dict[str, Any]]) -> StepResult:
         """What Ray is told after some epochs."""
         assert self._run is not None
         report = reports[-1]
         score = report["best_score"]
         if score is None:
             score = self._run.recipe.train.metric.worst
-        finished = report["finished"]
-        if finished and self._assignment["reads_test"]:
+        if report["finished"] and self._assignment.reads_test:
             self._run.test()
-        return {
-            "epoch": report["epoch"],
-            "best_score": score,
-            "finished": finished,
-            "stopped_for": report["stopped_for"],
-            "done": finished,
-            "objectives": objectives_of(self._assignment["objectives"], self._run.reports, self._costs),
-            "reports": reports,
-        }
-
-    def _last_word(self, **why: str | None) -> dict[str, Any]:
-        """What Ray is told in place of epochs."""
-        nothing: dict[str, Any] = {
-            "epoch": 0,
-            "best_score": None,
-            "finished": False,
-            "stopped_for": None,
-            "objectives": [],
-            "reports": [],
-        }
-        return {**nothing, "done": True, **why}
+        return StepResult(
+            epoch=report["epoch"],
+            best_score=score,
+            finished=report["finished"],
+            stopped_for=report["stopped_for"],
+            objectives=objectives_of(self._assignment.objectives, self._run.reports, self._costs),
+            reports=reports,
+        )
 
     def _is_due(self, report: dict[str, Any], *, since: float, passed: int) -> bool:
         """Whether Ray is to be told now.
@@ -166,7 +134,7 @@ class StagedUnfreezing(tune.Trainable):
             self._run = None
 
 
-def _opened_here(assignment: dict[str, Any]) -> TrainingRun:
+def _opened_here(assignment: TrialAssignment) -> TrainingRun:
     """The trial's run; where it cannot be opened, its folder says on which machine and why, if that can be written.
 
     Nodes may join when the others have been checked.
@@ -177,17 +145,13 @@ def _opened_here(assignment: dict[str, Any]) -> TrainingRun:
         raise
     except Exception as error:
         message = f"on {platform.node()}: {error}"
-        with (
-            contextlib.suppress(OSError),
-            replacing(RunLayout(assignment["run"]).trial(assignment["number"]).error) as file,
-        ):
+        with contextlib.suppress(OSError), replacing(assignment.folder.error) as file:
             file.write(f"{traceback.format_exc()}\n{' '.join(message.split())}\n")
         raise RuntimeError(message) from error
 
 
-def _open(assignment: dict[str, Any]) -> TrainingRun:
-    layout = RunLayout(assignment["run"])
-    attempt = assignment["attempt"]
+def _open(assignment: TrialAssignment) -> TrainingRun:
+    layout, attempt = assignment.layout, assignment.attempt
 
     def check_ownership() -> None:
         newest = layout.read_attempt()
@@ -196,18 +160,18 @@ def _open(assignment: dict[str, Any]) -> TrainingRun:
                 f"{layout.root}: attempt {newest} of this search has taken over from attempt {attempt}"
             )
 
-    folder, recipe = layout.trial(assignment["number"]), parse_recipe(json.loads(assignment["recipe"]))
+    folder, recipe = assignment.folder, parse_recipe(json.loads(assignment.recipe))
     _log.info("trial %d, attempt %d: process %d on %s", folder.number, attempt, os.getpid(), socket.gethostname())
-    if parent := assignment.get("parent"):
+    if parent := assignment.parent:
         check_ownership()
-        fork(layout.trial(parent["trial"]), folder, recipe, after_epoch=parent["epoch"])
+        fork(layout.trial(parent.trial), folder, recipe, after_epoch=parent.epoch)
     building = Building(folder.building)
     decoding = building.progress("decoding images")
     return TrainingRun(
         recipe,
         folder,
         dataset=open_dataset(recipe.data, image_sizes=recipe.image_sizes, progress=decoding),
-        sharing_runs=assignment["trials"],
+        sharing_runs=assignment.trials,
         progress=building.progress("computing features"),
         check_ownership=check_ownership,
     )
