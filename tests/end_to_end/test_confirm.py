@@ -36,7 +36,7 @@ def test_the_best_are_trained_again_and_tested(folder):
     assert [len(candidate.scores) for candidate in found.candidates] == [2, 2]
     assert all(0 <= value <= 1 for candidate in found.candidates for value in candidate.test.values())
     assert f"{found.scored[0].name} is best" in done.stdout
-    assert "On the test split, which nothing had chosen by" in done.stdout
+    assert "On the test split, which no choice was based on" in done.stdout
     tests = [json.loads(trial.test.read_text()) for trial in RunLayout(folder / "runs" / "s" / "confirm").all_trials()]
     assert [test["images"] for test in tests] == [359] * 4
 
@@ -45,7 +45,7 @@ def test_the_best_are_trained_again_and_tested(folder):
     assert done.stdout.splitlines()[-4:] == again.stdout.splitlines()[-4:]  # nothing is trained twice
     other = thaw("confirm", "s", "--top", "1", "--seeds", "2", folder=folder)
     assert other.returncode == 2
-    assert "compares something else than is asked for now; --new starts beside it" in other.stderr
+    assert "holds a different comparison; start a new one with --new" in other.stderr
 
 
 def test_trials_of_a_search_never_see_the_test_split(folder):

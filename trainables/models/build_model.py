@@ -1,4 +1,4 @@
-"""A model config -> the network as ordered blocks with a new head."""
+"""Builds the model of a config: a network as ordered blocks with a new head."""
 
 from __future__ import annotations
 
@@ -21,22 +21,27 @@ from trainables.recipe.recipe import ModelConfig
 
 
 class BuiltModel(NamedTuple):
+    """Model that is ready to train."""
+
     model: StagedModel
-    """Channels-last, on the CPU."""
+    """Network in channels-last memory format, on the CPU."""
     mean: tuple[float, ...]
-    """What images are normalised with, one value a channel, for values in 0 … 1."""
+    """Mean for normalising images, one value per channel, for values in 0 … 1."""
     std: tuple[float, ...]
+    """Standard deviation for normalising images, like `mean`."""
     fingerprint: str
-    """Of the weights it started from."""
+    """SHA-256 of the initial weights; `random` if the whole network is drawn at random."""
 
 
 def check_model(config: ModelConfig, *, image_size: int, depth: int | None = None) -> None:
-    """Looks at what a model is made from: the weights, or what the user's function returns.
+    """Checks that a model can be built: loads the weights, or tries the user's function.
 
     Args:
-        depth: slices of the volumes it will see.
+        config: the recipe's section `model`.
+        image_size: side of the images it will see, in pixels.
+        depth: slices of the volumes it will see; None: it will see images.
     Raises:
-        ConfigError: if no model can be made from it.
+        ConfigError: if the model cannot be built.
     """
     if is_custom(config.backbone):
         custom_backbones.try_on(config.backbone, image_size, depth)
@@ -47,13 +52,15 @@ def check_model(config: ModelConfig, *, image_size: int, depth: int | None = Non
 def build_model(
     config: ModelConfig, *, classes: int, cosine_scale: float | None, generator: torch.Generator
 ) -> BuiltModel:
-    """The pretrained network with a new last layer for `classes` classes.
+    """Builds the pretrained network with a new last layer.
 
     Args:
-        cosine_scale: makes the last layer a cosine layer with this scale; None: a linear one.
-        generator: where the new last layer, and everything else in a network without weights, is drawn from.
+        config: the recipe's section `model`.
+        classes: outputs of the last layer.
+        cosine_scale: scale of a cosine layer; None: the last layer is linear.
+        generator: random numbers for the new last layer, and for the whole network if it has no pretrained weights.
     Raises:
-        ConfigError: if the weights cannot be had.
+        ConfigError: if the weights cannot be loaded or the user's function fails.
     """
     if is_custom(config.backbone):
         with _drawing_as(generator):
@@ -78,12 +85,14 @@ def _drawn(backbone: str, generator: torch.Generator) -> Backbone:
 
 @lru_cache(maxsize=2)
 def _published(config: ModelConfig) -> Backbone:
-    """What the models of a process are copied from, which is several times faster than to build each anew."""
+    """Network from which the models of a process are copied, which is several times faster than building each of them."""
     state = pretrained(config).state
     assert state is not None
     with torch.device("meta") if can_be_outlined(config.backbone) else _drawing_as(torch.Generator()):
         network = new_network(config.backbone)
-    network.load_state_dict(state, strict=False, assign=True)  # a file may lack the last layer, which goes anyway
+    network.load_state_dict(
+        state, strict=False, assign=True
+    )  # a file may lack the last layer, which is replaced anyway
     parts = in_parts(network, config.backbone)
     for module in _modules(parts):
         _to_channels_last(module)
@@ -92,7 +101,7 @@ def _published(config: ModelConfig) -> Backbone:
 
 @contextmanager
 def _drawing_as(generator: torch.Generator) -> Iterator[None]:
-    """Torch's random numbers on the CPU from the generator's seed, the process's own left alone."""
+    """Draws torch's random numbers on the CPU from the generator's seed, without changing the process's own state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator.initial_seed())
         yield

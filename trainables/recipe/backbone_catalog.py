@@ -1,6 +1,6 @@
-"""Backbones by name and their blocks from input to head. Plain data, so that a recipe is checked without torch.
+"""Backbones by name and their blocks from input to head. Plain data, so that a recipe can be checked without torch.
 
-Only what a recipe names from outside this list, timm's models and the user's own networks, is looked at through torch.
+Only networks that are not in this list, timm's models and users' own networks, need torch.
 """
 
 from __future__ import annotations
@@ -12,28 +12,30 @@ from typing import NamedTuple
 from trainables.core.config_errors import nearest
 
 HEAD = "head"
-"""Name of what follows the blocks: the classifier, trained in every stage."""
+"""Name of the part after the blocks: the classifier, trained in every stage."""
 
 STEM = "stem"
-"""Name of the first block where the network itself has none for it."""
+"""Name of the first block, if the network has no module for it."""
 
 TIMM = "timm/"
-"""What names of timm's models begin with."""
+"""Prefix of the names of timm's models."""
 
 
 class BackboneInfo(NamedTuple):
+    """Facts about a backbone that a recipe is checked against."""
+
     blocks: tuple[str, ...]
-    """Block names from input to head, as the network's own library names the modules."""
+    """Block names from input to head, as the network's library names the modules."""
     size_multiple: int = 1
-    """The image size must be a multiple of this, in pixels."""
+    """Number of pixels that the image size must be a multiple of."""
     only_size: int | None = None
-    """The one image size it takes, in pixels; None: any."""
+    """Only valid image size, in pixels; None: any size is valid."""
     dims: int = 2
     """2 for images, 3 for volumes."""
     channels: int = 3
-    """Of its input."""
+    """Channels of the input."""
     standardises: bool = False
-    """Whether it takes volumes of mean 0 and deviation 1, each brought there by itself, as its weights were trained."""
+    """True if each volume is standardised to mean 0 and deviation 1 by its own voxels, as for its published weights."""
 
 
 def _features(count: int) -> tuple[str, ...]:
@@ -68,33 +70,33 @@ VOLUME_BACKBONES = tuple(name for name, info in BACKBONES.items() if info.dims =
 
 _OUTSIDE = r"timm/[A-Za-z0-9_.-]+|[A-Za-z_][\w.]*:[A-Za-z_]\w*"
 BACKBONE_PATTERN = rf"^({'|'.join(BACKBONES)}|{_OUTSIDE})$"
-"""Of all names that can be a backbone's, for editors."""
+"""Pattern of all valid names of backbones, for editors."""
 
 
 def is_custom(backbone: str) -> bool:
-    """Whether it is a function of the user's, `module:function`."""
+    """Returns True if a backbone is a user's own function, `module:function`."""
     return ":" in backbone
 
 
 def checked_backbone(name: str) -> str:
-    """The name, if it is one of these or has the form of one from outside.
+    """Returns the name if it is in this list, or has the form of timm's models or users' own networks.
 
     Raises:
-        ValueError: if not.
+        ValueError: if it is neither.
     """
     if name in BACKBONES or re.fullmatch(_OUTSIDE, name):
         return name
     raise ValueError(
-        f"{name!r} is no backbone; {nearest(name, tuple(BACKBONES))}, or timm/NAME, or module:function for your own"
+        f"{name!r} is not a backbone; {nearest(name, tuple(BACKBONES))}, or timm/NAME, or module:function for your own"
     )
 
 
 @lru_cache(maxsize=64)
 def backbone_info(backbone: str) -> BackboneInfo:
-    """What a recipe must know of a backbone.
+    """Facts about a backbone that a recipe is checked against.
 
     Raises:
-        ConfigError: if timm or the user's module cannot say.
+        ConfigError: if timm does not have it, or the user's function fails.
     """
     if backbone in BACKBONES:
         return BACKBONES[backbone]
@@ -111,10 +113,10 @@ def first_open_block(unfreeze_from: str, blocks: tuple[str, ...]) -> int:
     """Position of the first block that trains: `len(blocks)` for the head alone, 0 for the whole network.
 
     Args:
-        unfreeze_from: a block's name, `head`, `all`, or `last:N` for the last N blocks.
+        unfreeze_from: name of a block, `head`, `all`, or `last:N` for the last N blocks.
         blocks: block names from input to head.
     Raises:
-        ValueError: if it names no block.
+        ValueError: if it is none of these.
     """
     if unfreeze_from == HEAD:
         return len(blocks)
@@ -126,5 +128,5 @@ def first_open_block(unfreeze_from: str, blocks: tuple[str, ...]) -> int:
     if word == "last" and count.isdecimal() and 1 <= int(count) <= len(blocks):
         return len(blocks) - int(count)
     raise ValueError(
-        f"{unfreeze_from!r} is no block ({blocks[0]} … {blocks[-1]}, {HEAD}, all, last:1 … last:{len(blocks)})"
+        f"{unfreeze_from!r} is not a block ({blocks[0]} … {blocks[-1]}, {HEAD}, all, last:1 … last:{len(blocks)})"
     )

@@ -45,7 +45,7 @@ class Traits:
     """Types of its JSON value, where reading checks them."""
     spread: bool = False
     """It is a mapping, whose items stand beside the other fields in a record."""
-    of_classes: bool = False
+    by_class: bool = False
     """It holds a value for each class, so that it has no place in tables of epochs."""
     columns: tuple[Column, ...] = ()
     """Columns of a table of trials that follow from it."""
@@ -107,9 +107,9 @@ class EpochReport:
     )
     """Validation scalars by `Metric` name, those of the task; and `classes_predicted`, or `prediction_spread` in regression;
     with an average also `layout.metric_of_weights` of the weights that are not judged."""
-    per_class: Mapping[str, list[float]] = field(metadata=_optional({}, of_classes=True))
+    per_class: Mapping[str, list[float]] = field(metadata=_optional({}, by_class=True))
     """`precision`, `recall`, `f1`, `true_count`, `predicted_count`, each [c]; empty in regression."""
-    confusion: list[list[int]] = field(metadata=_optional([], of_classes=True))
+    confusion: list[list[int]] = field(metadata=_optional([], by_class=True))
     """[c][c]: images of true class (row) by predicted class (column); empty in regression."""
     flags: tuple[Flag, ...] = field(
         metadata=_needed(
@@ -176,7 +176,7 @@ def finite(value: Any) -> Any:
 FIELDS: dict[str, Traits] = {each.name: each.metadata[_TRAITS] for each in fields(EpochReport)}
 OF_THE_MACHINE = tuple(name for name, traits in FIELDS.items() if traits.of_the_machine)
 """Fields in which runs of one recipe may differ."""
-OF_CLASSES = tuple(name for name, traits in FIELDS.items() if traits.of_classes)
+BY_CLASS = tuple(name for name, traits in FIELDS.items() if traits.by_class)
 """Fields that hold a value for each class."""
 INHERITED = {name: traits.inherited for name, traits in FIELDS.items() if traits.inherited is not _UNCHANGED}
 """Values in the reports of epochs that a run takes over from another one."""

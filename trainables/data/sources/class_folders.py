@@ -1,4 +1,4 @@
-"""Class folders: which image files there are of each class, on disk or behind a URL."""
+"""Class folders: the image files of each class, on disk or behind a URL."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "te
 
 
 def images_of_classes(root: Path) -> dict[str, list[Place]]:
-    """The images of each class in the order of their names, at any depth below the folder of the class.
+    """Image files of each class, sorted by path, at any depth below the folder of the class.
 
     Raises:
-        ValueError: if there are no such folders, or there is no image in one of them.
-        OSError: if they cannot be read.
+        ValueError: if there are no class folders, or one of them has no image.
+        OSError: if a folder cannot be read.
     """
     visible = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
     folders = [entry for entry in visible if entry.is_dir()]
@@ -27,16 +27,16 @@ def images_of_classes(root: Path) -> dict[str, list[Place]]:
 
 
 def images_behind(url: str) -> dict[str, list[Place]]:
-    """The same of a folder that a URL names."""
+    """Image files of each class below a URL; see `images_of_classes`."""
     files: dict[str, list[Place]] = {}
-    beside, start = [], len(url.rstrip("/")) + 1
+    loose, start = [], len(url.rstrip("/")) + 1
     for place in files_below(url):
         name, is_below, _ = place[start:].partition("/")
         if is_below:
             files.setdefault(name, []).append(place)
         else:
-            beside.append(name)
-    return _images(files, beside, url)
+            loose.append(name)
+    return _images(files, loose, url)
 
 
 def _images(files: dict[str, list[Place]], visible: list[str], root: str) -> dict[str, list[Place]]:
@@ -53,7 +53,7 @@ def _images(files: dict[str, list[Place]], visible: list[str], root: str) -> dic
 
 
 def is_image(file: Place) -> bool:
-    """Whether a file is called as images or volumes are."""
+    """Returns True if a file's name has an ending of images or volumes."""
     return _suffix(file) in SUFFIXES or is_nifti_name(file)
 
 
@@ -62,9 +62,9 @@ def _suffix(file: Place) -> str:
 
 
 def files_of(folder: Path) -> list[Place]:
-    """Visible files at any depth, in the order of their paths."""
+    """Visible files at any depth, sorted by path."""
     found: list[Place] = []
-    for parent, folders, files in os.walk(folder):  # does not follow links to folders: they may go in rings
+    for parent, folders, files in os.walk(folder):  # does not follow links to folders, which may form cycles
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(parent, name) for name in files if not name.startswith(".")]
     return sorted(found, key=str)  # comparing strings is ten times faster

@@ -1,4 +1,4 @@
-"""What data lies at a path: which source reads it, and what is known of its images before any is decoded for training."""
+"""Detects the data at a path: the source that reads it, and facts about its images from a small sample."""
 
 from __future__ import annotations
 
@@ -21,42 +21,42 @@ if TYPE_CHECKING:
 _TABLES = (".csv", ".tsv", ".parquet", ".pq")
 _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 _EXPECTED = (
-    "expected a folder with one sub-folder of images a class, a CSV, TSV or Parquet table of image files and labels, or a folder "
-    "with MNIST's IDX files"
+    "expected a folder with one sub-folder of images for each class, a CSV, TSV or Parquet table of image files and labels, or a "
+    "folder with MNIST's IDX files"
 )
-_LOOKED_AT = 48
-"""Images whose sizes are looked at."""
+_SAMPLED = 48
+"""Number of images whose sizes are checked."""
 
 
 class UnknownDataError(ValueError):
-    """Data that no source reads; the message says what was found and what is expected."""
+    """No source can read the data; the message says what was found and what is expected."""
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """Data that a source reads."""
+    """Data that a source can read."""
 
     what: str
-    """In words: `3 class folders`."""
+    """Kind of data in words: `3 class folders`."""
     data: dict[str, Any]
-    """The section `data` of a recipe, but for the image size and the split by share."""
+    """Section `data` of a recipe, without the image size and the share of validation images."""
     source: Source
     sides: tuple[int, int, int]
     """Smallest, median and largest shorter side of some images, in pixels."""
     doubts: tuple[str, ...] = ()
-    """What a person should look at, a line each."""
+    """Doubtful points for a person to check, one a line."""
 
 
 def recognise(path: Path) -> Recognised:
-    """The data at a path, which is kept as it is given.
+    """Detects the data at a path. The recipe's section has the path as it is given, not resolved.
 
     Raises:
-        UnknownDataError: if no source reads it.
-        ConfigError: if its source says what is wrong with it.
+        UnknownDataError: if no source can read it.
+        ConfigError: if the source finds a mistake in it.
     """
     if not path.exists():
         raise UnknownDataError(f"{path}: does not exist")
-    # A source of its own for a kind of file or folder (.npz, DICOM, …) joins here, before the general ones.
+    # Add detectors of special files or folders (.npz, DICOM, …) here, before the general ones.
     kinds: tuple[tuple[Callable[[Path], bool], Callable[[Path], Recognised]], ...] = (
         (_is_table, _table),
         (_holds_idx, _idx),
@@ -77,7 +77,7 @@ def _recognised(what: str, data: dict[str, Any], doubts: tuple[str, ...] = ()) -
 def _sides(source: Source) -> tuple[int, int, int]:
     """Smallest, median and largest shorter side of some images."""
     reader, sides, bad = source.open(), [], ""
-    for i in np.unique(np.linspace(0, len(source.labels) - 1, _LOOKED_AT).astype(int)).tolist():
+    for i in np.unique(np.linspace(0, len(source.labels) - 1, _SAMPLED).astype(int)).tolist():
         try:
             sides.append(min(reader.decode(i).shape[:2]))
         except BadImageError as error:
@@ -107,7 +107,7 @@ def _table(path: Path) -> Recognised:
 
 
 def _texts(path: Path) -> pd.DataFrame:
-    """The whole table, as texts."""
+    """Reads the whole table, as texts."""
     import pandas as pd
     import pyarrow
 
@@ -118,7 +118,7 @@ def _texts(path: Path) -> pd.DataFrame:
         return pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",", dtype=str, encoding="utf-8-sig")
     except (OSError, ValueError, pyarrow.ArrowException) as error:  # pandas' own errors are ValueErrors
         reason = str(error).strip().partition("\n")[0]
-        raise UnknownDataError(f"{path}: is damaged, or no such table: {reason}") from None
+        raise UnknownDataError(f"{path}: is damaged, or is not a table: {reason}") from None
 
 
 def _holds_idx(path: Path) -> bool:
@@ -142,9 +142,9 @@ def _splits(path: Path) -> Recognised:
     folders = _folders_in(path)
     training = next((folder for folder in folders if folder.name.lower().startswith("train")), folders[0])
     raise UnknownDataError(
-        f"{path}: holds splits ({', '.join(folder.name for folder in folders)}), not classes. Either let validation images be set "
-        f"aside from one of them (thaw init {training}), or keep the split: write a table with the columns path, label and split "
-        "(train, val or test), and give that to thaw init"
+        f"{path}: holds splits ({', '.join(folder.name for folder in folders)}), not classes. Either use one of them, from which "
+        f"validation images are then set aside (thaw init {training}), or keep the split: write a table with the columns path, "
+        "label and split (train, val or test), and pass it to thaw init"
     )
 
 
@@ -154,9 +154,9 @@ def _holds_folders(path: Path) -> bool:
 
 def _class_folders(path: Path) -> Recognised:
     folders = _folders_in(path)
-    doubts = [f"the table {table} is left aside" for table in _tables_in(path)]
+    doubts = [f"the table {table} is not used" for table in _tables_in(path)]
     if nested := [folder.name for folder in folders if _folders_in(folder)]:
-        doubts.append(f"folders within {listed(nested, 3)} are no classes: all images in it are of that one")
+        doubts.append(f"sub-folders of {listed(nested, 3)} are not classes: their images belong to the class above")
     return _recognised(f"{len(folders)} class folders", {"source": "folder", "path": str(path)}, tuple(doubts))
 
 
@@ -165,12 +165,12 @@ def _tables_in(path: Path) -> list[Path]:
 
 
 def _contents(path: Path) -> str:
-    """What lies at a path that nobody recognises."""
+    """Description of data that no source can read."""
     if path.is_file():
-        return "is an image, not a data set" if path.suffix.lower() in SUFFIXES else "is no table by its name"
+        return "is an image, not a data set" if path.suffix.lower() in SUFFIXES else "does not have the name of a table"
     files = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
     if not files:
         return "is empty"
     if tables := _tables_in(path):
-        return f"holds no class folders, but a table: give {tables[0]} to thaw init"
+        return f"holds no class folders, but a table: pass {tables[0]} to thaw init"
     return f"holds {len(files)} files ({listed(files, 3)}) and no folders"

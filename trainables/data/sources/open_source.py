@@ -1,4 +1,4 @@
-"""Where images come from: class folders, tables of paths, MedMNIST's NPZ files, the MNIST family's, torchvision, digits."""
+"""Sources of images: class folders, tables of paths, MedMNIST's NPZ files, MNIST's IDX files, torchvision's data sets, digits."""
 
 from __future__ import annotations
 
@@ -30,49 +30,49 @@ class Reader(NamedTuple):
     """The images of a source, ready to be decoded."""
 
     channels: int
-    """1 where every image is grey, else 3."""
+    """1 if all images are grey, else 3."""
     decode: Callable[[int], np.ndarray]
     """Position -> [h, w, channels] of `dtype`, or [d, h, w, channels]. Safe to call from many threads; raises BadImageError."""
     dtype: np.dtype[Any] = np.dtype(np.uint8)
-    """uint8, or uint16 where grey images keep their 16 bits."""
+    """uint8, or uint16 for grey images that are decoded with 16 bits."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Labelled images as they lie on disk. Two sources are equal if their keys are."""
+    """Labelled images, not decoded yet. Two sources are equal if their keys are equal."""
 
     key: str
-    """Changes when images, labels or classes do; found without reading the images."""
+    """Hash that changes when images, labels or classes change; computed without reading the images."""
     classes: tuple[str, ...] = field(compare=False)
     labels: np.ndarray = field(compare=False)
     """[n] int64, positions in `classes`."""
     open: Callable[[], Reader] = field(compare=False, repr=False)
     sides_key: str = ""
-    """Changes when `groups`, `judges`, `weights` or `targets` do, for which nothing need be decoded again."""
+    """Hash that changes when `groups`, `judges`, `weights` or `targets` change, which does not require decoding again."""
     groups: np.ndarray | None = field(default=None, compare=False)
-    """[n] int64, one number for each group that must stay on one side of the split; None: each image for itself."""
+    """[n] int64, group numbers; each group must stay on one side of the split. None: no groups."""
     judges: np.ndarray | None = field(default=None, compare=False)
-    """[n] bool, the validation images where the source says which; None: to be chosen."""
+    """[n] bool, True for validation images, if the source gives the split; None: the split is to be chosen."""
     weights: np.ndarray | None = field(default=None, compare=False)
-    """[n] float64, how much each image counts in the training loss; None: all alike."""
+    """[n] float64, weight of each image in the training loss; None: all equal."""
     targets: np.ndarray | None = field(default=None, compare=False)
-    """[n] float64, the number of each image where regression is the task: there are no `classes` then, and labels are 0."""
+    """[n] float64, number of each image in regression, where there are no `classes` and all labels are 0; None: classification."""
 
     def without(self, positions: np.ndarray) -> Source:
-        """Labels, groups and whatever else is said of each image, for the others alone. To be split, not to be read: the reader
-        still counts all images."""
+        """Source with the labels, groups and other columns of the other images only. It can be split but not read: positions of
+        the reader still refer to all images."""
         columns = {each.name: getattr(self, each.name) for each in fields(self)}
-        kept: dict[str, Any] = {
+        left: dict[str, Any] = {
             name: np.delete(v, positions) for name, v in columns.items() if isinstance(v, np.ndarray)
         }
-        return replace(self, **kept)
+        return replace(self, **left)
 
 
 def open_source(config: DataConfig) -> Source:
-    """The source that a config names, without test images of its own: its labels, and how to decode its images.
+    """Opens the source that a config names, without its test images: reads its labels, but does not decode images yet.
 
     Raises:
-        ConfigError: if there is no such source, or one with fewer than two classes.
+        ConfigError: if the source does not exist, cannot be used, or has fewer than two classes.
     """
     if config.source == "digits":
         return _digits(config.labels)
@@ -82,7 +82,7 @@ def open_source(config: DataConfig) -> Source:
 
 
 def open_test_source(config: DataConfig) -> Source | None:
-    """The test images that a source names itself; None where it has none.
+    """Opens the test images that a source marks itself; None if there are none.
 
     Raises:
         ConfigError: if they cannot be used.
@@ -124,13 +124,13 @@ def _digits(mapping: Labels | None) -> Source:
         _with_labels(key, found, mapping),
         found.classes,
         found.labels,
-        lambda: _picked(Reader(1, pixels.__getitem__), found),
+        lambda: _select(Reader(1, pixels.__getitem__), found),
     )
 
 
 @functools.cache
 def _digit_images() -> tuple[np.ndarray, np.ndarray]:
-    # What `sklearn.datasets.load_digits` reads; importing it takes two seconds.
+    # The file of `sklearn.datasets.load_digits`, whose import takes two seconds.
     table = np.loadtxt(
         str(distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")), delimiter=","
     )
@@ -160,7 +160,7 @@ def _table(config: DataConfig, *, test: bool = False) -> Source:
 
 
 def absolute(path: str) -> str:
-    """A place that does not depend on the working directory; not resolved: images lie beside the link where a table is one."""
+    """Path made independent of the working directory. Links are not resolved: the images of a linked table are beside the link."""
     return path if is_url(path) else str(Path(path).expanduser().absolute())
 
 
@@ -174,7 +174,7 @@ def _idx_files(config: DataConfig) -> Source:
     count, values = idx.image_count(images), idx.read_labels(labels)
     if count != len(values):
         raise ValueError(f"{images.name} holds {count} images, but {labels.name} {len(values)} labels")
-    # Labels need not start at 0: those of EMNIST's letters are 1 to 26.
+    # Labels need not start at 0: those of EMNIST letters are 1 to 26.
     present, positions = np.unique(values, return_inverse=True)
     names = tuple(str(value) for value in present)
     _check_classes(names)
@@ -182,7 +182,7 @@ def _idx_files(config: DataConfig) -> Source:
 
     def reader() -> Reader:
         try:
-            return _picked(Reader(1, idx.read_images(images)[:, :, :, None].__getitem__), found)
+            return _select(Reader(1, idx.read_images(images)[:, :, :, None].__getitem__), found)
         except ValueError as error:
             raise path_error(f"{folder}: {error}") from None
 
@@ -229,10 +229,10 @@ def _npz(config: DataConfig, *, test: bool = False) -> Source:
             decode = npz.decoder(place, parts, deep=config.bits == 16)
         except (ValueError, OSError) as error:
             raise path_error(f"{config.path}: {error}") from None
-        return _picked(Reader(parts[0].channels, decode, np.dtype(f"u{config.bits // 8}")), found)
+        return _select(Reader(parts[0].channels, decode, np.dtype(f"u{config.bits // 8}")), found)
 
     key = _labels_key(_read_as(_key("npz test" if test else "npz", [place]), config), found)
-    judges = _given_judges([len(part.labels) for part in parts], config)
+    judges = _given_validation([len(part.labels) for part in parts], config)
     return _with_sides(Source(key, found.classes, found.labels, reader), found, judges=judges)
 
 
@@ -252,11 +252,11 @@ def _torchvision(config: DataConfig) -> Source:
         if files:
             return Reader(*files_decoder(files, config))
         decode = torchvision_sets.decoder(held)
-        return _picked(Reader(decode(0).shape[2], decode), found)
+        return _select(Reader(decode(0).shape[2], decode), found)
 
     kind = f"torchvision {version('torchvision')} {config.name}"
     key = _labels_key(_key(kind, files or held.files), found)
-    judges = _given_judges([len(part.labels) for part in held.parts], config)
+    judges = _given_validation([len(part.labels) for part in held.parts], config)
     return _with_sides(Source(key, found.classes, found.labels, reader), found, judges=judges)
 
 
@@ -265,21 +265,22 @@ def _torchvision(config: DataConfig) -> Source:
 
 def _check_classes(classes: tuple[str, ...]) -> None:
     if len(classes) < 2:
-        raise ValueError(f"holds only one class ({', '.join(classes)}); there is nothing to tell apart")
+        raise ValueError(f"holds only one class ({', '.join(classes)}); at least 2 are needed")
 
 
-def _picked(reader: Reader, found: Mapped) -> Reader:
-    """A reader of the images that are left."""
+def _select(reader: Reader, found: Mapped) -> Reader:
+    """Reader of the images that remain after mapping."""
     kept = found.kept
     return reader._replace(decode=lambda i: reader.decode(int(kept[i])))
 
 
 def _with_labels(key: str, found: Mapped, mapping: Labels | None) -> str:
-    """The key of a source whose files say their labels, where these are mapped; unmapped ones keep the key they had."""
+    """Key of a source whose key already covers its labels: unchanged without a mapping, else extended by the mapped labels."""
     return key if mapping is None else _labels_key(key, found)
 
 
 def _labels_key(key: str, found: Mapped) -> str:
+    """Key extended by classes and labels."""
     digest = hashlib.sha256(json.dumps([key, found.classes]).encode())
     digest.update(found.labels.astype("<i8").tobytes())
     digest.update(found.kept.astype("<i8").tobytes())
@@ -287,13 +288,13 @@ def _labels_key(key: str, found: Mapped) -> str:
 
 
 def _read_as(key: str, config: DataConfig) -> str:
-    """The key of images that are read in another way than by default."""
+    """Key extended by the settings for decoding, unless they are the defaults."""
     how = {"bits": config.bits, "frame": config.frame, "window": config.window and config.window.model_dump()}
     return key if how == {"bits": 8, "frame": None, "window": None} else f"{key}\0{json.dumps(how)}"
 
 
-def _given_judges(sizes: Sequence[int], config: DataConfig) -> np.ndarray | None:
-    """[n] bool, the validation images of a source that comes in parts, unless the config splits them itself."""
+def _given_validation(sizes: Sequence[int], config: DataConfig) -> np.ndarray | None:
+    """Mask [n] of the validation images of a source with two parts; None if it has one, or the config makes its own split."""
     if len(sizes) < 2 or config.validation is not None or config.folds:
         return None
     return np.repeat([False, True], sizes)
@@ -308,10 +309,12 @@ def _with_sides(
     weights: np.ndarray | None = None,
     targets: np.ndarray | None = None,
 ) -> Source:
-    """The source with what is known of each image beside its label.
+    """Adds columns to a source.
 
     Args:
-        groups, judges, weights, targets: [m] of all images, before labels were mapped.
+        source: the images that remain after mapping.
+        found: result of the mapping.
+        groups, judges, weights, targets: [m] see `Source`, for all images before the mapping.
     """
     columns = [None if column is None else column[found.kept] for column in (groups, judges, weights, targets)]
     digest = hashlib.sha256(b"".join(b"-" if column is None else column.tobytes() + b"+" for column in columns))
@@ -320,15 +323,17 @@ def _with_sides(
 
 
 def _key(kind: str, places: Sequence[Place]) -> str:
-    """Hash of each file's place, size and time of change."""
-    # The whole path: archives unpack with equal names, sizes and times, and a wrong hit is worse than decoding twice.
+    """Hash of the place, size and time of change of all files."""
+    # The whole path: two unpacked archives can have the same names, sizes and times, and a wrong hit is worse than decoding twice.
     digest = hashlib.sha256(kind.encode())
     remote = [str(place) for place in places if is_url(place)]
     for fact in facts_of(remote) if remote else ():
         digest.update(fact or b"gone")
     for file in places if not remote else ():
         digest.update(os.fsencode(f"\0{file}"))
-        with contextlib.suppress(OSError):  # a dangling link, say: decoding will tell, together with all bad files
+        with contextlib.suppress(
+            OSError
+        ):  # for example a dangling link: decoding reports it together with all unreadable files
             status = os.stat(file)  # noqa: PTH116
             digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}".encode())
     return digest.hexdigest()

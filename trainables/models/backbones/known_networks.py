@@ -1,4 +1,4 @@
-"""The published networks that this project knows by name, and their parts."""
+"""Published networks by name, and their division into parts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from trainables.recipe.backbone_catalog import BACKBONES, STEM, TIMM
 
 
 def new_network(backbone: str) -> nn.Module:
-    """The published architecture, with the weights its constructor draws.
+    """Creates the published architecture, with random weights as its constructor draws them.
 
     Raises:
-        ConfigError: if timm, whose network it is, is not installed or does not know it.
+        ConfigError: if it is a model of timm, and timm is not installed or does not have it.
     """
     if backbone.startswith(TIMM):
         return timm_backbones.new_network(backbone)
@@ -27,12 +27,14 @@ def new_network(backbone: str) -> nn.Module:
 
 
 def can_be_outlined(backbone: str) -> bool:
-    """Whether the network can be made without numbers, on torch's `meta` device, and a state dict then completes it."""
-    return not backbone.startswith(TIMM)  # buffers that no state dict holds would stay empty
+    """Returns True if the network can be created without values, on torch's `meta` device, and then loaded from a state dict."""
+    return not backbone.startswith(
+        TIMM
+    )  # timm's networks have buffers that are not in the state dict and would stay empty
 
 
 def last_layer(network: nn.Module) -> str | None:
-    """Name of the layer that gives the class scores; None if it was published without."""
+    """Name of the layer that computes the class scores; None if the network was published without one."""
     if hasattr(network, "pretrained_cfg"):
         return timm_backbones.classifier_of(network)
     names: list[str] = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
@@ -40,7 +42,7 @@ def last_layer(network: nn.Module) -> str | None:
 
 
 def in_parts(network: nn.Module, backbone: str) -> Backbone:
-    """A network that `new_network` made in parts that share its parameters."""
+    """Divides a network created by `new_network` into parts that share its parameters."""
     if backbone.startswith(TIMM):
         return timm_backbones.in_parts(network, backbone)
     blocks = dict(zip(BACKBONES[backbone].blocks, blocks_of(network, backbone), strict=True))
@@ -51,7 +53,7 @@ def in_parts(network: nn.Module, backbone: str) -> Backbone:
 
 
 def blocks_of(network: nn.Module, backbone: str) -> list[nn.Module]:
-    """The modules behind the catalog's block names, from input to head."""
+    """Modules of the catalog's block names, from input to head."""
     names = BACKBONES[backbone].blocks
     if names[0] != STEM or hasattr(network, STEM):
         return [network.get_submodule(name) for name in names]
@@ -60,7 +62,7 @@ def blocks_of(network: nn.Module, backbone: str) -> list[nn.Module]:
 
 
 def _before_last_layer(network: nn.Module) -> tuple[nn.Module, int]:
-    """The head's layers before the last one (dropout aside), and how many features the last one takes."""
+    """Layers of the head before the last one, without dropout, and the number of features that the last one takes."""
     name = last_layer(network)
     assert name is not None
     last = network.get_submodule(name)
