@@ -58,6 +58,11 @@ class Traits:
     inherited: Any = _UNCHANGED
     """Value in a run that takes the epoch over from another one; or `_UNCHANGED`."""
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether a record without the field is damaged."""
+        return self.missing is _NEEDED
+
 
 def _needed(kinds: _Kinds, *columns: Column, **traits: Any) -> dict[str, Traits]:
     """Metadata of a field that readers rely on."""
@@ -186,8 +191,8 @@ CURVES = {name: traits.curve for name, traits in FIELDS.items() if traits.curve}
 """TensorBoard's tags of fields."""
 
 _IN_RECORDS = {name: traits for name, traits in FIELDS.items() if not traits.spread}
-_MISSING = {name: traits.missing for name, traits in _IN_RECORDS.items() if traits.missing is not _NEEDED}
-_REQUIRED = tuple(name for name, traits in _IN_RECORDS.items() if traits.missing is _NEEDED)
+_MISSING = {name: traits.missing for name, traits in _IN_RECORDS.items() if not traits.is_needed}
+_REQUIRED = tuple(name for name, traits in _IN_RECORDS.items() if traits.is_needed)
 _KINDS = {name: traits.kinds for name, traits in _IN_RECORDS.items() if traits.kinds}
 
 
