@@ -1,4 +1,4 @@
-"""`EpochReport`: what is known after an epoch. One line of `epochs.jsonl`. Plain data."""
+"""`EpochReport`: results of an epoch, one line of `epochs.jsonl`. Plain data."""
 
 from __future__ import annotations
 
@@ -86,21 +86,23 @@ class EpochReport:
     epoch: int = field(
         metadata=_needed(int, Column(Part.PROGRESS, last, int, name="epochs", empty=0), log=(1, "epoch"))
     )
-    """Counted from 1 over all stages."""
+    """Number of the epoch, counted from 1 over all stages."""
     stage: str = field(metadata=_needed(str, Column(Part.PROGRESS, last), log=(2, "stage")))
+    """Name of the stage."""
     stage_index: int = field(
         metadata=_needed(int, Column(Part.PROGRESS, last, int | None), log=(3, "stage_index"), curve="progress/stage")
     )
+    """Position of the stage, counted from 0."""
     epoch_in_stage: int = field(metadata=_optional(0))
-    """Counted from 1."""
+    """Number of the epoch in its stage, counted from 1."""
     open_from: str = field(metadata=_optional(None))
-    """First block that trained; `head` where only the head did."""
+    """First block that trained; `head` if only the head trained."""
     head_lr: float = field(metadata=_optional(None, curve="learning_rate/head"))
     backbone_lr: float = field(metadata=_optional(None, curve="learning_rate/backbone"))
-    """0 where no block was open."""
+    """Learning rate of the open blocks; 0 if none was open."""
     head_frozen: bool = field(metadata=_optional(False))
     reweighted: bool = field(metadata=_optional(False, curve="progress/reweighted"))
-    """Whether DRW's class weights were in force."""
+    """True if DRW's class weights were used."""
     train_loss: float = field(metadata=_optional(None, curve="loss/train"))
     metrics: Mapping[str, float] = field(
         metadata=_optional(
@@ -110,12 +112,12 @@ class EpochReport:
             log=(4, "val_loss"),
         )
     )
-    """Validation scalars by `Metric` name, those of the task; and `classes_predicted`, or `prediction_spread` in regression;
-    with an average also `layout.metric_of_weights` of the weights that are not judged."""
+    """Validation scalars: the task's metrics by `Metric` name; `classes_predicted`, or `prediction_spread` in regression; with a
+    weight average also `layout.metric_of_weights` of the weights that are not scored."""
     per_class: Mapping[str, list[float]] = field(metadata=_optional({}, by_class=True))
     """`precision`, `recall`, `f1`, `true_count`, `predicted_count`, each [c]; empty in regression."""
     confusion: list[list[int]] = field(metadata=_optional([], by_class=True))
-    """[c][c]: images of true class (row) by predicted class (column); empty in regression."""
+    """Number of images by true class (row) and predicted class (column), [c][c]; empty in regression."""
     flags: tuple[Flag, ...] = field(
         metadata=_needed(
             list, Column(Part.WARNINGS, raised), Column(Part.WARNINGS, raised_at_best, name="flags_at_best")
@@ -123,52 +125,52 @@ class EpochReport:
     )
     """Warning signs, in the order of `Flag`."""
     score: float = field(metadata=_needed(_SCORE, log=(5, "score"), curve="validation/score"))
-    """Of this epoch, by the recipe's metric (or its fallback)."""
+    """Score of the epoch: the recipe's metric, or its fallback."""
     best_score: float = field(
         metadata=_needed(_SCORE, Column(Part.RESULT, last, float | None, name="score"), curve="validation/best_score")
     )
-    """Of the best epoch so far."""
+    """Score of the best epoch so far."""
     best_epoch: int = field(metadata=_needed(int, Column(Part.RESULT, last, int | None)))
     best_corrected: float = field(metadata=_optional(None))
-    """The best score so far with the class shares that training taught divided out (`metrics.corrected_score`)."""
+    """Best score so far with the class shares learned in training divided out (`metrics.corrected_score`)."""
     drw_pending: bool = field(metadata=_optional(False))
-    """Re-weighting is still to come or has not settled: what a scheduler may see in `best_corrected`."""
+    """True if re-weighting has not started or not settled yet; a scheduler may then compare trials by `best_corrected`."""
     train_s: float = field(metadata=_needed(_NUMBER, _SECONDS, of_the_machine=True, inherited=0.0))
     """Wall time of training, in seconds."""
     val_s: float = field(metadata=_optional(0.0, _SECONDS, kinds=_NUMBER, of_the_machine=True, inherited=0.0))
     """Wall time of validation, in seconds."""
     cache_s: float = field(metadata=_optional(0.0, _SECONDS, kinds=_NUMBER, of_the_machine=True, inherited=0.0))
-    """Of these two, the time in which features of frozen blocks were computed to be kept, in seconds."""
+    """Part of these two times spent on computing features of frozen blocks for the cache, in seconds."""
     uncached: str | None = field(metadata=_optional(None, of_the_machine=True))
-    """Why training images went through frozen blocks in this epoch; None: their features had been kept."""
+    """Reason why training images passed through the frozen blocks in this epoch; None: their features were cached."""
     images_per_s: float = field(metadata=_optional(None, curve="progress/images_per_s", of_the_machine=True))
-    """Training images over `train_s`."""
+    """Training images per second of `train_s`."""
     compute: int = field(metadata=_optional(None, Column(Part.COSTS, own_total, float | None)))
-    """Trained parameters × training images, added up over all epochs so far."""
+    """Trained parameters × training images, summed over all epochs so far."""
     compute_share: float = field(metadata=_optional(0.0))
-    """Of what the run would spend if each stage used all its epochs."""
+    """Share of the compute of a run whose stages use all their epochs."""
     time: str = field(metadata=_needed(str, log=(7, "time"), of_the_machine=True))
-    """UTC, ISO 8601."""
+    """End of the epoch, UTC, ISO 8601."""
     stage_over: bool = field(metadata=_optional(False))
-    """The next epoch belongs to the next stage, or there is none."""
+    """True if the next epoch belongs to the next stage, or there is none."""
     finished: bool = field(metadata=_optional(False))
-    """The run is over."""
+    """True if the run is over."""
     stopped_for: Flag | None = field(default=None, metadata=_optional(None, Column(Part.WARNINGS, last)))
-    """The flag of `train.stop_on` that ended the run."""
+    """Flag of `train.stop_on` that ended the run."""
     inherited: bool = field(default=False, metadata=_optional(False, of_the_machine=True, inherited=True))
-    """Another run did this epoch, from which this one goes on, and spent the time: all times are 0."""
+    """True if the epoch was trained by the run that this one continues from; all times are 0 then."""
     checkpoint: str | None = field(default=None, metadata=_optional(None, log=(6, "checkpoint")))
-    """Name of the checkpoint file written after this epoch, where one was."""
+    """Name of the checkpoint file written after this epoch, if any."""
 
     def to_json(self) -> str:
-        """One line; metrics stand beside the other fields; what is not finite becomes null."""
+        """Writes the report as one line of JSON; metrics become fields like the others, and numbers that are not finite null."""
         values = dict(vars(self))
         metrics = values.pop("metrics")
         return json.dumps(finite({**values, **metrics}), allow_nan=False)
 
 
 def finite(value: Any) -> Any:
-    """The value with null for each number that JSON does not know."""
+    """Returns the value with None in place of each number that is not finite, which JSON cannot represent."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -180,7 +182,7 @@ def finite(value: Any) -> Any:
 
 FIELDS: dict[str, Traits] = {each.name: each.metadata[_TRAITS] for each in fields(EpochReport)}
 OF_THE_MACHINE = tuple(name for name, traits in FIELDS.items() if traits.of_the_machine)
-"""Fields in which runs of one recipe may differ."""
+"""Fields that may differ between runs of the same recipe."""
 BY_CLASS = tuple(name for name, traits in FIELDS.items() if traits.by_class)
 """Fields that hold a value for each class."""
 INHERITED = {name: traits.inherited for name, traits in FIELDS.items() if traits.inherited is not _UNCHANGED}
@@ -205,12 +207,12 @@ def completed(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_epochs(file: Path) -> list[dict[str, Any]]:
-    """The reports in an `epochs.jsonl`, oldest first; none if there is no such file.
+    """Reads the reports of an `epochs.jsonl`, oldest first; empty if there is no such file.
 
-    A last line that is torn is left out: its writer was killed.
+    A truncated last line is ignored: the process that wrote it was killed.
 
     Raises:
-        RunFileError: if a line cannot be read, with file and line.
+        RunFileError: if a line cannot be read; names file and line.
     """
     try:
         lines = file.read_bytes().splitlines()
@@ -225,15 +227,15 @@ def read_epochs(file: Path) -> list[dict[str, Any]]:
                 break
             raise RunFileError(f"{file}:{position}: not a line of JSON ({error})") from None
         if fault := fault_of(report):
-            raise RunFileError(f"{file}:{position}: an epoch report {fault}")
+            raise RunFileError(f"{file}:{position}: the epoch report {fault}")
         reports.append(completed(report))
     return reports
 
 
 def last_report(file: Path) -> dict[str, Any] | None:
-    """The newest report in an `epochs.jsonl`, read from its end; None if there is none yet.
+    """Reads the newest report of an `epochs.jsonl` from the end of the file; None if there is none yet.
 
-    What is torn or no report is passed over: the file may be written this moment.
+    Skips lines that are truncated or not reports, because the file may be being written.
     """
     for line in _lines_from_the_end(file):
         try:
@@ -262,10 +264,10 @@ def _lines_from_the_end(file: Path, *, block: int = 1 << 14) -> Iterator[bytes]:
 
 
 def fault_of(report: Any) -> str | None:
-    """Why something read from a file is no epoch's report: `without score`; None where it is one."""
+    """Returns the reason why a value read from a file is not an epoch report, such as `has no score`; None if it is one."""
     if not isinstance(report, dict):
-        return "that is no JSON object"
+        return "is not a JSON object"
     if missing := [key for key in _REQUIRED if key not in report]:
-        return f"without {', '.join(missing)}"
+        return f"has no {', '.join(missing)}"
     wrong = [key for key, kinds in _KINDS.items() if key in report and not isinstance(report[key], kinds)]
-    return f"whose {wrong[0]} is {str(report[wrong[0]])[:60]!r}" if wrong else None
+    return f"has {str(report[wrong[0]])[:60]!r} for {wrong[0]}" if wrong else None

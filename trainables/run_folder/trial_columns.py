@@ -51,7 +51,7 @@ def best_report(reports: Sequence[Report]) -> Report | None:
 
 
 def listed(flags: Iterable[str]) -> str:
-    """`spike, gap`: each flag once, in the order of `Flag`."""
+    """Lists flags as text, such as `spike, gap`: each once, in the order of `Flag`."""
     raised = set(flags)
     return ", ".join(flag for flag in Flag if flag in raised) if raised else ""
 

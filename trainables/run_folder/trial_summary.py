@@ -1,4 +1,4 @@
-"""`TrialSummary`: the part of a trial's row that follows from its epoch reports. Plain data."""
+"""`TrialSummary`: results of a trial from its epoch reports, for the tables of trials. Plain data."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _Columns: Any = create_model("_Columns", __base__=Config, **_DEFINITIONS)
 
 
 class TrialSummary(_Columns):
-    """A trial's epochs in short. Written when it ends, so that tables of thousands of trials need not read all their epochs."""
+    """Summary of a trial's epochs, written when it ends, so that tables of thousands of trials need not read all their epochs."""
 
     epochs_bytes: int | None = None
-    """Size of the epochs' file that this is of: one that differs has been written since."""
+    """Size of `epochs.jsonl` when the summary was made, in bytes; if it differs, epochs have been written since."""
 
     def row(self) -> dict[str, Any]:
-        """Its columns in a table of trials."""
+        """Columns of the trial in a table of trials."""
         values = self.model_dump(exclude={"epochs_bytes"})
         metrics = values.pop("metrics")
         return {**values, **{name: metrics.get(name) for name in AT_BEST}}
@@ -53,12 +53,12 @@ def column_kinds() -> dict[str, Any]:
 
 
 def summary_in(file: Path) -> TrialSummary:
-    """How far a trial came, its best epoch's metrics, its flags and its costs, from its `epochs.jsonl`; there may be none yet.
+    """Summarises the `epochs.jsonl` of a trial, which may not exist yet: last epoch, metrics of the best one, flags and costs.
 
     Raises:
-        RunFileError: if it cannot be read; names the file.
+        RunFileError: if the file cannot be read; names the file.
     """
-    size = size_of(file) or 0  # before reading: what is appended meanwhile makes it differ
+    size = size_of(file) or 0  # taken before reading, so that it differs if epochs are appended meanwhile
     reports = read_epochs(file)
     of_reports = {
         name: column.rule(field, reports) if reports else column.empty for name, (field, column) in _COLUMNS.items()
@@ -72,7 +72,7 @@ def summary_in(file: Path) -> TrialSummary:
 
 
 def size_of(file: Path) -> int | None:
-    """In bytes; None: it is not there."""
+    """Size of a file in bytes; None if it does not exist."""
     try:
         return file.stat().st_size
     except FileNotFoundError:

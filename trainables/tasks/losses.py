@@ -1,7 +1,7 @@
-"""Losses for imbalanced classes, all on logits, and the class weights and margins they take from the class counts.
+"""Losses for imbalanced classes, all on logits, and the class weights and margins they derive from the class counts.
 
-A weighted mean divides by the batch's sum of weights, as `torch.nn.functional.cross_entropy` does. A `reduction` of `none`
-gives, as there, each image's loss times the weight of its class instead.
+As in `torch.nn.functional.cross_entropy`, a weighted mean divides by the batch's sum of weights, and a `reduction` of `none`
+returns the loss of each image times the weight of its class.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
         ValueError: if a class has no training image.
     """
     n = _all_present(counts)
-    # expm1, for 1 - beta**n loses its digits where beta is close to 1. The constant numerator cancels in the sum to c.
+    # expm1, because 1 - beta**n loses digits if beta is close to 1. The constant numerator cancels in the scaling to c.
     return _summing_to_c(-1 / torch.expm1(n * torch.tensor(beta, dtype=torch.float64).log()))
 
 
@@ -66,8 +66,12 @@ def inverse_frequency_weights(counts: Tensor) -> Tensor:
 
 
 def log_class_prior(counts: Tensor) -> Tensor:
-    """Logarithm of each class's share of the training images, [c] float32.
+    """Logarithm of each class's share of the training images.
 
+    Args:
+        counts: [c] training images of each class; each at least 1.
+    Returns:
+        [c] float32.
     Raises:
         ValueError: if a class has no training image.
     """
@@ -103,6 +107,7 @@ def cross_entropy(
         labels: [b] classes.
         weight: [c] class weights.
         label_smoothing: share of the target that is spread over all classes (Szegedy et al. 2016).
+        reduction: `mean` or `none`.
     Returns:
         [] weighted mean, or [b].
     """
@@ -117,8 +122,9 @@ def focal(
     Args:
         logits: [b, c].
         labels: [b] classes.
-        gamma: 0 is cross-entropy.
+        gamma: focusing exponent; 0 gives cross-entropy.
         weight: [c] class weights.
+        reduction: `mean` or `none`.
     Returns:
         [] weighted mean, or [b].
     """
@@ -145,11 +151,12 @@ def balanced_softmax(
     """Cross-entropy of logits + tau · log prior (Ren et al. 2020; Menon et al. 2021, eq. 10).
 
     Args:
-        logits: [b, c], used as they are for prediction.
+        logits: [b, c]; predictions use them without the prior.
         labels: [b] classes.
         log_prior: [c], see `log_class_prior`.
-        tau: 0 is cross-entropy, 1 balanced softmax.
+        tau: weight of the prior; 0 gives cross-entropy, 1 balanced softmax.
         weight: [c] class weights.
+        reduction: `mean` or `none`.
     Returns:
         [] weighted mean, or [b].
     """
@@ -164,13 +171,14 @@ def ldam(
     weight: Tensor | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Cross-entropy after the true class's logit was lowered by its margin (Cao et al. 2019, eq. 12).
+    """Cross-entropy with the true class's logit lowered by the margin of the class (Cao et al. 2019, eq. 12).
 
     Args:
-        logits: [b, c] scale · cosine, as the cosine head gives them.
+        logits: [b, c] scale · cosine, as the cosine head outputs them.
         labels: [b] classes.
         margins_in_logits: [c] scale · margin.
         weight: [c] class weights.
+        reduction: `mean` or `none`.
     Returns:
         [] weighted mean, or [b].
     """
@@ -178,11 +186,11 @@ def ldam(
     return F.cross_entropy(lowered, labels, weight, reduction=reduction)
 
 
-# --- of a run -------------------------------------------------------------------------------------------------------
+# --- loss of a run --------------------------------------------------------------------------------------------------
 
 
 class LossFunction(Protocol):
-    """One of the above with all but the weights filled in."""
+    """One of the losses above, with every argument but the class weights bound."""
 
     def __call__(
         self, logits: Tensor, labels: Tensor, *, weight: Tensor | None, reduction: Reduction = "mean"
@@ -191,13 +199,13 @@ class LossFunction(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ClassificationLoss:
-    """A run's training loss: which function, and how much each class weighs."""
+    """Training loss of a run: the loss function and the class weights."""
 
     function: LossFunction
     class_weights: Tensor | None
-    """[c] in force until re-weighting starts, if it does."""
+    """[c] class weights before re-weighting; None: all equal."""
     drw_weights: Tensor | None
-    """[c] in force once re-weighting has started."""
+    """[c] class weights once re-weighting has started."""
 
     def __call__(
         self, logits: Tensor, labels: Tensor, *, reweighted: bool, image_weights: Tensor | None = None
@@ -208,7 +216,7 @@ class ClassificationLoss:
             logits: [b, c].
             labels: [b] classes.
             reweighted: whether deferred re-weighting has started.
-            image_weights: [b] how much each image counts, beside its class; None: all alike.
+            image_weights: [b] weight of each image, multiplied with that of its class; None: all equal.
         Returns:
             [] weighted mean.
         """
@@ -220,24 +228,25 @@ class ClassificationLoss:
     def of_mixed(
         self, logits: Tensor, labels: Tensor, others: Tensor, own: Tensor, foreign: Tensor, *, reweighted: bool
     ) -> Tensor:
-        """Loss of a batch of mixed images: as if each were two, one of each label, that weigh as much as their shares.
+        """Loss of a batch of mixed images: each counts as two images, one of either label, weighted by their shares.
 
         Args:
             logits: [b, c].
             labels, others: [b] classes of each image and of the one it is mixed with.
-            own, foreign: [b] how much each image, and the one it is mixed with, weighs.
+            own, foreign: [b] weights of each image and of the one it is mixed with.
+            reweighted: whether deferred re-weighting has started.
         Returns:
-            [] mean weighted by shares and classes; where nothing is foreign the loss of the plain batch.
+            [] mean weighted by shares and classes; the loss of the plain batch where all of `foreign` is 0.
         """
         weight, logits = self.weights(reweighted=reweighted), logits.float()
         total = weights = torch.zeros((), device=logits.device)
         for of_class, part in ((labels, own), (others, foreign)):
             total = total + (part * self.function(logits, of_class, weight=weight, reduction="none")).sum()
             weights = weights + (part if weight is None else part * weight[of_class]).sum()
-        return total / weights.clamp_min(torch.finfo(torch.float32).tiny)  # a batch of images that do not count
+        return total / weights.clamp_min(torch.finfo(torch.float32).tiny)  # all weights of a batch may be 0
 
     def weights(self, *, reweighted: bool) -> Tensor | None:
-        """[c] in force; None: all classes weigh alike."""
+        """[c] current class weights; None: all equal."""
         return self.drw_weights if reweighted else self.class_weights
 
 
@@ -249,11 +258,14 @@ def build_loss(
     class_weights: bool,
     device: torch.device | str,
 ) -> ClassificationLoss:
-    """The training loss that a recipe asks for.
+    """Builds the training loss of a recipe.
 
     Args:
+        loss_config: `train.loss` of the recipe.
         counts: [c] training images of each class.
-        class_weights: whether classes weigh by inverse frequency while DRW is not in force.
+        drw: deferred re-weighting; None: off.
+        class_weights: weigh classes by inverse frequency before re-weighting.
+        device: device of the weights and margins.
     Raises:
         ValueError: if the counts are needed and a class has no training image.
     """
