@@ -167,7 +167,7 @@ def test_a_record_may_lack_fields_that_came_later_but_none_that_readers_rely_on(
     file.write_text(json.dumps(others) + "\n" + json.dumps(whole) + "\n")
     needed = {"epoch", "stage", "stage_index", "score", "best_score", "best_epoch", "flags", "train_s", "time"}
     if field in needed:
-        with pytest.raises(ValueError, match=rf"epochs\.jsonl:1: an epoch report without {field}"):
+        with pytest.raises(ValueError, match=rf"epochs\.jsonl:1: the epoch report has no {field}"):
             read_epochs(file)
         return
     first, second = read_epochs(file)
