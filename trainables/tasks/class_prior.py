@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from trainables.recipe.loss_config import BalancedSoftmax, CrossEntropy, Focal, Ldam
+from trainables.recipe.loss_config import Loss, loss_spec
 
 
 def learned_prior(
-    loss: CrossEntropy | Focal | BalancedSoftmax | Ldam,
+    loss: Loss,
     counts: npt.ArrayLike,
     *,
     weights: npt.ArrayLike | None,
@@ -43,8 +43,8 @@ def learned_prior(
     taught = np.ones_like(n) if evenly_drawn else n / n.sum()
     if weights is not None:
         taught = taught * np.asarray(weights, dtype=np.float64)
-    taken_by_loss = (n / n.sum()) ** loss.tau if isinstance(loss, BalancedSoftmax) else 1.0
-    left = taught / taken_by_loss
+    power = loss_spec(loss).prior_power
+    left = taught if power is None else taught / (n / n.sum()) ** getattr(loss, power)
     # Weights are float32: their rounding must not decide between classes that tie.
     if np.allclose(left, left[0], rtol=1e-6, atol=0):
         return np.ones_like(n)

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from trainables.data.batches.mixing import Mixing
 from trainables.data.dataset import Dataset
-from trainables.recipe.loss_config import Huber, Ldam, Mse
+from trainables.recipe.loss_config import loss_spec
 from trainables.recipe.recipe import Recipe
 from trainables.tasks.class_balance import chosen_balance
 from trainables.tasks.class_prior import learned_prior
-from trainables.tasks.losses import build_loss
+from trainables.tasks.classification_loss import build_loss
 from trainables.tasks.metrics import Evaluation, evaluate
 from trainables.tasks.regression import Regression
 
@@ -61,7 +61,8 @@ class Classification:
 
     def __init__(self, recipe: Recipe, dataset: Dataset, *, device: torch.device):
         train = recipe.train
-        assert not isinstance(train.loss, Huber | Mse)
+        spec = loss_spec(train.loss)
+        assert spec.task == "classification"
         # Of all training images, also in a stage that sees a part of them: each class gives the same share of its own to it, so
         # that priors stay, and margins and weights that moved from stage to stage would be another loss in each.
         self._config, self._counts = train.loss, dataset.train_counts
@@ -69,7 +70,7 @@ class Classification:
         self.balanced = balance == "sampler"
         """Whether each class is to be drawn equally often."""
         self.outputs = len(dataset.classes)
-        self.cosine_scale = train.loss.scale if isinstance(train.loss, Ldam) else None
+        self.cosine_scale: float | None = getattr(train.loss, spec.cosine_scale) if spec.cosine_scale else None
         """Of the last layer; None: it is linear."""
         self._loss = build_loss(
             train.loss,
