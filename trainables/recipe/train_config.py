@@ -71,8 +71,8 @@ class TrainConfig(Config):
     one_cycle: OneCycle | None = None
     """In place of the stages' schedules and warm-ups."""
     metric: Metric = Metric.ADJUSTED_BALANCED_ACCURACY
-    """Chooses the best epoch, and is what a search optimises. `val_loss`, `mae` and `rmse` are minimised, all others maximised.
-    Regression takes `spearman` (its default), `r2`, `mae`, `rmse` or `val_loss`; classification all others and `val_loss`."""
+    """Chooses the best epoch, and is what a search optimises: losses and errors are minimised, all others maximised. Each task has
+    metrics of its own, and both have `val_loss`; the default of regression is `spearman`."""
     batch_size: int = Field(32, ge=1)
     """Images a step, before accumulation."""
     accumulate: int = Field(1, ge=1)
@@ -83,7 +83,7 @@ class TrainConfig(Config):
     bn_affine: Literal["frozen", "train"] = "frozen"
     """Whether scale and shift of BatchNorm train in open blocks; its running statistics always do."""
     loss: Loss = CrossEntropy()
-    """`huber` (its default) and `mse` are for regression, all others for classification."""
+    """Each task has losses of its own; the default of regression is `huber`."""
     drw: Drw | None = None
     balance: Literal["none", "sampler", "class_weights", "auto"] = "none"
     """How rare classes get their say: drawn more often, weighing more, or whichever `auto` finds fit."""
