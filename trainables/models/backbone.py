@@ -29,3 +29,7 @@ class Backbone:
     std: tuple[float, ...] = IMAGENET_STD
     dims: int = 2
     """2 for images [b, channels, h, w], 3 for volumes [b, channels, d, h, w]."""
+
+    def modules(self) -> list[nn.Module]:
+        """All parts that it has."""
+        return [*self.blocks.values(), *(part for part in (self.hidden, self.pool) if part is not None)]
