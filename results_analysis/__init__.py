@@ -1,12 +1,14 @@
-"""What searches left on disk: tables, and the best trial's config with where it comes from.
+"""What searches left on disk: tables, pictures, one report, and the best trial's config.
 
-`load` (runs.py) turns a run's folder into a `Run`, `load_all` several into `Runs`, which read trials and epochs as they are at
-that moment: the search may still be running, have been killed, or lie on another machine's disk. Both offer the frames of
-`Frames` (frames.py). `results_table` (table.py) is one row a trial, sorted and filtered; `save` (formats.py) writes it for others
-and `render` (terminal.py) draws it; `export_trial` (export.py) writes a recipe that `thaw train` runs again, of the trial that
-`choice.py` says. `write_report` (report/) writes one page on the whole search: its pictures (plots/) and what they come to
-(conclusions.py), all of one `Snapshot` (snapshot.py). `comparison.py` knows what runs over several seeds tell (paired.py). Only the
-files are read, never a live object, so neither torch nor Ray is needed, and pandas only once a table is asked for.
+Folders from the floor up; each imports only what is listed before it:
+
+- `runs`: a run's folder as frames. `tables`: one row a trial, for the terminal and for files.
+- `statistics`: how sure a number is. `selection`: which trial is best, and how configs compare.
+- `export`: best config, model card, MLflow. `plots`: the report's pictures.
+- `findings`: what they amount to, in words. `report`: all of it as one page.
+
+Only files are read, never a live object, so neither torch nor Ray is needed; a search may still be running. The names below are
+imported when first used.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """What is searched: distributions over the recipe's values, and presets of them to start from.
 
-A search file's `space:` maps dotted recipe paths to distributions (distributions.py); `parse_space` (parse.py) turns it
-into a `Space` (space.py), which asks an Optuna trial for values in an order that respects conditions. Each file in
-presets/ is such a space that can be named instead of written. The room does not know the recipe: it hands out paths and
-values, and `corner_points` lets whoever knows the recipe check them all before a search starts. Names are imported when
-first used, so that importing this room costs nothing.
+`parse_space` (parser.py) turns a search file's `space:`, dotted recipe paths and distributions (distributions.py), into a `Space`
+(space.py), which asks an Optuna trial for values and respects conditions. `grid.py` lists all points of a finite space. Each file
+in presets/ is a space that can be named instead of written; `preset_docs.py` describes them. The room does not know the recipe:
+it hands out paths and values, and `corner_points` lets the caller check them before a search starts. Names are imported when
+first used.
 """
 
 from importlib import import_module

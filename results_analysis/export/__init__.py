@@ -1,1 +1,1 @@
-"""To be written."""
+"""What leaves a search: the best trial's config (`best_config.py`), a model card (`model_card.py`), MLflow runs (`mlflow.py`)."""

@@ -1,4 +1,4 @@
-"""The config of a trial, with where it comes from: a file that `thaw train` runs again."""
+"""Export of a trial's config with its provenance, as a file that `thaw train` can run again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainables.core.vocabulary import TrialStatus
 from trainables.run_folder.layout import RunLayout
 
 SECTIONS = ("data", "model", "train")
-"""Of a recipe, in the order in which people read them."""
+"""Sections of a recipe, in the order in which they are written."""
 
 
 def trial_config(
@@ -27,7 +27,8 @@ def trial_config(
     """A trial's recipe and its provenance, in plain values.
 
     Args:
-        trial: its number, or how a rule chose it; the best one if not given.
+        run: the search.
+        trial: number of the trial, or the choice of a rule; None: the best one.
         extras: further entries for `provenance`.
     Raises:
         RunError: if there is no such trial, or nothing to choose from.
@@ -63,7 +64,7 @@ def _sections(recipe: Mapping[str, Any], file: Path) -> dict[str, Any]:
 
 
 def as_yaml(config: Mapping[str, Any], name: str = "best.yaml") -> str:
-    """What `trial_config` returned as a file called `name`: what it is on top, then data, model, train, provenance."""
+    """Text of a config for a file called `name`: comments on its origin, then data, model, train and provenance."""
     origin = config["provenance"]
     score = "no epoch yet" if origin["score"] is None else f"{origin['metric']} {origin['score']:.4f}"
     comment = [
@@ -71,7 +72,7 @@ def as_yaml(config: Mapping[str, Any], name: str = "best.yaml") -> str:
         *([f"Chosen: {origin['chosen']}."] if "chosen" in origin else []),
         *([f"Note: {origin['note']}."] if "note" in origin else []),
         f"Train it again: thaw train {name}",
-        "Training takes data, model and train from here, and compares provenance with what it finds.",
+        "`thaw train` reads data, model and train, and compares provenance with its own environment.",
     ]
     blocks = [yaml.dump({key: value}, Dumper=_Readable, **_FORMAT) for key, value in config.items()]
     return "".join(f"# {line}\n" for line in comment) + "\n" + "\n".join(blocks)
@@ -86,16 +87,24 @@ def _named(origin: Mapping[str, Any]) -> str:
 def export_trial(
     run: Run, file: Path | None = None, *, trial: int | Choice | None = None, extras: Mapping[str, Any] | None = None
 ) -> Path:
-    """Writes the config of a trial, by default the best one's, and returns where: `file`, or the run's `best.yaml`."""
+    """Writes the config of a trial, and returns the file.
+
+    Args:
+        run: the search.
+        file: where to write; None: `best.yaml` in the run's folder.
+        trial: number of the trial, or the choice of a rule; None: the best one.
+        extras: further entries for `provenance`.
+    """
     return write_config(trial_config(run, trial=trial, extras=extras), run.layout.best if file is None else file)
 
 
 def export_training(trained: Trained, file: Path | None = None) -> Path:
-    """Writes the config of a run of `thaw train`, and returns where: `file`, or `best.yaml` in its folder."""
+    """Writes the config of a run of `thaw train`, and returns the file: `file`, or `best.yaml` in its folder."""
     return write_config(training_config(trained), RunLayout(trained.folder.root).best if file is None else file)
 
 
 def write_config(config: Mapping[str, Any], file: Path) -> Path:
+    """Writes an exported config, and returns the file."""
     text = as_yaml(config, file.name)
     with replacing(file) as stream:
         stream.write(text)
@@ -108,7 +117,7 @@ def _now() -> str:
 
 class _Readable(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
-        return True  # `*id001` is no way to tell people about a value that stands in two places
+        return True  # aliases such as `*id001` are hard to read
 
 
 _FORMAT: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "default_flow_style": False, "width": 120}

@@ -1,4 +1,4 @@
-"""A search in MLflow: one experiment, a run for each trial, with its searched values and its curves."""
+"""Export to MLflow: one experiment a search, one run a trial, with searched values and learning curves."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ _STATES = {
     TrialStatus.RUNNING: "RUNNING",
     TrialStatus.FINISHED: "FINISHED",
     TrialStatus.FAILED: "FAILED",
-    # MLflow knows no better word for what was ended on purpose.
+    # MLflow has no status for runs that were ended on purpose.
     TrialStatus.PRUNED: "KILLED",
     TrialStatus.INFEASIBLE: "FINISHED",
 }
 _TRIAL = "thaw.trial"
 _BATCH = 1000
-"""Points that MLflow takes at a time."""
+"""Largest number of points in one request to MLflow."""
 
 
 def to_mlflow(run: Run, uri: str) -> str:
-    """Writes a search's trials as the runs of an experiment of its name; those that are there and over are left alone.
+    """Writes the trials of a search as runs of an experiment of the same name; exported trials that had ended are skipped.
 
     Args:
-        uri: of MLflow's tracking store: `sqlite:///mlflow.db`, or a server's `http://…`.
+        run: the search.
+        uri: address of MLflow's tracking store: `sqlite:///mlflow.db`, or a server's `http://…`.
     Returns:
         The experiment's name.
     Raises:
@@ -47,26 +48,26 @@ def to_mlflow(run: Run, uri: str) -> str:
         client = MlflowClient(tracking_uri=uri)
         found = client.get_experiment_by_name(run.name)
         experiment = found.experiment_id if found else client.create_experiment(run.name)
-        there = _trials_there(client, experiment)
+        exported = _exported_trials(client, experiment)
         for number in run.numbers:
-            if (old := there.get(number)) is not None:
+            if (old := exported.get(number)) is not None:
                 if old.info.status != "RUNNING":
                     continue
-                client.delete_run(old.info.run_id)  # it has gone on since
+                client.delete_run(old.info.run_id)  # it was still running at the last export
             _write(client, experiment, run, number)
     except MlflowException as error:
         raise RunError(f"MLflow at {uri}: {str(error).splitlines()[0]}") from None
     return run.name
 
 
-def _trials_there(client: MlflowClient, experiment: str) -> dict[int, Any]:
-    there: dict[int, Any] = {}
+def _exported_trials(client: MlflowClient, experiment: str) -> dict[int, Any]:
+    found: dict[int, Any] = {}
     token = None
     while True:
         page = client.search_runs([experiment], max_results=_BATCH, page_token=token)
-        there |= {int(one.data.tags[_TRIAL]): one for one in page if _TRIAL in one.data.tags}
+        found |= {int(one.data.tags[_TRIAL]): one for one in page if _TRIAL in one.data.tags}
         if not (token := page.token):
-            return there
+            return found
 
 
 def _write(client: MlflowClient, experiment: str, run: Run, number: int) -> None:

@@ -1,4 +1,4 @@
-"""What a person must know of a trained model before they use it, as Markdown; all of it computed from its manifest."""
+"""Model card in Markdown: what to know about a trained model before using it. All of it is computed from the manifest."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from trainables.core.vocabulary import Flag, Metric, metrics_of
 from trainables.model_package.manifest import Manifest
 
 FEW_IMAGES = 20
-"""Validation images of a class below which its recall is a rough guess."""
+"""Validation images of a class below which its recall is only a rough estimate."""
 _UNEVEN = 2.0
-"""Ratio of the largest to the smallest learned class share above which it is worth a word."""
+"""Ratio of the largest to the smallest learned class share above which the card warns."""
 _OVERCONFIDENT = 0.05
-"""Difference of mean probability and accuracy that is worth a word."""
+"""Difference between mean probability and accuracy above which the card warns."""
 _SHOWN = 10
+"""Classes that a sentence lists by name."""
 
 
 def model_card(manifest: Manifest, name: str) -> str:
-    """The card of a model that lies in a folder called `name`."""
+    """The card of the model in a folder called `name`."""
     of_task = _classification if manifest.task == "classification" else _regression
     parts = [
         f"# {name}",
@@ -31,7 +32,7 @@ def model_card(manifest: Manifest, name: str) -> str:
         "## Validation",
         *of_task(manifest),
         "## Limits",
-        "\n".join(f"- {limit}" for limit in limits(manifest)) or "None were found by what is checked.",
+        "\n".join(f"- {limit}" for limit in limits(manifest)) or "The automatic checks found none.",
         "## Preprocessing",
         _preprocessing(manifest),
         "## Use",
@@ -41,11 +42,11 @@ def model_card(manifest: Manifest, name: str) -> str:
 
 
 def _what_it_is(manifest: Manifest) -> str:
-    kind = "volumes" if manifest.input.depth else "images"
-    head = f", with a cosine head (scale {manifest.cosine_scale:g})" if manifest.cosine_scale else ""
+    kind = "volume" if manifest.input.depth else "image"
+    head = f", cosine head with scale {manifest.cosine_scale:g}" if manifest.cosine_scale else ""
     if manifest.task == "regression":
-        return f"Predicts a number for {kind}, with {manifest.backbone}{head}."
-    return f"Tells {len(manifest.classes)} classes of {kind} apart, with {manifest.backbone}{head}."
+        return f"Predicts a number for each {kind} ({manifest.backbone}{head})."
+    return f"{kind.capitalize()} classifier for {len(manifest.classes)} classes ({manifest.backbone}{head})."
 
 
 def _found(manifest: Manifest) -> str:
@@ -66,7 +67,7 @@ def _found(manifest: Manifest) -> str:
         ("thaw", origin["thaw"]),
         *((key, value) for key in ("torch", "device", "commit") if (value := origin["environment"].get(key))),
     ]
-    return f"{where} `recipe.yaml` trains it again: `thaw train recipe.yaml`.\n\n{_table(('', ''), rows)}"
+    return f"{where} To train it again: `thaw train recipe.yaml`.\n\n{_table(('', ''), rows)}"
 
 
 def _data(manifest: Manifest) -> str:
@@ -83,7 +84,7 @@ def _data(manifest: Manifest) -> str:
 
 def _classification(manifest: Manifest) -> Iterator[str]:
     yield _metrics(manifest)
-    yield _of_classes(manifest)
+    yield _by_class(manifest)
 
 
 def _regression(manifest: Manifest) -> Iterator[str]:
@@ -101,17 +102,17 @@ def _metrics(manifest: Manifest) -> str:
         for metric in metrics_of(manifest.task)
     ]
     agrees = (
-        "They are the epoch's report to the last digit."
+        "They match the report of the training run exactly."
         if validation["reproduces"]
-        else f"The epoch's report had {manifest.origin['metric']} {manifest.origin['score']:.6f}."
+        else f"The training run reported {manifest.origin['metric']} {manifest.origin['score']:.6f}."
     )
     return (
-        f"Metrics of this very model on {validation['images']:,} validation images, with 95% intervals of "
+        f"Metrics of this model on {validation['images']:,} validation images, with 95% intervals from "
         f"{validation['resamples']:,} bootstrap resamples. {agrees}\n\n{_table(('metric', 'value', '95% interval'), rows)}"
     )
 
 
-def _of_classes(manifest: Manifest) -> str:
+def _by_class(manifest: Manifest) -> str:
     of, counts = manifest.validation["per_class"], manifest.origin["data"]["train_counts"]
     columns = (manifest.classes, counts, of["true_count"], of["precision"], of["recall"], of["f1"])
     intervals = manifest.validation["recall_intervals"]
@@ -129,7 +130,7 @@ def _of_classes(manifest: Manifest) -> str:
 
 
 def limits(manifest: Manifest) -> list[str]:
-    """What was found that a user of the model should know, a sentence each."""
+    """Warnings for users of the model, a sentence or two each."""
     found = [*_limits_of_selection(manifest)]
     if manifest.task == "classification":
         found += [*_limits_of_classes(manifest), *_limits_of_probabilities(manifest)]
@@ -141,26 +142,26 @@ def _limits_of_selection(manifest: Manifest) -> Iterator[str]:
     trials = sum(origin.get("trials", {}).values())
     if trials > 1:
         yield (
-            f"The same {validation['images']:,} validation images chose this epoch and this trial out of {trials}: its score is "
-            "likely higher than one on new images would be, and the intervals do not know of that."
+            f"The same {validation['images']:,} validation images were used to choose this epoch, and this trial out of "
+            f"{trials}: the score is probably better than on new images, and the intervals do not account for that."
         )
     elif origin["epochs"] > 1:
-        yield f"The validation images chose the best of {origin['epochs']} epochs: its score is somewhat flattering."
+        yield f"The validation images were used to choose the best of {origin['epochs']} epochs: the score is somewhat optimistic."
     if origin["status"] != "finished":
-        yield f"The run was {origin['status']} when this was exported."
+        yield f"The training run was {origin['status']} when the model was exported."
     for flag in origin["flags"]:
         yield f"The best epoch was flagged `{flag}`: {_FLAGS[Flag(flag)]}."
     if not validation["reproduces"]:
         score = validation["metrics"].get(origin["metric"])
-        yield f"Validated here, {origin['metric']} is {_number(score)}; the run reported {_number(origin['score'])}."
+        yield f"At export, {origin['metric']} was {_number(score)}; the training run reported {_number(origin['score'])}."
 
 
 _FLAGS = {
-    Flag.NAN: "its loss was no finite number",
+    Flag.NAN: "its loss was not a finite number",
     Flag.SPIKE: "its loss was far above its recent level",
-    Flag.COLLAPSE: "classes are left out and the rest told apart no better than by chance, or one number is predicted for all",
-    Flag.DRW_DROP: "the score had fallen when re-weighting began",
-    Flag.STUCK_AUC: "no epoch's AUC had come up to 0.70",
+    Flag.COLLAPSE: "some classes are never predicted and the others no better than by chance, or all images get the same number",
+    Flag.DRW_DROP: "the score fell when re-weighting (DRW) began",
+    Flag.STUCK_AUC: "no epoch reached an AUC of 0.70",
     Flag.GAP: "the validation loss rose while the training loss still fell",
 }
 
@@ -171,13 +172,13 @@ def _limits_of_classes(manifest: Manifest) -> Iterator[str]:
     few = sorted(((int(true), name) for name, true, _, _ in counts if true < FEW_IMAGES))
     if few:
         yield (
-            f"{len(few)} of {len(classes)} classes have fewer than {FEW_IMAGES} validation images, so that one image moves their "
+            f"{len(few)} of {len(classes)} classes have fewer than {FEW_IMAGES} validation images, so one image changes their "
             f"recall by {1 / few[-1][0]:.2f} or more: {_some([f'{_escaped(name)} ({count})' for count, name in few])}."
         )
     if never := [_escaped(name) for name, _, predicted, _ in counts if not predicted]:
         yield f"Never predicted on the validation images: {_some(never)}."
     if missed := [_escaped(name) for name, _, predicted, recall in counts if predicted and not recall]:
-        yield f"Never recognised on the validation images: {_some(missed)}."
+        yield f"Predicted, but never correctly, on the validation images: {_some(missed)}."
 
 
 def _limits_of_probabilities(manifest: Manifest) -> Iterator[str]:
@@ -186,21 +187,23 @@ def _limits_of_probabilities(manifest: Manifest) -> Iterator[str]:
     if ratio > _UNEVEN:
         plain, corrected = Metric.BALANCED_ACCURACY.value, Metric.CORRECTED_BALANCED_ACCURACY.value
         yield (
-            f"Probabilities carry class shares of the training data (largest to smallest {ratio:.0f} to 1; images {max(train):,} "
-            f"to {min(train):,}). Where classes are equally common, `thaw predict --corrected` divides them out: balanced "
-            f"accuracy {_number(metrics[corrected])} instead of {_number(metrics[plain])} on the validation images."
+            f"The probabilities reflect the class shares of the training data (largest to smallest {ratio:.0f} to 1; "
+            f"{max(train):,} and {min(train):,} images). Where classes are equally common, `thaw predict --corrected` corrects "
+            f"for that: balanced accuracy {_number(metrics[corrected])} instead of {_number(metrics[plain])} on the validation "
+            "images."
         )
     elif max(train) > _UNEVEN * min(train):
         yield (
-            f"It was trained to treat classes as equally common, though the training data has {max(train):,} images of the largest "
-            f"and {min(train):,} of the smallest: where classes are as uneven as that, rare ones may be predicted too often."
+            f"The model was trained to treat all classes as equally common, but the training data has {max(train):,} images of "
+            f"the largest class and {min(train):,} of the smallest. Where classes are that uneven, the model may predict rare "
+            "ones too often."
         )
     confidence, accuracy = manifest.validation["mean_confidence"], metrics[Metric.ACCURACY.value]
     if math.isfinite(confidence) and abs(confidence - accuracy) > _OVERCONFIDENT:
         how = "overconfident" if confidence > accuracy else "underconfident"
         yield (
-            f"Probabilities are {how}: the predicted class has {confidence:.2f} on average, and {accuracy:.2f} of the predictions "
-            "are right."
+            f"The probabilities are {how}: the predicted class gets {confidence:.2f} on average, while {accuracy:.2f} of the "
+            "predictions are correct."
         )
 
 
@@ -208,19 +211,19 @@ def _limits_of_data(manifest: Manifest) -> Iterator[str]:
     data, given = manifest.origin["data"], manifest.input
     if data["group"]:
         yield (
-            f"Images of one {data['group']} are alike, and the intervals take images for independent: they are too narrow. No "
-            f"{data['group']} is on both sides of the split."
+            f"Images of the same {data['group']} resemble each other, but the intervals treat images as independent and are "
+            f"therefore too narrow. No {data['group']} is in both the training and the validation split."
         )
     if data["left_out"]:
-        yield f"{data['left_out']:,} images of the data could not be read and were left out."
+        yield f"{data['left_out']:,} images could not be read and were left out."
     if given.channels == 1 and given.depth is None:
-        yield "All training images were grey: colours are turned into grey before it sees them."
+        yield "All training images were greyscale: colour images are converted to greyscale first."
     if manifest.target is not None:
         low, high = data["target_range"]
-        yield f"Training targets lie in {low:.4g} … {high:.4g}; numbers beyond were never learned."
+        yield f"Training targets lie between {low:.4g} and {high:.4g}; predictions outside that range are extrapolated."
     if ":" in manifest.backbone:
         module = manifest.backbone.partition(":")[0]
-        yield f"The network is made by `{manifest.backbone}`: the module `{module}` must be importable where the model is used."
+        yield f"The network is built by `{manifest.backbone}`: the module `{module}` must be importable where the model is used."
 
 
 # --- use ------------------------------------------------------------------------------------------------------------
@@ -234,11 +237,11 @@ def _preprocessing(manifest: Manifest) -> str:
     rows: list[tuple[str, object]] = [
         ("size", size),
         ("resize", given.resize),
-        ("decoded as", f"{'grey' if given.channels == 1 else 'RGB'}, {given.bits} bits"),
+        ("decoded as", f"{'greyscale' if given.channels == 1 else 'RGB'}, {given.bits} bits"),
         *((key, value) for key in ("frame", "window") if (value := getattr(given, key)) is not None),
     ]
     if given.standardises:
-        rows.append(("normalised", "each volume by the mean and deviation of its voxels above 0"))
+        rows.append(("normalised", "each volume by the mean and standard deviation of its voxels above 0"))
     else:
         triple = f"mean {_numbers(given.mean)}, std {_numbers(given.std)}"
         rows.append(("normalised", f"value / {2**given.bits - 1}, then {triple}"))
@@ -252,9 +255,9 @@ def _use(manifest: Manifest, name: str) -> str:
     if manifest.onnx:
         shape = "n, c, d, h, w" if manifest.input.depth else "n, c, h, w"
         text += (
-            f"\n\n`model.onnx` takes `images` [{shape}] float32, decoded and resized as above and scaled to 0 … 1, c = "
-            f"{manifest.input.channels}; it normalises itself. It gives `predictions`, `outputs` and `features`. "
-            f"On {manifest.onnx.images} validation images onnxruntime and torch differ by at most "
+            f"\n\n`model.onnx` takes `images` [{shape}] float32 with c = {manifest.input.channels}, decoded and resized as "
+            "above and scaled to 0 … 1; normalisation is part of the model. It returns `predictions`, `outputs` and "
+            f"`features`. On {manifest.onnx.images} validation images onnxruntime and torch differ by at most "
             f"{manifest.onnx.largest_difference:.1g}."
         )
     return text
@@ -290,7 +293,7 @@ def _escaped(name: str) -> str:
 
 
 def facts(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values that JSON can hold: what is not finite becomes null."""
+    """Plain values that JSON can hold: floats that are not finite become null."""
     return {
         key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in mapping.items()
     }

@@ -1,4 +1,4 @@
-"""What a search comes to, in words. Each sentence is computed from a `Snapshot`, and left out where it would be empty."""
+"""Conclusions of a search, in words. Each is computed from a `Snapshot`; one that would say nothing is left out."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def conclusions(evidence: Evidence) -> list[Conclusion]:
-    """In the order of `Topic`."""
+    """All conclusions, in the order of `Topic`."""
     from results_analysis.findings.next_steps import next_steps
-    from results_analysis.findings.warning_signs import flagged  # they draw conclusions, too
+    from results_analysis.findings.warning_signs import flagged  # they import this module
 
     rules = (_best, _second, _defaults, _sure, _curse, _mattered, flagged, next_steps)
     found = [conclusion for rule in rules for conclusion in rule(evidence)]
@@ -28,26 +28,26 @@ def conclusions(evidence: Evidence) -> list[Conclusion]:
 def _best(evidence: Evidence) -> Iterator[Conclusion]:
     snapshot = evidence.snapshot
     if not len(snapshot.trials):
-        yield Conclusion(Topic.BEST, "The search has no trial yet.", "warning")
+        yield Conclusion(Topic.BEST, "The search has no trials yet.", "warning")
         return
     if snapshot.best is None:
-        what = _counted(snapshot.trials["status"])
-        yield Conclusion(Topic.BEST, f"No trial has a score: {what}. There is nothing to choose from yet.", "warning")
+        what = _status_counts(snapshot.trials["status"])
+        yield Conclusion(Topic.BEST, f"No trial has a score yet ({what}), so there is no best trial.", "warning")
         return
     row = snapshot.trials.loc[snapshot.trials["trial"] == snapshot.best].iloc[0]
-    of_how_many = (
-        f"best of {len(evidence.competitors)} that finished" if len(snapshot.finished) else "none has finished"
-    )
     text = f"Trial {snapshot.best} has the best {evidence.metric}, {evidence.say(row['score'])}"
     text += f", in epoch {row['best_epoch']} of {row['epochs']}"
     if len(snapshot.finished) > 1:
-        yield Conclusion(Topic.BEST, f"{text} ({of_how_many}).", "good", f"thaw export {evidence.place}")
-    elif len(snapshot.finished):
         yield Conclusion(
-            Topic.BEST, f"{text}. It is the only one that finished.", command=f"thaw export {evidence.place}"
+            Topic.BEST,
+            f"{text} (best of {len(snapshot.finished)} finished trials).",
+            "good",
+            f"thaw export {evidence.place}",
         )
+    elif len(snapshot.finished):
+        yield Conclusion(Topic.BEST, f"{text}. It is the only finished trial.", command=f"thaw export {evidence.place}")
     else:
-        yield Conclusion(Topic.BEST, f"{text}. No trial has finished: this one is {row['status']}.", "warning")
+        yield Conclusion(Topic.BEST, f"{text}. No trial has finished yet; this one is {row['status']}.", "warning")
 
 
 def _second(evidence: Evidence) -> Iterator[Conclusion]:
@@ -56,18 +56,19 @@ def _second(evidence: Evidence) -> Iterator[Conclusion]:
     best, second = evidence.competitors.iloc[0], evidence.competitors.iloc[1]
     gap = evidence.gain(best["score"], second["score"])
     median = evidence.competitors["score"].median()
-    text = f"It is {evidence.say(gap)} ahead of the second, trial {second['trial']} ({evidence.say(second['score'])})"
+    text = f"It is {evidence.say(gap)} better than the second best, trial {second['trial']} ({evidence.say(second['score'])})"
     if len(evidence.competitors) > 3:
-        text += f", and {evidence.say(evidence.gain(best['score'], median))} ahead of the median of {len(evidence.competitors)}"
+        over_median = evidence.say(evidence.gain(best["score"], median))
+        text += f", and {over_median} better than the median of the {len(evidence.competitors)} finished trials"
     yield Conclusion(Topic.BEST, f"{text}.")
 
 
 NEAR = 0.1
-"""Mean distance over the searched ranges up to which a trial stands for the file's own values."""
+"""Mean distance, in shares of the searched ranges, up to which a trial counts as close to the file's own values."""
 
 
 def _defaults(evidence: Evidence) -> Iterator[Conclusion]:
-    """The best beside the trial that is nearest to the values that the search file itself names."""
+    """Compares the best trial with the one closest to the values that the search file itself sets."""
     import numpy as np
 
     snapshot = evidence.snapshot
@@ -87,19 +88,21 @@ def _defaults(evidence: Evidence) -> Iterator[Conclusion]:
     gap = evidence.gain(rivals.iloc[0]["score"], nearest["score"])
     if mean.min() <= NEAR:
         if gap == 0:
-            yield Conclusion(Topic.BEST, "The best trial is the one with the search file's own values.")
+            text = f"trial {nearest['trial']}, the closest to the search file's own values, has the best score."
+            yield Conclusion(Topic.BEST, f"Searching gained nothing: {text}")
             return
-        which = "used" if mean.min() < 1e-9 else "came near"
-        text = (
-            f"Trial {nearest['trial']} {which} the search file's own values and scored {evidence.say(nearest['score'])}"
-        )
-        yield Conclusion(Topic.BEST, f"{text}: searching gained {evidence.say(gap)}.")
+        used = "the search file's own values" if mean.min() < 1e-9 else "values close to the search file's own"
+        text = f"Trial {nearest['trial']} used {used} and scored {evidence.say(nearest['score'])}"
+        yield Conclusion(Topic.BEST, f"{text}, so searching gained {evidence.say(gap)}.")
     else:
-        text = "No finished trial came near the search file's own values: what searching gained over them is not known."
+        text = (
+            "What searching gained over the search file's own values is unknown, because no finished trial used values "
+            "close to them."
+        )
         if gap:
             text += (
-                f" The nearest, trial {nearest['trial']}, is {mean.min():.0%} of a searched range away on average and scored "
-                f"{evidence.say(nearest['score'])}."
+                f" The closest, trial {nearest['trial']}, differs by {mean.min():.0%} of the searched range on average and "
+                f"scored {evidence.say(nearest['score'])}."
             )
         yield Conclusion(Topic.BEST, text)
 
@@ -113,13 +116,15 @@ def _sure(evidence: Evidence) -> Iterator[Conclusion]:
         return
     if spread is None:
         text = (
-            f"How far other images would move {evidence.metric} is not known: the run does not record what that takes."
+            f"How much {evidence.metric} would change with other validation images is unknown: the run does not record "
+            "what is needed to compute it."
         )
         yield Conclusion(Topic.SURE, text)
         return
     text = (
-        f"Judged by other images, trial {evidence.snapshot.best} would score between {evidence.say(spread.low)} and "
-        f"{evidence.say(spread.high)} (95%, {spread.how}). Another seed of the training would move it further."
+        f"With other validation images of the same kind, trial {evidence.snapshot.best} would score between "
+        f"{evidence.say(spread.low)} and {evidence.say(spread.high)} (95% interval, {spread.how}). Training with another "
+        "seed would add further variation."
     )
     yield Conclusion(Topic.SURE, text)
 
@@ -130,20 +135,20 @@ def _curse(evidence: Evidence) -> Iterator[Conclusion]:
     first, gap = evidence.competitors.iloc[0], evidence.gain(*evidence.competitors["score"].iloc[:2])
     if standing.wins >= 0.95:
         text = (
-            f"The gap to the second is beyond what other images would change: trial {first['trial']} would come first in "
-            f"{standing.wins:.0%} of draws."
+            "The lead over the second best is larger than other validation images would explain: trial "
+            f"{first['trial']} comes first in {standing.wins:.0%} of simulated draws."
         )
         yield Conclusion(Topic.SURE, text, "good")
         return
     assert evidence.spread is not None
     text = (
-        f"Do not trust the order at the top: the gap of {evidence.say(gap)} is {gap / evidence.spread.error:.1f} standard errors, "
-        f"and trial {first['trial']} would come first again in {standing.wins:.0%} of draws of the images"
+        f"The order at the top is uncertain: the lead of {evidence.say(gap)} is {gap / evidence.spread.error:.1f} standard "
+        f"errors, and with other validation images trial {first['trial']} would come first {standing.wins:.0%} of the time"
     )
-    rivals = f"; {standing.rivals} trials are in the running" if standing.rivals > 1 else ""
+    rivals = f"; {standing.rivals} trials could well be the best" if standing.rivals > 1 else ""
     text += (
-        f"{rivals}. The best of {len(evidence.competitors)} noisy scores also looks better than it is, by about "
-        f"{evidence.say(standing.optimism)} here."
+        f"{rivals}. The best of {len(evidence.competitors)} noisy scores also looks better than it is, here by about "
+        f"{evidence.say(standing.optimism)}."
     )
     top = min(max(standing.rivals, 2), 5)
     yield Conclusion(Topic.SURE, text, "warning", f"thaw confirm {evidence.place} --top {top} --seeds 5")
@@ -155,7 +160,7 @@ def _curse(evidence: Evidence) -> Iterator[Conclusion]:
 def _mattered(evidence: Evidence) -> Iterator[Conclusion]:
     frame = evidence.importances
     if not len(evidence.snapshot.searched):
-        yield Conclusion(Topic.MATTERED, "Nothing was searched: all trials share one recipe.")
+        yield Conclusion(Topic.MATTERED, "Nothing was searched: all trials use the same recipe.")
         return
     if not len(frame):
         text = f"Too few trials with a score ({len(evidence.snapshot.placed)}) to tell which searched values mattered."
@@ -166,25 +171,28 @@ def _mattered(evidence: Evidence) -> Iterator[Conclusion]:
     if not len(out):
         first = ranked.iloc[0]
         text = (
-            f"No searched value stands out from chance yet. {first['name']} leads with {_share(first)} of the importance; dealing "
-            f"the scores to the trials at random gives up to {first['chance']:.0%}."
+            f"No searched value stands out from chance yet. {first['name']} is highest, with {first['importance']:.0%} of the "
+            f"importance ({first['low']:.0%} … {first['high']:.0%}); with the trials' ranks shuffled, a value gets up to "
+            f"{first['chance']:.0%}."
         )
         yield Conclusion(Topic.MATTERED, text)
         return
-    told = ", ".join(f"{row['name']} ({_share(row)})" for _, row in out.head(4).iterrows())
-    yield Conclusion(Topic.MATTERED, f"What good trials have in common lies in {told}: more than chance gives.", "good")
+    shares = ", ".join(f"{row['name']} ({_share(row)})" for _, row in out.head(4).iterrows())
+    text = f"Searched values that set the best trials apart, by more than chance explains: {shares}."
+    yield Conclusion(Topic.MATTERED, text, "good")
     best = evidence.snapshot.trials[evidence.snapshot.trials["trial"] == evidence.snapshot.best]
     for path in out["path"].head(3) if len(best) else ():
-        if where := _where_good(evidence, path):
+        if where := _good_values(evidence, path):
             yield Conclusion(Topic.MATTERED, where)
 
 
 def _share(row: pd.Series[float]) -> str:
-    return f"{row['importance']:.0%}, {row['low']:.0%} … {row['high']:.0%}"
+    """Share of the importance with its middle 80%: `52% of the importance, 40% … 60%`."""
+    return f"{row['importance']:.0%} of the importance, {row['low']:.0%} … {row['high']:.0%}"
 
 
-def _where_good(evidence: Evidence, path: str) -> str | None:
-    """Where the best tenth (at least five) have a value, and all others have it."""
+def _good_values(evidence: Evidence, path: str) -> str | None:
+    """Values that the best tenth of the trials (at least five) have, and those of all trials; None below twice as many trials."""
     value = next(value for value in evidence.snapshot.searched if value.path == path)
     placed = evidence.snapshot.placed.dropna(subset=[path])
     top = placed.head(max(5, len(placed) // 10))
@@ -193,12 +201,12 @@ def _where_good(evidence: Evidence, path: str) -> str | None:
     if value.scale == "choice":
         commonest = top[path].mode().iloc[0]
         share, before = ((rows[path] == commonest).mean() for rows in (top, placed))
-        return f"{value.name}: {value.say(commonest)} in {share:.0%} of the best {len(top)} trials, in {before:.0%} of all."
+        return f"{value.name}: {value.say(commonest)} in {share:.0%} of the best {len(top)} trials, {before:.0%} of all trials."
     low, high = (value.say(top[path].astype(float).quantile(q)) for q in (0.25, 0.75))
     spans = [value.say(placed[path].astype(float).quantile(q)) for q in (0.25, 0.75)]
-    return f"{value.name}: mostly {low} … {high} in the best {len(top)} trials; {spans[0]} … {spans[1]} in all."
+    return f"{value.name}: mostly {low} … {high} in the best {len(top)} trials, {spans[0]} … {spans[1]} in all trials."
 
 
-def _counted(statuses: pd.Series[str]) -> str:
-    """`3 failed, 1 running`"""
+def _status_counts(statuses: pd.Series[str]) -> str:
+    """Number of trials of each status: `3 failed, 1 running`."""
     return ", ".join(f"{count} {status}" for status, count in statuses.value_counts().items())

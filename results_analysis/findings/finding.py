@@ -16,62 +16,66 @@ if TYPE_CHECKING:
 
 
 class Topic(StrEnum):
-    BEST = "The best"
-    SURE = "How sure"
+    """Headings under which conclusions stand in the report."""
+
+    BEST = "Best trial"
+    SURE = "How certain"
     MATTERED = "What mattered"
-    FLAGGED = "What was flagged"
+    FLAGGED = "Warning signs"
     NEXT = "What to try next"
 
 
 @dataclass(frozen=True)
 class Conclusion:
-    """A sentence or two."""
+    """One finding, in one or two sentences."""
 
     topic: Topic
     text: str
     tone: Literal["plain", "good", "warning"] = "plain"
     command: str | None = None
-    """What to type, where there is something."""
+    """Command to run next, if there is one."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What conclusions are drawn from, computed once."""
+    """The data that conclusions are drawn from, computed once."""
 
     snapshot: Snapshot
     importances: pd.DataFrame
-    """Of `importance.importances`."""
+    """Result of `importance.importances`."""
     place: str
-    """The run as the user names it, for commands."""
+    """Name of the run as the user typed it, for commands."""
 
     @cached_property
     def spread(self) -> Spread | None:
-        """Of the best trial's score."""
+        """Uncertainty of the best trial's score; None where it cannot be computed."""
         if len(self.snapshot.class_names) == 1:
-            return None  # whatever it is, it is not a score
+            return None  # with a single class every classification metric is meaningless
         images = self.snapshot.environment.get("validation_images")
         return spread_of(self.snapshot.best_report, self.snapshot.metric, images=images)
 
     @cached_property
     def competitors(self) -> pd.DataFrame:
-        """Trials that could have been called best: those that finished; where none has, all with a place."""
+        """Candidates for the best trial: the finished ones; if there are none, all with a place."""
         snapshot = self.snapshot
         return snapshot.finished if len(snapshot.finished) else snapshot.placed
 
     @cached_property
     def standing(self) -> Standing | None:
+        """How certain the best trial's first place is; None below two finished trials, or without an uncertainty."""
         if self.spread is None or not self.spread.error or len(self.snapshot.finished) < 2:
             return None
         return standing(self.competitors["score"].tolist(), self.spread.error, mode=self.snapshot.metric.mode)
 
     def say(self, score: float) -> str:
-        """A score with as many digits as mean something to people."""
+        """Formats a score with four decimals, or five significant digits from 10 on."""
         return f"{score:.4f}" if abs(score) < 10 else f"{score:.5g}"
 
     @property
     def metric(self) -> str:
+        """Name of the metric in words."""
         return words(self.snapshot.metric.value)
 
     def gain(self, score: float, than: float) -> float:
-        """How much better, whichever way the metric points."""
+        """Difference of two scores; positive where the first is better."""
         return score - than if self.snapshot.metric.mode == "max" else than - score

@@ -1,4 +1,4 @@
-"""What to try next: where a search's own trials point. Each rule says nothing where they point nowhere."""
+"""Suggestions for the next search, from the trials of this one. A rule that finds nothing to suggest says nothing."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EDGE = 0.05
-"""Share of a searched range that counts as its edge."""
+"""Share of a searched range, at either end, that counts as its edge."""
 FEW = 5
-"""Trials with a score for each searched value below which a search is a beginning."""
+"""Trials per searched value below which a search counts as small."""
 LATE = 0.15
-"""Share of the trials among whose last ones a best one has come late."""
+"""Largest share of the finished trials that may follow the best one for it to count as late."""
 
 
 def next_steps(evidence: Evidence) -> Iterator[Conclusion]:
+    """Conclusions of the topic `NEXT`; none before the first trial."""
     if not len(evidence.snapshot.trials):
         return
     rules = (_all_failed, _unfinished, _edges, _few, _late, _still_rising, _fixed, _rungs, _styles)
-    for text in (text for rule in rules for text in rule(evidence)):
-        yield Conclusion(Topic.NEXT, text[0], command=text[1])
+    for text, command in (step for rule in rules for step in rule(evidence)):
+        yield Conclusion(Topic.NEXT, text, command=command)
 
 
 Steps = Iterator[tuple[str, str | None]]
-"""Words, and a command where there is one."""
+"""Sentences, each with a command or None."""
 
 
 def _all_failed(evidence: Evidence) -> Steps:
@@ -39,7 +40,7 @@ def _all_failed(evidence: Evidence) -> Steps:
     if len(failed) and len(failed) + len(snapshot.of_status(TrialStatus.RUNNING)) == len(snapshot.trials):
         file = snapshot.run.layout.trial(int(failed["trial"].min())).error
         yield (
-            f"No trial has come through: mend what the first one failed of before going on. Its traceback is in {file}.",
+            f"Every trial that ended has failed. Fix the cause before resuming; the first traceback is in {file}.",
             None,
         )
 
@@ -50,14 +51,14 @@ def _unfinished(evidence: Evidence) -> Steps:
     missing = max(0, (planned or 0) - len(snapshot.trials))
     if not running and not missing:
         return
-    parts = [f"{running} of its trials run or wait to be taken up" if running else ""]
-    parts.append(f"{missing} of {planned} have not begun" if missing else "")
-    text = f"The search is not over: {' and '.join(filter(None, parts))}. If nothing runs, take it up where it stopped."
+    parts = [f"{running} {'trials are' if running > 1 else 'trial is'} running or interrupted" if running else ""]
+    parts.append(f"{missing} of {planned} have not started" if missing else "")
+    text = f"The search is not finished: {' and '.join(filter(None, parts))}. If it is no longer running, resume it."
     yield text, f"thaw resume {evidence.place}"
 
 
 def _edges(evidence: Evidence) -> Steps:
-    """The best at the edge of a range, and the other good ones near it."""
+    """Ranges at whose edge the best trial is, with most other good trials near it."""
     snapshot = evidence.snapshot
     top = evidence.competitors.head(max(3, len(evidence.competitors) // 10))
     if snapshot.best is None or len(top) < 3:
@@ -76,9 +77,8 @@ def _edges(evidence: Evidence) -> Steps:
             if at_edge:
                 new = value.say(_beyond(value, lower=side == "lower"))
                 yield (
-                    f"{value.name} is at the {side} edge of its range ({value.say(bound)}) in the best trial, and "
-                    "near it in the best "
-                    f"{len(top)}: widen it, to {new} say.",
+                    f"{value.name}: the best trial is at the {side} edge of the searched range ({value.say(bound)}), and "
+                    f"most of the best {len(top)} trials are near it. Widen the range, for example to {new}.",
                     None,
                 )
 
@@ -88,7 +88,7 @@ def _beyond(value: Searched, *, lower: bool) -> float:
     low, high = value.ends
     further = value.value_at(low - (high - low) / 2 if lower else high + (high - low) / 2)
     if value.scale == "linear" and lower and value.low >= 0:
-        further = max(further, 0.0)  # what has been searched from 0 or above is seldom meant to be negative
+        further = max(further, 0.0)  # a range that starts at 0 or above is seldom meant to go below 0
     return round(further) if value.whole else further
 
 
@@ -97,8 +97,8 @@ def _few(evidence: Evidence) -> Steps:
     trials, dimensions = max(len(snapshot.trials), snapshot.planned or 0), len(snapshot.searched)
     if dimensions and trials < FEW * dimensions:
         yield (
-            f"{trials} trials are few for {dimensions} searched values: from {FEW * dimensions} on the space is seen in "
-            "outline, and what mattered can be told.",
+            f"{trials} trials are few for {dimensions} searched values. With {FEW * dimensions} or more, the report can say "
+            "which values mattered.",
             None,
         )
 
@@ -111,12 +111,13 @@ def _late(evidence: Evidence) -> Steps:
     after = int((finished["trial"] > snapshot.best).sum())
     if after <= LATE * len(finished):
         yield (
-            f"The best came late ({after} of {len(finished)} finished trials came after it): more trials are likely to pay.",
+            f"The best trial came late: {after} of the {len(finished)} finished trials came after it. More trials are likely "
+            "to help.",
             None,
         )
     elif after >= len(finished) / 2 and len(snapshot.trials) >= FEW * len(snapshot.searched):
         yield (
-            f"{after} trials have finished since the best one without beating it: more of the same will gain little.",
+            f"{after} later trials did not beat the best one: more trials of this search will gain little.",
             None,
         )
 
@@ -126,58 +127,57 @@ def _still_rising(evidence: Evidence) -> Steps:
     rising = int((top["best_epoch"] == top["epochs"]).sum())
     if len(top) >= 2 and 2 * rising > len(top):
         yield (
-            f"{rising} of the best {len(top)} trials were at their best in their last epoch: give the last stage more epochs.",
+            f"{rising} of the best {len(top)} trials had their best epoch at the very end: give the last stage more epochs.",
             None,
         )
 
 
 def _fixed(evidence: Evidence) -> Steps:
-    """Values that never rise above chance, where there were enough trials to see it."""
+    """Values that never rise above chance, if there are enough trials to tell."""
     snapshot, frame = evidence.snapshot, evidence.importances
     best = snapshot.trials[snapshot.trials["trial"] == snapshot.best]
     if not len(frame) or not len(best) or len(snapshot.placed) < 2 * FEW * len(snapshot.searched):
         return
     idle = set(frame["path"]) - set(frame.loc[frame["high"] > frame["chance"] / 2, "path"])
-    told = [
+    values = [
         f"{v.name} = {v.say(best[v.path].iloc[0])}"
         for v in snapshot.searched
         if v.path in idle and best[v.path].notna().all()
     ]
-    if told:
+    if values:
         yield (
-            f"Fix what does not matter, and the same trials see more of the rest: {', '.join(told)} (the best trial's values).",
+            "Fix the values that do not matter, so that the same number of trials covers the others better: "
+            f"{', '.join(values)} (the best trial's values).",
             None,
         )
 
 
 def _rungs(evidence: Evidence) -> Steps:
-    """Whether the order at the first rung is that of the end, among those that went on."""
-    snapshot, judged = evidence.snapshot, rungs(evidence.snapshot)
+    """Compares the ranking at the first rung with the final one, among the finished trials."""
+    snapshot, pruned_at = evidence.snapshot, rungs(evidence.snapshot)
     finished = snapshot.finished
-    if not len(judged) or len(finished) < 6 or snapshot.trials["parent"].notna().any():
-        return  # also where trials went on with other values than they had at the rung
-    rung = int(judged["epoch"].iloc[0])
+    if not len(pruned_at) or len(finished) < 6 or snapshot.trials["parent"].notna().any():
+        return  # a trial that continues another may have had other values at the rung
+    rung = int(pruned_at["epoch"].iloc[0])
     then = _scores_at(snapshot.curves, rung, finished["trial"])
     agreement = then.corr(finished.set_index("trial")["score"], method="spearman")
     if agreement < 0.2:
         yield (
-            f"What led at the first rung (epoch {rung}) did not lead at the end: among the {len(finished)} "
-            "trials that finished the two "
-            f"orders agree by {agreement:.2f} (Spearman). A later first rung, search.scheduler.grace_epochs "
-            f"above {rung}, would judge "
-            "what counts.",
+            f"The ranking at the first rung (epoch {rung}) says little about the final ranking: their rank correlation "
+            f"(Spearman) is {agreement:.2f} among the {len(finished)} finished trials. Set search.scheduler.grace_epochs "
+            f"above {rung}, so that trials are not pruned before their scores mean something.",
             None,
         )
 
 
 def _styles(evidence: Evidence) -> Steps:
-    """A choice that the first rung ended more often than others, although it gained more after it."""
-    snapshot, judged = evidence.snapshot, rungs(evidence.snapshot)
-    if not len(judged):
+    """Choices that the first rung pruned more often than others, although they gained more after it."""
+    snapshot, pruned_at = evidence.snapshot, rungs(evidence.snapshot)
+    if not len(pruned_at):
         return
-    rung = int(judged["epoch"].iloc[0])
-    judged_there = snapshot.trials["parent_epoch"].fillna(0) < rung
-    reached = snapshot.trials[(snapshot.trials["epochs"] >= rung) & judged_there]
+    rung = int(pruned_at["epoch"].iloc[0])
+    started_before = snapshot.trials["parent_epoch"].fillna(0) < rung
+    reached = snapshot.trials[(snapshot.trials["epochs"] >= rung) & started_before]
     ended = (reached["epochs"] == rung) & (reached["status"] == TrialStatus.PRUNED.value)
     for value in snapshot.searched:
         if value.scale != "choice":
@@ -192,15 +192,14 @@ def _styles(evidence: Evidence) -> Steps:
                 continue
             yield (
                 f"{value.name} = {value.say(choice)} was pruned at epoch {rung} in {share:.0%} of its trials (others: "
-                f"{elsewhere:.0%}), yet those that went on gained {evidence.say(gain)} after it, others "
-                f"{evidence.say(others)}: it "
-                "starts slowly, and the rungs may have ended the better style.",
+                f"{elsewhere:.0%}), yet its finished trials gained {evidence.say(gain)} after that epoch (others: "
+                f"{evidence.say(others)}). It starts slowly, so the rungs may have pruned the better choice.",
                 None,
             )
 
 
 def _gain_after(evidence: Evidence, trials: pd.DataFrame, rung: int) -> float | None:
-    """Mean gain of the finished ones from a rung to the end; None below two of them."""
+    """Mean gain of the finished trials from a rung to the end; None below two of them."""
     finished = trials[trials["status"] == TrialStatus.FINISHED.value].set_index("trial")["score"]
     if len(finished) < 2:
         return None
@@ -209,6 +208,6 @@ def _gain_after(evidence: Evidence, trials: pd.DataFrame, rung: int) -> float | 
 
 
 def _scores_at(curves: pd.DataFrame, epoch: int, trials: pd.Series[int]) -> pd.Series[float]:
-    """Best score so far, by trial."""
+    """Best score up to an epoch, by trial."""
     rows = curves[(curves["epoch"] == epoch) & curves["trial"].isin(trials)]
     return rows.set_index("trial")["best_score"].astype(float)

@@ -1,4 +1,4 @@
-"""What was flagged: warning signs, failures, and classes that the best trial does badly on."""
+"""Warning signs: flagged epochs, failed trials, and classes on which the best trial does badly."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 
 
 def flagged(evidence: Evidence) -> Iterator[Conclusion]:
+    """Conclusions of the topic `FLAGGED`."""
     for rule in (_flags, _failures, _classes):
         yield from rule(evidence)
 
 
 FLAG_WORDS = {
-    Flag.NAN: "A loss that is no number",
-    Flag.SPIKE: "A loss far above its recent level",
-    Flag.COLLAPSE: "Classes left out and no better than chance",
-    Flag.DRW_DROP: "A score that fell when re-weighting began",
-    Flag.STUCK_AUC: "An AUC that never reached 0.70",
+    Flag.NAN: "Loss not a number",
+    Flag.SPIKE: "Loss far above its recent level",
+    Flag.COLLAPSE: "Classes never predicted, and no better than chance",
+    Flag.DRW_DROP: "Score fell when re-weighting began",
+    Flag.STUCK_AUC: "AUC never reached 0.70",
     Flag.GAP: "Validation loss rising while training loss falls",
 }
 
@@ -38,12 +39,12 @@ def _flags(evidence: Evidence) -> Iterator[Conclusion]:
             continue
         stopped = int((rows["stopped_for"] == flag.value).sum())
         text = f"{FLAG_WORDS[flag]} ({flag.value}): {named(rows['trial'])} of {len(trials)}"
-        text += f"; it ended {stopped}" if stopped else ""
-        text += _goes_with(evidence, rows)
+        text += f"; {stopped} stopped for it" if stopped else ""
+        text += _related_value(evidence, rows)
         yield Conclusion(Topic.FLAGGED, f"{text}.", "warning")
     best = trials[trials["trial"] == evidence.snapshot.best]
     if len(best) and isinstance(at_best := best["flags_at_best"].iloc[0], str) and at_best:
-        yield Conclusion(Topic.FLAGGED, f"The best epoch of the best trial itself was flagged: {at_best}.", "warning")
+        yield Conclusion(Topic.FLAGGED, f"The best epoch of the best trial was flagged: {at_best}.", "warning")
     if len(evidence.snapshot.curves) and not any(map(len, raised.values())):
         yield Conclusion(Topic.FLAGGED, "No epoch of any trial was flagged.", "good")
 
@@ -53,11 +54,11 @@ def _has(flags: pd.Series[str], flag: Flag) -> pd.Series[bool]:
 
 
 CLEAR = 0.01
-"""p value, over all searched values, below which a flag is said to go with a value."""
+"""p value, corrected for the number of searched values, below which a flag is reported as related to a value."""
 
 
-def _goes_with(evidence: Evidence, flagged: pd.DataFrame) -> str:
-    """`, above all with high head_lr (median 0.2, else 0.05)`, where that is clear (Mann & Whitney 1947)."""
+def _related_value(evidence: Evidence, flagged: pd.DataFrame) -> str:
+    """`; these trials tend to have a high head_lr (median 0.2, others 0.05)`, where the test is clear (Mann & Whitney 1947)."""
     from scipy.stats import mannwhitneyu
 
     trials = evidence.snapshot.trials
@@ -74,33 +75,34 @@ def _goes_with(evidence: Evidence, flagged: pd.DataFrame) -> str:
     if p * len(found) > CLEAR:
         return ""
     side = "high" if with_it > without else "low"
-    return f"; it goes with a {side} {value.name} (median {value.say(with_it)} where flagged, {value.say(without)} elsewhere)"
+    medians = f"median {value.say(with_it)}, others {value.say(without)}"
+    return f"; these trials tend to have a {side} {value.name} ({medians})"
 
 
 def _failures(evidence: Evidence) -> Iterator[Conclusion]:
     trials = evidence.snapshot.trials
-    on_their_way = (TrialStatus.FINISHED, TrialStatus.PRUNED, TrialStatus.RUNNING)
-    for status in (*(status.value for status in TrialStatus if status not in on_their_way), UNREADABLE):
-        what = {TrialStatus.FAILED.value: "failed", UNREADABLE: "cannot be read"}.get(status, f"ended {status}")
+    healthy = (TrialStatus.FINISHED, TrialStatus.PRUNED, TrialStatus.RUNNING)
+    for status in (*(status.value for status in TrialStatus if status not in healthy), UNREADABLE):
+        what = {TrialStatus.FAILED.value: "failed", UNREADABLE: "cannot be read"}.get(status, f"ended as {status}")
         rows = trials[trials["status"] == status]
         if not len(rows):
             continue
         counts = rows["reason"].fillna("").map(lambda reason: one_line(reason) or "no reason recorded").value_counts()
-        told = "; ".join(
+        reasons = "; ".join(
             f"{why[:160]} ({n}×)" if n > 1 else why[:160]
             for why, n in zip(map(str, counts.index[:3]), counts, strict=False)
         )
         more = f"; and {len(counts) - 3} other reasons" if len(counts) > 3 else ""
         which = named(rows["trial"])
-        yield Conclusion(Topic.FLAGGED, f"{which[0].upper()}{which[1:]} {what}: {told}{more}.", "warning")
+        yield Conclusion(Topic.FLAGGED, f"{which[0].upper()}{which[1:]} {what}: {reasons}{more}.", "warning")
 
 
 def _classes(evidence: Evidence) -> Iterator[Conclusion]:
-    """Classes that the best trial does badly on."""
+    """Classes on which the best trial does badly."""
     frame = class_recall(evidence.snapshot)
     if len(frame) == 1:
         yield Conclusion(
-            Topic.FLAGGED, "There is one class only: scores that tell classes apart mean nothing here.", "warning"
+            Topic.FLAGGED, "The data has only one class, so classification metrics are meaningless.", "warning"
         )
         return
     never = frame.loc[(frame["predicted"] == 0) & (frame["images"] > 0), "class"].tolist()
@@ -109,20 +111,20 @@ def _classes(evidence: Evidence) -> Iterator[Conclusion]:
         yield Conclusion(
             Topic.FLAGGED, f"The best trial never predicts {len(never)} of {len(frame)} classes: {listed}.", "warning"
         )
-    told = frame[frame["images"] > 0].dropna(subset=["recall"])
-    if len(told) < 2:
+    known = frame[frame["images"] > 0].dropna(subset=["recall"])
+    if len(known) < 2:
         return
-    worst, mean = told.iloc[int(told["recall"].argmin())], told["recall"].mean()
+    worst, mean = known.iloc[int(known["recall"].argmin())], known["recall"].mean()
     if worst["high"] < mean and worst["predicted"]:
         text = (
             f"The best trial is weakest on class {worst['class']}: recall {worst['recall']:.2f} ({worst['low']:.2f} … "
-            f"{worst['high']:.2f}, {worst['images']} images) against {mean:.2f} on average."
+            f"{worst['high']:.2f}, {worst['images']} images), compared with {mean:.2f} on average."
         )
         yield Conclusion(Topic.FLAGGED, text)
 
 
 def named(numbers: pd.Series[int]) -> str:
-    """`trial 3`, `trials 3, 9`, `41 trials`."""
+    """Names trials in words: `trial 3`, `trials 3, 9`, or `41 trials` where there are more than six."""
     if len(numbers) > 6:
         return f"{len(numbers)} trials"
     return f"trial{'s' if len(numbers) > 1 else ''} {', '.join(map(str, sorted(numbers)))}"

@@ -1,4 +1,4 @@
-"""Per-class recall and confusion of the best trial's best epoch."""
+"""Recall of each class and confusion matrix, in the best epoch of the best trial."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 SHOWN = 60
-"""Classes beyond which only the worst are drawn."""
+"""Number of classes that are drawn; of more, only the worst."""
 
 
 def class_recall(snapshot: Snapshot) -> pd.DataFrame:
-    """`class`, `images` (that judge), `recall` with its 95% interval `low`, `high`, `precision`, `f1`, `predicted`.
+    """Table with one row a class: `class`, `images` (of validation), `recall`, its 95% interval `low`, `high`,
+    `precision`, `f1`, `predicted`.
 
     In the order of the labels; empty in regression or where no trial has a score. `recall` is missing for a class without images.
     """
@@ -49,7 +50,7 @@ def class_recall(snapshot: Snapshot) -> pd.DataFrame:
 
 
 def confusion(snapshot: Snapshot) -> pd.DataFrame:
-    """Images by true class (rows) and predicted class (columns)."""
+    """Confusion matrix: images by true class (rows) and predicted class (columns)."""
     import pandas as pd
 
     names = snapshot.class_names
@@ -57,6 +58,7 @@ def confusion(snapshot: Snapshot) -> pd.DataFrame:
 
 
 def draw_class_recall(frame: pd.DataFrame) -> Figure:
+    """Draws the recall of each class with its interval, the first class on top."""
     from plotly import graph_objects as go
 
     shown = frame.dropna(subset=["recall"])
@@ -89,6 +91,7 @@ def draw_class_recall(frame: pd.DataFrame) -> Figure:
 
 
 def draw_confusion(frame: pd.DataFrame) -> Figure:
+    """Draws the confusion matrix, coloured by the share of each row."""
     from plotly import graph_objects as go
 
     shares = frame.div(frame.sum(axis=1).replace(0, 1), axis=0)
@@ -108,7 +111,7 @@ def draw_confusion(frame: pd.DataFrame) -> Figure:
             zmax=1,
             xgap=1 if few else 0,
             ygap=1 if few else 0,
-            hovertemplate="%{y} taken for %{x}: %{customdata} images, %{z:.1%} of the class<extra></extra>",
+            hovertemplate="%{y} predicted as %{x}: %{customdata} images, %{z:.1%} of the class<extra></extra>",
             showscale=not few,
             colorbar={
                 "title": {"text": "share of the true class", "side": "right"},
@@ -123,6 +126,6 @@ def draw_confusion(frame: pd.DataFrame) -> Figure:
 
 
 def _labels(names: Sequence[str] | pd.Series[str] | pd.Index[str]) -> list[str]:
-    """Names as an axis shows them: never taken for numbers, not too long, and distinct, or else classes would fall together."""
+    """Class names as axis labels: short, and distinct, because plotly merges equal labels into one."""
     short = [name if len(name) <= 24 else f"{name[:23]}…" for name in map(str, names)]
     return [plain(text if short.count(text) == 1 else f"{text} ({i})") for i, text in enumerate(short)]

@@ -1,4 +1,4 @@
-"""What the search's compute went into, and how much of it pruning and kept features saved."""
+"""Compute time of the search by purpose, and the time that pruning and cached features saved."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 FROZEN_ANYWHERE = "nothing is frozen"
-"""`uncached` of epochs in which there is nothing to keep."""
+"""Value of `uncached` in epochs in which there is nothing to cache."""
 
 
 def savings(snapshot: Snapshot) -> pd.DataFrame:
-    """`what`, `kind` (`spent` or `saved`), `seconds`, `epochs`, `how`: how the number comes about.
+    """Table with one row a purpose: `what`, `kind` (`spent` or `saved`), `seconds`, `epochs`, `how` (how it is computed).
 
-    Rows of what cannot be told have no seconds: no trial has finished, say, so nobody knows what the pruned ones had before
-    them.
+    `seconds` is missing where it cannot be known: for instance, the remaining epochs of pruned trials are unknown until a trial
+    has finished.
     """
     import pandas as pd
 
@@ -32,37 +32,41 @@ def savings(snapshot: Snapshot) -> pd.DataFrame:
         ("training", "spent", max(curves["train_s"].sum() + curves["val_s"].sum() - computed - _validation(curves), 0.0),
          len(curves), "time of training, measured"),
         ("validation", "spent", _validation(curves), len(curves), "time of validation, measured"),
-        ("computing features to keep", "spent", computed, int((curves["cache_s"] > 0).sum()),
-         "time in which features of frozen blocks were computed, measured; it is part of neither of the two above"),
+        ("computing cached features", "spent", computed, int((curves["cache_s"] > 0).sum()),
+         "time in which features of frozen blocks were computed, measured; not included in the two above"),
         ("pruning", "saved", *_pruned(snapshot, curves)),
-        ("kept features", "saved", *_kept(curves)),
+        ("cached features", "saved", *_cached(curves)),
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=["what", "kind", "seconds", "epochs", "how"]).astype({"seconds": "float64"})
 
 
 def _validation(curves: pd.DataFrame) -> float:
-    """Without its part of the features' time, which the reports do not divide: taken in proportion."""
+    """Seconds of validation, without its proportional part of the time in which features were computed."""
     both = curves["train_s"] + curves["val_s"]
     share = (curves["val_s"] / both.where(both > 0)).fillna(0.0)
     return float((curves["val_s"] - share * curves["cache_s"]).clip(lower=0).sum())
 
 
 def _pruned(snapshot: Snapshot, curves: pd.DataFrame) -> tuple[float | None, int, str]:
-    """Epochs that finished trials have in each stage and pruned ones have not, times what an epoch costs there."""
+    """Seconds saved by pruning: epochs that finished trials ran in each stage and pruned ones did not, times their cost."""
     finished, pruned = (snapshot.of_status(status) for status in (TrialStatus.FINISHED, TrialStatus.PRUNED))
     if not len(pruned):
         return 0.0, 0, "no trial was pruned"
-    ways = snapshot.ways  # what a trial took over, nobody has to run for it
+    ways = snapshot.ways  # epochs that a trial inherits need not be run
     of_finished = ways[ways["trial"].isin(finished["trial"])]
     if not len(of_finished):
-        return None, 0, "no trial has finished: nobody knows what the pruned ones had before them"
+        return (
+            None,
+            0,
+            "unknown until a trial has finished, because nothing shows how many epochs the pruned ones had left",
+        )
     typical = of_finished.groupby("stage_index").size() / of_finished["trial"].nunique()
     cost = (curves["train_s"] + curves["val_s"] - curves["cache_s"]).groupby(curves["stage_index"]).median()
     of_pruned = ways[ways["trial"].isin(pruned["trial"])]
     ran = of_pruned.groupby(["trial", "stage_index"]).size().unstack(fill_value=0)
     ran = ran.reindex(index=pruned["trial"], columns=typical.index, fill_value=0)
     left = (typical - ran).clip(lower=0)
-    # A stage that was left is over, however short it was.
+    # A stage that a trial has left is over, however short it was.
     last = of_pruned.groupby("trial")["stage_index"].max().reindex(pruned["trial"]).fillna(-1)
     for stage in left.columns:
         left.loc[(last > stage).to_numpy(), stage] = 0
@@ -70,29 +74,29 @@ def _pruned(snapshot: Snapshot, curves: pd.DataFrame) -> tuple[float | None, int
     return float((left * cost).sum().sum()), round(float(left.sum().sum())), how
 
 
-def _kept(curves: pd.DataFrame) -> tuple[float | None, int, str]:
-    """Epochs that took features from the cache, times what computing them once took, less the time in which they were made."""
+def _cached(curves: pd.DataFrame) -> tuple[float | None, int, str]:
+    """Seconds saved by the cache: epochs that read features, times the cost of computing them, less the time spent on that."""
     taken = curves[curves["uncached"].isna() & curves["open_from"].notna()]
     if not len(taken):
-        return 0.0, 0, "no epoch took its features from the cache"
-    # The slowest of a depth made its features: of training and of validation images, once.
+        return 0.0, 0, "no epoch read its features from the cache"
+    # The slowest epoch of a depth computed its features, once for training and validation images.
     price = taken[taken["cache_s"] > 0].groupby("open_from")["cache_s"].max()
     known = taken[taken["open_from"].isin(price.index)]
     if not len(known):
         return (
             None,
             len(taken),
-            "all features were there before the search began: what they took to compute is not known",
+            "unknown, because all features were cached before the search began",
         )
     saved = known["open_from"].map(price).sum() - known["cache_s"].sum()
-    how = "epochs that took their features from the cache, times what these took to compute once, less that time"
+    how = "epochs that read features from the cache, times the time to compute them once, less that time"
     if len(known) < len(taken):
-        how += f"; {len(taken) - len(known)} epochs whose features were there before the search are not counted"
+        how += f"; {len(taken) - len(known)} epochs whose features were cached before the search are not counted"
     return max(float(saved), 0.0), len(known), how
 
 
 def draw_savings(frame: pd.DataFrame) -> Figure:
-    """Two bars: what was spent, and what it would have been."""
+    """Draws two bars: the time spent, and the time without savings."""
     from plotly import graph_objects as go
 
     unit, size = _unit_of(float(frame["seconds"].sum()))
@@ -121,5 +125,5 @@ def draw_savings(frame: pd.DataFrame) -> Figure:
 
 
 def _unit_of(seconds: float) -> tuple[str, int]:
-    """What an axis so long is counted in, and how many seconds that has."""
+    """Unit for an axis of this length, and its seconds."""
     return next((unit for unit in (("hours", 3600), ("minutes", 60)) if seconds >= 3 * unit[1]), ("seconds", 1))

@@ -1,4 +1,4 @@
-"""Contours: the score over pairs of searched values, as far as trials tell."""
+"""Contours: the score over pairs of searched values, where there are trials nearby."""
 
 from __future__ import annotations
 
@@ -17,26 +17,31 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 CELLS = 24
-"""Of a contour's grid, each way."""
+"""Cells of a contour's grid along each axis."""
 WIDTH = 0.12
-"""Of the kernel that smooths, in shares of a searched range."""
+"""Width of the smoothing kernel, in shares of a searched range."""
 REACH = 0.2
-"""Farthest distance to the next trial at which anything is claimed, in shares of a searched range."""
+"""Largest distance to the closest trial at which a score is drawn, in shares of a searched range."""
 POINTS = 600
-"""Trials that are marked; all count in the surface."""
+"""Number of trials that are marked; all of them count in the surface."""
 
 
 def pairs(searched: Sequence[Searched], *, values: int = 3) -> list[tuple[Searched, Searched]]:
-    """Pairs of the first `values` searched ranges; choices have no order that could be smoothed over."""
+    """Pairs of the first `values` searched ranges. Choices are left out: they have no order to smooth over."""
     ranges = [value for value in searched if value.scale != "choice"]
     return list(itertools.combinations(ranges[:values], 2))
 
 
 def contour(snapshot: Snapshot, across: Searched, up: Searched) -> pd.DataFrame:
-    """The score over a pair of searched values: `across`, `up` (positions on their scales), `score`, `trials`.
+    """Grid of the score over a pair of searched values: `across`, `up` (positions on their scales), `score`, `trials`.
 
-    A mean of all trials' scores with weights that fall with their distance (Nadaraya 1964, Watson 1964), both ranges counted
-    as 1. `score` is missing where no trial is near; `trials` is the sum of the weights.
+    The score is a mean over all trials, with weights that fall with distance (Nadaraya 1964, Watson 1964); both ranges are
+    scaled to length 1. It is missing where no trial is near. `trials` is the sum of the weights.
+
+    Args:
+        snapshot: the run.
+        across: searched value on the horizontal axis.
+        up: searched value on the vertical axis.
     """
     import numpy as np
     import pandas as pd
@@ -63,7 +68,15 @@ def _smoothed(grid: np.ndarray, points: np.ndarray, scores: np.ndarray) -> tuple
 
 
 def draw_contour(frame: pd.DataFrame, across: Searched, up: Searched, trials: pd.DataFrame, metric: Metric) -> Figure:
-    """One pair: the surface of `contour`, and the trials it is made of."""
+    """Draws one pair: the surface of `contour`, and the trials behind it.
+
+    Args:
+        frame: result of `contour`.
+        across: searched value on the horizontal axis.
+        up: searched value on the vertical axis.
+        trials: the trials to mark, with their scores and searched values.
+        metric: the metric that is the score.
+    """
     from plotly import graph_objects as go
 
     marked = trials.dropna(subset=[across.path, up.path]).head(POINTS)

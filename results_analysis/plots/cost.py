@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def cost_and_score(snapshot: Snapshot) -> pd.DataFrame:
-    """`trial`, `status`, `cost_s`, `score`, `epochs`, `front` (none is as good for less, or better for as much). Cheapest first.
+    """Table of the trials that have a place, cheapest first: `trial`, `status`, `cost_s`, `score`, `epochs`, `front`.
 
-    Trials with a score that did not fail.
+    `front` is True where no other trial is at least as good in both cost and score and better in one.
     """
     columns = ["trial", "status", "cost_s", "score", "epochs"]
     table = snapshot.placed[columns].sort_values(["cost_s", "trial"], ignore_index=True)
@@ -26,6 +26,7 @@ def cost_and_score(snapshot: Snapshot) -> pd.DataFrame:
 
 
 def draw_cost_and_score(frame: pd.DataFrame, metric: Metric) -> Figure:
+    """Draws the trials and the Pareto front through the best of them."""
     from plotly import graph_objects as go
 
     shown = thinned(frame, DRAWN)
@@ -52,7 +53,7 @@ def draw_cost_and_score(frame: pd.DataFrame, metric: Metric) -> Figure:
             y=front["score"],
             mode="lines",
             line={"shape": "hv", "color": VERMILION, "width": 2, "dash": "dot"},
-            name="Pareto front: nothing is cheaper and as good",
+            name="Pareto front: no trial is cheaper and as good",
             hoverinfo="skip",
         )
     )

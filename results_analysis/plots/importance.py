@@ -1,4 +1,4 @@
-"""Importance of the searched values, with its spread and what chance would give."""
+"""Importance of the searched values, with its spread and the level that chance reaches."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 SHOWN = 15
-"""Searched values that are drawn."""
+"""Number of searched values that are drawn, the most important first."""
 
 
 def draw_importance(rows: pd.DataFrame) -> Figure:
-    """Of one evaluator's rows of `importance.importances`."""
+    """Draws the rows of one evaluator from `importance.importances`."""
     from plotly import graph_objects as go
 
     shown = rows.head(SHOWN).iloc[::-1]
@@ -37,7 +37,7 @@ def draw_importance(rows: pd.DataFrame) -> Figure:
                 "width": 3,
             },
             customdata=shown[["low", "high", "chance"]],
-            hovertemplate="%{y}: %{x:.0%} (%{customdata[0]:.0%} … %{customdata[1]:.0%}); chance gives up to "
+            hovertemplate="%{y}: %{x:.0%} (%{customdata[0]:.0%} … %{customdata[1]:.0%}); chance reaches up to "
             "%{customdata[2]:.0%}<extra></extra>",
             name="importance, with its middle 80%",
             showlegend=False,
@@ -49,7 +49,7 @@ def draw_importance(rows: pd.DataFrame) -> Figure:
             y=names,
             mode="markers",
             marker={"symbol": "line-ns-open", "size": 13, "color": VERMILION, "line": {"width": 2}},
-            name="what chance gives",
+            name="reached by chance",
             hoverinfo="skip",
         )
     )

@@ -1,4 +1,4 @@
-"""Learning curves: the best trials in full, the rest as a band, and what happened on the way."""
+"""Learning curves: the best trials in colour, the rest as a band, and marks for events."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 TOP = 6
-"""Trials that are drawn in full."""
+"""Number of best trials that are drawn in colour."""
 OTHERS = 60
-"""Further trials that are drawn thinly; the band tells of all."""
+"""Number of further trials that are drawn as thin lines; the band covers all."""
 
 QUANTITIES = ("score", "val_loss")
 
 
 class Mark(NamedTuple):
-    """How something that happened in an epoch is shown."""
+    """Appearance of an event in an epoch."""
 
     words: str
     symbol: str
@@ -47,15 +47,22 @@ MARKS = {
     "stage": Mark("next stage begins", "line-ns-open", GREY),
     "plateau": Mark("plateau ended the stage", "triangle-down-open", PURPLE),
     "reweighted": Mark("re-weighting (DRW) begins", "diamond-open", GREEN),
-    "checkpoint": Mark("checkpoint kept", "square-open", GREY),
+    "checkpoint": Mark("checkpoint on disk", "square-open", GREY),
     "best": Mark("best epoch", "star", BLUE),
     "failed": Mark("failed", "cross-thin-open", VERMILION),
 }
 
 
 def learning_curves(snapshot: Snapshot, *, top: int = TOP, others: int = OTHERS) -> pd.DataFrame:
-    """Curves of the `top` best trials and of `others` spread evenly over the rest: `trial`, `place`, `epoch`, `stage`,
-    `score`, `val_loss`, `train_loss`, best trial first; `place` is missing where a trial has none."""
+    """Table with one row an epoch, best trial first: `trial`, `place`, `epoch`, `stage`, `score`, `val_loss`, `train_loss`.
+
+    `place` is missing where a trial has none.
+
+    Args:
+        snapshot: the run.
+        top: number of best trials.
+        others: number of further trials, spread evenly over the rest.
+    """
     import numpy as np
 
     trials = snapshot.trials[snapshot.trials["epochs"] > 0]
@@ -71,7 +78,7 @@ def learning_curves(snapshot: Snapshot, *, top: int = TOP, others: int = OTHERS)
 
 
 def curve_band(snapshot: Snapshot, quantity: str = "score") -> pd.DataFrame:
-    """Of each epoch, over all trials that came so far: `epoch`, `low` (10%), `median`, `high` (90%), `trials`."""
+    """Quantiles in each epoch, over all trials that reached it: `epoch`, `low` (10%), `median`, `high` (90%), `trials`."""
     import pandas as pd
 
     groups = snapshot.curves.dropna(subset=[quantity]).groupby("epoch")[quantity]
@@ -80,14 +87,14 @@ def curve_band(snapshot: Snapshot, quantity: str = "score") -> pd.DataFrame:
 
 
 def rungs(snapshot: Snapshot) -> pd.DataFrame:
-    """Epochs at which the scheduler ended trials: `epoch`, `pruned`. One that ended for a flag was not judged at a rung."""
+    """Epochs at which the scheduler pruned trials, and how many: `epoch`, `pruned`. Trials that stopped for a flag do not count."""
     pruned = snapshot.of_status(TrialStatus.PRUNED)
     counts = pruned.loc[pruned["stopped_for"].isna(), "epochs"].value_counts().sort_index()
     return counts.rename_axis("epoch").rename("pruned").reset_index()
 
 
 def marks(snapshot: Snapshot, *, top: int = TOP) -> pd.DataFrame:
-    """What happened in the `top` best trials' epochs: `trial`, `epoch`, `mark` (of `MARKS`), `score`, `val_loss`."""
+    """Events in the epochs of the `top` best trials: `trial`, `epoch`, `mark` (a key of `MARKS`), `score`, `val_loss`."""
     import pandas as pd
 
     shown = snapshot.trials[snapshot.trials["epochs"] > 0].iloc[:top]
@@ -102,7 +109,7 @@ def marks(snapshot: Snapshot, *, top: int = TOP) -> pd.DataFrame:
             "stage": epochs.loc[new_stage, "epoch"],
             "plateau": _plateaus(snapshot, epochs, number),
             "reweighted": epochs.loc[begins, "epoch"].iloc[:1],
-            "checkpoint": _kept(snapshot, number),
+            "checkpoint": _saved_checkpoints(snapshot, number),
             "best": [] if pd.isna(trial["best_epoch"]) else [trial["best_epoch"]],
             "pruned": [trial["epochs"]] if trial["status"] == TrialStatus.PRUNED.value else [],
             "failed": [trial["epochs"]] if trial["status"] == TrialStatus.FAILED.value else [],
@@ -113,13 +120,13 @@ def marks(snapshot: Snapshot, *, top: int = TOP) -> pd.DataFrame:
 
 
 def _plateaus(snapshot: Snapshot, epochs: pd.DataFrame, trial: int) -> pd.Series[int]:
-    """Epochs that ended their stage before it had used all it was given."""
-    given = {index: stage.get("epochs") for index, stage in enumerate(snapshot.stages_of(trial))}
+    """Epochs that ended their stage before its number of epochs was used up."""
+    limits = {index: stage.get("epochs") for index, stage in enumerate(snapshot.stages_of(trial))}
     over = epochs["stage_over"].fillna(False).astype(bool)
-    return epochs.loc[over & (epochs["epoch_in_stage"] < epochs["stage_index"].map(given)), "epoch"]
+    return epochs.loc[over & (epochs["epoch_in_stage"] < epochs["stage_index"].map(limits)), "epoch"]
 
 
-def _kept(snapshot: Snapshot, trial: int) -> list[int]:
+def _saved_checkpoints(snapshot: Snapshot, trial: int) -> list[int]:
     """Epochs whose checkpoints are on disk."""
     folder = snapshot.run.layout.trial(trial).checkpoints
     names = [file.name for file in folder.iterdir()] if folder.is_dir() else []
@@ -127,15 +134,23 @@ def _kept(snapshot: Snapshot, trial: int) -> list[int]:
 
 
 def told(frame: pd.DataFrame, metric: Metric) -> list[str]:
-    """Which of `QUANTITIES` some epoch has; one of the two where the score is the validation loss."""
-    asked = [quantity for quantity in QUANTITIES if quantity == "score" or metric is not Metric.VAL_LOSS]
-    return [quantity for quantity in asked if frame[quantity].notna().any()]
+    """Those of `QUANTITIES` that some epoch has; only the score where it is the validation loss itself."""
+    distinct = [quantity for quantity in QUANTITIES if quantity == "score" or metric is not Metric.VAL_LOSS]
+    return [quantity for quantity in distinct if frame[quantity].notna().any()]
 
 
 def draw_learning_curves(
     frame: pd.DataFrame, bands: dict[str, pd.DataFrame], marked: pd.DataFrame, judged: pd.DataFrame, metric: Metric
 ) -> Figure:
-    """The score above, the validation loss below; see `told`."""
+    """Draws the score above and the validation loss below; see `told`.
+
+    Args:
+        frame: result of `learning_curves`.
+        bands: result of `curve_band` by quantity.
+        marked: result of `marks`.
+        judged: result of `rungs`.
+        metric: the metric that is the score.
+    """
     quantities = told(frame, metric)
     figure = new_figure(height=300 * len(quantities) + 100)
     figure.set_subplots(rows=len(quantities), cols=1, shared_xaxes=True, vertical_spacing=0.05)
@@ -178,7 +193,7 @@ def _draw_lines(figure: Figure, frame: pd.DataFrame, quantity: str, row: int) ->
     groups = dict(list(frame.groupby("trial")))
     xs: list[float | None] = []
     ys: list[float | None] = []
-    for number in trials[TOP:]:  # one line with gaps: a hundred lines of their own would be slow
+    for number in trials[TOP:]:  # one trace with gaps: a hundred traces would be slow
         xs += [*groups[number]["epoch"], None]
         ys += [*groups[number][quantity], None]
     others = go.Scatter(

@@ -1,4 +1,4 @@
-"""Parallel coordinates: each trial a line through its searched values, coloured by how good it was."""
+"""Parallel coordinates: each trial is a line through its searched values, coloured by its rank."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 LINES = 240
-"""Trials that are drawn: the best, and others spread evenly over the rest."""
+"""Number of trials that are drawn: the best, and others spread evenly over the rest."""
 GROUPS = ("best tenth", "next 15%", "next 25%", "worse half")
 _SHARES = (0.1, 0.25, 0.5, 1.0)
 
 
 def parallel_coordinates(snapshot: Snapshot, *, lines: int = LINES) -> pd.DataFrame:
-    """`trial`, `score`, `group` (of `GROUPS`, by place) and, by path, where each searched value lies in its range, from 0 to 1.
+    """Table with one row a trial, best first: `trial`, `score`, `group` (one of `GROUPS`, by place) and a column for each path.
 
-    Missing where a trial has no such value. Best trial first; at most `lines` trials.
+    The columns of paths hold the position of the value in its searched range, from 0 to 1; missing where a trial has no such
+    value.
+
+    Args:
+        snapshot: the run.
+        lines: largest number of trials.
     """
     import numpy as np
     import pandas as pd
@@ -36,7 +41,7 @@ def parallel_coordinates(snapshot: Snapshot, *, lines: int = LINES) -> pd.DataFr
 
 
 def draw_parallel_coordinates(frame: pd.DataFrame, searched: Sequence[Searched]) -> Figure:
-    """Drawn with plain lines: plotly's own parallel coordinates need WebGL, do not print and cannot be themed."""
+    """Draws plain lines: plotly's own parallel coordinates need WebGL, do not print and cannot be themed."""
     from plotly import graph_objects as go
 
     figure = new_figure(height=420)

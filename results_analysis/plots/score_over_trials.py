@@ -1,4 +1,4 @@
-"""Score over trials, with the best so far."""
+"""Score of each trial in order, with the best score so far."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def score_over_trials(snapshot: Snapshot) -> pd.DataFrame:
-    """`trial`, `status`, `score`, `epochs`, `best_so_far`, by number; only trials with a score.
+    """Table of the trials with a score, by number: `trial`, `status`, `score`, `epochs`, `best_so_far`.
 
-    `best_so_far` is of the trials that finished; of all before the first one has.
+    `best_so_far` counts only finished trials; if none has finished, all that have a place.
     """
     columns = ["trial", "status", "score", "epochs"]
     table = snapshot.trials.loc[snapshot.trials["score"].notna(), columns].sort_values("trial").reset_index(drop=True)
@@ -27,6 +27,7 @@ def score_over_trials(snapshot: Snapshot) -> pd.DataFrame:
 
 
 def draw_score_over_trials(frame: pd.DataFrame, metric: Metric) -> Figure:
+    """Draws a mark for each trial and a line for the best score so far."""
     import pandas as pd
     from plotly import graph_objects as go
 

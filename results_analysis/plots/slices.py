@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 SHOWN = 12
-"""Searched values that are drawn; the most important ones."""
+"""Number of searched values that are drawn, the most important first."""
 POINTS = 800
-"""Trials in each: the best, and others spread evenly over the rest."""
+"""Number of trials in each slice: the best, and others spread evenly over the rest."""
 
 
 def slices(snapshot: Snapshot) -> pd.DataFrame:
-    """`trial`, `status`, `score` and the searched values, best trial first; only trials that have a place."""
+    """Table of the trials that have a place, best first: `trial`, `status`, `score` and the searched values."""
     return snapshot.placed[["trial", "status", "score", *(value.path for value in snapshot.searched)]]
 
 
 def draw_slice(frame: pd.DataFrame, value: Searched) -> Figure:
-    """One searched value of `slices`."""
+    """Draws one searched value of `slices`."""
     from plotly import graph_objects as go
 
     shown = thinned(frame.dropna(subset=[value.path]), POINTS, first=POINTS // 4)
@@ -33,7 +33,7 @@ def draw_slice(frame: pd.DataFrame, value: Searched) -> Figure:
         rows = shown[shown["status"] == status.value]
         if not len(rows):
             continue
-        said = [plain(value.say(item)) for item in rows[value.path]]
+        texts = [plain(value.say(item)) for item in rows[value.path]]
         figure.add_trace(
             go.Scatter(
                 x=value.positions(rows[value.path]),
@@ -42,7 +42,7 @@ def draw_slice(frame: pd.DataFrame, value: Searched) -> Figure:
                 name=status.value,
                 marker=marker_of(status, opacity=0.85 if len(shown) < POINTS else 0.5),
                 cliponaxis=False,
-                customdata=list(zip(rows["trial"], said, strict=True)),
+                customdata=list(zip(rows["trial"], texts, strict=True)),
                 hovertemplate="trial %{customdata[0]}: %{y:.4f} at %{customdata[1]}",
             )
         )

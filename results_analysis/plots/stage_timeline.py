@@ -1,4 +1,4 @@
-"""Stage timeline of each trial: what was unfrozen when, with its loss."""
+"""Timeline of the stages of each trial: what was unfrozen when, with the validation loss."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 TOP = 20
-"""Trials that are drawn; the best."""
+"""Number of best trials that are drawn."""
 
 
 def stage_timeline(snapshot: Snapshot, *, top: int = TOP) -> pd.DataFrame:
-    """Stretches of epochs that trained the same, of the `top` best trials.
+    """Table of runs of epochs that trained the same blocks, of the `top` best trials, the best first.
 
-    `trial`, `stage`, `stage_index`, `open_from` (first block that trained), `head_frozen`, `first_epoch`, `last_epoch`,
-    `val_loss` and `score` (of the last epoch), `seconds`; best trial first.
+    Columns: `trial`, `stage`, `stage_index`, `open_from` (first block that trained), `head_frozen`, `first_epoch`,
+    `last_epoch`, `val_loss` and `score` (of the last epoch), `seconds`.
     """
     shown = list(snapshot.trials.loc[snapshot.trials["epochs"] > 0, "trial"].iloc[:top])
     curves = snapshot.curves[snapshot.curves["trial"].isin(shown)].sort_values(["trial", "epoch"])
@@ -43,6 +43,7 @@ def stage_timeline(snapshot: Snapshot, *, top: int = TOP) -> pd.DataFrame:
 
 
 def draw_stage_timeline(frame: pd.DataFrame) -> Figure:
+    """Draws a bar for each stretch of epochs, one row a trial."""
     from plotly import graph_objects as go
 
     trials = list(dict.fromkeys(frame["trial"]))
@@ -51,19 +52,19 @@ def draw_stage_timeline(frame: pd.DataFrame) -> Figure:
     )
     for _, rows in frame.groupby(["stage_index", "stage", "head_frozen"], dropna=False):
         first, *_ = records(rows)
-        resting = str(first["head_frozen"]) == "True"  # missing where a report does not tell
+        head_frozen = str(first["head_frozen"]) == "True"  # missing in older reports
         figure.add_trace(
             go.Bar(
                 y=[f"trial {number}" for number in rows["trial"]],
                 base=rows["first_epoch"] - 1,
                 x=rows["last_epoch"] - rows["first_epoch"] + 1,
                 orientation="h",
-                name=plain(first["stage"]) + (", head at rest" if resting else ""),
+                name=plain(first["stage"]) + (", head frozen" if head_frozen else ""),
                 marker={
                     "color": STAGES[int(first["stage_index"]) % len(STAGES)],
-                    # Overlaid: the number stands on the stage's colour, on light and on dark ground.
+                    # Overlaid, so that the number is readable on the stage's colour in both themes.
                     "pattern": {
-                        "shape": "/" if resting else "",
+                        "shape": "/" if head_frozen else "",
                         "fillmode": "overlay",
                         "fgcolor": "#fff",
                         "fgopacity": 0.6,
@@ -82,7 +83,7 @@ def draw_stage_timeline(frame: pd.DataFrame) -> Figure:
                 ],
                 hovertemplate=(
                     "%{y}, epochs %{customdata[1]}–%{customdata[2]}<br>open from %{customdata[0]}"
-                    "<br>validation loss %{text} at its end<br>%{customdata[3]:.1f} s"
+                    "<br>validation loss %{text} at the end<br>%{customdata[3]:.1f} s"
                 ),
             )
         )

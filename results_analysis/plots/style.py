@@ -1,4 +1,4 @@
-"""What all pictures share: colours, margins, words. The page sets the colour of text, which depends on light and dark."""
+"""Colours, margins and words that all pictures share. The page sets the colour of text for its light and dark themes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BLUE, ORANGE, GREEN, VERMILION = "#2f84c6", "#e09a1a", "#149e77", "#d55e00"
 PURPLE, SKY = "#c46d9f", "#63b3e4"
 GREY = "#8c919b"
 FAINT = "rgba(140,145,155,0.28)"
-"""Of what is there for comparison."""
+"""Colour of lines that are only there for comparison."""
 
 STAGES = (SKY, ORANGE, GREEN, PURPLE, BLUE, VERMILION)
 """Colours of stages, in their order."""
@@ -35,17 +35,23 @@ STATUS_SYMBOLS = {
 
 _FRONT = (TrialStatus.PRUNED, TrialStatus.RUNNING, TrialStatus.FINISHED)
 FRONT_LAST = (*(status for status in TrialStatus if status not in _FRONT), *_FRONT)
-"""What is drawn over what."""
+"""Order of drawing: later statuses are drawn over earlier ones."""
 
 SCORES = "Cividis"
-"""Scale of a score, from worse to better."""
+"""Colour scale of a score, from worse to better."""
 
 DRAWN = 2500
-"""Points of one picture: more would make the page slow and tell no more."""
+"""Largest number of points in a picture: more would slow the page down without showing more."""
 
 
 def thinned(frame: pd.DataFrame, most: int, *, first: int = 0) -> pd.DataFrame:
-    """At most so many rows: the `first` ones, and others spread evenly over the rest."""
+    """At most `most` rows: the first ones, and others spread evenly over the rest.
+
+    Args:
+        frame: any table.
+        most: largest number of rows.
+        first: number of rows at the start that all stay.
+    """
     import numpy as np
 
     if len(frame) <= most:
@@ -55,7 +61,13 @@ def thinned(frame: pd.DataFrame, most: int, *, first: int = 0) -> pd.DataFrame:
 
 
 def marker_of(status: TrialStatus, *, size: int = 7, opacity: float = 0.9) -> dict[str, Any]:
-    """How a trial is marked."""
+    """Appearance of a trial's mark.
+
+    Args:
+        status: of the trial.
+        size: in pixels.
+        opacity: from 0 to 1.
+    """
     colour = STATUS_COLOURS.get(status, GREY)
     line = {"width": 1.5, "color": colour}
     return {
@@ -68,17 +80,17 @@ def marker_of(status: TrialStatus, *, size: int = 7, opacity: float = 0.9) -> di
 
 
 def plain(text: object) -> str:
-    """Text as plotly shows it unchanged: it reads tags and entities in every label."""
+    """Escapes a text, because plotly reads tags and entities in every label."""
     return html.escape(str(text), quote=False)
 
 
 def said(metric: Metric) -> str:
-    """A metric's name in words, with where the better side is."""
+    """Name of a metric in words, with the direction that is better."""
     return f"{words(metric.value)} ({'lower' if metric.mode == 'min' else 'higher'} is better)"
 
 
 def words(name: str) -> str:
-    """`val_loss` -> `validation loss`"""
+    """Name of a metric in words: `val_loss` -> `validation loss`."""
     spoken = {"train_loss": "training loss"} | {
         metric.value: spec.words for metric, spec in METRICS.items() if spec.words
     }
@@ -86,7 +98,7 @@ def words(name: str) -> str:
 
 
 def whole(most: int) -> dict[str, Any]:
-    """An axis of whole numbers up to `most`: of few each has a tick of its own, for between two of them there is none."""
+    """Axis of whole numbers up to `most`. Up to 10 each has a tick, because plotly would put ticks between them."""
     return {"tickformat": "d", "dtick": 1 if most <= 10 else None}
 
 

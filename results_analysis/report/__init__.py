@@ -15,10 +15,12 @@ from trainables.core.atomic_write import replacing
 
 
 def write_report(run: Run, file: Path | None = None, *, said: str | None = None) -> Path:
-    """Writes the report of a run as it is now, and returns where: `file`, or the run's `report.html`.
+    """Writes the report of a run in its current state, and returns the file: `file`, or the run's `report.html`.
 
     Args:
-        said: the run as the user names it, for the commands that the page proposes; its folder if not given.
+        run: the run to report.
+        file: where to write; None: `report.html` in the run's folder.
+        said: name of the run as the user typed it, for the commands that the page proposes; None: its folder.
     Raises:
         RunError: if a file of the run cannot be read.
     """

@@ -1,4 +1,4 @@
-"""A run's checkpoints on one HTML page that needs nothing else: which were kept, and how the weights of blocks moved."""
+"""Self-contained HTML page on the checkpoints of a run: which are on disk, and how much the weights of each block changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _STAGES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Okabe and Ito's, which people with any colour vision tell apart, on white and on black."""
+"""Okabe and Ito's colours, which are distinct with any colour vision, on white and on black."""
 
 
 class Point(NamedTuple):
@@ -26,29 +26,32 @@ class Point(NamedTuple):
     epoch: int
     stage: str
     score: float
-    """NaN where there is none."""
+    """Score of the epoch; NaN where there is none."""
     kept: bool
+    """True where the file is on disk."""
     mark: str
-    """`best`, a milestone, both, or nothing."""
+    """Comma-separated marks: `best`, a milestone, both, or empty."""
     size_mb: float
 
 
 class Course(NamedTuple):
-    """How blocks moved."""
+    """Changes of the weights by block and epoch."""
 
     blocks: list[str]
-    """From input to head; only those that trained."""
+    """Blocks that trained, from input to head."""
     epochs: list[int]
     norms: list[list[float | None]]
-    """[block][epoch]; None: still frozen, or not known."""
+    """[block][epoch] norm of the weights; None where the block is still frozen, or the norm is unknown."""
     changes: list[list[float | None]]
-    """[block][epoch]: share of the norm that the block moved by in the epoch."""
+    """[block][epoch] change of the weights in the epoch, relative to their norm."""
 
 
 def timeline(entries: Sequence[Entry], kept: set[str]) -> list[Point]:
-    """
+    """Points of the timeline, one a checkpoint.
+
     Args:
-        kept: names of the files that are there.
+        entries: the registry of checkpoints.
+        kept: names of the files on disk.
     """
     best = max((entry.epoch for entry in entries if entry.best), default=None)
     return [
@@ -65,7 +68,7 @@ def timeline(entries: Sequence[Entry], kept: set[str]) -> list[Point]:
 
 
 def course(entries: Sequence[Entry]) -> Course:
-    """Blocks open from the head towards the input, so the entry with the most blocks names all, in order."""
+    """Changes by block and epoch. Blocks are unfrozen from the head down, so the entry with the most blocks lists all of them."""
     blocks = max((list(entry.blocks) for entry in entries), key=len, default=[])
     norms = [[entry.blocks[block].norm if block in entry.blocks else None for entry in entries] for block in blocks]
     changes = [[entry.blocks[block].change if block in entry.blocks else None for entry in entries] for block in blocks]
@@ -73,7 +76,7 @@ def course(entries: Sequence[Entry]) -> Course:
 
 
 def draw_timeline(points: Sequence[Point]) -> go.Figure:
-    """Score by epoch; a full dot is a file that is there, a ring one that was rotated out."""
+    """Draws the score by epoch; filled marks are files on disk, outlines are files that were rotated out."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -94,7 +97,7 @@ def draw_timeline(points: Sequence[Point]) -> go.Figure:
                 "symbol": [_symbol(point) for point in own],
                 "line": {"width": 2, "color": colour},
             },
-            customdata=[[f"{point.size_mb:.1f} MB, {'kept' if point.kept else 'rotated out'}"] for point in own],
+            customdata=[[f"{point.size_mb:.1f} MB, {'on disk' if point.kept else 'rotated out'}"] for point in own],
             hovertemplate="epoch %{x}: %{y:.4f}<br>%{customdata[0]}<extra>%{fullData.name}</extra>",
         )
     figure.update_layout(xaxis_title="epoch", yaxis_title="score", height=380)
@@ -107,7 +110,7 @@ def _symbol(point: Point) -> str:
 
 
 def draw_norms(moved: Course) -> go.Figure:
-    """Length of each block's parameters, relative to the first epoch in which it trained."""
+    """Draws the norm of each block's weights, relative to the first epoch in which it trained."""
     import plotly.graph_objects as go
     from plotly.colors import sample_colorscale
 
@@ -125,12 +128,12 @@ def draw_norms(moved: Course) -> go.Figure:
             customdata=norms,
             hovertemplate="epoch %{x}: %{customdata:.4g}<extra>%{fullData.name}</extra>",
         )
-    figure.update_layout(xaxis_title="epoch", yaxis_title="norm over its first", height=380)
+    figure.update_layout(xaxis_title="epoch", yaxis_title="norm, relative to its first", height=380)
     return figure
 
 
 def draw_changes(moved: Course) -> go.Figure:
-    """How far each block moved in each epoch, on a logarithmic scale."""
+    """Draws the change of each block in each epoch, on a logarithmic scale."""
     import plotly.graph_objects as go
 
     logs = [[math.log10(change) if change else None for change in row] for row in moved.changes]
@@ -152,10 +155,10 @@ def draw_changes(moved: Course) -> go.Figure:
 
 
 def write_page(folder: TrialLayout) -> Path:
-    """Writes `checkpoints.html` into the run's folder.
+    """Writes `checkpoints.html` into the run's folder, and returns the file.
 
     Raises:
-        RunError: if the run has no registry of checkpoints, or it cannot be read.
+        RunError: if the run has no checkpoints yet, or their registry cannot be read.
     """
     try:
         entries = read_registry(folder.registry)
@@ -170,20 +173,30 @@ def write_page(folder: TrialLayout) -> Path:
 
 
 def page(name: str, entries: Sequence[Entry], kept: set[str]) -> str:
-    """The page's HTML."""
+    """HTML of the page.
+
+    Args:
+        name: of the run.
+        entries: the registry of checkpoints.
+        kept: names of the files on disk.
+    """
     from plotly.offline import get_plotlyjs
 
     points, moved = timeline(entries, kept), course(entries)
     figures = [
-        ("Timeline", "Full: the file is there. Ring: it was rotated out. Star: the best.", draw_timeline(points)),
+        (
+            "Timeline",
+            "Filled: the file is on disk. Outline: it was rotated out. Star: the best epoch.",
+            draw_timeline(points),
+        ),
         (
             "Norms of blocks",
-            "Of the current weights, not of an average; 1 is the first epoch shown.",
+            "Norms of the current weights (not of averaged ones), relative to the first epoch in which the block trained.",
             draw_norms(moved),
         ),
         (
             "Change by block",
-            "How far a block moved in an epoch, over its norm. Blank: frozen, or just opened.",
+            "How much the weights of a block changed in an epoch, relative to their norm. Blank: frozen, or just unfrozen.",
             draw_changes(moved),
         ),
     ]
@@ -191,9 +204,9 @@ def page(name: str, entries: Sequence[Entry], kept: set[str]) -> str:
         f"<section><h2>{heading}</h2><p>{note}</p>{_embedded(figure)}</section>" for heading, note, figure in figures
     ]
     size = sum(point.size_mb for point in points if point.kept)
-    said = f"{sum(point.kept for point in points)} of {len(points)} checkpoints are there, {size:.1f} MB."
+    summary = f"{sum(point.kept for point in points)} of {len(points)} checkpoints are on disk, {size:.1f} MB."
     return _PAGE.format(
-        title=html.escape(name), said=said, plotly=get_plotlyjs(), parts="".join(parts), rows=_rows(points)
+        title=html.escape(name), summary=summary, plotly=get_plotlyjs(), parts="".join(parts), rows=_rows(points)
     )
 
 
@@ -215,7 +228,7 @@ def _embedded(figure: go.Figure) -> str:
 def _rows(points: Sequence[Point]) -> str:
     return "".join(
         f"<tr><td>{point.epoch}<td>{html.escape(point.stage)}<td>{point.score:.4f}<td>{html.escape(point.mark)}"
-        f"<td>{point.size_mb:.1f}<td>{'there' if point.kept else 'rotated out'}</tr>"
+        f"<td>{point.size_mb:.1f}<td>{'on disk' if point.kept else 'rotated out'}</tr>"
         for point in points
     )
 
@@ -232,9 +245,9 @@ table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
 th, td {{ padding: .15rem 1rem .15rem 0; text-align: left; border-bottom: 1px solid #8884 }}
 </style>
 <script>{plotly}</script>
-<h1>Checkpoints of {title}</h1><p>{said}</p>
+<h1>Checkpoints of {title}</h1><p>{summary}</p>
 {parts}
-<section><h2>All</h2><table><tr><th>epoch<th>stage<th>score<th>mark<th>MB<th>file</tr>{rows}</table></section>
+<section><h2>All checkpoints</h2><table><tr><th>epoch<th>stage<th>score<th>mark<th>MB<th>file</tr>{rows}</table></section>
 <script>
 const dark = matchMedia("(prefers-color-scheme: dark)");
 function paint() {{

@@ -1,4 +1,4 @@
-"""Numbers as people read them in the report."""
+"""Formats of numbers in the report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from results_analysis.tables.file_formats import is_missing
 
 
 def duration(seconds: float) -> str:
-    """`42 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
+    """A duration as `42 s`, `3 min 20 s`, `2 h 5 min` or `3 d 4 h`."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -20,7 +20,7 @@ def duration(seconds: float) -> str:
 
 
 def cell(value: Any) -> str:
-    """A value of a table: floats with four significant digits, nothing for what is missing."""
+    """A table cell as text: floats with four significant digits; empty where the value is missing."""
     if is_missing(value):
         return ""
     if isinstance(value, bool):

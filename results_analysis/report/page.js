@@ -31,12 +31,12 @@ async function draw() {
   for (const plot of plots) {
     const { data, layout } = figures[plot.dataset.figure];
     const named = layout.showlegend === false ? [] : data.filter((trace) => trace.name && trace.showlegend !== false);
-    if (narrow.matches && named.length > 4) { // the legend takes a line for one or two
+    if (narrow.matches && named.length > 4) { // the legend then has a line for every one or two traces
       layout.height += 16 * named.length;
       plot.style.height = `${layout.height}px`;
     }
     await Plotly.newPlot(plot, data, layoutFor(layout), config);
-    await new Promise((resolve) => setTimeout(resolve)); // the page stays alive in between
+    await new Promise((resolve) => setTimeout(resolve)); // keeps the page responsive
   }
   document.documentElement.dataset.drawn = "yes";
 }
@@ -44,7 +44,7 @@ async function draw() {
 const drawn = () => plots.filter((plot) => plot.layout);
 const restyle = (extra = () => ({})) => drawn().forEach((plot) => Plotly.relayout(plot, { ...theme(), ...extra(plot) }));
 dark.addEventListener("change", () => restyle());
-// Paper is as wide as it is, whatever the screen: what stands between the margins of A4 (`@page`), in CSS pixels.
+// On paper the width does not depend on the screen: the space between the margins of A4 (`@page`), in CSS pixels.
 const paper = 690, gap = 14;
 const onPaper = (plot) => (plot.closest(".beside") ? (paper - gap) / 2 : paper);
 matchMedia("print").addEventListener("change", (print) => {
@@ -64,7 +64,7 @@ if (table) {
 
   const close = (value) => Math.abs(value) > 0.99 && Math.abs(value) < 1;
   const rounded = (value) => String(Number(value.toPrecision(close(value) ? 6 : 4)));
-  // Numbers of a column stand below each other, with as many decimals where their sizes allow it.
+  // All numbers of a column have the same number of decimals, where their sizes allow it.
   const numeric = columns.map((_, i) => rows.every(({ [i]: value }) => value === null || typeof value === "number"));
   const decimals = columns.map((_, i) => {
     const there = rows.map((row) => row[i]).filter((value) => typeof value === "number" && value !== 0);
@@ -73,14 +73,14 @@ if (table) {
     const whole = there.reduce((digits, value) => Math.max(digits, Math.floor(Math.log10(Math.abs(value))) + 1), 0);
     return numeric[i] && !wide ? Math.min(most, there.some(close) ? 6 : Math.max(0, 4 - whole)) : null;
   });
-  const said = (value, i) => {
+  const shownAs = (value, i) => {
     if (value === null) return "";
     if (typeof value === "boolean") return value ? "yes" : "no";
     if (typeof value !== "number") return value;
     return decimals[i] === null ? (Number.isInteger(value) ? String(value) : rounded(value)) : value.toFixed(decimals[i]);
   };
   const compare = (a, b) => {
-    if (a === null || b === null) return (a === null) - (b === null); // what is missing comes last either way
+    if (a === null || b === null) return (a === null) - (b === null); // missing values come last in either order
     const order = typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
     return ascending ? order : -order;
   };
@@ -96,7 +96,7 @@ if (table) {
       const line = body.insertRow();
       row.forEach((value, i) => {
         const cell = line.insertCell();
-        cell.textContent = said(value, i);
+        cell.textContent = shownAs(value, i);
         cell.classList.toggle("number", numeric[i]);
         if (cell.textContent.length > 40) cell.title = cell.textContent;
       });
@@ -113,7 +113,7 @@ if (table) {
   heads.forEach((head, i) => {
     const button = document.createElement("button");
     button.type = "button";
-    for (const piece of columns[i].split(/(?<=[._\]])/)) button.append(piece, document.createElement("wbr"));
+    for (const piece of columns[i].split(/(?<=\.)/)) button.append(piece, document.createElement("wbr"));
     head.replaceChildren(button);
     head.classList.toggle("number", numeric[i]);
     button.addEventListener("click", () => {
@@ -129,17 +129,17 @@ if (table) {
   show();
 }
 
-// --- a run that goes on: only where `thaw report --serve` serves the page ----------------------------------------------
+// --- reloading while the run continues: only where `thaw report --serve` serves the page -------------------------------
 
 const folds = [...document.querySelectorAll("details")];
 if (location.protocol.startsWith("http")) {
-  const kept = JSON.parse(sessionStorage.getItem("open") || "[]");
-  folds.forEach((fold, i) => { fold.open = kept.includes(i); });
+  const wasOpen = JSON.parse(sessionStorage.getItem("open") || "[]");
+  folds.forEach((fold, i) => { fold.open = wasOpen.includes(i); });
   const version = async () => (await fetch(location.href, { method: "HEAD", cache: "no-store" })).headers.get("ETag");
   const loaded = version().catch(() => null);
   setInterval(async () => {
     const [seen, now] = [await loaded, await version().catch(() => null)];
-    if (seen === null || now === null || now === seen) return; // null: the server has ended, and the page stays
+    if (seen === null || now === null || now === seen) return; // null: the server has stopped; keep the page
     sessionStorage.setItem("open", JSON.stringify(folds.flatMap((fold, i) => (fold.open ? [i] : []))));
     location.reload();
   }, 5000);

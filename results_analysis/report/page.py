@@ -1,4 +1,4 @@
-"""The page: conclusions, pictures, the table of trials, and all that they need, in one text."""
+"""The page as one text: conclusions, pictures, the table of trials, and the styles and scripts they need."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 ROWS = 50
-"""Of a table that are shown at once."""
+"""Rows of a table that are shown at once."""
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One of the figures on top."""
+    """One of the key figures at the top of the page."""
 
     name: str
     value: str
@@ -40,10 +40,11 @@ class Fact:
 
 
 def page(snapshot: Snapshot, *, said: str) -> str:
-    """The report as HTML that asks the network for nothing.
+    """The report as HTML that loads nothing from the network.
 
     Args:
-        said: the run as the user names it, for the commands that the page proposes.
+        snapshot: the run.
+        said: name of the run as the user typed it, for the commands that the page proposes.
     """
     from plotly.offline import get_plotlyjs
 
@@ -89,7 +90,7 @@ def _asset(name: str) -> str:
 
 
 def _script(data: Any) -> str:
-    """JSON that may stand in a script element, whatever texts it holds."""
+    """JSON that is safe inside a script element, whatever texts it holds."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
@@ -106,7 +107,7 @@ def _subtitle(snapshot: Snapshot) -> str:
         if isinstance(config.get(section), Mapping) and key in config[section]
     ]
     what = " on ".join(map(str, parts))
-    return f"{what + ', j' if what else 'J'}udged by {said_metric(snapshot.metric)}"
+    return f"{what + ', s' if what else 'S'}cored by {said_metric(snapshot.metric)}"
 
 
 def _facts(evidence: Evidence) -> Iterator[Fact]:
@@ -120,25 +121,25 @@ def _facts(evidence: Evidence) -> Iterator[Fact]:
         )
     counts = snapshot.trials["status"].value_counts()
     order = [*(status.value for status in TrialStatus), UNREADABLE]
-    told = ", ".join(f"{counts[status]} {status}" for status in order if status in counts)
+    by_status = ", ".join(f"{counts[status]} {status}" for status in order if status in counts)
     planned = f" of {snapshot.planned}" if snapshot.planned and snapshot.planned > len(snapshot.trials) else ""
-    yield Fact("trials", f"{len(snapshot.trials)}{planned}", told)
+    yield Fact("trials", f"{len(snapshot.trials)}{planned}", by_status)
     if len(snapshot.curves):
-        money = savings(snapshot)
-        spent = float(money.loc[money["kind"] == "spent", "seconds"].sum())
-        saved = float(money.loc[money["kind"] == "saved", "seconds"].sum())
+        seconds = savings(snapshot)
+        spent = float(seconds.loc[seconds["kind"] == "spent", "seconds"].sum())
+        saved = float(seconds.loc[seconds["kind"] == "saved", "seconds"].sum())
         yield Fact("compute", duration(spent), f"{len(snapshot.curves):,} epochs")
         if saved > 0:
-            yield Fact("saved", f"about {saved / (spent + saved):.0%}", "by pruning and kept features")
+            yield Fact("saved", f"about {saved / (spent + saved):.0%}", "by pruning and cached features")
 
 
 def _by_topic(found: list[Conclusion]) -> dict[str, list[Conclusion]]:
     topics = {topic.value: [c for c in found if c.topic is topic] for topic in Topic}
-    return {topic: those for topic, those in topics.items() if those}
+    return {topic: listed for topic, listed in topics.items() if listed}
 
 
 def _best_values(evidence: Evidence) -> list[tuple[str, str]]:
-    """The best trial's searched values."""
+    """Searched values of the best trial, as path and text."""
     snapshot = evidence.snapshot
     rows = snapshot.trials[snapshot.trials["trial"] == snapshot.best]
     if not len(rows):
@@ -153,19 +154,19 @@ def _rows_of(picture: Picture) -> list[list[Any]]:
     return [list(row) for row in picture.table.head(ROWS).itertuples(index=False)]
 
 
-_OF_TRIALS = ("trial", "status", "score", "best_epoch", "epochs", "stage", "cost_s", "flags")
+_TRIAL_COLUMNS = ("trial", "status", "score", "best_epoch", "epochs", "stage", "cost_s", "flags")
 
 
 def _trials(snapshot: Snapshot) -> pd.DataFrame:
-    """The table of all trials, best first, as it is shown."""
-    names = {value.path: value.name for value in snapshot.searched if value.name not in _OF_TRIALS}
+    """The table of all trials as the page shows it, best first."""
+    names = {value.path: value.name for value in snapshot.searched if value.name not in _TRIAL_COLUMNS}
     lineage = ["parent", "parent_epoch"] if snapshot.trials["parent"].notna().any() else []
-    shown = [*_OF_TRIALS, *lineage, *(value.path for value in snapshot.searched), "reason"]
+    shown = [*_TRIAL_COLUMNS, *lineage, *(value.path for value in snapshot.searched), "reason"]
     return snapshot.trials[shown].rename(columns=names)
 
 
 def _trials_data(snapshot: Snapshot) -> dict[str, Any]:
-    """The same for the page's script: names, and rows of plain values, floats with six significant digits."""
+    """The same table for the page's script: column names and rows of plain values, floats with six significant digits."""
     table = _trials(snapshot)
     columns = [[_plain(value) for value in table[name]] for name in table.columns]
     return {"columns": list(table.columns), "rows": list(map(list, zip(*columns, strict=True))), "shown": ROWS}

@@ -1,4 +1,4 @@
-"""The pictures of a report: what is drawn, what is said below it, and the same numbers as a table."""
+"""The figures of a report, each with its title, caption and the numbers as a table."""
 
 from __future__ import annotations
 
@@ -31,38 +31,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A figure of the page."""
+    """A figure of the page, with one or more panels."""
 
     name: str
-    """Of its place on the page."""
+    """Anchor on the page."""
     title: str
     caption: str
-    """What it shows, and how it is read."""
+    """Explains what the figure shows and how to read it."""
     panels: Sequence[Figure]
     table: pd.DataFrame
-    """The numbers it is drawn from."""
+    """Numbers that the figure is drawn from."""
     headings: Sequence[str] = ()
-    """Of the panels, where they need one."""
+    """Headings of the panels, where they need one."""
     least_px: int = 0
-    """Width below which a panel scrolls by itself."""
+    """Width in pixels below which a panel gets its own scroll bar."""
     beside: bool = False
-    """Whether panels stand beside each other where there is room."""
+    """True where panels stand side by side if there is room."""
 
 
 @dataclass(frozen=True, eq=False)
 class Section:
+    """A section of the page."""
+
     name: str
     title: str
     pictures: Sequence[Picture]
     missing: str = ""
-    """Why there is no picture, where there is none."""
+    """Why there is no picture; shown where `pictures` is empty."""
 
 
 def sections(snapshot: Snapshot, importance: pd.DataFrame) -> list[Section]:
-    """All but the conclusions and the table of trials.
+    """All sections except the conclusions and the table of trials.
 
     Args:
-        importance: of `importance.importances`.
+        snapshot: the run.
+        importance: result of `importance.importances`.
     """
     nothing = "No epoch has been recorded yet."
     some = len(snapshot.curves) > 0
@@ -85,8 +88,8 @@ def _scores(snapshot: Snapshot) -> Iterator[Picture]:
     yield Picture(
         "score",
         "Score over trials",
-        f"Each mark is a trial: its best {words(metric.value)} over its epochs. The line is the best so far among trials that "
-        "finished; where it is flat, further trials found nothing better.",
+        f"Each mark is a trial, at the best {words(metric.value)} of its epochs. The line is the best score so far among "
+        "finished trials; where it is flat, further trials found nothing better.",
         [score_over_trials.draw_score_over_trials(frame, metric)],
         frame,
     )
@@ -95,29 +98,27 @@ def _scores(snapshot: Snapshot) -> Iterator[Picture]:
         yield Picture(
             "cost",
             "Cost against score",
-            "Time of training and validation of each trial against its score. On the dotted line lie the "
-            "trials that no other one "
-            "beats for less: where it rises steeply, time is well spent.",
+            "Training and validation time of each trial, and its score. The dotted line (the Pareto front) connects the "
+            "trials that no other trial beats at lower cost; where it is steep, more time pays off.",
             [cost.draw_cost_and_score(paid, metric)],
             paid[paid["front"]].drop(columns="front"),
         )
 
 
 def _training(snapshot: Snapshot) -> Iterator[Picture]:
-    frame, judged = learning_curves.learning_curves(snapshot), learning_curves.rungs(snapshot)
+    frame, pruned_at = learning_curves.learning_curves(snapshot), learning_curves.rungs(snapshot)
     bands = {quantity: learning_curves.curve_band(snapshot, quantity) for quantity in learning_curves.QUANTITIES}
     shown = min(learning_curves.TOP, frame["trial"].nunique())
-    at_rungs = "Dotted verticals are epochs at which the scheduler ended trials. " if len(judged) else ""
+    at_rungs = "Dotted vertical lines are epochs at which trials were pruned. " if len(pruned_at) else ""
     if learning_curves.told(frame, snapshot.metric):
         yield Picture(
             "curves",
             "Learning curves",
-            f"The best {shown} trials in colour, others thin; the band holds the middle 80% of all trials "
-            f"that came so far. {at_rungs}"
-            "Marks tell what happened in the coloured ones.",
+            f"The best {shown} trials in colour, others as thin lines. The band covers the middle 80% of all trials that "
+            f"reached the epoch. {at_rungs}Marks show events in the coloured trials.",
             [
                 learning_curves.draw_learning_curves(
-                    frame, bands, learning_curves.marks(snapshot), judged, snapshot.metric
+                    frame, bands, learning_curves.marks(snapshot), pruned_at, snapshot.metric
                 )
             ],
             bands["score"],
@@ -126,9 +127,8 @@ def _training(snapshot: Snapshot) -> Iterator[Picture]:
     yield Picture(
         "timeline",
         "What was unfrozen when",
-        f"Stages of the best {stretches['trial'].nunique()} trials, best on top. The number at the end "
-        "of a stretch is the validation "
-        "loss it ended with; hatched: the head was at rest.",
+        f"Stages of the best {stretches['trial'].nunique()} trials, the best on top. The number in a bar is the validation "
+        "loss at its end. Hatched: the head was frozen.",
         [stage_timeline.draw_stage_timeline(stretches)],
         stretches,
     )
@@ -143,7 +143,7 @@ def _most_important_first(snapshot: Snapshot, importance: pd.DataFrame) -> list[
 
 
 def _why_no_values(snapshot: Snapshot) -> str:
-    return "No trial has a score." if snapshot.searched else "Nothing was searched: all trials share one recipe."
+    return "No trial has a score." if snapshot.searched else "Nothing was searched: all trials use the same recipe."
 
 
 def _values(snapshot: Snapshot, importance: pd.DataFrame, searched: Sequence[Searched]) -> Iterator[Picture]:
@@ -153,12 +153,16 @@ def _values(snapshot: Snapshot, importance: pd.DataFrame, searched: Sequence[Sea
     if len(importance):
         yield _importance(importance)
     shown = searched[: slices.SHOWN]
-    left = f" The {len(shown)} that mattered most, of {len(searched)}." if len(searched) > len(shown) else ""
+    left = (
+        f" These are the {len(shown)} most important of {len(searched)} searched values."
+        if len(searched) > len(shown)
+        else ""
+    )
     yield Picture(
         "slices",
         "Score against each searched value",
-        f"Each mark is a trial, its {words(snapshot.metric.value)} upwards. A slope or a hump is an "
-        f"effect; a cloud is none, or one that others hide.{left}",
+        f"Each mark is a trial, with its {words(snapshot.metric.value)} on the vertical axis. A slope or a hump shows an "
+        f"effect; a shapeless cloud shows none, or one hidden by the other values.{left}",
         [slices.draw_slice(frame, value) for value in shown],
         frame.rename(columns={value.path: value.name for value in searched}),
         beside=True,
@@ -168,9 +172,8 @@ def _values(snapshot: Snapshot, importance: pd.DataFrame, searched: Sequence[Sea
         yield Picture(
             "parallel",
             "Searched values together",
-            "Each line is a trial, from its value on one axis to that on the next; ends of the axes are the "
-            "ends of the searched ranges. "
-            "Where the blue lines bundle, the best trials agree.",
+            "Each line is a trial and crosses every axis at its value; an axis spans the searched range. Where the blue "
+            "lines run together, the best trials agree.",
             [parallel_coordinates.draw_parallel_coordinates(lines, shown)],
             lines.rename(columns={value.path: value.name for value in searched}),
             least_px=104 * len(shown),
@@ -183,12 +186,10 @@ def _importance(shares: pd.DataFrame) -> Picture:
     return Picture(
         "importance",
         "What mattered",
-        "The share of each searched value in what made trials better or worse. "
-        f"Bars are medians over bootstraps of {shares['trials'].max()} trials, whiskers their middle "
-        "80%. What does not pass the red "
-        "mark is no more than chance gives where scores are dealt to trials at random, and is grey. "
-        "Trials count by their place: the "
-        "farther they came the better, then by score.",
+        "How much each searched value contributed to trials being better or worse. "
+        f"Bars are medians over bootstrap samples of {shares['trials'].max()} trials, whiskers their middle 80%. A "
+        "value is grey where it stays below the red mark: chance alone gives that much when the trials' ranks are "
+        "shuffled. Finished trials rank first, by score; then the others, by the number of their epochs.",
         [importance.draw_importance(shares[shares["evaluator"] == name]) for name in found],
         shares.drop(columns="path"),
         headings=[TITLES[name] for name in found],
@@ -205,21 +206,20 @@ def _contours(snapshot: Snapshot, searched: Sequence[Searched]) -> Iterator[Pict
     if not shown:
         return
     frames = [contours.contour(snapshot, *pair) for pair in shown]
-    named = [
+    by_pair = [
         frame.assign(pair=f"{across.name} × {up.name}").dropna(subset=["score"])
         for frame, (across, up) in zip(frames, shown, strict=True)
     ]
     yield Picture(
         "contours",
         "Pairs of searched values",
-        "The score, smoothed over the trials near each point, for the ranges that mattered most; dots "
-        "are trials. Where no trial is near, "
-        "nothing is claimed.",
+        "The score over pairs of the most important ranges, smoothed over nearby trials; dots are trials. Areas without a "
+        "trial nearby are blank.",
         [
             contours.draw_contour(frame, *pair, snapshot.placed, snapshot.metric)
             for frame, pair in zip(frames, shown, strict=True)
         ],
-        pd.concat(named).sort_values("score", ascending=snapshot.metric.mode == "min"),
+        pd.concat(by_pair).sort_values("score", ascending=snapshot.metric.mode == "min"),
         beside=True,
     )
 
@@ -231,20 +231,19 @@ def _why_no_classes(snapshot: Snapshot) -> str:
     if snapshot.best is None:
         return "No trial has a score."
     return (
-        "A regression has no classes." if snapshot.task == "regression" else "Its best epoch tells nothing of classes."
+        "A regression has no classes." if snapshot.task == "regression" else "Its best epoch has no results by class."
     )
 
 
 def _best(snapshot: Snapshot) -> Iterator[Picture]:
     recall, confusion = classes.class_recall(snapshot), classes.confusion(snapshot)
     if len(recall):
-        worst = f" The {classes.SHOWN} worst of {len(recall)} classes." if len(recall) > classes.SHOWN else ""
+        worst = f" These are the {classes.SHOWN} worst of {len(recall)} classes." if len(recall) > classes.SHOWN else ""
         yield Picture(
             "recall",
             "Recall of each class",
-            f"Share of each class's validation images that trial {snapshot.best} recognised in its best "
-            "epoch, with the 95% interval that "
-            f"their number allows (Wilson).{worst}",
+            f"Share of each class's validation images that trial {snapshot.best} classified correctly in its best epoch, "
+            f"with the 95% interval (Wilson).{worst}",
             [classes.draw_class_recall(recall)],
             recall,
         )
@@ -252,9 +251,8 @@ def _best(snapshot: Snapshot) -> Iterator[Picture]:
         yield Picture(
             "confusion",
             "Confusion",
-            "Rows are true classes, columns what was predicted; numbers are images, colours shares of the "
-            "row. Off the diagonal lies what "
-            "is taken for what.",
+            "Rows are true classes, columns are predicted classes. Numbers are images, colours their share of the row. "
+            "Mistakes lie off the diagonal.",
             [classes.draw_confusion(confusion)],
             confusion.rename_axis("true \\ predicted").reset_index(),
             least_px=min(90 + 34 * len(confusion), 700) if len(confusion) <= 20 else 0,
@@ -264,13 +262,13 @@ def _best(snapshot: Snapshot) -> Iterator[Picture]:
 def _compute(snapshot: Snapshot) -> Iterator[Picture]:
     frame = compute_savings.savings(snapshot)
     saved = frame[(frame["kind"] == "saved") & (frame["seconds"] > 0)]
-    told = " and ".join(f"{row['what']} about {duration(row['seconds'])}" for row in records(saved))
-    unknown = " ".join(f"{row['what'].capitalize()}: {row['how']}." for row in records(frame[frame["seconds"].isna()]))
+    amounts = " and ".join(f"about {duration(row['seconds'])} by {row['what']}" for row in records(saved))
+    unknown = " ".join(f"Savings by {row['what']} are {row['how']}." for row in records(frame[frame["seconds"].isna()]))
     yield Picture(
         "savings",
-        "What pruning and kept features saved",
-        f"Compute of all trials, {duration(frame.loc[frame['kind'] == 'spent', 'seconds'].sum())} in all. "
-        + (f"Saved: {told}; estimates, see the numbers for how. " if told else "")
+        "Time saved by pruning and cached features",
+        f"All trials together took {duration(frame.loc[frame['kind'] == 'spent', 'seconds'].sum())}. "
+        + (f"Saved {amounts}; these are estimates, explained in the table of numbers. " if amounts else "")
         + unknown,
         [compute_savings.draw_savings(frame)],
         frame,

@@ -1,4 +1,4 @@
-"""Shows a report on this machine only, and writes it anew as its run goes on."""
+"""Serves a report to this machine only, and rewrites it while the run continues."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from results_analysis.runs.run import Run, RunError
 from trainables.run_folder.layout import RunFileError
 
 EVERY_S = 10.0
-"""Seconds between two looks at the run's files."""
+"""Seconds between two checks of the run's files."""
 _OURS = frozenset({"localhost", "127.0.0.1"})
 
 
 def report_server(file: Path, port: int) -> ThreadingHTTPServer:
-    """A server of one file, on the loopback interface.
+    """Server of one file, on the loopback interface only.
 
     Args:
-        port: 0 for any that is free.
+        file: the report.
+        port: port to listen on; 0: any free one.
     Raises:
         OSError: if the port is taken.
     """
@@ -33,13 +34,15 @@ def report_server(file: Path, port: int) -> ThreadingHTTPServer:
             self._answer(body=False)
 
         def _answer(self, *, body: bool) -> None:
-            # A page from elsewhere may have its name point here: its requests name another host.
+            # DNS rebinding: another site may point its name at this server; its requests name that host.
             if (self.headers.get("Host") or "").rsplit(":", 1)[0] not in _OURS:
                 self.send_error(HTTPStatus.FORBIDDEN)
             elif self.path.split("?")[0] != "/":
                 self.send_error(HTTPStatus.NOT_FOUND)
             else:
-                version = file.stat().st_mtime_ns  # before: a page that is written anew in between is asked for again
+                version = (
+                    file.stat().st_mtime_ns
+                )  # before reading: if the file is rewritten in between, the page reloads
                 text = file.read_bytes()
                 self.send_response(HTTPStatus.OK)
                 self.send_header("Content-Type", "text/html; charset=utf-8")
@@ -51,13 +54,13 @@ def report_server(file: Path, port: int) -> ThreadingHTTPServer:
                     self.wfile.write(text)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Nothing: the terminal tells where the page is, and that is all."""
+            """Logs nothing, so that the terminal shows only where the page is."""
 
     return ThreadingHTTPServer(("127.0.0.1", port), Handler)
 
 
 def state_of(run: Run) -> tuple[tuple[str, int], ...]:
-    """Changes whenever a trial begins, ends or has done an epoch."""
+    """State of a run's files; it changes whenever a trial starts, ends or finishes an epoch."""
     found: list[tuple[str, int]] = []
     for folder in run.layout.all_trials():
         for file in (folder.trial, folder.epochs):
@@ -69,7 +72,14 @@ def state_of(run: Run) -> tuple[tuple[str, int], ...]:
 
 
 def keep_writing(run: Run, write: Callable[[], object], ended: threading.Event, *, every_s: float = EVERY_S) -> None:
-    """Writes the report whenever the run has changed, until `ended` is set."""
+    """Writes the report whenever the run has changed, until `ended` is set.
+
+    Args:
+        run: the run to watch.
+        write: writes the report.
+        ended: set from another thread to stop.
+        every_s: seconds between two checks.
+    """
     before = state_of(run)
     while not ended.wait(every_s):
         now = state_of(run)
@@ -78,5 +88,5 @@ def keep_writing(run: Run, write: Callable[[], object], ended: threading.Event, 
         try:
             write()
         except (RunError, RunFileError, OSError):
-            continue  # a file that is being written, or a disk that is full for a while: the next look may find it well
+            continue  # a half-written file or a full disk: the next check may succeed
         before = now

@@ -1,4 +1,4 @@
-"""The columns of a table of trials, and how people name several of them."""
+"""Columns of a table of trials, and their selection by name patterns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainables.core.config_errors import nearest
 from trainables.core.vocabulary import Metric, Task, metrics_of
 
 UNREADABLE = "unreadable"
-"""Status of a trial whose files are damaged; `reason` says which and how."""
+"""Status of a trial whose files are damaged; its `reason` names the file and the damage."""
 
 COLUMNS = {
     "run": "string",
@@ -37,12 +37,12 @@ COLUMNS = {
     "ended": "string",
     "reason": "string",
 }
-"""Of tables of trials, with their pandas types; `columns_of` tasks leaves out what only others have. One for each objective that is
-none of these follows, then one for each searched value, named by its dotted path."""
+"""Columns of a table of trials, with their pandas types; `columns_of` leaves out those of other tasks. They are followed by
+further objectives, then by searched values, whose columns are named by their dotted paths."""
 
 
 def columns_of(*tasks: Task, several: bool = False) -> dict[str, str]:
-    """The columns of a table of these tasks' trials, with their pandas types; `run` where trials are of several runs."""
+    """Columns for trials of these tasks, with their pandas types; with `run` if `several` runs are together in the table."""
     own = {metric.value for task in tasks for metric in metrics_of(task)}
     own |= {"prediction_spread" if task == "regression" else "classes_predicted" for task in tasks}
     foreign = {*(metric.value for metric in Metric), "classes_predicted", "prediction_spread"} - own
@@ -50,17 +50,17 @@ def columns_of(*tasks: Task, several: bool = False) -> dict[str, str]:
 
 
 def is_searched(column: str) -> bool:
-    """Whether a column holds a searched value: recipe paths have a section."""
+    """True where a column holds a searched value: dotted paths contain a dot."""
     return "." in column
 
 
 def chosen(columns: Iterable[str], patterns: Sequence[str]) -> list[str]:
-    """The columns that are named, in the order of the names; `*` and `?` stand for any text and any sign.
+    """The columns that match the patterns, in their order; `*` stands for any text and `?` for any character.
 
-    Brackets are themselves: `train.stages[1].*`.
+    Brackets have no special meaning: `train.stages[1].*`.
 
     Raises:
-        RunError: for the names that no column has.
+        RunError: for patterns that match no column.
     """
     there = list(columns)
     found = {pattern: _matching(there, pattern) for pattern in patterns}

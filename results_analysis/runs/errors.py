@@ -1,4 +1,4 @@
-"""What a run cannot answer."""
+"""The error for runs that cannot be read."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 
 class RunError(ValueError):
-    """A run that is not there, cannot be read, or cannot answer what was asked of it."""
+    """A run does not exist, cannot be read, or has no answer to a request."""
 
 
 @contextmanager
 def as_run_error() -> Iterator[None]:
-    """What cannot be read or asked is the run's problem."""
+    """Turns a ValueError into a `RunError` with the same message."""
     try:
         yield
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Epoch reports and trials' rows as frames. `Frames` is what one run and several together offer; the rest is pure."""
+"""Data frames of trials and epochs. `Frames` is the interface of a run and of several runs; the rest is pure."""
 
 from __future__ import annotations
 
@@ -18,68 +18,69 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Keys = dict[str, Any]
-"""What tells a trial: `trial`; `run` too where there are several."""
+"""Keys that identify a trial: `trial`, and `run` where there are several."""
 Reports = Sequence[dict[str, Any]]
 
-_OF_CLASSES = ("per_class", "confusion")
+_BY_CLASS = ("per_class", "confusion")
 _KINDS = {"run": "string", "trial": "int64", "epoch": "int64", "class": "int64"}
 
 
 class Frames(ABC):
-    """Tables of trials and of their epochs. They read the disk anew: a search that goes on is seen as far as it has come.
+    """Tables of trials and epochs. Each call reads the disk, so a running search shows its current state.
 
-    Tables of epochs leave out trials whose epochs cannot be read; `trials()` names them.
+    Tables of epochs leave out trials whose epochs cannot be read; `trials()` lists them as `unreadable`.
     """
 
     keys: ClassVar[tuple[str, ...]] = ("trial",)
-    """What tells a trial."""
+    """Names of the keys that identify a trial."""
 
     @property
     @abstractmethod
     def columns(self) -> dict[str, str]:
-        """Of `trials()`, but those of objectives and searched values; with their pandas types."""
+        """Columns of `trials()` with their pandas types, except objectives and searched values."""
 
     @property
     @abstractmethod
     def metric(self) -> Metric | None:
-        """What score is; None where several runs score differently."""
+        """The metric that is the score; None where several runs score differently."""
 
     @property
     @abstractmethod
     def judges(self) -> str:
-        """What score is, in words: `kappa in 'a' and val_loss in 'b'`."""
+        """Meaning of the score in words: `kappa in 'a' and val_loss in 'b'`."""
 
     @property
     @abstractmethod
     def objectives(self) -> tuple[str, ...]:
-        """What the search weighs against each other; nothing where there is the score alone."""
+        """Objectives of the search; empty where it only optimises the score."""
 
     @abstractmethod
     def rows(self) -> list[dict[str, Any]]:
-        """The trials' rows in plain values."""
+        """Rows of the trials in plain values."""
 
     @abstractmethod
     def reports_of_all(self) -> Iterator[tuple[Keys, Reports]]:
-        """Each trial and its epoch reports, but trials whose epochs are damaged."""
+        """Keys and epoch reports of each trial, without trials whose epochs are damaged."""
 
     def trials(self) -> pd.DataFrame:
-        """One row a trial, by number.
+        """Table with one row a trial, by number.
 
-        `score` is the best epoch's; `epochs`, `stage` and the seconds tell how far the trial came; the other metrics are those
-        of the best epoch. `flags` were raised in some epoch, `flags_at_best` in the best one (`spike, gap`; empty: none),
-        and `stopped_for` is the one that ended the trial. Searched values stand under their dotted paths, missing where a trial
-        has no such value. `parent` and `parent_epoch` say which trial one goes on from, and after which of its epochs; seconds
-        and compute are of what it did itself. A trial whose files are damaged is `unreadable`, and `reason` says why.
+        `score` and the other metrics are those of the best epoch; `epochs`, `stage` and the seconds describe the trial so far.
+        `flags` are those of any epoch, `flags_at_best` those of the best epoch (`spike, gap`; empty: none), and `stopped_for`
+        is the flag that ended the trial. Searched values have their dotted paths as column names; they are missing where a
+        trial has no such value. `parent` and `parent_epoch` are the trial that this one continues, and the epoch it continues
+        from; seconds and compute do not include the inherited part. A trial whose files are damaged has the status
+        `unreadable`, and the cause in `reason`.
         """
         return trials_of(self.rows(), self.columns)
 
     def curves(self, fields: Sequence[str]) -> pd.DataFrame:
-        """A few fields of all epochs of all trials, fast: `trial`, `epoch`, then the fields; one row an epoch.
+        """Chosen fields of all epochs of all trials, one row an epoch: `trial`, `epoch`, then the fields. Faster than `epochs`.
 
-        What an epoch has not is missing.
+        A value is missing where an epoch has no such field.
 
         Args:
-            fields: names of scalars of the reports: metrics, `score`, `best_score`, `train_s`, `stage`, `head_lr`, …
+            fields: names of scalar fields of the reports: metrics, `score`, `best_score`, `train_s`, `stage`, `head_lr`, …
         Raises:
             RunError: if there is no such field.
         """
@@ -87,22 +88,22 @@ class Frames(ABC):
             return curves_of(self.reports_of_all(), fields, self.keys)
 
     def epochs(self) -> pd.DataFrame:
-        """All fields of all epochs but those of each class; `flags` are the epoch's: `spike, gap`; empty: none."""
+        """All fields of all epochs except those by class; `flags` are those of the epoch (`spike, gap`; empty: none)."""
         return epochs_of(self.reports_of_all(), self.keys)
 
     def per_class(self, *, every_epoch: bool = False) -> pd.DataFrame:
-        """`precision`, `recall`, `f1`, `true_count`, `predicted_count` of each class; one row a class of a trial's best epoch.
+        """Results by class, one row a class and trial: `precision`, `recall`, `f1`, `true_count`, `predicted_count`.
 
         Empty in regression.
 
         Args:
-            every_epoch: of all epochs, not the best alone.
+            every_epoch: True: of all epochs; False: of the best epoch only.
         """
         return per_class_of(self.reports_of_all(), self.keys, every_epoch=every_epoch)
 
 
 def trials_of(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
-    """The rows as a table: `columns` first, then objectives, then searched values, in the order in which they first appear."""
+    """Table of the rows: `columns` first, then objectives, then searched values, in the order in which they first appear."""
     import pandas as pd
 
     known = {name: pd.Series([row.get(name) for row in rows], dtype=kind) for name, kind in columns.items()}
@@ -111,35 +112,45 @@ def trials_of(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> 
 
 
 def curves_of(trials: Iterable[tuple[Keys, Reports]], fields: Sequence[str], keys: Sequence[str]) -> pd.DataFrame:
-    """A few fields of all epochs; missing where a report has none.
+    """Chosen fields of all epochs; missing where a report has no such field.
 
+    Args:
+        trials: keys and epoch reports of each trial.
+        fields: names of scalar fields.
+        keys: names of the keys that identify a trial.
     Raises:
-        ValueError: if a field is not one value an epoch, or no report can have it.
+        ValueError: if a field has more than one value an epoch, or does not exist.
     """
-    if nested := [field for field in fields if field in _OF_CLASSES]:
-        raise ValueError(f"{nested[0]} is not one value an epoch: see per_class() and confusion()")
+    if nested := [field for field in fields if field in _BY_CLASS]:
+        raise ValueError(f"{nested[0]} has more than one value per epoch: use per_class() or confusion()")
     columns = _Columns(keys, fields)
     seen: set[str] = set()
     for of, reports in trials:
         columns.add(of, reports)
         seen.update(*reports[-1:])
-    known = {*seen, *(field.name for field in fields_of(EpochReport)), *Metric} - {*_OF_CLASSES, "metrics"}
+    known = {*seen, *(field.name for field in fields_of(EpochReport)), *Metric} - {*_BY_CLASS, "metrics"}
     if unknown := [field for field in columns.fields if seen and field not in known]:
-        raise ValueError(f"no field {unknown[0]!r} in the epochs' reports; {nearest(unknown[0], sorted(known))}")
+        raise ValueError(f"no field {unknown[0]!r} in the epoch reports; {nearest(unknown[0], sorted(known))}")
     return columns.frame()
 
 
 def epochs_of(trials: Iterable[tuple[Keys, Reports]], keys: Sequence[str]) -> pd.DataFrame:
-    """All fields of all epochs but those of each class, one row an epoch."""
+    """All fields of all epochs except those by class, one row an epoch."""
     columns = _Columns(keys)
     for of, reports in trials:
-        columns.open(name for report in reports for name in report if name not in _OF_CLASSES)
+        columns.open(name for report in reports for name in report if name not in _BY_CLASS)
         columns.add(of, reports)
     return columns.frame()
 
 
 def per_class_of(trials: Iterable[tuple[Keys, Reports]], keys: Sequence[str], *, every_epoch: bool) -> pd.DataFrame:
-    """What is known of each class: of the best epoch, or of all."""
+    """Results by class, of the best epoch or of all.
+
+    Args:
+        trials: keys and epoch reports of each trial.
+        keys: names of the keys that identify a trial.
+        every_epoch: True: of all epochs; False: of the best epoch only.
+    """
     columns = _Columns(keys, ("class", "precision", "recall", "f1", "true_count", "predicted_count"))
     for of, reports in trials:
         for report in reports if every_epoch else best_of_reports(reports):
@@ -150,12 +161,12 @@ def per_class_of(trials: Iterable[tuple[Keys, Reports]], keys: Sequence[str], *,
 
 
 def best_of_reports(reports: Reports) -> list[dict[str, Any]]:
-    """The report of the best epoch so far; none before the first."""
+    """List with the report of the best epoch so far; empty before the first one with a score."""
     return [report for report in reports if report["epoch"] == reports[-1]["best_epoch"]]
 
 
 class _Columns:
-    """Lists that grow by trials and become a frame: keys first, then fields."""
+    """Lists of values that grow trial by trial and become a frame: keys first, then fields."""
 
     def __init__(self, keys: Iterable[str], fields: Iterable[str] = ()):
         self._keys: dict[str, list[Any]] = {**{key: [] for key in keys}, "epoch": []}
@@ -163,33 +174,34 @@ class _Columns:
         self.open(fields)
 
     def open(self, fields: Iterable[str]) -> None:
-        """Makes columns for fields that have none; missing in the rows so far."""
+        """Adds columns for new fields; they are missing in the rows so far."""
         rows = len(self._keys["epoch"])
         for field in dict.fromkeys(fields):
             if field not in self._keys and field not in self.fields:
                 self.fields[field] = [None] * rows
 
     def add(self, of: Keys, rows: Reports) -> None:
-        """Rows of one trial, whose keys are the same in all."""
+        """Adds the rows of one trial, which all have the same keys."""
         for name, values in self._keys.items():
             values.extend([of[name]] * len(rows) if name in of else [row[name] for row in rows])
         for name, values in self.fields.items():
             values.extend([row.get(name) for row in rows])
 
     def frame(self) -> pd.DataFrame:
+        """The columns as a data frame; empties the lists."""
         import pandas as pd
 
         if "flags" in self.fields:
             self.fields["flags"] = [None if flags is None else listed(flags) for flags in self.fields["flags"]]
         made = {name: pd.Series(values, dtype=_KINDS[name]) for name, values in self._keys.items()}
-        for name in list(self.fields):  # each list goes when its column is made: there may be 300,000 epochs
+        for name in list(self.fields):  # freed one by one, to save memory: there may be 300,000 epochs
             values = self.fields.pop(name)
             made[name] = pd.Series(values, dtype=_KINDS[name]) if name in _KINDS else series(values)
         return pd.DataFrame(made)
 
 
 def series(values: list[Any]) -> pd.Series[Any]:
-    """Values with the narrowest type that holds them, so that 5 stays 5 where another row has none."""
+    """Values with the narrowest pandas type that holds them, so that 5 stays an integer where another row is missing."""
     import pandas as pd
 
     kinds = set(map(type, values)) - {type(None)}

@@ -1,4 +1,4 @@
-"""A run's folder as a `Run`, several as `Runs`: their configs, trials and epochs. Reads; never writes."""
+"""Loads the folder of a run as a `Run`, and several as `Runs`: their configs, trials and epochs. Never writes."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ __all__ = ["Run", "RunError", "Runs", "find_run", "load", "load_all", "run_names
 
 @dataclass(frozen=True)
 class Run(Frames):
-    """A search's folder."""
+    """A search on disk."""
 
     name: str
     layout: RunLayout
     config: dict[str, Any]
-    """The resolved search: data, model, train, space, search."""
+    """Resolved config of the search: data, model, train, space, search."""
 
     @property
     def task(self) -> Task:
@@ -60,16 +60,17 @@ class Run(Frames):
 
     @property
     def folders(self) -> list[TrialLayout]:
-        """Of the trials, by number. A folder without `trial.json` is none yet: its search was stopped while it was made."""
+        """Folders of the trials, by number. One without `trial.json` does not count: the search was stopped while creating it."""
         return [folder for folder in self.layout.all_trials() if folder.trial.is_file()]
 
     @property
     def numbers(self) -> list[int]:
-        """Trials, ascending."""
+        """Numbers of the trials, ascending."""
         return [folder.number for folder in self.folders]
 
     def folder(self, number: int) -> TrialLayout:
-        """
+        """Folder of a trial.
+
         Raises:
             RunError: if there is no such trial.
         """
@@ -79,32 +80,32 @@ class Run(Frames):
         return self.layout.trial(number)
 
     def trial(self, number: int) -> TrialRecord:
-        """What the search recorded about a trial."""
+        """Record of a trial, as the search wrote it."""
         with as_run_error():
             return read_record(self.folder(number))
 
     def environment(self, number: int) -> dict[str, Any]:
-        """What a trial's numbers depend on beside its recipe: data, weights, device, versions. Empty before it started."""
+        """Environment of a trial: data, weights, device and versions that its numbers depend on. Empty before it started."""
         return read_environment(self.folder(number))
 
     def recipe(self, number: int) -> dict[str, Any]:
-        """The trial's full recipe: data, model, train."""
+        """Full recipe of a trial: data, model, train."""
         return read_yaml(self.folder(number).recipe)
 
     def reports(self, number: int) -> list[dict[str, Any]]:
-        """A trial's epoch reports as they were written, oldest first."""
+        """Epoch reports of a trial as they were written, oldest first."""
         with as_run_error():
             return read_epochs(self.folder(number).epochs)
 
     def epochs(self, number: int | None = None) -> pd.DataFrame:
-        """All fields of all epochs but those of each class, of one trial or of all; `flags` are the epoch's: `spike, gap`."""
+        """All fields of all epochs except those by class, of one trial or of all; `flags` are those of the epoch: `spike, gap`."""
         return super().epochs() if number is None else epochs_of([({"trial": number}, self.reports(number))], self.keys)
 
     def confusion(self, number: int, epoch: int | None = None) -> pd.DataFrame:
-        """Images of each true class (rows) by predicted class (columns) after an epoch; by default the best.
+        """Confusion matrix after an epoch, by default the best: images by true class (rows) and predicted class (columns).
 
         Raises:
-            RunError: if there is no such epoch, or it has no confusion, as in regression.
+            RunError: if there is no such epoch, or it has no confusion matrix, as in regression.
         """
         import pandas as pd
 
@@ -112,16 +113,18 @@ class Run(Frames):
         found = best_of_reports(reports) if epoch is None else [r for r in reports if r["epoch"] == epoch]
         if not found:
             which = "an epoch" if epoch is None else f"epoch {epoch}"
-            raise RunError(f"trial {number} of run {self.name!r} has not done {which}; {len(reports)} are done")
+            raise RunError(
+                f"trial {number} of run {self.name!r} has not finished {which}; it has finished {len(reports)}"
+            )
         if not (counts := found[0].get("confusion")):
-            raise RunError(f"trial {number} of run {self.name!r} has no confusion: its task is {self.task}")
+            raise RunError(f"trial {number} of run {self.name!r} has no confusion matrix: its task is {self.task}")
         classes = range(len(counts))
         return pd.DataFrame(
             counts, index=pd.Index(classes, name="true"), columns=pd.Index(classes, name="predicted"), dtype="int64"
         )
 
     def summary(self, number: int) -> dict[str, Any]:
-        """A trial's row of the table, in plain values: its task's columns, objectives, searched values. None: not known.
+        """Row of a trial in plain values: objectives, the columns of its task, searched values. None where a value is unknown.
 
         Raises:
             RunError: if there is no such trial, or its files are damaged.
@@ -130,10 +133,10 @@ class Run(Frames):
             return self._row(self.folder(number), self.columns)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Each trial's row; one that is damaged tells how.
+        """Rows of all trials; the row of a damaged trial has the reason.
 
         Raises:
-            RunError: if there are trials and none can be read.
+            RunError: if there are trials, but none can be read.
         """
         columns = self.columns
         rows = [self._row_or_damage(folder, columns) for folder in self.folders]
@@ -167,7 +170,7 @@ class Runs(Frames):
 
     keys: ClassVar[tuple[str, ...]] = ("run", "trial")
     runs: dict[str, Run]
-    """By the names that tell them apart."""
+    """Runs by distinct names."""
 
     @property
     def metric(self) -> Metric | None:
@@ -180,7 +183,7 @@ class Runs(Frames):
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """Those that all have."""
+        """Objectives that all runs have."""
         first, *others = (run.objectives for run in self.runs.values())
         return tuple(name for name in first if all(name in other for other in others))
 
@@ -198,10 +201,10 @@ class Runs(Frames):
 
 
 def load(run: str | Path) -> Run:
-    """The run in a folder.
+    """Loads the run in a folder.
 
     Raises:
-        RunError: if there is no such folder, it is not a run's, or its config cannot be read.
+        RunError: if the folder does not exist or holds no run, or the config cannot be read.
     """
     layout = RunLayout(run)
     if not layout.config.is_file():
@@ -212,25 +215,25 @@ def load(run: str | Path) -> Run:
 
 
 def load_all(runs: Iterable[str | Path]) -> Runs:
-    """The runs in several folders, by their names; by their folders where names are the same.
+    """Loads the runs in several folders; runs of the same name are named by their folders.
 
     Raises:
-        RunError: for what `load` refuses, and if there is none or one stands there twice.
+        RunError: where `load` raises it, and if there is no run or one is given twice.
     """
     places = list(runs)
     loaded = {Path(run).resolve(): load(run) for run in places}
     if not places:
         raise RunError("no runs to load")
     if len(loaded) < len(places):
-        raise RunError("a run stands there twice: " + ", ".join(map(str, places)))
+        raise RunError("a run is given twice: " + ", ".join(map(str, places)))
     names = [run.name for run in loaded.values()]
     return Runs({run.name if names.count(run.name) == 1 else str(run.layout.root): run for run in loaded.values()})
 
 
 def find_run(run: str | Path, runs_dir: str | Path = "runs") -> Path:
-    """The folder of a run, given by its name below `runs_dir` or by its path.
+    """Finds the folder of a run by its name below `runs_dir` or by its path.
 
-    Only a bare name is looked up below `runs_dir`; whatever has a separator, `.` and `..` are paths like any other.
+    Only a bare name is looked up below `runs_dir`; `.`, `..` and anything with a separator is a path.
 
     Raises:
         RunError: if there is none.
@@ -252,10 +255,10 @@ def run_names(runs_dir: str | Path) -> list[str]:
 
 
 def read_environment(folder: TrialLayout) -> dict[str, Any]:
-    """A run's `environment.json`; empty where there is none yet.
+    """Reads a run's `environment.json`; empty where there is none yet.
 
     Raises:
-        RunError: if it holds something else.
+        RunError: if the file does not hold a JSON object.
     """
     file = folder.environment
     try:
@@ -270,10 +273,10 @@ def read_environment(folder: TrialLayout) -> dict[str, Any]:
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """A mapping.
+    """Reads a YAML file that holds a mapping.
 
     Raises:
-        RunError: if the file is missing or holds something else.
+        RunError: if the file is missing or holds anything else.
     """
     try:
         data = yaml.safe_load(file.read_bytes())
@@ -301,12 +304,12 @@ def _not_a_run(folder: Path) -> RunError:
     if folder.is_dir():
         return RunError(f"{str(folder)!r} is not a run: it holds no {RunLayout(folder).config.name}")
     names = run_names(folder.parent)
-    where = nearest(folder.name, names) if names else "there are no runs at all"
+    where = nearest(folder.name, names) if names else "there are no runs"
     return RunError(f"no run {folder.name!r} in {str(folder.parent)!r}; {where}")
 
 
 def _ranges(numbers: Iterable[int]) -> str:
-    """`[0, 1, 2, 5]` -> `0-2, 5`."""
+    """Numbers as ranges: `[0, 1, 2, 5]` -> `0-2, 5`."""
     spans: list[list[int]] = []
     for number in numbers:
         if spans and number == spans[-1][-1] + 1:

@@ -1,4 +1,4 @@
-"""One training run as its folder tells it: a trial of a search, or what `thaw train` trained by itself."""
+"""A training run on disk: a trial of a search, or a run of `thaw train`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from trainables.core.vocabulary import Metric
 
 @dataclass(frozen=True)
 class Trained:
-    """A training run. Read once."""
+    """A training run, read once."""
 
     name: str
-    """`digits:7`, or a folder's name."""
+    """Name: `digits:7` for a trial, else that of the folder."""
     folder: TrialLayout
     recipe: dict[str, Any]
-    """data, model, train."""
+    """Sections data, model and train."""
     reports: list[dict[str, Any]]
-    """Of its epochs, oldest first."""
+    """Epoch reports, oldest first."""
     environment: dict[str, Any]
 
     @property
@@ -34,23 +34,23 @@ class Trained:
         """The report of the best epoch.
 
         Raises:
-            RunError: if no epoch had a score.
+            RunError: if no epoch has a score.
         """
         number = self.reports[-1]["best_epoch"] if self.reports else 0
         report = next((report for report in self.reports if report["epoch"] == number), None)
         if report is None:
-            raise RunError(f"{self.name} has no best epoch: none has been finished with a score")
+            raise RunError(f"{self.name} has no best epoch: no epoch has finished with a score")
         return report
 
 
 def trial_of(run: Run, number: int) -> Trained:
-    """A trial of a search."""
+    """Reads a trial of a search."""
     folder = run.folder(number)
     return Trained(f"{run.name}:{number}", folder, run.recipe(number), run.reports(number), run.environment(number))
 
 
 def training_in(folder: Path) -> Trained | None:
-    """What `thaw train` trained in a folder; None where that holds no such run.
+    """Reads a run of `thaw train` from its folder; None where the folder holds none.
 
     Raises:
         RunError: if its files cannot be read.
@@ -66,7 +66,7 @@ def training_in(folder: Path) -> Trained | None:
 
 
 def find_search_or_training(name: str | Path, runs_dir: str | Path = "runs") -> Run | Trained:
-    """What a person names: a search, or a run of `thaw train`, by its name below `runs_dir` or by its folder.
+    """Loads a search or a run of `thaw train`, given by its name below `runs_dir` or by its folder.
 
     Raises:
         RunError: if there is neither.
@@ -77,4 +77,4 @@ def find_search_or_training(name: str | Path, runs_dir: str | Path = "runs") -> 
             return load(place)
         if training := training_in(place):
             return training
-    return load(find_run(name, runs_dir))  # tells what is wrong
+    return load(find_run(name, runs_dir))  # raises an error that says what is wrong

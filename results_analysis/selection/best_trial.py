@@ -1,4 +1,4 @@
-"""Which trial of a search to keep, and why."""
+"""Rules that choose one trial of a search, with the reason for the choice."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ MACS, TRAIN_S = "macs", "train_s"
 
 @dataclass(frozen=True)
 class Choice:
-    """A trial that a rule has chosen."""
+    """A trial that a rule has chosen, and the reason."""
 
     trial: int
+    """Number of the trial."""
     why: str
-    """`the cheapest by train_s (12) of 5 finished trials within one standard error …`"""
+    """Reason for the choice: `the cheapest by train_s (12) of 5 finished trials within one standard error …`"""
 
 
 def best_trial(run: Run) -> int:
@@ -38,20 +39,20 @@ def best_trial(run: Run) -> int:
     number = best_of(run.trials(), run.metric)
     if number is None:
         raise RunError(
-            f"run {run.name!r} has no best trial yet: none has finished an epoch with a score; name one to export"
+            f"run {run.name!r} has no best trial yet: no trial has finished an epoch with a score; name a trial to export"
         )
     return number
 
 
 def best_confirmed(run: Run) -> Choice:
-    """The trial with the best mean over the seeds of `thaw confirm`.
+    """Chooses the trial with the best mean over the seeds of `thaw confirm`.
 
     Raises:
-        RunError: if the search is not confirmed, or not to the end.
+        RunError: if the search is not confirmed, or the confirmation is not finished.
     """
     found = confirmation_of(run)
     if found is None:
-        raise RunError(f"run {run.name!r} is not confirmed: thaw confirm {run.name} trains its best trials again")
+        raise RunError(f"run {run.name!r} is not confirmed: run `thaw confirm {run.name}` first")
     winner = found.scored[0]
     mean = estimate(list(winner.scores.values()))
     why = f"the best of {len(found.candidates)} confirmed trials: {found.metric.value} {mean} over {mean.seeds} seeds"
@@ -59,40 +60,41 @@ def best_confirmed(run: Run) -> Choice:
 
 
 def cheapest_within(run: Run, within: str, *, cost: str | None = None) -> Choice:
-    """The cheapest of the finished trials whose score is about as good as the best one's: the one-standard-error rule of
+    """Chooses the cheapest finished trial whose score is within a distance of the best: the one-standard-error rule of
     Breiman et al. (1984).
 
     Args:
-        within: `1se`: so many standard errors of the best score; or a difference of scores, `0.01`.
-        cost: a column of numbers; None: `macs` where there is such a column, else `train_s`.
+        run: the search.
+        within: largest distance from the best score: standard errors, as in `1se`, or a difference of scores, as in `0.01`.
+        cost: name of a numeric column; None: `macs` where every trial has it, else `train_s`.
     Raises:
-        RunError: if no trial has finished, the standard error cannot be had, or there is no such column.
+        RunError: if no trial has finished, the standard error cannot be computed, or there is no such column.
     """
     table = run.trials()
     finished = table[(table["status"] == TrialStatus.FINISHED.value) & table["score"].notna()]
     if not len(finished):
-        raise RunError(f"run {run.name!r} has no finished trial with a score to choose from; name one to export")
+        raise RunError(f"run {run.name!r} has no finished trial with a score to choose from; name a trial to export")
     best = best_of(table, run.metric)
     assert best is not None
     score = float(finished.set_index("trial")["score"][best])
-    difference, said = _difference(run, best, score, within)
+    difference, distance = _difference(run, best, score, within)
     sign = 1 if run.metric.mode == "max" else -1
-    # Rounding of the difference itself must not shut the best one out.
+    # Rounding of the difference must not exclude the best trial.
     near = finished[sign * (score - finished["score"]) <= difference + 1e-12]
     column = _cost_column(near, cost)
     chosen = near.assign(_cost=near[column].astype("float64"), _rank=-sign * near["score"])
     chosen = chosen.sort_values(["_cost", "_rank", "trial"], na_position="last")
     number, paid = int(chosen["trial"].iloc[0]), float(chosen["_cost"].iloc[0])
     if paid != paid:
-        raise RunError(f"cost: no trial near the best one has a {column}")
+        raise RunError(f"cost: no trial within that distance has a value for {column}")
     best_paid = float(chosen.set_index("trial")["_cost"][best])
     many = f"the cheapest by {column} ({paid:.4g}) of {len(near)} finished trial{'s' if len(near) > 1 else ''}"
-    beside = "it is the best one itself" if number == best else f"that of the best, trial {best}, is {best_paid:.4g}"
-    return Choice(number, f"{many} within {said} of the best score {score:.4f}; {beside}")
+    compared = "it is also the best" if number == best else f"the best, trial {best}, costs {best_paid:.4g}"
+    return Choice(number, f"{many} within {distance} of the best score {score:.4f}; {compared}")
 
 
 def _difference(run: Run, best: int, score: float, within: str) -> tuple[float, str]:
-    """What `within` comes to, and in words."""
+    """Distance that `within` stands for, as a number and in words."""
     if match := re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*se", within):
         error = _standard_error(run, best, score)
         count = float(match[1])
@@ -108,14 +110,14 @@ def _standard_error(run: Run, number: int, score: float) -> float:
     if run.metric not in OF_CONFUSION:
         can = ", ".join(metric.value for metric in OF_CONFUSION)
         raise RunError(
-            f"within: the standard error of {run.metric.value} cannot be had from epoch reports, which hold the confusion "
-            f"matrix and no single predictions (that of {can} can); {instead}"
+            f"within: the standard error of {run.metric.value} cannot be computed from epoch reports, which hold the confusion "
+            f"matrix but no single predictions (possible for {can}); {instead}"
         )
     reports = run.reports(number)
     report = next(report for report in reports if report["epoch"] == reports[-1]["best_epoch"])
     confusion = report.get("confusion")
     if not confusion or report.get(run.metric.value) != score:
-        raise RunError(f"within: trial {number} has no confusion matrix that its score is of; {instead}")
+        raise RunError(f"within: trial {number} has no confusion matrix that matches its score; {instead}")
     return standard_error(confusion, run.metric)
 
 
@@ -126,5 +128,5 @@ def _cost_column(table: pd.DataFrame, cost: str | None) -> str:
         return MACS if MACS in table and table[MACS].notna().all() else TRAIN_S
     numeric = [str(name) for name in table.columns if pd.api.types.is_numeric_dtype(table[name])]
     if cost not in numeric:
-        raise RunError(f"cost: {cost!r} is no column of numbers; {nearest(cost, numeric)}")
+        raise RunError(f"cost: {cost!r} is not a numeric column; {nearest(cost, numeric)}")
     return cost

@@ -1,4 +1,4 @@
-"""Two configs side by side: where they differ, and how they came out."""
+"""Comparison of two configs: where they differ, and their results."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from rich.console import Group
 
 Resolve = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""A recipe as it was written -> the same with its defaults, in plain values."""
+"""Function from a recipe as written to the same recipe with its defaults, in plain values."""
 _SECTIONS = ("data", "model", "train")
 
 
 @dataclass(frozen=True)
 class Side:
-    """A config, and what is known of how it came out."""
+    """A config with its results, as far as they are known."""
 
     name: str
     values: dict[str, Any]
@@ -38,22 +38,25 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
+    """The differences between two sides."""
+
     names: tuple[str, str]
     config: dict[str, tuple[Any, Any]]
-    """Dotted path -> its two values, where they differ; None: there is no such path."""
+    """Dotted path -> its two values where they differ; None where a side has no such path."""
     results: dict[str, tuple[Any, Any]]
     recall: dict[str, tuple[Any, Any]]
 
 
 def compare(a: str, b: str, runs_dir: str | Path = "runs", *, resolve: Resolve = dict) -> Comparison:
-    """Reads and compares both.
+    """Reads and compares two configs.
 
     Args:
         a, b: a recipe or exported config (YAML), a model's folder, a run of `thaw train`, a search (its best trial), or
             one of its trials, `RUN:7`.
-        resolve: adds what a file leaves to the defaults.
+        runs_dir: folder in which names of runs are looked up.
+        resolve: adds the defaults to a recipe from a file.
     Raises:
-        RunError, PackageError, ConfigError: if one of them is none of these.
+        RunError, PackageError, ConfigError: if one of them cannot be read as any of these.
     """
     left, right = _side(a, runs_dir, resolve), _side(b, runs_dir, resolve)
     paths = {**left.values, **right.values}
@@ -76,26 +79,26 @@ def _joined(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, tupl
 def _side(name: str, runs_dir: str | Path, resolve: Resolve) -> Side:
     path = Path(name)
     if path.suffix.lower() in (".yaml", ".yml"):
-        return _of_file(path, resolve)
+        return _side_of_file(path, resolve)
     if PackageLayout(path).manifest.is_file():
-        return _of_package(path)
+        return _side_of_package(path)
     run, _, number = name.rpartition(":") if re.search(r":\d+$", name) else (name, "", "")
     found = find_search_or_training(run, runs_dir)
     if isinstance(found, Run):
-        return _of_training(trial_of(found, int(number) if number else best_trial(found)))
+        return _side_of_training(trial_of(found, int(number) if number else best_trial(found)))
     if number:
         raise RunError(f"{found.name} is a single training run: it has no trial {number}")
-    return _of_training(found)
+    return _side_of_training(found)
 
 
-def _of_file(file: Path, resolve: Resolve) -> Side:
+def _side_of_file(file: Path, resolve: Resolve) -> Side:
     data = read_yaml(file)
     origin = data.get("provenance")
     known = {name: origin.get(name) for name in ("metric", "score", "best_epoch", "epochs", "status")} if origin else {}
     return Side(str(file), _values(data, str(file), resolve), known)
 
 
-def _of_package(folder: Path) -> Side:
+def _side_of_package(folder: Path) -> Side:
     layout = PackageLayout(folder)
     manifest = read_manifest(layout)
     origin, validation = manifest.origin, manifest.validation
@@ -109,7 +112,7 @@ def _of_package(folder: Path) -> Side:
     )
 
 
-def _of_training(trained: Trained) -> Side:
+def _side_of_training(trained: Trained) -> Side:
     values = _values(trained.recipe, str(trained.folder.recipe))
     if not trained.reports:
         return Side(trained.name, values)
@@ -132,11 +135,11 @@ def _metrics(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _values(config: Mapping[str, Any], name: str, resolve: Resolve = dict) -> dict[str, Any]:
-    """Dotted path -> value of a whole recipe."""
+    """Dotted path -> value, for a whole recipe."""
     sections = {section: config[section] for section in _SECTIONS if section in config}
     if len(sections) < len(_SECTIONS):
         missing = ", ".join(section for section in _SECTIONS if section not in sections)
-        raise RunError(f"{name} is no recipe: {missing} missing")
+        raise RunError(f"{name} is not a recipe: {missing} missing")
     return dict(_flat(resolve(sections), ""))
 
 
@@ -151,19 +154,19 @@ def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-# --- for people and for files ---------------------------------------------------------------------------------------
+# --- output as JSON, Markdown and for a terminal ---------------------------------------------------------------------
 
-_TITLES = {"config": "config, where it differs", "results": "results", "recall": "recall of each class"}
+_TITLES = {"config": "differences in the config", "results": "results", "recall": "recall of each class"}
 
 
 def to_json(comparison: Comparison) -> str:
-    """`compared`, and under `config`, `results` and `recall` the two values of each key."""
+    """The comparison as JSON: `compared` has the names; `config`, `results` and `recall` the two values of each key."""
     parts = {part: {key: list(pair) for key, pair in getattr(comparison, part).items()} for part in _TITLES}
     return json.dumps({"compared": list(comparison.names), **parts}, indent=2, ensure_ascii=False) + "\n"
 
 
 def to_markdown(comparison: Comparison) -> str:
-    """A table each."""
+    """The comparison in Markdown, one table a part."""
     return "\n".join(
         f"## {title[0].upper()}{title[1:]}\n\n"
         + "".join(f"| {' | '.join(_piped(cell) for cell in row)} |\n" for row in _with_rule(comparison, rows))
@@ -172,7 +175,7 @@ def to_markdown(comparison: Comparison) -> str:
 
 
 def render(comparison: Comparison) -> Group:
-    """For a terminal."""
+    """The comparison for a terminal, one table a part."""
     from rich import box
     from rich.console import Group
     from rich.markup import escape
@@ -190,11 +193,11 @@ def render(comparison: Comparison) -> Group:
 
 
 def _parts(comparison: Comparison) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
-    """Title and rows of what there is; the config in any case."""
+    """Title and rows of each part that is not empty; the config always."""
     for part, title in _TITLES.items():
         pairs: dict[str, tuple[Any, Any]] = getattr(comparison, part)
         if pairs:
-            yield title, [(key, _said(a), _said(b)) for key, (a, b) in pairs.items()]
+            yield title, [(key, _text(a), _text(b)) for key, (a, b) in pairs.items()]
         elif part == "config":
             yield title, [("nothing differs", "", "")]
 
@@ -203,7 +206,7 @@ def _with_rule(comparison: Comparison, rows: list[tuple[str, str, str]]) -> list
     return [("", *comparison.names), ("---", "---", "---"), *rows]
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):

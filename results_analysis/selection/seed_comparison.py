@@ -1,4 +1,4 @@
-"""Runs that train some recipes with the same seeds (`thaw confirm`, `thaw ablate`): what holds, and what cannot be told apart."""
+"""Comparison of recipes that were trained with the same seeds (`thaw confirm`, `thaw ablate`), and its verdict."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One recipe and what came of it."""
+    """A recipe and its results."""
 
     name: str
     scores: Mapping[int, float]
-    """Seed -> best score, of the runs that finished."""
+    """Seed -> best score of the finished run."""
     test: Mapping[int, float]
-    """Seed -> the metric on the test split, where there is one."""
+    """Seed -> metric on the test split, if there is one."""
     failed: Mapping[int, str]
-    """Seed -> why a run has no score."""
+    """Seed -> reason why the run has no score."""
     train_s: float
-    """Seconds that a run trained, on average."""
+    """Mean training time of a run, in seconds."""
     promised: float | None = None
-    """Score in the search that it was chosen by."""
+    """Score in the search, by which the candidate was chosen."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Candidates in the order in which they were given; the first one of an ablation is the baseline."""
+    """Candidates in the order given; in an ablation the first one is the baseline."""
 
     metric: Metric
     seeds: tuple[int, ...]
     candidates: tuple[Candidate, ...]
     missing: int
-    """Runs that are still to be trained."""
+    """Number of runs that are not finished."""
     scored: tuple[Candidate, ...] = field(init=False)
-    """Those with a score, best mean first."""
+    """Candidates with a score, best mean first."""
 
     def __post_init__(self) -> None:
         sign = 1 if self.metric.mode == "max" else -1
@@ -53,20 +53,28 @@ class Comparison:
         object.__setattr__(self, "scored", tuple(scored))
 
     def advantage(self, of: Candidate, than: Candidate, *, comparisons: int = 1) -> Estimate | None:
-        """How much better one candidate is than another, whether more is better or less; see `paired_difference`."""
+        """How much better one candidate is than another, in the direction of the metric; see `paired_difference`.
+
+        Args:
+            of: the candidate that may be better.
+            than: the one it is compared with.
+            comparisons: number of intervals that should hold together; see `estimate`.
+        Returns:
+            None where they have no seed in common.
+        """
         pair = (of.scores, than.scores) if self.metric.mode == "max" else (than.scores, of.scores)
         return paired_difference(*pair, comparisons=comparisons)
 
 
 def load_comparison(run: Run) -> Comparison:
-    """What a comparison's run holds so far.
+    """Loads the comparison in a run's folder, finished or not.
 
     Raises:
-        RunError: if it is a search's.
+        RunError: if the run is a search.
     """
     plan = run.config.get("comparison")
     if not isinstance(plan, dict):
-        raise RunError(f"run {run.name!r} compares nothing: it is a search")
+        raise RunError(f"run {run.name!r} is a search, not a comparison")
     found: dict[str, list[tuple[int, dict[str, Any], TrialLayout]]] = {name: [] for name in plan["candidates"]}
     for number in run.numbers:
         row = run.summary(number)
@@ -81,7 +89,7 @@ def load_comparison(run: Run) -> Comparison:
 
 
 def confirmation_of(run: Run) -> Comparison | None:
-    """What `thaw confirm` has found for a search, the last time; None where it was not asked, or is not through."""
+    """Latest confirmation of a search (`thaw confirm`); None where there is none, or it is not finished."""
     if not run.layout.confirmations:
         return None
     found = load_comparison(load(run.layout.confirmations[-1].root))
@@ -112,11 +120,11 @@ def _on_test(folder: TrialLayout, metric: Metric) -> float | None:
 
 
 def comparison_table(comparison: Comparison, *, baseline: Candidate | None = None) -> pd.DataFrame:
-    """One row a candidate: best first, or in the order given beside a baseline.
+    """Table with one row a candidate: best first, or in the order given where there is a baseline.
 
-    `mean`, `deviation`, `low` and `high` are of the score over seeds; `test` and `test_deviation` of the test split;
-    `promised` is the score in the search. `advantage` with `advantage_low` and `advantage_high` is, seed by seed, how much
-    better the candidate is than the baseline, or the first candidate than this one.
+    `mean`, `deviation`, `low` and `high` describe the score over seeds; `test` and `test_deviation` the metric on the test
+    split; `promised` is the score in the search. `advantage`, with its interval `advantage_low` and `advantage_high`, is the
+    mean difference seed by seed: of the candidate over the baseline, or of the first candidate over this one.
     """
     import pandas as pd
 
@@ -142,30 +150,30 @@ def comparison_table(comparison: Comparison, *, baseline: Candidate | None = Non
 
 
 def verdict(comparison: Comparison) -> list[str]:
-    """What a confirmation says about the winner, in sentences."""
+    """Verdict of a confirmation on the winner, as sentences."""
     if not comparison.scored:
         return ["No run has a score: nothing is confirmed."]
     winner, *others = comparison.scored
     score = estimate(list(winner.scores.values()))
     lines = [f"{winner.name} is best: {comparison.metric.value} {score} over {_seeds(score.seeds)}."]
     if winner.promised is not None:
-        lines.append(_kept_promise(score, winner.promised, comparison.metric))
+        lines.append(_against_search(score, winner.promised, comparison.metric))
     if others:
         lines.append(_against_runner_up(comparison, winner, others[0]))
     if winner.test:
         test = estimate(list(winner.test.values()))
-        lines.append(f"On the test split, which nothing had chosen by: {test}.")
+        lines.append(f"On the test split, which no choice was based on: {test}.")
     for candidate in comparison.candidates:
         if candidate.failed:
             lines.append(f"{candidate.name}: {_seeds(len(candidate.failed))} gave no score.")
     return lines
 
 
-def _kept_promise(score: Estimate, promised: float, metric: Metric) -> str:
+def _against_search(score: Estimate, promised: float, metric: Metric) -> str:
     lost = promised - score.mean if metric.mode == "max" else score.mean - promised
     if lost <= 0:
-        return f"It keeps what the search promised ({promised:.4f})."
-    return f"The search had promised {promised:.4f}: {lost:.4f} of it was luck of the seed (the winner's curse)."
+        return f"That is at least as good as its score in the search ({promised:.4f})."
+    return f"Its score in the search was {promised:.4f}: {lost:.4f} of that was luck (the winner's curse)."
 
 
 def _against_runner_up(comparison: Comparison, winner: Candidate, second: Candidate) -> str:
@@ -173,15 +181,17 @@ def _against_runner_up(comparison: Comparison, winner: Candidate, second: Candid
     if ahead is None:
         return f"It has no seed in common with {second.name}: they cannot be compared."
     if ahead.seeds == 1:
-        return f"It is {ahead.mean:.4f} ahead of {second.name} with the one seed: take more seeds to know."
+        return (
+            f"It is {ahead.mean:.4f} better than {second.name} with one common seed: more seeds are needed to be sure."
+        )
     interval = f"{ahead.low:.4f} … {ahead.high:.4f}"
     if ahead.excludes_zero:
-        return f"It is really better than {second.name}: by {ahead.mean:.4f}, 95% interval {interval}, seed by seed."
+        return f"It is reliably better than {second.name}: by {ahead.mean:.4f}, 95% interval {interval}, compared seed by seed."
     cheaper = min((winner, second), key=lambda candidate: candidate.train_s)
     needed = seeds_to_tell(ahead)
-    enough = f"; about {needed} seeds would tell" if needed and needed > ahead.seeds else ""
+    enough = f"; about {needed} seeds would settle it" if needed and needed > ahead.seeds else ""
     return (
-        f"It cannot be told from {second.name}: {ahead.mean:.4f} ahead, 95% interval {interval}{enough}. "
+        f"It is not reliably better than {second.name}: {ahead.mean:.4f} on average, 95% interval {interval}{enough}. "
         f"{cheaper.name} is the cheaper one ({winner.train_s:.0f} s and {second.train_s:.0f} s of training)."
     )
 

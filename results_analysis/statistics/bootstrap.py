@@ -1,6 +1,6 @@
-"""How far a validation metric would move with other images of the same kind: the bootstrap (Efron 1979), class counts fixed.
+"""Bootstrap (Efron 1979) of validation metrics: how much they would vary with other images of the same kind.
 
-Each class keeps as many validation images as it has, since splits are stratified by class; within it images are drawn anew.
+Images are resampled within each class, so that class counts stay the same, because splits are stratified by class.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from trainables.tasks.metrics import measured
 from trainables.tasks.regression_metrics import evaluate_numbers
 
 RESAMPLES = 1000
+"""Bootstrap resamples of a set of validation images."""
 _RANKED = 2_000_000
-"""Probabilities up to which the AUC is taken of each resample: it sorts them all."""
+"""Number of probabilities above which the AUC gets no interval: each resample would sort them all."""
 
 Confusion = npt.NDArray[np.int64]
 Intervals = dict[str, tuple[float, float]]
@@ -27,22 +28,23 @@ Intervals = dict[str, tuple[float, float]]
 OF_CONFUSION: Mapping[Metric, Callable[[Confusion], float]] = {
     metric: resolve_name(spec.function) for metric, spec in METRICS.items() if spec.function and spec.of == "confusion"
 }
-"""Metrics that a confusion matrix tells."""
+"""Metrics that can be computed from a confusion matrix."""
 
 
 def standard_error(confusion: npt.ArrayLike, metric: Metric) -> float:
-    """Of a metric, from an epoch's confusion matrix alone; see `resampled_scores`."""
+    """Standard error of a metric, from an epoch's confusion matrix alone; see `resampled_scores`."""
     return float(np.std(resampled_scores(confusion, metric), ddof=1))
 
 
 def resampled_scores(
     confusion: npt.ArrayLike, metric: Metric, *, resamples: int = RESAMPLES
 ) -> npt.NDArray[np.float64]:
-    """[k] a metric on other images of the same kind, from a confusion matrix alone; without those that are not finite.
+    """[k] values of a metric on resampled images, from a confusion matrix alone; values that are not finite are left out.
 
     Args:
         confusion: [c, c] images of true class (row) by predicted class (column).
         metric: one of `OF_CONFUSION`.
+        resamples: number of resamples.
     """
     matrix, random = np.asarray(confusion, np.int64), np.random.default_rng(0)
     counts = matrix.sum(axis=1)
@@ -55,12 +57,12 @@ def resampled_scores(
 def class_intervals(
     probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], *, learned_prior: npt.ArrayLike
 ) -> tuple[Intervals, list[tuple[float, float] | None]]:
-    """95 % intervals of all metrics of classification, and of each class's recall (None: it has no image).
+    """95 % intervals of all classification metrics, and of the recall of each class (None for a class without images).
 
     Args:
-        probabilities: [n, c].
+        probabilities: [n, c] predicted probabilities.
         labels: [n] true classes.
-        learned_prior: [c] see `trainables/tasks/class_prior.py`.
+        learned_prior: [c] class shares that the model has learned; see `trainables/tasks/class_prior.py`.
     """
     n, c = probabilities.shape
     predicted, corrected = probabilities.argmax(axis=1), (probabilities / np.asarray(learned_prior)).argmax(axis=1)
@@ -82,7 +84,7 @@ def class_intervals(
 
 
 def number_intervals(predicted: npt.NDArray[np.float64], targets: npt.NDArray[np.float64]) -> Intervals:
-    """95 % intervals of all metrics of regression but `val_loss`; arguments [n]."""
+    """95 % intervals of all regression metrics except `val_loss`; both arguments are [n]."""
     found: dict[str, list[float]] = {}
     for rows in _resamples(np.zeros(len(targets), np.int64)):
         for name, value in evaluate_numbers(predicted[rows], targets[rows]).metrics.items():
@@ -91,7 +93,7 @@ def number_intervals(predicted: npt.NDArray[np.float64], targets: npt.NDArray[np
 
 
 def _resamples(labels: npt.NDArray[np.int64]) -> Any:
-    """`RESAMPLES` times [n] positions, of each class as many as it has."""
+    """Yields `RESAMPLES` times [n] positions, drawn within each class."""
     random = np.random.default_rng(0)
     by_class = np.argsort(labels, kind="stable")
     counts = np.bincount(labels)

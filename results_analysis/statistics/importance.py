@@ -1,4 +1,4 @@
-"""Which searched values mattered: Optuna's evaluators on a study rebuilt in memory, with their spread and what chance gives."""
+"""Importance of searched values: Optuna's evaluators on a study rebuilt in memory, with spread and the level of chance."""
 
 from __future__ import annotations
 
@@ -18,26 +18,28 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 FEWEST = 8
-"""Trials below which nothing is said."""
+"""Smallest number of trials for which importances are computed."""
 RESAMPLES = {"ped_anova": 30, "fanova": 8}
-"""Bootstraps, and as many shuffles; fANOVA grows a forest for each."""
+"""Number of bootstraps, and of shuffles; few for fANOVA, which grows a forest for each."""
 LARGEST = {"ped_anova": 400, "fanova": 120}
-"""Trials of a resample: more only take longer."""
+"""Largest number of trials in a resample: more only take longer."""
 TITLES = {
-    "ped_anova": "What the best trials have in common (PED-ANOVA)",
-    "fanova": "What moves the place at all (fANOVA)",
+    "ped_anova": "What sets the best trials apart (PED-ANOVA)",
+    "fanova": "What changes a trial's rank (fANOVA)",
 }
 COLUMNS = ("path", "name", "evaluator", "importance", "low", "high", "chance", "trials")
 
 
 def importances(snapshot: Snapshot) -> pd.DataFrame:
-    """The share of each searched value in what made trials better or worse.
+    """Table of the share of each searched value in making trials better or worse, the most important first.
 
-    `path`, `name`, `evaluator`, `importance` (median over bootstraps of the trials; an evaluator's shares add up to 1), `low` and
-    `high` (their 10 % and 90 %), `chance` (95 % of what comes out where places are dealt to trials at random), `trials` (of a
-    bootstrap). Most important first, PED-ANOVA (Watanabe et al. 2023) before fANOVA (Hutter et al. 2014). fANOVA is told of values
-    that all trials have. Trials are judged by their places, so that one pruned early is worse than one that came far, and no
-    outlier counts for more than its place. Empty below `FEWEST` trials.
+    Columns: `path`, `name`, `evaluator`, `importance` (median over bootstraps of the trials), `low` and `high` (10 % and 90 %
+    quantiles), `chance` (95 % quantile when the places are shuffled among the trials), `trials` (in a bootstrap). Empty below
+    `FEWEST` trials.
+
+    PED-ANOVA (Watanabe et al. 2023) comes before fANOVA (Hutter et al. 2014), which only covers values that all trials have. The
+    shares of an evaluator add up to 1 in each bootstrap. Both see the places of the trials instead of their scores, so that a
+    trial pruned early counts as worse than one that ran long, and outliers have no extra weight.
     """
     import pandas as pd
 
@@ -63,9 +65,12 @@ def _spread(placed: pd.DataFrame, values: Sequence[Searched], evaluator: str) ->
     points = _points(placed, values)
 
     def evaluated(picked: np.ndarray, shuffled: bool) -> np.ndarray:
-        judged = places[picked]
+        picked_places = places[picked]
         return _evaluate(
-            [points[i] for i in picked], rng.permutation(judged) if shuffled else judged, values, evaluator
+            [points[i] for i in picked],
+            rng.permutation(picked_places) if shuffled else picked_places,
+            values,
+            evaluator,
         )
 
     draws = [rng.integers(0, len(placed), size) for _ in range(RESAMPLES[evaluator])]
@@ -88,7 +93,7 @@ def _spread(placed: pd.DataFrame, values: Sequence[Searched], evaluator: str) ->
 
 
 def _by_chance(shares: np.ndarray, values: Sequence[Searched]) -> np.ndarray:
-    """95 % of the shuffled shares; of all ranges together, and of all choices: evaluators treat those alike."""
+    """95 % quantile of the shuffled shares, over all ranges and over all choices: evaluators treat these alike."""
     import numpy as np
 
     is_choice = np.array([value.scale == "choice" for value in values])
@@ -101,14 +106,14 @@ def _by_chance(shares: np.ndarray, values: Sequence[Searched]) -> np.ndarray:
 def _evaluate(
     points: Sequence[dict[str, Any]], places: np.ndarray, values: Sequence[Searched], evaluator: str
 ) -> np.ndarray:
-    """Shares of the values, in their order; all 0 where nothing differs."""
+    """Shares of the values, in their order; all 0 where the trials do not differ."""
     import numpy as np
     import optuna
 
     distributions = {value.path: _distribution(value) for value in values}
     study = _rebuilt(points, places, distributions)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of experiments, and of trials that are all alike: answered with 0 below
+        warnings.simplefilter("ignore")  # that evaluators are experimental, or all trials alike: the shares are 0 then
         found = _evaluator(optuna, evaluator, len(points)).evaluate(study, params=list(distributions))
     shares = np.array([max(found.get(path, 0.0), 0.0) for path in distributions])
     total = shares.sum()
@@ -118,12 +123,12 @@ def _evaluate(
 def _evaluator(optuna: Any, name: str, trials: int) -> BaseImportanceEvaluator:
     if name == "fanova":
         return optuna.importance.FanovaImportanceEvaluator(n_trees=16, max_depth=16, seed=0)  # type: ignore[no-any-return]
-    # A tenth of 20 trials is two of them: nothing to see a pattern in.
+    # At least five trials: a tenth of 20 would be two, too few to show a pattern.
     return optuna.importance.PedAnovaImportanceEvaluator(target_quantile=max(0.1, min(0.5, 5 / trials)))  # type: ignore[no-any-return]
 
 
 def _rebuilt(points: Sequence[dict[str, Any]], places: np.ndarray, distributions: dict[str, BaseDistribution]) -> Study:
-    """A study of these trials, to be read only: one that is added to copies each trial, deeply."""
+    """Read-only study of these trials: adding them to a real study would copy each one deeply."""
     import optuna
     from optuna.trial import TrialState
 
@@ -155,7 +160,7 @@ def _rebuilt(points: Sequence[dict[str, Any]], places: np.ndarray, distributions
 
 
 def _points(placed: pd.DataFrame, values: Sequence[Searched]) -> list[dict[str, Any]]:
-    """Each trial's positions on the values' scales; of a choice its index. Without what the trial does not have."""
+    """Position of each trial on the scales of the values; the index for a choice. Values that a trial lacks are left out."""
     positions = {value.path: value.positions(placed[value.path]) for value in values}
     whole = {value.path for value in values if value.scale == "choice"}
     return [

@@ -13,32 +13,32 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A mean, and the interval in which it would lie if more seeds were tried."""
+    """A mean over seeds, with its confidence interval."""
 
     mean: float
     deviation: float
-    """Standard deviation from seed to seed; NaN of one seed."""
+    """Standard deviation over seeds; NaN with one seed."""
     low: float
-    """Ends of the interval (`CONFIDENCE`, Student's t); NaN of one seed."""
+    """Ends of the interval (`CONFIDENCE`, Student's t); NaN with one seed."""
     high: float
     seeds: int
 
     def __str__(self) -> str:
-        """`0.8123 ± 0.0045`"""
+        """Mean and standard deviation: `0.8123 ± 0.0045`."""
         return f"{self.mean:.4f}" + (f" ± {self.deviation:.4f}" if self.seeds > 1 else "")
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the interval lies on one side of 0; never of one seed."""
+        """True where the interval lies on one side of 0; never with one seed."""
         return self.low > 0 or self.high < 0
 
 
 def estimate(values: Sequence[float], *, comparisons: int = 1) -> Estimate:
-    """The mean of independent values, one a seed.
+    """Mean of independent values, one a seed, with its interval.
 
     Args:
         values: at least one.
-        comparisons: intervals that shall hold all at once: each is as much wider (Bonferroni).
+        comparisons: number of intervals that should hold together; each is widened accordingly (Bonferroni).
     """
     array, n = np.array(values, np.float64), len(values)
     mean = float(array.mean())
@@ -50,23 +50,23 @@ def estimate(values: Sequence[float], *, comparisons: int = 1) -> Estimate:
 
 
 def paired_difference(of: Mapping[int, float], than: Mapping[int, float], *, comparisons: int = 1) -> Estimate | None:
-    """How much larger `of` is than `than`, over the seeds that both have: what a seed does to both is taken out.
+    """How much larger `of` is than `than`, seed by seed: the part of the noise that a seed adds to both cancels.
 
     Args:
         of, than: seed -> score.
         comparisons: see `estimate`.
     Returns:
-        None where no seed is common.
+        None where they have no seed in common.
     """
     common = sorted(of.keys() & than.keys())
     return estimate([of[seed] - than[seed] for seed in common], comparisons=comparisons) if common else None
 
 
 def seeds_to_tell(difference: Estimate) -> int | None:
-    """Seeds at which an interval around this difference would leave out 0, if difference and deviation stay as they are.
+    """Number of seeds at which the interval would exclude 0, if mean and deviation stay the same.
 
     Returns:
-        None where that cannot be known: of one seed, or a difference of 0.
+        None where it is unknown: with one seed, or a difference of 0.
     """
     if difference.seeds < 2 or difference.mean == 0:
         return None

@@ -1,4 +1,4 @@
-"""How sure a score is: intervals from the images that judged, and who would come first if they were drawn anew. Pure."""
+"""Uncertainty of scores: intervals from the validation images, and how stable the first place is. Pure."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ if TYPE_CHECKING:
     import numpy as np
 
 DRAWS = 400
+"""Bootstrap resamples of an interval."""
 Z = 1.959964
 """Standard errors on either side of a 95 % interval."""
 
 
 class Spread(NamedTuple):
-    """A score's 95 % interval over draws of the validation images."""
+    """95 % interval of a score, over random draws of validation images."""
 
     low: float
     high: float
     error: float
     """Standard error."""
     how: str
-    """Where it comes from."""
+    """Method, in words."""
 
 
 def proportion_interval(hits: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927); 0 to 1 where there is nothing to tell from."""
+    """95 % interval of a share (Wilson 1927); 0 to 1 where `n` is 0."""
     if n == 0:
         return 0.0, 1.0
     p, z2 = hits / n, Z * Z
@@ -39,12 +40,14 @@ def proportion_interval(hits: int, n: int) -> tuple[float, float]:
 
 
 def spread_of(report: Mapping[str, Any], metric: Metric, *, images: int | None) -> Spread | None:
-    """A report's score and how far it may be off because other images could have judged it; None: the report cannot tell.
+    """Interval of a report's score over other validation images of the same kind; None where the report does not suffice.
 
-    Training anew with another seed moves scores too: this is the smaller part of the doubt.
+    Another training seed moves the score too, usually more; the interval does not include that.
 
     Args:
-        images: that judge, where the report does not hold a confusion matrix.
+        report: report of an epoch.
+        metric: the metric that is the score.
+        images: number of validation images; only used where the report holds no confusion matrix.
     """
     score = report.get(metric.value)
     if score is None:
@@ -69,14 +72,14 @@ def _bootstrapped(counts: np.ndarray, metric: Metric) -> Spread | None:
     if not len(scores):
         return None
     low, high = np.quantile(scores, [0.025, 0.975])
-    if low == high == 1.0:  # where no image was wrong, none is drawn that is: the bound of a share stands in
+    if low == high == 1.0:  # without a mistake, every resample is perfect: the bound of a share is used instead
         low = proportion_interval(images, images)[0]
-        return Spread(low, 1.0, (1 - low) / Z, f"none of {images:,} validation images was wrong")
+        return Spread(low, 1.0, (1 - low) / Z, f"none of {images:,} validation images was misclassified")
     return Spread(float(low), float(high), float(scores.std()), f"bootstrap over {images:,} validation images")
 
 
 def _error_of_classes(rows: np.ndarray, score: float, metric: Metric) -> float | None:
-    """As if each class had the mean's score: nothing more is known of what is not in the confusion matrix."""
+    """Standard error as if each class had the mean score: the confusion matrix does not hold more about these metrics."""
     positive = rows[rows > 0].astype(float)
     if METRICS[metric].of == "corrected_confusion":
         p = min(max(score, 0.0), 1.0)
@@ -98,7 +101,7 @@ def _normal(score: float, error: float, how: str) -> Spread:
 
 
 def _fisher(r: float, n: int) -> Spread:
-    """Of a rank correlation (Fieller, Hartley & Pearson 1957)."""
+    """Interval of a rank correlation (Fieller, Hartley & Pearson 1957)."""
     bounded = min(max(r, -0.999999), 0.999999)
     error = math.sqrt(1.06 / (n - 3))
     low, high = (math.tanh(math.atanh(bounded) + side * Z * error) for side in (-1, 1))
@@ -106,24 +109,26 @@ def _fisher(r: float, n: int) -> Spread:
 
 
 class Standing(NamedTuple):
-    """What drawing the noise of all scores anew says about the one that came first."""
+    """Stability of the first place when the noise of all scores is drawn again."""
 
     wins: float
-    """Share of draws in which it came first again."""
+    """Share of draws in which the first trial is first again."""
     optimism: float
-    """How much better the first of a draw looked than it was, on average: what is to be taken off."""
+    """Mean amount by which the first of a draw looks better than it is: the winner's curse."""
     rivals: int
-    """Trials, with the first one, that came first in at least 5 % of the draws."""
+    """Number of trials that come first in at least 5 % of the draws."""
 
 
 def standing(scores: Sequence[float], error: float, *, mode: str, draws: int = 4000) -> Standing:
-    """Who comes first if each score is drawn anew around itself, independently, with one standard error.
+    """Simulates the first place: each score is drawn again around itself, independently, with one standard error.
 
-    Trials were judged by the same images, which takes away a part of the noise they share: the truth is somewhat surer.
+    All trials share the validation images and thus part of the noise, so the true order is somewhat more certain than this.
 
     Args:
-        scores: of the trials that compete, at least one.
-        mode: `max` or `min`: what is better.
+        scores: scores of the competing trials; at least one.
+        error: standard error of each score.
+        mode: direction that is better, `max` or `min`.
+        draws: number of simulations.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Tables as text and files for others: CSV, JSON, Markdown, Parquet."""
+"""File formats for tables: CSV, JSON, Markdown, Parquet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def to_json(table: pd.DataFrame) -> str:
-    """The table as a list of objects, null where a value is missing."""
+    """The table as a JSON list of objects, null where a value is missing."""
     rows = [
         {name: None if is_missing(value) else value for name, value in row.items()}
         for row in table.to_dict(orient="records")
@@ -26,12 +26,12 @@ def to_json(table: pd.DataFrame) -> str:
 
 
 def to_csv(table: pd.DataFrame) -> str:
-    """The table with a header line, empty where a value is missing."""
+    """The table as CSV with a header line, empty where a value is missing."""
     return str(table.to_csv(index=False, lineterminator="\n"))
 
 
 def to_markdown(table: pd.DataFrame) -> str:
-    """The table for a page or an issue; numbers stand to the right, empty where a value is missing."""
+    """The table in Markdown, with numbers aligned to the right; empty where a value is missing."""
     from pandas.api.types import is_numeric_dtype
 
     rules = ["---:" if is_numeric_dtype(table[name]) else "---" for name in table.columns]
@@ -41,7 +41,7 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 
 def to_parquet(table: pd.DataFrame) -> bytes:
-    """The table with its types. Columns that mix kinds of values or hold lists become JSON: Parquet has one type a column."""
+    """The table as Parquet, with its types. Columns of mixed types or lists become JSON texts: Parquet has one type a column."""
     buffer = io.BytesIO()
     mixed = {name: table[name].map(_as_json, na_action="ignore") for name in table.select_dtypes("object").columns}
     table.assign(**{name: column.astype("string") for name, column in mixed.items()}).to_parquet(buffer, index=False)
@@ -58,12 +58,17 @@ _SUFFIXES = {".csv": "csv", ".json": "json", ".md": "markdown", ".parquet": "par
 
 
 def format_of(file: Path) -> str | None:
-    """The format that a file's name asks for; None: it does not tell."""
+    """Format by the ending of a file's name; None where the ending is unknown."""
     return _SUFFIXES.get(file.suffix.lower())
 
 
 def save(table: pd.DataFrame, file: str | Path, kind: str | None = None) -> None:
-    """Writes a table in one of `FORMATS`; by default the one of the file's name.
+    """Writes a table to a file.
+
+    Args:
+        table: the table.
+        file: where to write.
+        kind: one of `FORMATS`; None: by the ending of the file's name.
 
     Raises:
         RunError: if there is no such format, or the file cannot be written.
@@ -71,16 +76,17 @@ def save(table: pd.DataFrame, file: str | Path, kind: str | None = None) -> None
     file = Path(file)
     kind = kind or format_of(file)
     if kind is None:
-        raise RunError(f"{file}: a name that tells no format ({', '.join(_SUFFIXES)})")
+        raise RunError(f"{file}: unknown file name ending; use one of {', '.join(_SUFFIXES)}")
     if kind not in FORMATS:
         raise RunError(f"format: {kind!r}; {nearest(kind, list(FORMATS))}")
     write(FORMATS[kind](table), file)
 
 
 def write(content: str | bytes, file: Path) -> None:
-    """
+    """Writes text or bytes to a file, replacing it as a whole.
+
     Raises:
-        RunError: if the file cannot be written; names it.
+        RunError: if the file cannot be written.
     """
     try:
         with replacing(file, "wb") as stream:
@@ -90,7 +96,7 @@ def write(content: str | bytes, file: Path) -> None:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a cell is empty. A list is a value, not a row of them."""
+    """True where a cell is empty. A list counts as one value."""
     import pandas as pd
 
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))

@@ -1,4 +1,4 @@
-"""Which trials no other beats. Pure."""
+"""The Pareto front of a table. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ if TYPE_CHECKING:
 
 
 def pareto_front(table: pd.DataFrame, modes: Mapping[str, str]) -> pd.DataFrame:
-    """The rows that no other row beats: one beats another that is nowhere worse and somewhere better.
+    """Rows that no other row dominates, that is, equals or beats in every objective and beats in at least one.
 
-    Rows in which an objective is missing are out; of rows that are equal in all objectives, all stay.
+    Rows in which an objective is missing are left out. Rows that are equal in all objectives all stay.
 
     Args:
-        modes: `max` or `min` by column.
+        table: one row a trial.
+        modes: direction that is better by objective, `max` or `min`.
     """
     import numpy as np
 
@@ -23,7 +24,7 @@ def pareto_front(table: pd.DataFrame, modes: Mapping[str, str]) -> pd.DataFrame:
     signs = [-1.0 if mode == "max" else 1.0 for mode in modes.values()]
     costs = whole[list(modes)].to_numpy(dtype="float64") * signs
     distinct, of_row = np.unique(costs, axis=0, return_inverse=True)
-    # In the order of unique rows no row is beaten by a later one, so each is held against the front so far alone.
+    # np.unique sorts the rows, so no row is dominated by a later one: comparing with the front so far is enough.
     front: list[int] = []
     for position, cost in enumerate(distinct):
         if not (distinct[front] <= cost).all(axis=1).any():

@@ -1,4 +1,4 @@
-"""One row a trial: sorted, filtered, the columns and trials that were asked for."""
+"""The table of results: one row a trial, sorted and filtered."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ def results_table(
     columns: Sequence[str] | None = None,
     top: int | None = None,
 ) -> pd.DataFrame:
-    """The trials of a run, or of several, sorted and filtered.
+    """The trials of one or several runs, sorted and filtered.
 
     Args:
-        sort: a column. `score` and every metric come best first, all others ascending; `-column` turns the order round.
-            Missing values are last either way. By default by score; where several runs score differently, by run.
-        where: a condition in pandas' words: `status == 'finished' and score > 0.5`; columns with dots stand in
-            backticks. A comparison with a missing value is false.
-        pareto: of these, keep those that no other beats in all objectives of the search; without such, in score and `train_s`.
-        columns: keep only these, in this order; `*` and `?` stand for any text and any sign.
-        top: keep only so many rows, after sorting.
+        runs: the run or runs.
+        sort: name of a column. `score` and metrics are sorted best first, all others ascending; `-column` reverses the
+            order. Missing values come last either way. Default: by score; by run where several runs score differently.
+        where: a condition for pandas' `eval`: `status == 'finished' and score > 0.5`; names with dots need backticks. A
+            comparison with a missing value is false.
+        pareto: only the Pareto front of these trials in the objectives of the search, or in score and `train_s`.
+        columns: only these columns, in this order; `*` stands for any text and `?` for any character.
+        top: only this many rows, after sorting.
     Raises:
-        RunError: if there is no such column, `where` is no condition on the columns, `top` is below 1, or runs that score
-            differently shall be compared by score.
+        RunError: if there is no such column, `where` is not a condition on the columns, `top` is below 1, or runs that score
+            differently are to be compared by score.
     """
     if top is not None and top < 1:
         raise RunError(f"top: {top}: must be at least 1")
@@ -54,10 +55,10 @@ def results_table(
 
 
 def best_of(table: pd.DataFrame, metric: Metric) -> int | None:
-    """Number of the best trial: of the finished ones; if none has finished, of those that were pruned or still run.
+    """Number of the best trial: among the finished ones; if none has finished, among the pruned and running ones.
 
-    Failed trials are out: they may fail again; infeasible ones are ruled out. Of equals, the first trial counts. None: no trial to
-    choose from.
+    Failed trials do not count, because they may fail again, nor do infeasible ones. Of equal scores the first trial wins. None
+    where there is no trial to choose from.
     """
     row = best_row(table, metric)
     return None if row is None else int(table.loc[row, "trial"])
@@ -77,13 +78,13 @@ def _filtered(table: pd.DataFrame, where: str) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        # Nothing but the columns is in reach, and the result does not depend on numexpr being installed.
-        kept = table.eval(where, engine="python", local_dict={}, global_dict={})
-    except Exception as error:  # a wrong expression fails in pandas, Python or the values, each in its own ways
+        # The expression can reach nothing but the columns, and the result does not depend on whether numexpr is installed.
+        matches = table.eval(where, engine="python", local_dict={}, global_dict={})
+    except Exception as error:  # a wrong expression may raise anything: in pandas, in Python or in the values
         raise RunError(f"where: {where!r}: {error}; {_columns_for_where(table)}") from None
-    if not isinstance(kept, pd.Series) or not pd.api.types.is_bool_dtype(kept):
+    if not isinstance(matches, pd.Series) or not pd.api.types.is_bool_dtype(matches):
         raise RunError(f"where: {where!r} is not true or false for each trial; {_columns_for_where(table)}")
-    return table[kept]
+    return table[matches]
 
 
 def _columns_for_where(table: pd.DataFrame) -> str:
@@ -91,7 +92,7 @@ def _columns_for_where(table: pd.DataFrame) -> str:
 
 
 def _front(table: pd.DataFrame, runs: Frames) -> pd.DataFrame:
-    """The trials that no other beats: of the finished ones; if none has finished, of those that were pruned or still run."""
+    """Pareto front: of the finished trials; if none has finished, of the pruned and running ones."""
     objectives = {
         name: _mode(name, runs) for name in (runs.objectives if len(runs.objectives) > 1 else ("score", "train_s"))
     }
@@ -116,9 +117,11 @@ def _sorted(table: pd.DataFrame, sort: str, runs: Frames) -> pd.DataFrame:
 
 
 def _mode(column: str, runs: Frames) -> str:
-    """Whether a column is best at its `max` or its `min`; costs at their min."""
+    """Direction in which a column is better, `max` or `min`; `min` for costs."""
     if column != "score":
         return Metric(column).mode if column in list(Metric) else "min"
     if runs.metric is None:
-        raise RunError(f"score means {runs.judges}; compare a metric that they share: --sort {Metric.VAL_LOSS.value}")
+        raise RunError(
+            f"score means {runs.judges}; sort by a metric that all runs have: --sort {Metric.VAL_LOSS.value}"
+        )
     return runs.metric.mode

@@ -1,4 +1,4 @@
-"""`Snapshot`: a run at one moment. It is read once, so that all pictures and words of a page tell of the same state."""
+"""`Snapshot`: the state of a run at one moment, read once so that all parts of a report show the same state."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ FIELDS = (
     "finished",
     "inherited",
 )
-"""Of the epochs' reports: what pictures are drawn of."""
+"""Fields of the epoch reports that pictures need."""
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """A run at one moment."""
+    """State of a run at one moment."""
 
     run: Run
     trials: pd.DataFrame
-    """One row a trial, best first: the columns of `Run.trials`, `place` and `cost_s`.
+    """Table with one row a trial, best first: the columns of `Run.trials`, `place` and `cost_s`.
 
-    `place` counts from 1: trials that finished by score, then those that were pruned or still run, the farther they came the
-    earlier, then by score. Missing: without a score, failed, or ruled out. `cost_s` is the time of training and validation.
+    `place` counts from 1: finished trials by score, then pruned and running ones by their number of epochs, then by score. It is
+    missing for trials that have no score, failed or are infeasible. `cost_s` is the time of training and validation.
     """
     curves: pd.DataFrame
-    """One row an epoch that the trial did itself: `trial`, `epoch` and `FIELDS`."""
+    """Table with one row for each epoch that the trial ran itself: `trial`, `epoch` and `FIELDS`."""
     ways: pd.DataFrame
-    """The same of all epochs, also of those that it took over from the trial that it goes on from."""
+    """Same as `curves`, with the epochs that a trial inherits from the trial it continues."""
     searched: tuple[Searched, ...]
     taken: str
-    """UTC, ISO 8601."""
+    """Time of the snapshot in UTC, ISO 8601."""
 
     @property
     def metric(self) -> Metric:
@@ -72,7 +72,7 @@ class Snapshot:
 
     @cached_property
     def best_report(self) -> dict[str, Any]:
-        """The best epoch of the best trial, as it was written; empty where there is none."""
+        """Report of the best epoch of the best trial, as it was written; empty where there is none."""
         if self.best is None:
             return {}
         reports = self.run.reports(self.best)
@@ -80,26 +80,26 @@ class Snapshot:
 
     @cached_property
     def environment(self) -> dict[str, Any]:
-        """Of the best trial, or of the first; empty before one has started."""
+        """Environment of the best trial, or of the first; empty before one has started."""
         numbers = [self.best] if self.best is not None else sorted(self.trials["trial"])[:1]
         return self.run.environment(int(numbers[0])) if numbers else {}
 
     def stages_of(self, trial: int) -> list[dict[str, Any]]:
-        """The stages of a trial's recipe; where that is gone, of the search's."""
-        there = self.run.layout.trial(trial).recipe.is_file()
-        train = (self.run.recipe(trial) if there else self.run.config).get("train")
+        """Stages of a trial's recipe; those of the search where the recipe is missing."""
+        has_recipe = self.run.layout.trial(trial).recipe.is_file()
+        train = (self.run.recipe(trial) if has_recipe else self.run.config).get("train")
         stages = train.get("stages") if isinstance(train, dict) else None
         return stages if isinstance(stages, list) else []
 
     @property
     def class_names(self) -> list[str]:
-        """Of the classes in the order of their labels; their numbers where the run does not tell."""
+        """Names of the classes in the order of their labels; their numbers where the run does not record names."""
         count = len(self.best_report.get("confusion") or ())
         names = [str(name) for name in self.environment.get("classes", ())]
         return names if len(names) == count else [str(i) for i in range(count)]
 
     def of_status(self, *statuses: TrialStatus) -> pd.DataFrame:
-        """Trials, best first."""
+        """Trials of these statuses, best first."""
         return self.trials[self.trials["status"].isin([status.value for status in statuses])]
 
     @property
@@ -114,19 +114,20 @@ class Snapshot:
 
     @cached_property
     def planned(self) -> int | None:
-        """Trials that the search asked for."""
+        """Number of trials in the search's config; None where it is not given."""
         settings = self.run.config.get("search")
         planned = settings.get("trials") if isinstance(settings, dict) else None
         return planned if isinstance(planned, int) else None
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows in plain values, by column."""
+    """Rows of a frame as dictionaries of plain values."""
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def take_snapshot(run: Run) -> Snapshot:
-    """
+    """Reads the current state of a run.
+
     Raises:
         RunError: if a file of the run cannot be read.
     """

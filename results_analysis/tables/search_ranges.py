@@ -1,4 +1,4 @@
-"""What a search varied: each value's range and scale, as its config tells or, where only a function knows, as the trials show."""
+"""Searched values: the range and scale of each, from the config or, if a Python function defines the space, from the trials."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SCALES: dict[str, Scale] = {
     "one_minus_log": "one_minus_log",
     "choice": "choice",
 }
-"""Kinds of a space's distributions."""
+"""Scale by kind of distribution."""
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,19 @@ class Searched:
 
     path: str
     name: str
-    """The shortest tail of the path that tells it from the others."""
+    """Shortest distinct end of the path (`short_names`)."""
     scale: Scale
     low: float = 0.0
     high: float = 1.0
-    """Bounds of the search; of a choice 0 and the number of its choices − 1."""
+    """Bounds of the searched range; unused for a choice."""
     whole: bool = False
-    """Whether it is an integer."""
+    """True for integers."""
     choices: tuple[Any, ...] = ()
     bounded: bool = True
-    """Whether the config names the bounds; else they are the lowest and highest value that was drawn."""
+    """True where the config gives the bounds; otherwise they are the lowest and highest value in the trials."""
 
     def positions(self, values: pd.Series[Any]) -> np.ndarray:
-        """Where values stand on the scale: their logarithm, say, or their choice's index; NaN where there is none."""
+        """Positions of values on the scale: their logarithm, for example, or the index of a choice; NaN where missing."""
         import numpy as np
 
         if self.scale == "choice":
@@ -59,7 +59,7 @@ class Searched:
             return -np.log10(1 - numbers) if self.scale == "one_minus_log" else numbers
 
     def position(self, value: Any) -> float:
-        """Where one value stands on the scale."""
+        """Position of one value on the scale."""
         import pandas as pd
 
         return float(self.positions(pd.Series([value], dtype="object"))[0])
@@ -73,19 +73,19 @@ class Searched:
         return (low, high) if low < high else (low - 0.5, high + 0.5)
 
     def shares(self, values: pd.Series[Any]) -> np.ndarray:
-        """Positions from 0 at the lower bound to 1 at the upper one."""
+        """Positions scaled to 0 at the lower bound and 1 at the upper bound."""
         low, high = self.ends
         shares: np.ndarray = (self.positions(values) - low) / (high - low)
         return shares
 
     def value_at(self, position: float) -> float:
-        """The number at a position."""
+        """Number at a position."""
         if self.scale == "log":
             return float(10**position)
         return float(1 - 10**-position) if self.scale == "one_minus_log" else float(position)
 
     def say(self, value: Any) -> str:
-        """A value in a few characters."""
+        """Formats a value in a few characters."""
         if not _is_number(value):
             return str(value)
         if self.whole and float(value).is_integer():
@@ -98,7 +98,7 @@ class Searched:
         return places, [self.say(self._whole(self.value_at(place))) for place in places]
 
     def ticks(self, most: int = 5) -> tuple[list[float], list[str]]:
-        """Positions and texts of an axis: all choices, or round numbers."""
+        """Positions and texts of the ticks of an axis: all choices, or at most `most` round numbers."""
         if self.scale == "choice":
             return [float(i) for i in range(len(self.choices))], [str(choice) for choice in self.choices]
         low, high = self.ends
@@ -111,7 +111,7 @@ class Searched:
             sign = -1 if self.scale == "one_minus_log" else 1
             values = []
             for candidates in (fine, [c for c in fine if c[0] != 5], coarse, coarse[::2], coarse[::4]):
-                # Counted backwards: 0.9 lies at one power of ten below 1.
+                # The scale counts powers of ten below 1: 0.9 lies at position 1.
                 values = [float(digit * 10.0 ** (sign * power)) for digit, power in candidates]
                 values = [1 - value for value in values] if sign < 0 else values
                 values = [value for value in values if self._inside(value)]
@@ -130,7 +130,7 @@ class Searched:
 
 
 def _round_steps(low: float, high: float, most: int, *, whole: bool) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten."""
+    """Multiples of 1, 2 or 5 times a power of ten, within the bounds."""
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * digit for digit in (1, 2, 5, 10) if power * digit >= rough)
@@ -140,13 +140,14 @@ def _round_steps(low: float, high: float, most: int, *, whole: bool) -> list[flo
 
 
 def searched_values(space: object, trials: pd.DataFrame, columns: Sequence[str]) -> tuple[Searched, ...]:
-    """The searched values that trials have, in the order of their columns.
+    """The searched values of a run's trials, in the order of their columns.
 
     Args:
-        space: `space` of the search's config.
-        columns: dotted paths; columns of `trials`.
+        space: the section `space` of the search's config.
+        trials: one row a trial.
+        columns: dotted paths of searched values; columns of `trials`.
     """
-    names = short_names(columns)
+    names = short_names(columns, taken=[name for name in trials.columns if name not in columns])
     kinds = space if isinstance(space, Mapping) else {}
     return tuple(_searched(path, names[path], kinds.get(path), trials[path].dropna()) for path in columns)
 
@@ -162,9 +163,9 @@ def _searched(path: str, name: str, distribution: object, values: pd.Series[Any]
     drawn = [value for value in values if _is_number(value)]
     if len(drawn) < len(values) or (not drawn and kind is None):
         return Searched(path, name, "choice", choices=_with_drawn((), values), bounded=False)
-    bounds = [*given[kind], *drawn] if kind else drawn  # a resumed search may have had other bounds before
+    bounds = [*given[kind], *drawn] if kind else drawn  # before a resume, the search may have had other bounds
     low, high = float(min(bounds)), float(max(bounds))
-    # Without bounds, numbers that span decades were surely drawn so.
+    # Without a config, numbers that span decades were most likely drawn on a log scale.
     scale = _SCALES[kind] if kind else "log" if low > 0 and high / low > 30 else "linear"
     return Searched(path, name, scale, low, high, whole, bounded=kind is not None)
 
@@ -181,7 +182,7 @@ def _is_number(value: object) -> bool:
 
 
 def _key(value: Any) -> tuple[str, str]:
-    """Tells 1 from True and from '1'; also of values that have no hash."""
+    """Hashable key of any value that distinguishes 1, True and '1'."""
     plain = value.item() if hasattr(value, "item") else value
     return type(plain).__name__, str(plain)
 
@@ -190,7 +191,7 @@ def _key(value: Any) -> tuple[str, str]:
 
 
 def value_in(config: Mapping[str, Any], path: str) -> Any:
-    """What stands at a dotted path of a search's own recipe; None: nothing, or not the same in each of several places."""
+    """Value at a dotted path of a search's own recipe; None where there is none, or where `[*]` matches different values."""
     found: list[Any] = [config]
     for step in re.findall(r"\[[^\[\]]+\]|[^.\[\]]+", path):
         found = [inner for outer in found for inner in _step(outer, step)]

@@ -1,4 +1,4 @@
-"""The table of trials for a terminal: what fits, with the best trial marked."""
+"""The table of trials in a terminal: the columns that fit, the best trial marked."""
 
 from __future__ import annotations
 
@@ -28,50 +28,84 @@ _STATUS_STYLES: dict[str, str] = {
 }
 
 _LONGEST_ASKED = 60
-"""Characters of a cell in a column that was asked for by name."""
+"""Longest text of a cell, in characters, in a column that was asked for by name."""
 
 
-@dataclass(frozen=True)
-class _Column:
+@dataclass(frozen=True, eq=False)
+class Column:
+    """A column as the terminal shows it."""
+
     heading: str
     cells: Sequence[Text]
     right: bool = True
+    """True where the column is aligned to the right, as numbers are."""
 
     @property
     def lines(self) -> list[str]:
-        """The heading, broken at its joints so that it widens the column no more than it must."""
-        pieces = re.split(r"(?<=[._/])|(?=\[)", self.heading)
-        width = max([len(piece) for piece in pieces] + [cell.cell_len for cell in self.cells])
+        """The heading in lines: it wraps after a space, `.` or `/`, never inside a name such as `unfreeze_from`."""
+        pieces = re.split(r"(?<=[./ ])", self.heading)
+        width = max([len(piece.rstrip()) for piece in pieces] + [self._cells_width])
         lines = [""]
         for piece in pieces:
-            lines[-1:] = [lines[-1] + piece] if len(lines[-1] + piece) <= width else [lines[-1], piece]
-        return lines
+            lines[-1:] = [lines[-1] + piece] if len((lines[-1] + piece).rstrip()) <= width else [lines[-1], piece]
+        return [line.rstrip() for line in lines]
 
     @property
     def width(self) -> int:
-        return max([len(line) for line in self.lines] + [cell.cell_len for cell in self.cells])
+        """Width in characters that shows every line of the heading and every cell in full."""
+        return max([len(line) for line in self.lines] + [self._cells_width])
+
+    @property
+    def _cells_width(self) -> int:
+        return max((line.cell_len for cell in self.cells for line in cell.split()), default=0)
 
 
-def short_names(paths: Iterable[str]) -> dict[str, str]:
-    """Tails that tell dotted paths apart and still say what they are of: `train.loss.kind` -> `loss.kind`.
+def short_names(paths: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
+    """Shortest ends of dotted paths that are distinct and still say what they belong to: `train.loss.kind` -> `loss.kind`.
 
-    A list's position stays, for without it nobody knows whose value it is: `train.stages[1].head_lr` ->
-    `stages[1].head_lr`.
+    A position or name in brackets stays, because it says which stage is meant: `train.stages[1].head_lr` ->
+    `stages[1].head_lr`. `[*]` says nothing and goes: `train.stages[*].head_lr` -> `head_lr`, unless that is ambiguous.
+
+    Args:
+        paths: dotted paths of searched values.
+        taken: names that no short name may equal, such as those of the other columns.
     """
     parts = {path: path.split(".") for path in paths}
+    reserved = set(taken)
 
     def tail(path: str, length: int) -> str:
         return ".".join(parts[path][-length:])
 
+    def is_distinct(path: str, length: int) -> bool:
+        others = {tail(other, length) for other in parts if other != path}
+        return tail(path, length) not in others | reserved
+
     def length_of(path: str) -> int:
         keys = parts[path]
         owner = len(keys) - (2 if len(keys) > 2 else 1)  # data, model and train own nearly everything: they say nothing
-        first = next((i for i, key in enumerate(keys) if "[" in key), owner)
-        others = [other for other in parts if other != path]
+        if keys[owner].endswith("[*]"):
+            owner = min(owner + 1, len(keys) - 1)
+        first = next((i for i, key in enumerate(keys) if "[" in key and not key.endswith("[*]")), owner)
         lengths = range(len(keys) - first, len(keys) + 1)
-        return next((n for n in lengths if tail(path, n) not in {tail(other, n) for other in others}), len(keys))
+        return next((length for length in lengths if is_distinct(path, length)), len(keys))
 
     return {path: tail(path, length_of(path)) for path in parts}
+
+
+def fitting(columns: Sequence[Column], width: int, gap: int) -> tuple[list[Column], list[Column]]:
+    """Columns that fit side by side, and those that do not.
+
+    Args:
+        columns: the most important first; each is taken if it still fits beside those before it. The first always is.
+        width: of the terminal, in characters.
+        gap: spaces between two columns.
+    """
+    shown: list[Column] = []
+    left_out: list[Column] = []
+    for column in columns:
+        fits = not shown or sum(c.width + gap for c in shown) + column.width <= width
+        (shown if fits else left_out).append(column)
+    return shown, left_out
 
 
 def render(
@@ -82,16 +116,17 @@ def render(
     top: int | None = None,
     columns: Sequence[str] | None = None,
 ) -> Table:
-    """The table for a terminal of `width` columns; the best trial in it is bold and marked.
+    """Draws the table for a terminal of `width` characters; the best trial is bold and marked with a star.
 
-    Searched values have precedence; time, flags and the other metrics are shown as far as there is room. Below the
-    table: how many trials are not shown, what is to be known of all of them (`notes_on`), and searched values that found no
-    room.
+    Searched values come before time, flags and the other metrics where the width does not suffice for all. Below the
+    table: how many trials are not shown, notes on the trials (`notes_on`), and the columns that did not fit.
 
     Args:
-        metric: what score is; None: something else in each run.
-        top: draw only so many rows.
-        columns: draw these, as far as there is room.
+        table: rows of `results_table`.
+        metric: the metric that is the score; None where several runs score differently.
+        width: of the terminal, in characters.
+        top: number of rows to draw; None: all.
+        columns: names of the columns to draw, the most important first; None: the usual ones.
     """
     from rich import box
     from rich.table import Table
@@ -102,11 +137,11 @@ def render(
     if columns is None:
         shown, left_out, gap = _usual_columns(drawn_rows, metric, best, width)
     else:
-        shown, left_out = _fitting([_asked_column(drawn_rows, name) for name in columns], [], width, gap := 2)
+        shown, left_out = fitting(_asked_columns(drawn_rows, columns), width, gap := 2)
     notes = [f"… {hidden} more, --top 0 for all"] if (hidden := len(table) - len(drawn_rows)) else []
     notes += notes_on(table)
     if left_out:
-        notes.append(f"no room for {', '.join(column.heading for column in left_out)}")
+        notes.append(_no_room_for(left_out))
 
     drawn = Table(
         title=Text(_title(metric)),
@@ -134,92 +169,101 @@ def _title(metric: Metric | None) -> str:
 
 def _usual_columns(
     table: pd.DataFrame, metric: Metric | None, best: Any, width: int
-) -> tuple[list[_Column], list[_Column], int]:
-    """The columns that are shown, the searched values that found no room, and the gap between columns."""
+) -> tuple[list[Column], list[Column], int]:
+    """Columns that are shown, in their order; columns that do not fit; and the gap between two columns."""
     core, searched, others = _core_columns(table, best), _searched_columns(table), _other_columns(table, metric)
-    gap = 2 if _width([*core, *searched], 2) <= width else 1
-    searched, left_out = _fitting(searched, core, width, gap)
-    others, _ = _fitting(others, [*core, *searched], width, gap)
-    return [*core, *others, *searched], left_out, gap
+    important = sorted(core, key=lambda column: column.heading not in ("run", "trial", "score"))
+    _, too_wide = fitting([*important, *searched], width, 2)
+    gap = 1 if too_wide else 2
+    shown, left_out = fitting([*important, *searched, *others], width, gap)
+    return [column for column in [*core, *others, *searched] if column in shown], left_out, gap
 
 
-def _fitting(
-    columns: Sequence[_Column], beside: Sequence[_Column], width: int, gap: int
-) -> tuple[list[_Column], list[_Column]]:
-    """The columns, from the first on, that fit beside others; and those that do not."""
-    counts = range(len(columns), 0, -1)
-    fit = next((n for n in counts if _width([*beside, *columns[:n]], gap) <= width), 0)
-    return list(columns[:fit]), list(columns[fit:])
+def _no_room_for(columns: Sequence[Column]) -> str:
+    """`no room for decay, time and 3 metrics: choose with --columns, or widen the terminal`"""
+    metrics = [column.heading for column in columns if column.heading in list(Metric)]
+    names = [column.heading for column in columns if column.heading not in metrics]
+    parts = [", ".join(names)] if names else []
+    parts += [f"{len(metrics)} metric{'s' if len(metrics) > 1 else ''}"] if metrics else []
+    return f"no room for {' and '.join(parts)}: choose with --columns, or widen the terminal"
 
 
-def _width(columns: Sequence[_Column], gap: int) -> int:
-    return sum(column.width for column in columns) + gap * (len(columns) - 1)
-
-
-def _core_columns(table: pd.DataFrame, best: Any) -> list[_Column]:
+def _core_columns(table: pd.DataFrame, best: Any) -> list[Column]:
     from rich.text import Text
 
     statuses = [Text(status, style=_STATUS_STYLES[status]) for status in table["status"]]
     epochs = zip(table["best_epoch"], table["epochs"], strict=True)
     trials = [Text(f"★ {n}", style="green") if row == best else Text(str(n)) for row, n in table["trial"].items()]
     return [
-        *([_Column("run", [_cell(name) for name in table["run"]], right=False)] if "run" in table else []),
-        _Column("trial", trials),
-        _Column("status", statuses, right=False),
-        _Column("score", [_cell(score, decimals=4) for score in table["score"]]),
-        _Column("best/epochs", [Text(f"{'–' if is_missing(at) else at}/{done}") for at, done in epochs]),
-        _Column("stage", [_cell(stage) for stage in table["stage"]], right=False),
+        *([Column("run", [_cell(name) for name in table["run"]], right=False)] if "run" in table else []),
+        Column("trial", trials),
+        Column("status", statuses, right=False),
+        Column("score", [_cell(score, decimals=4) for score in table["score"]]),
+        Column("best/epochs", [Text(f"{'–' if is_missing(at) else at}/{done}") for at, done in epochs]),
+        Column("stage", [_cell(stage) for stage in table["stage"]], right=False),
     ]
 
 
-def _searched_columns(table: pd.DataFrame) -> list[_Column]:
+def _searched_columns(table: pd.DataFrame) -> list[Column]:
     from pandas.api.types import is_numeric_dtype
 
-    names = short_names(name for name in table.columns if is_searched(name))
     return [
-        _Column(short, [_cell(value) for value in table[path]], right=is_numeric_dtype(table[path]))
-        for path, short in names.items()
+        Column(short, [_cell(value) for value in table[path]], right=is_numeric_dtype(table[path]))
+        for path, short in _short_names_in(table, table.columns).items()
     ]
 
 
-def _asked_column(table: pd.DataFrame, name: str) -> _Column:
+def _asked_columns(table: pd.DataFrame, names: Sequence[str]) -> list[Column]:
     from pandas.api.types import is_numeric_dtype
 
-    cells = [_cell(value, longest=_LONGEST_ASKED) for value in table[name]]
-    return _Column(name, cells, right=is_numeric_dtype(table[name]))
+    short = _short_names_in(table, names)
+    return [
+        Column(
+            short.get(name, name),
+            [_cell(value, longest=_LONGEST_ASKED) for value in table[name]],
+            right=is_numeric_dtype(table[name]),
+        )
+        for name in names
+    ]
 
 
-def _other_columns(table: pd.DataFrame, metric: Metric | None) -> list[_Column]:
+def _short_names_in(table: pd.DataFrame, columns: Iterable[str]) -> dict[str, str]:
+    """Short names of the searched values among these columns; none is the name of another column of the table."""
+    taken = [name for name in table.columns if not is_searched(name)]
+    return short_names((name for name in columns if is_searched(name)), taken=[*taken, "time"])
 
+
+def _other_columns(table: pd.DataFrame, metric: Metric | None) -> list[Column]:
     objectives = [name for name in table.columns if name not in COLUMNS and not is_searched(name)]
     metrics = [m.value for m in Metric if m is not metric and m.value in table and table[m.value].notna().any()]
     return [
-        _Column(
+        Column(
             "time", [_time(train_s + val_s) for train_s, val_s in zip(table["train_s"], table["val_s"], strict=True)]
         ),
         *_parent_column(table),
         *_flags_column(table),
-        *(_Column(name, [_cell(value) for value in table[name]]) for name in objectives),
-        *(_Column(name, [_cell(value, decimals=3) for value in table[name]]) for name in metrics),
+        *(Column(name, [_cell(value) for value in table[name]]) for name in objectives),
+        *(Column(name, [_cell(value, decimals=3) for value in table[name]]) for name in metrics),
     ]
 
 
-def _parent_column(table: pd.DataFrame) -> list[_Column]:
-    """`3/8`: goes on from trial 3 after its epoch 8; no column where no trial does."""
+def _parent_column(table: pd.DataFrame) -> list[Column]:
+    """`3/8`: the trial continues trial 3 from its epoch 8; no column where no trial continues another."""
     if table["parent"].isna().all():
         return []
-    came = zip(table["parent"], table["parent_epoch"], strict=True)
-    return [_Column("from/epoch", [_cell(None if is_missing(trial) else f"{trial}/{epoch}") for trial, epoch in came])]
+    parents = zip(table["parent"], table["parent_epoch"], strict=True)
+    cells = [_cell(None if is_missing(trial) else f"{trial}/{epoch}") for trial, epoch in parents]
+    return [Column("from/epoch", cells)]
 
 
-def _flags_column(table: pd.DataFrame) -> list[_Column]:
-    """Flags raised in some epoch; no column where there are none."""
+def _flags_column(table: pd.DataFrame) -> list[Column]:
+    """Flags that any epoch raised; no column where there are none."""
     from rich.text import Text
 
     flags = ["" if is_missing(cell) else cell for cell in table["flags"]]
     if not any(flags):
         return []
-    return [_Column("flags", [Text(text or "–", style="yellow" if text else "dim") for text in flags], right=False)]
+    return [Column("flags", [Text(text or "–", style="yellow" if text else "dim") for text in flags], right=False)]
 
 
 def _cell(value: Any, decimals: int | None = None, longest: int = 10) -> Text:
@@ -231,7 +275,7 @@ def _cell(value: Any, decimals: int | None = None, longest: int = 10) -> Text:
 
 
 def _short(value: Any, longest: int = 10) -> str:
-    """A value in at most so many characters: floats with three significant digits."""
+    """A value in at most `longest` characters; floats have three significant digits."""
     if isinstance(value, float):
         return _short_float(value)
     text = one_line(str(value).lower() if isinstance(value, bool) else str(value))
@@ -243,7 +287,7 @@ def _short_float(value: float) -> str:
         return f"{value:g}"
     if abs(value) < 1e-3:
         return re.sub(r"e-0?", "e-", f"{value:.2e}")
-    # Decay rates and effective-number betas live in 0.99…0.9999: three digits would call them all 1.
+    # Decay rates and effective-number betas lie in 0.99 … 0.9999: three digits would show them all as 1.
     return f"{value:.5g}" if 0.99 < value < 1 else f"{value:.3g}"
 
 
@@ -254,7 +298,7 @@ def _time(seconds: float) -> Text:
 
 
 def _duration(seconds: float) -> str:
-    """`42s`, `3m20s`, `2h05m`."""
+    """A duration as `42s`, `3m20s` or `2h05m`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes_of_hour = divmod(minutes, 60)
     if hours:

@@ -1,4 +1,4 @@
-"""What is to be known of a table's trials beside their rows, in words."""
+"""Notes on the trials of a table, shown below its rows."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MOST_NAMED = 8
+"""Largest number of trials that a note names."""
 
 
 def notes_on(table: pd.DataFrame) -> Iterator[str]:
-    """Trials that are pruned, collapsed, stopped, failed or damaged, with why; that there are none, or none has finished."""
+    """Notes on pruned, collapsed, stopped, failed and damaged trials, with reasons; also where no trial has finished."""
     if table.empty:
         yield "no trials"
         return
@@ -24,7 +25,7 @@ def notes_on(table: pd.DataFrame) -> Iterator[str]:
     yield from _pruned(table)
     collapsed = table["flags_at_best"].fillna("").str.split(", ").map(lambda f: Flag.COLLAPSE in f)
     if collapsed.any():
-        yield f"{_named(table[collapsed])} had collapsed even in the best epoch"
+        yield f"{_named(table[collapsed])} collapsed, even in the best epoch"
     for flag, rows in table.groupby("stopped_for"):
         yield f"{_named(rows)} stopped for {flag}"
     for status, what in ((TrialStatus.FAILED.value, "failed"), (UNREADABLE, "cannot be read")):
@@ -34,7 +35,7 @@ def notes_on(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _pruned(table: pd.DataFrame) -> Iterator[str]:
-    """`pruned: 8 at epoch 2, 4 at epoch 4`; trials that stopped themselves are told of elsewhere."""
+    """Pruned trials by epoch: `pruned: 8 at epoch 2, 4 at epoch 4`; those that stopped for a flag have their own note."""
     pruned = table[(table["status"] == TrialStatus.PRUNED.value) & table["stopped_for"].isna()]
     if len(pruned):
         rungs = pruned.groupby("epochs").size()
@@ -42,7 +43,7 @@ def _pruned(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _named(rows: pd.DataFrame) -> str:
-    """`trials 3, 9`; of several runs `trials a/3, b/9`; the first of many."""
+    """Names trials: `trials 3, 9`, or `trials a/3, b/9` of several runs; of many only the first."""
     keys = ["run", "trial"] if "run" in rows else ["trial"]
     ordered = rows.sort_values(keys)[keys].astype("string").agg("/".join, axis=1).tolist()
     named = ", ".join(ordered[:_MOST_NAMED])
@@ -52,6 +53,6 @@ def _named(rows: pd.DataFrame) -> str:
 
 
 def one_line(text: str) -> str:
-    """The last line that says something (of a traceback: the error), without what would control the terminal."""
+    """Last line of a text that is not blank (the error, in a traceback), with control characters replaced."""
     lines = [line for line in text.splitlines() if line.strip()]
     return "".join(c if c.isprintable() else "·" for c in lines[-1].strip()) if lines else ""

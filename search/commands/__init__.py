@@ -1,1 +1,1 @@
-"""One file a command. Each imports what it needs when it runs, so that `thaw --help` answers at once."""
+"""The `thaw` command, one file a command. Each imports what it needs when it runs, so that `thaw --help` answers at once."""

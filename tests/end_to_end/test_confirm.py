@@ -36,7 +36,7 @@ def test_the_best_are_trained_again_and_tested(folder):
     assert [len(candidate.scores) for candidate in found.candidates] == [2, 2]
     assert all(0 <= value <= 1 for candidate in found.candidates for value in candidate.test.values())
     assert f"{found.scored[0].name} is best" in done.stdout
-    assert "On the test split, which nothing had chosen by" in done.stdout
+    assert "On the test split, which no choice was based on" in done.stdout
     tests = [json.loads(trial.test.read_text()) for trial in RunLayout(folder / "runs" / "s" / "confirm").all_trials()]
     assert [test["images"] for test in tests] == [359] * 4
 

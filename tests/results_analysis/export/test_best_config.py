@@ -73,7 +73,7 @@ def test_where_no_trial_has_finished_the_best_of_the_others_is_exported_with_a_n
 
 @pytest.mark.parametrize("trials", [[], [{"status": "running"}], [{"scores": [0.5], "status": "failed"}]])
 def test_without_a_trial_to_choose_nothing_is_exported(tmp_path, trials):
-    with pytest.raises(RunError, match="run 'r' has no best trial yet: none has finished an epoch with a score"):
+    with pytest.raises(RunError, match="run 'r' has no best trial yet: no trial has finished an epoch with a score"):
         best_trial(load(write_run(tmp_path / "r", trials)))
 
 

@@ -90,14 +90,14 @@ def test_the_card_tells_origin_data_metrics_and_classes():
     card = model_card(manifest(), "pets-model")
     for line in (
         "# pets-model",
-        "Tells 3 classes of images apart, with resnet50.",
-        "Trial 7 of 24 of the search `pets`; chosen: the best score. `recipe.yaml` trains it again: `thaw train recipe.yaml`.",
+        "Image classifier for 3 classes (resnet50).",
+        "Trial 7 of 24 of the search `pets`; chosen: the best score. To train it again: `thaw train recipe.yaml`.",
         "| score | balanced_accuracy 0.7500 in epoch 9 (stage top) |",
         "| torch | 2.13.0 |",
         "`folder` `/photos`: 300 training and 90 validation images, fingerprint `abababababababab` (SHA-256 of images, labels "
         "and class names).",
-        "Metrics of this very model on 90 validation images, with 95% intervals of 1,000 bootstrap resamples. They are the "
-        "epoch's report to the last digit.",
+        "Metrics of this model on 90 validation images, with 95% intervals from 1,000 bootstrap resamples. They match the "
+        "report of the training run exactly.",
         "| accuracy | 0.7500 | 0.7000 … 0.8000 |",
         "| auc | undefined |  |",
         "| cat | 100 | 30 | 0.7000 | 0.8000 | 0.7000 … 0.9000 | 0.7500 |",
@@ -121,10 +121,10 @@ def test_a_run_of_its_own_a_cosine_head_volumes_and_onnx_are_told():
     )
     card = model_card(made.model_copy(update={"origin": single}), "m")
     assert "The run `mine` of `thaw train`." in card
-    assert "Tells 3 classes of volumes apart, with resnet50, with a cosine head (scale 30)." in card
+    assert "Volume classifier for 3 classes (resnet50, cosine head with scale 30)." in card
     assert "| size | 224 × 224 pixels in 16 slices |" in card
-    assert "| normalised | each volume by the mean and deviation of its voxels above 0 |" in card
-    assert "`model.onnx` takes `images` [n, c, d, h, w] float32" in card
+    assert "| normalised | each volume by the mean and standard deviation of its voxels above 0 |" in card
+    assert "`model.onnx` takes `images` [n, c, d, h, w] float32 with c = 1, decoded" in card
     assert "onnxruntime and torch differ by at most 2e-06." in card
 
 
@@ -139,9 +139,9 @@ def test_a_model_of_numbers_has_no_classes():
         validation={"metrics": metrics, "intervals": {"mae": [0.4, 0.6]}},
     )
     card = model_card(made, "scores")
-    assert "Predicts a number for images, with resnet50." in card
+    assert "Predicts a number for each image (resnet50)." in card
     assert "| mae | 0.5000 | 0.4000 … 0.6000 |" in card
-    assert "Training targets lie in 1 … 9.5; numbers beyond were never learned." in card
+    assert "Training targets lie between 1 and 9.5; predictions outside that range are extrapolated." in card
     assert "class |" not in card
 
 
@@ -152,42 +152,46 @@ def test_what_nobody_need_be_warned_of_is_not_warned_of():
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, "The same 90 validation images chose this epoch and this trial out of 24"),
-        ({"origin": {"trials": {"finished": 1}}}, "The validation images chose the best of 12 epochs"),
-        ({"origin": {"status": "pruned"}}, "The run was pruned when this was exported."),
-        ({"origin": {"flags": ["collapse"]}}, "The best epoch was flagged `collapse`: classes are left out"),
+        ({}, "The same 90 validation images were used to choose this epoch, and this trial out of 24"),
+        ({"origin": {"trials": {"finished": 1}}}, "The validation images were used to choose the best of 12 epochs"),
+        ({"origin": {"status": "pruned"}}, "The training run was pruned when the model was exported."),
+        (
+            {"origin": {"flags": ["collapse"]}},
+            "The best epoch was flagged `collapse`: some classes are never predicted",
+        ),
         ({"origin": {"flags": ["gap"]}}, "flagged `gap`: the validation loss rose while the training loss still fell."),
         (
             {"validation": {"reproduces": False}},
-            "Validated here, balanced_accuracy is 0.7500; the run reported 0.7500.",
+            "At export, balanced_accuracy was 0.7500; the training run reported 0.7500.",
         ),
         (
             {"per_class": {"true_count": [80, 6, 4]}},
-            "2 of 3 classes have fewer than 20 validation images, so that one image moves their recall by 0.17 or more: "
+            "2 of 3 classes have fewer than 20 validation images, so one image changes their recall by 0.17 or more: "
             "a\\|b (4), dog (6).",
         ),
         ({"per_class": {"predicted_count": [90, 0, 0]}}, "Never predicted on the validation images: dog, a\\|b."),
-        ({"per_class": {"recall": [0.8, 0.0, 0.1]}}, "Never recognised on the validation images: dog."),
+        ({"per_class": {"recall": [0.8, 0.0, 0.1]}}, "Predicted, but never correctly, on the validation images: dog."),
         (
             {"learned_prior": (2.4, 0.5, 0.1), "data": {"train_counts": [240, 50, 10]}},
-            "Probabilities carry class shares of the training data (largest to smallest 24 to 1; images 240 to 10). Where classes "
-            "are equally common, `thaw predict --corrected` divides them out: balanced accuracy 0.7500 instead of 0.7500",
+            "The probabilities reflect the class shares of the training data (largest to smallest 24 to 1; 240 and 10 images). "
+            "Where classes are equally common, `thaw predict --corrected` corrects for that: balanced accuracy 0.7500 instead of "
+            "0.7500",
         ),
         (
             {"data": {"train_counts": [240, 50, 10]}},
-            "It was trained to treat classes as equally common, though the training data has 240 images of the largest and 10",
+            "The model was trained to treat all classes as equally common, but the training data has 240 images of the largest",
         ),
         (
             {"validation": {"mean_confidence": 0.99}},
-            "Probabilities are overconfident: the predicted class has 0.99 on average",
+            "The probabilities are overconfident: the predicted class gets 0.99 on average",
         ),
-        ({"validation": {"mean_confidence": 0.3}}, "Probabilities are underconfident"),
+        ({"validation": {"mean_confidence": 0.3}}, "The probabilities are underconfident"),
         (
             {"data": {"group": "patient"}},
-            "Images of one patient are alike, and the intervals take images for independent",
+            "Images of the same patient resemble each other, but the intervals treat images as independent",
         ),
-        ({"data": {"left_out": 3}}, "3 images of the data could not be read and were left out."),
-        ({"given": {"channels": 1}}, "All training images were grey: colours are turned into grey"),
+        ({"data": {"left_out": 3}}, "3 images could not be read and were left out."),
+        ({"given": {"channels": 1}}, "All training images were greyscale: colour images are converted to greyscale"),
         ({"backbone": "my_nets:tiny"}, "the module `my_nets` must be importable where the model is used."),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a search comes to, in words: each sentence where its numbers call for it, and nowhere else."""
+"""Conclusions of a search, in words: each sentence where its numbers call for it, and nowhere else."""
 
 import pandas as pd
 import pytest
@@ -51,26 +51,31 @@ def scored(*scores, **changes):
 
 def test_the_best_is_named_with_how_far_it_is_ahead(said):
     found = said(scored(0.5, 0.75, 0.25, 0.7))
-    assert "Trial 1 has the best balanced accuracy, 0.7500, in epoch 1 of 1 (best of 4 that finished)." in found(
+    assert "Trial 1 has the best balanced accuracy, 0.7500, in epoch 1 of 1 (best of 4 finished trials)." in found(
         Topic.BEST
     )
-    assert "0.0500 ahead of the second, trial 3 (0.7000), and 0.1500 ahead of the median of 4" in found(Topic.BEST)
+    assert "0.0500 better than the second best, trial 3 (0.7000), and 0.1500 better than the median of the 4" in found(
+        Topic.BEST
+    )
     assert found.commands(Topic.BEST) == ["thaw export digits"]
 
 
 def test_of_a_loss_less_is_ahead(said):
     found = said(scored(0.5, 0.25), metric=Metric.VAL_LOSS)
     assert "Trial 1 has the best validation loss, 0.2500" in found(Topic.BEST)
-    assert "0.2500 ahead of the second, trial 0 (0.5000)." in found(Topic.BEST)
+    assert "0.2500 better than the second best, trial 0 (0.5000)." in found(Topic.BEST)
 
 
 @pytest.mark.parametrize(
     ("trials", "text"),
     [
-        ([], "The search has no trial yet."),
-        ([{"status": "failed"}, {"status": "running"}], "No trial has a score: 1 failed, 1 running."),
-        (scored(0.5), "It is the only one that finished."),
-        (scored(0.5, status="pruned"), "No trial has finished: this one is pruned."),
+        ([], "The search has no trials yet."),
+        (
+            [{"status": "failed"}, {"status": "running"}],
+            "No trial has a score yet (1 failed, 1 running), so there is no best trial.",
+        ),
+        (scored(0.5), "It is the only finished trial."),
+        (scored(0.5, status="pruned"), "No trial has finished yet; this one is pruned."),
     ],
 )
 def test_where_there_is_little_to_choose_from_that_is_said(said, trials, text):
@@ -79,16 +84,16 @@ def test_where_there_is_little_to_choose_from_that_is_said(said, trials, text):
 
 def test_a_small_gap_is_not_to_be_trusted_and_calls_for_confirmation(said):
     found = said(scored(0.80, 0.79, 0.78, 0.3))
-    assert "95%, bootstrap over 120 validation images" in found(Topic.SURE)
-    assert "Do not trust the order at the top" in found(Topic.SURE)
-    assert "3 trials are in the running" in found(Topic.SURE)
-    assert "looks better than it is, by about 0.0298" in found(Topic.SURE)
+    assert "(95% interval, bootstrap over 120 validation images)" in found(Topic.SURE)
+    assert "The order at the top is uncertain" in found(Topic.SURE)
+    assert "3 trials could well be the best" in found(Topic.SURE)
+    assert "looks better than it is, here by about 0.0298" in found(Topic.SURE)
     assert found.commands(Topic.SURE) == ["thaw confirm digits --top 3 --seeds 5"]
 
 
 def test_a_wide_gap_is_said_to_be_one(said):
     found = said(scored(0.9, 0.5, 0.4))
-    assert "beyond what other images would change" in found(Topic.SURE)
+    assert "larger than other validation images would explain" in found(Topic.SURE)
     assert found.commands(Topic.SURE) == []
 
 
@@ -103,13 +108,13 @@ def test_more_images_make_it_surer(said, tmp_path):
             )
         )
     )
-    assert "Do not trust" in few(Topic.SURE)
-    assert "beyond what other images" in many(Topic.SURE)
+    assert "The order at the top is uncertain" in few(Topic.SURE)
+    assert "larger than other validation images would explain" in many(Topic.SURE)
 
 
 def test_what_the_reports_cannot_tell_is_said(said):
     found = said(scored(0.5, 0.6), metric=Metric.MAE, task="regression")
-    assert "How far other images would move MAE is not known" in found(Topic.SURE)
+    assert "How much MAE would change with other validation images is unknown" in found(Topic.SURE)
 
 
 @pytest.mark.parametrize(
@@ -117,10 +122,13 @@ def test_what_the_reports_cannot_tell_is_said(said):
     [
         (
             {LR: 0.01, LOSS: "ldam"},
-            "Trial 1 used the search file's own values and scored 0.6000: searching gained 0.2000.",
+            "Trial 1 used the search file's own values and scored 0.6000, so searching gained 0.2000.",
         ),
-        ({LR: 0.012, LOSS: "ldam"}, "Trial 1 came near the search file's own values and scored 0.6000"),
-        ({LR: 0.001, LOSS: "cross_entropy"}, "No finished trial came near the search file's own values"),
+        ({LR: 0.012, LOSS: "ldam"}, "Trial 1 used values close to the search file's own and scored 0.6000"),
+        (
+            {LR: 0.001, LOSS: "cross_entropy"},
+            "unknown, because no finished trial used values close to them.",
+        ),
     ],
 )
 def test_the_gain_over_the_files_own_values_is_told_where_a_trial_had_them(said, own_trial, text):
@@ -133,8 +141,8 @@ def test_the_gain_over_the_files_own_values_is_told_where_a_trial_had_them(said,
 
 def test_what_mattered_is_named_with_its_share_and_where_good_trials_have_it(said):
     found = said(searched_trials(60), importance=None)(Topic.MATTERED)
-    assert "What good trials have in common lies in stages[*].head_lr (" in found
-    assert "stages[*].head_lr: mostly 0.0" in found
+    assert "Searched values that set the best trials apart, by more than chance explains: head_lr (" in found
+    assert "head_lr: mostly 0.0" in found
 
 
 @pytest.mark.parametrize(
@@ -150,16 +158,16 @@ def test_where_nothing_can_be_told_of_importance_that_is_said(said, trials, text
 
 def test_flags_are_counted_and_the_value_that_goes_with_them_is_named(said):
     found = said(searched_trials(40))(Topic.FLAGGED)
-    assert "A loss far above its recent level (spike): trials 2, 19, 32, 39 of 40" in found
-    assert "it goes with a high stages[*].head_lr (median 0.07" in found
+    assert "Loss far above its recent level (spike): trials 2, 19, 32, 39 of 40" in found
+    assert "these trials tend to have a high head_lr (median 0.07" in found
 
 
 def test_a_flag_that_ended_trials_and_one_of_the_best_epoch_are_told(said):
     trials = [{"scores": [0.5], "flags": {1: ["gap"]}}]
     trials += [{"scores": [0.1], "flags": {1: ["nan"]}, "status": "pruned", "stopped_for": "nan"}]
     found = said(trials)(Topic.FLAGGED)
-    assert "A loss that is no number (nan): trial 1 of 2; it ended 1." in found
-    assert "The best epoch of the best trial itself was flagged: gap." in found
+    assert "Loss not a number (nan): trial 1 of 2; 1 stopped for it." in found
+    assert "The best epoch of the best trial was flagged: gap." in found
 
 
 def test_no_flag_is_good_news(said):
@@ -175,10 +183,10 @@ def test_failures_are_told_with_their_commonest_reasons(said):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"classes": ("only",)}, "There is one class only"),
+        ({"classes": ("only",)}, "The data has only one class"),
         (
             {"recalls": [40, 40, 10]},
-            "weakest on class owl: recall 0.25 (0.14 … 0.40, 40 images) against 0.75 on average",
+            "weakest on class owl: recall 0.25 (0.14 … 0.40, 40 images), compared with 0.75 on average",
         ),
     ],
 )
@@ -218,14 +226,20 @@ def with_lr(*rates, scores=None):
 @pytest.mark.parametrize(
     ("rates", "text"),
     [
-        ([0.001, 0.005, 0.08, 0.09, 0.099], "at the upper edge of its range (0.1) in the best trial"),
-        ([0.1, 0.05, 0.002, 0.0012, 0.0011], "at the lower edge of its range (0.001) in the best trial"),
+        (
+            [0.001, 0.005, 0.08, 0.09, 0.099],
+            "head_lr: the best trial is at the upper edge of the searched range (0.1), and most of the best 3 trials",
+        ),
+        (
+            [0.1, 0.05, 0.002, 0.0012, 0.0011],
+            "head_lr: the best trial is at the lower edge of the searched range (0.001), and most of the best 3 trials",
+        ),
     ],
 )
 def test_a_best_value_at_the_edge_of_its_range_asks_for_a_wider_one(said, rates, text):
     found = said(with_lr(*rates))(Topic.NEXT)
     assert text in found
-    assert "widen it, to 1 say" in found or "widen it, to 0.0001 say" in found
+    assert "Widen the range, for example to 1." in found or "for example to 0.0001." in found
 
 
 def test_a_best_value_in_the_middle_asks_for_nothing(said):
@@ -239,14 +253,14 @@ def test_a_single_good_trial_at_the_edge_is_no_reason_to_widen(said):
 @pytest.mark.parametrize(("count", "few"), [(24, True), (60, False)])
 def test_few_trials_for_many_values_are_said_to_be_few(said, count, few):
     found = said(searched_trials(count), search={"trials": count})(Topic.NEXT)
-    assert ("are few for 5 searched values: from 25 on" in found) is few
+    assert ("are few for 5 searched values. With 25 or more" in found) is few
 
 
 @pytest.mark.parametrize(
     ("scores", "text"),
     [
-        ([0.1] * 9 + [0.9], "The best came late (0 of 10 finished trials came after it)"),
-        ([0.9] + [0.1] * 9, "9 trials have finished since the best one without beating it"),
+        ([0.1] * 9 + [0.9], "The best trial came late: 0 of the 10 finished trials came after it."),
+        ([0.9] + [0.1] * 9, "9 later trials did not beat the best one"),
     ],
 )
 def test_when_the_best_came_tells_whether_more_trials_pay(said, scores, text):
@@ -262,11 +276,11 @@ def test_of_few_trials_the_first_being_the_best_says_nothing_about_more_of_them(
 
 def test_trials_that_rise_to_the_end_want_more_epochs(said):
     rising = [{"scores": [0.1, 0.2, 0.3 + n / 100]} for n in range(5)]
-    assert "5 of the best 5 trials were at their best in their last epoch" in said(rising)(Topic.NEXT)
+    assert "5 of the best 5 trials had their best epoch at the very end" in said(rising)(Topic.NEXT)
 
 
 def test_trials_that_peaked_before_do_not(said):
-    assert "last epoch" not in said([{"scores": [0.1, 0.4, 0.3 + n / 100]} for n in range(5)])(Topic.NEXT)
+    assert "at the very end" not in said([{"scores": [0.1, 0.4, 0.3 + n / 100]} for n in range(5)])(Topic.NEXT)
 
 
 def measured(**shares):
@@ -291,33 +305,33 @@ def measured(**shares):
 def test_values_that_do_not_matter_can_be_fixed(said):
     importance = measured(lr=(0.8, 0.9, 0.3), patience=(0.02, 0.05, 0.3), kind=(0.1, 0.25, 0.3))
     found = said(searched_trials(60), importance=importance)(Topic.NEXT)
-    assert "Fix what does not matter" in found
-    told = found.split("Fix what does not matter")[1]
-    assert "stages[*].plateau.patience = " in told
+    assert "Fix the values that do not matter" in found
+    told = found.split("Fix the values that do not matter")[1]
+    assert "plateau.patience = " in told
     assert "head_lr" not in told
     assert "kind" not in told  # it may matter yet
 
 
 def test_after_few_trials_nothing_is_fixed(said):
     found = said(searched_trials(30), importance=measured(lr=(0.8, 0.9, 0.3), patience=(0.02, 0.05, 0.3)))
-    assert "Fix what" not in found(Topic.NEXT)
+    assert "Fix the values" not in found(Topic.NEXT)
 
 
 def test_where_nothing_beats_chance_that_is_said(said):
     found = said(searched_trials(10), importance=measured(lr=(0.3, 0.5, 0.4)))(Topic.MATTERED)
-    assert "No searched value stands out from chance yet. lr leads with 30%, 0% … 50%" in found
-    assert "gives up to 40%" in found
+    assert "No searched value stands out from chance yet. lr is highest, with 30% of the importance (0% … 50%)" in found
+    assert "a value gets up to 40%" in found
 
 
-def test_a_search_that_is_not_over_is_taken_up(said):
+def test_a_search_that_is_not_finished_is_resumed(said):
     found = said([*scored(0.5), {"status": "running"}])
-    assert "1 of its trials run or wait to be taken up and 22 of 24 have not begun" in found(Topic.NEXT)
+    assert "1 trial is running or interrupted and 22 of 24 have not started" in found(Topic.NEXT)
     assert "thaw resume digits" in found.commands(Topic.NEXT)
 
 
 def test_where_all_failed_the_first_traceback_is_shown(said):
     found = said([{"status": "failed", "reason": "ValueError: no"}] * 3)(Topic.NEXT)
-    assert "No trial has come through" in found
+    assert "Every trial that ended has failed." in found
     assert "0000/error.txt" in found
 
 
@@ -325,8 +339,8 @@ def test_rungs_that_judge_what_does_not_count_are_doubted(said):
     trials = [{"scores": [0.5 - n / 50, 0.5 - n / 50, 0.6 + n / 50]} for n in range(6)]
     trials += [{"scores": [0.1, 0.1], "status": "pruned"}]
     found = said(trials)(Topic.NEXT)
-    assert "What led at the first rung (epoch 2) did not lead at the end" in found
-    assert "agree by -1.00" in found
+    assert "The ranking at the first rung (epoch 2) says little about the final ranking" in found
+    assert "(Spearman) is -1.00 among the 6 finished trials" in found
 
 
 def test_rungs_that_judge_well_are_not(said):
@@ -341,5 +355,5 @@ def test_a_style_that_starts_slowly_and_is_pruned_more_often_is_pointed_out(said
     quick += [{"scores": [0.4, 0.4], "status": "pruned", "params": {LOSS: "cross_entropy"}}]
     found = said(slow + quick)(Topic.NEXT)
     assert "kind = ldam was pruned at epoch 2 in 71% of its trials (others: 17%)" in found
-    assert "gained 0.6000 after it, others 0.0500" in found
+    assert "gained 0.6000 after that epoch (others: 0.0500)" in found
     assert "kind = cross_entropy" not in found

@@ -185,7 +185,7 @@ def test_the_timeline_has_a_stretch_for_each_thing_that_trained(taken):
         [1, "head", "head", False, 1, 2, 1.5],
         [1, "top", "features.11", True, 3, 3, 1.5],
     ]
-    assert {trace.name for trace in draw_stage_timeline(frame).data} == {"head", "top", "top, head at rest"}
+    assert {trace.name for trace in draw_stage_timeline(frame).data} == {"head", "top", "top, head frozen"}
 
 
 # --- searched values ------------------------------------------------------------------------------------------------
@@ -297,8 +297,8 @@ def test_a_trial_without_an_epoch_is_no_epoch_saved_twice(taken):
 def test_kept_features_saved_what_they_took_to_compute(taken):
     trials = [{"scores": [0.5] * 2, "cache": 8.0}, {"scores": [0.5] * 2}]
     rows = {row["what"]: row for row in records(savings(taken(trials)))}
-    assert rows["computing features to keep"]["seconds"] == 8
-    assert rows["kept features"]["seconds"] == pytest.approx(3 * 8)
+    assert rows["computing cached features"]["seconds"] == 8
+    assert rows["cached features"]["seconds"] == pytest.approx(3 * 8)
     assert sum(rows[what]["seconds"] for what in ("training", "validation")) == pytest.approx(4 * 1.25)
 
 
@@ -342,7 +342,7 @@ def test_compute_is_counted_in_what_suits_it(snapshot, seconds, unit):
 def test_what_cannot_be_known_has_no_seconds(taken):
     rows = {row["what"]: row for row in records(savings(taken([{"scores": [0.1], "status": "pruned"}])))}
     assert math.isnan(rows["pruning"]["seconds"])
-    assert "no trial has finished" in rows["pruning"]["how"]
+    assert "unknown until a trial has finished" in rows["pruning"]["how"]
 
 
 # --- style ----------------------------------------------------------------------------------------------------------

@@ -72,10 +72,10 @@ def test_fields_that_only_some_reports_have_can_be_asked_for(run):
 @pytest.mark.parametrize(
     ("field", "message"),
     [
-        ("vall_loss", r"^no field 'vall_loss' in the epochs' reports; did you mean 'val_loss'\?$"),
-        ("qqq", r"^no field 'qqq' in the epochs' reports; valid: accuracy, .*train_loss"),
-        ("metrics", r"^no field 'metrics' in the epochs' reports"),
-        ("confusion", r"^confusion is not one value an epoch: see per_class\(\) and confusion\(\)$"),
+        ("vall_loss", r"^no field 'vall_loss' in the epoch reports; did you mean 'val_loss'\?$"),
+        ("qqq", r"^no field 'qqq' in the epoch reports; valid: accuracy, .*train_loss"),
+        ("metrics", r"^no field 'metrics' in the epoch reports"),
+        ("confusion", r"^confusion has more than one value per epoch: use per_class\(\) or confusion\(\)$"),
     ],
 )
 def test_fields_that_are_no_curves_are_refused(run, field, message):
@@ -153,8 +153,8 @@ def test_confusion_is_a_square_of_true_by_predicted_classes_of_the_best_epoch(ru
 @pytest.mark.parametrize(
     ("number", "epoch", "message"),
     [
-        (0, 9, r"trial 0 of run 'r' has not done epoch 9; 3 are done"),
-        (1, None, r"trial 1 of run 'r' has not done an epoch; 0 are done"),
+        (0, 9, r"trial 0 of run 'r' has not finished epoch 9; it has finished 3"),
+        (1, None, r"trial 1 of run 'r' has not finished an epoch; it has finished 0"),
         (7, None, r"run 'r' has no trial 7"),
     ],
 )
@@ -166,5 +166,5 @@ def test_a_confusion_that_is_not_there_is_refused(run, number, epoch, message):
 def test_a_regression_has_no_classes(run):
     write_lines(run, 0, report(1, 0.5, per_class={}, confusion=[]).to_json())
     assert set(run.per_class()["trial"]) == {2}
-    with pytest.raises(RunError, match="trial 0 of run 'r' has no confusion"):
+    with pytest.raises(RunError, match="trial 0 of run 'r' has no confusion matrix"):
         run.confusion(0)

@@ -342,7 +342,7 @@ def test_a_missing_recipe_is_refused_by_file(tmp_path):
         ("digit", r"^no run 'digit' in '.*runs'; did you mean 'digits'\?$"),
         ("qqq", r"^no run 'qqq' in '.*runs'; valid: digits, flowers$"),
         ("empty", r"^'.*runs/empty' is not a run: it holds no search\.yaml$"),
-        ("nowhere/qqq", r"^no run 'qqq' in '.*nowhere'; there are no runs at all$"),
+        ("nowhere/qqq", r"^no run 'qqq' in '.*nowhere'; there are no runs$"),
     ],
 )
 def test_what_is_no_run_is_refused_with_those_there_are(tmp_path, name, message):

@@ -81,7 +81,7 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path):
 
 def test_a_run_that_is_named_twice_or_none_at_all_is_refused(tmp_path):
     place = write_run(tmp_path / "a", A)
-    with pytest.raises(RunError, match="a run stands there twice"):
+    with pytest.raises(RunError, match="a run is given twice"):
         load_all([place, place / ".." / "a"])
     with pytest.raises(RunError, match="no runs to load"):
         load_all([])

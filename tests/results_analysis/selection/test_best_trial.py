@@ -42,7 +42,7 @@ def test_the_cheapest_finished_trial_within_one_standard_error_is_kept(run):
     assert choice.trial == 2
     assert choice.why == (
         f"the cheapest by train_s (20) of 4 finished trials within one standard error ({error:.4f}) of the best score 0.6000; "
-        "that of the best, trial 0, is 90"
+        "the best, trial 0, costs 90"
     )
 
 
@@ -60,7 +60,7 @@ def test_of_equal_costs_the_better_score_and_then_the_first_trial_is_kept(tmp_pa
 
 
 def test_the_best_itself_may_be_the_cheapest(run):
-    ending = "of 1 finished trial within 0 of the best score 0.6000; it is the best one itself"
+    ending = "of 1 finished trial within 0 of the best score 0.6000; it is also the best"
     assert cheapest_within(run, "0").why.endswith(ending)
 
 
@@ -71,9 +71,9 @@ def test_where_less_is_better_nearness_turns_round(tmp_path):
 
 def test_another_column_may_be_the_cost(run):
     assert cheapest_within(run, "0.05", cost="epochs").trial == 0
-    with pytest.raises(RunError, match=r"cost: 'train' is no column of numbers; did you mean 'train_s'\?"):
+    with pytest.raises(RunError, match=r"cost: 'train' is not a numeric column; did you mean 'train_s'\?"):
         cheapest_within(run, "0.05", cost="train")
-    with pytest.raises(RunError, match="cost: no trial near the best one has a auc"):
+    with pytest.raises(RunError, match="cost: no trial within that distance has a value for auc"):
         cheapest_within(run, "0.05", cost="auc")
 
 
@@ -86,7 +86,7 @@ def test_what_is_no_distance_is_refused(run, within):
 def test_an_error_that_reports_do_not_tell_is_said_to_be_missing(tmp_path):
     run = load(write_run(tmp_path / "a", [trial(0.5, 1.0)], metric=Metric.AUC))
     with pytest.raises(
-        RunError, match=r"the standard error of auc cannot be had .*; give a difference of scores instead"
+        RunError, match=r"the standard error of auc cannot be computed .*; give a difference of scores instead"
     ):
         cheapest_within(run, "1se")
     assert cheapest_within(run, "0.1").trial == 0
@@ -94,7 +94,7 @@ def test_an_error_that_reports_do_not_tell_is_said_to_be_missing(tmp_path):
 
 def test_a_score_that_is_not_its_matrixs_has_no_standard_error(tmp_path):
     run = load(write_run(tmp_path / "a", [trial(0.5, 1.0, [])]))
-    with pytest.raises(RunError, match="trial 0 has no confusion matrix that its score is of"):
+    with pytest.raises(RunError, match="trial 0 has no confusion matrix that matches its score"):
         cheapest_within(run, "1se")
 
 

@@ -20,13 +20,13 @@ def frame(tmp_path_factory):
 
 def test_what_made_the_scores_is_most_important_for_both_evaluators(frame):
     for _, rows in frame.groupby("evaluator"):
-        assert rows["name"].iloc[0] == "stages[*].head_lr"
+        assert rows["name"].iloc[0] == "head_lr"
         assert rows["importance"].iloc[0] > rows["chance"].iloc[0]
         assert rows["importance"].sum() == pytest.approx(1, abs=0.35)  # medians of shares that add up to 1
 
 
 def test_what_did_not_matter_does_not_rise_above_chance(frame):
-    idle = frame[frame["name"].isin(["ema.decay", "stages[*].plateau.patience"])]
+    idle = frame[frame["name"].isin(["ema.decay", "plateau.patience"])]
     assert (idle["importance"] < idle["chance"]).all()
 
 

@@ -249,7 +249,7 @@ def test_a_table_is_saved_as_its_name_or_the_asked_format_says(run, tmp_path, na
 @pytest.mark.parametrize(
     ("name", "kind", "message"),
     [
-        ("t.xlsx", None, r"t\.xlsx: a name that tells no format \(\.csv, \.json, \.md, \.parquet\)$"),
+        ("t.xlsx", None, r"t\.xlsx: unknown file name ending; use one of \.csv, \.json, \.md, \.parquet$"),
         ("t.csv", "jsn", r"^format: 'jsn'; did you mean 'json'\?$"),
         ("folder.csv", None, r"folder\.csv: cannot be written: Is a directory$"),
         ("file/t.csv", None, r"file/t\.csv: cannot be written: (File exists|Not a directory)$"),

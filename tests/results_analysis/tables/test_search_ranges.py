@@ -56,10 +56,10 @@ def searched(space, **columns):
 def test_the_config_tells_scales_and_bounds():
     values = searched(CONFIG["space"], **{path: [None] for path in CONFIG["space"]})
     assert [(v.name, v.scale, v.whole) for v in values] == [
-        ("stages[*].head_lr", "log", False),
+        ("head_lr", "log", False),
         ("loss.kind", "choice", False),
         ("loss.max_margin", "linear", False),
-        ("stages[*].plateau.patience", "linear", True),
+        ("plateau.patience", "linear", True),
         ("ema.decay", "one_minus_log", False),
     ]
     assert (values[0].low, values[0].high) == (0.001, 0.1)

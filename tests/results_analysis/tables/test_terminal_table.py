@@ -5,7 +5,7 @@ from rich.console import Console
 
 from results_analysis.runs.run import load
 from results_analysis.tables.results_table import results_table
-from results_analysis.tables.terminal_table import _Column, _duration, _short, render, short_names
+from results_analysis.tables.terminal_table import Column, _duration, _short, render, short_names
 from results_analysis.tables.trial_notes import one_line
 from tests.results_analysis.runs.test_run import write_run
 from trainables.core.vocabulary import Flag, Metric
@@ -45,11 +45,22 @@ def shown(tmp_path, trials, *, width=100, color=False, metric=Metric.KAPPA, **ch
         (["data.seed", "train.seed", "train.lr"], ["data.seed", "train.seed", "lr"]),
         (["seed", "train.seed"], ["seed", "train.seed"]),
         (["a.b.c", "d.b.c", "d.e.c"], ["a.b.c", "d.b.c", "e.c"]),
+        (["train.stages[*].head_lr"], ["head_lr"]),
+        (["train.stages[*].unfreeze_from", "train.stages[*].head_lr"], ["unfreeze_from", "head_lr"]),
+        (["train.stages[*].head_lr", "train.stages[0].head_lr"], ["stages[*].head_lr", "stages[0].head_lr"]),
+        (["train.stages[*].plateau.patience"], ["plateau.patience"]),
+        (["train.stages[*].dropout", "train.stages[head].dropout"], ["stages[*].dropout", "stages[head].dropout"]),
+        (["train.betas[*]"], ["betas[*]"]),
         ([], []),
     ],
 )
 def test_paths_are_shortened_to_what_tells_them_apart(paths, names):
     assert short_names(paths) == dict(zip(paths, names, strict=True))
+
+
+def test_no_searched_value_has_the_name_of_another_column():
+    assert short_names(["train.stages[*].epochs"], taken=["epochs"]) == {"train.stages[*].epochs": "stages[*].epochs"}
+    assert short_names(["train.score"], taken=["score"]) == {"train.score": "train.score"}
 
 
 def test_who_goes_on_from_whom_is_shown_where_anybody_does(tmp_path):
@@ -110,23 +121,74 @@ def test_a_reason_isone_line_that_cannot_control_the_terminal(text, line):
 @pytest.mark.parametrize(
     ("heading", "lines"),
     [
-        ("stages[1].head_lr", ["stages", "[1].", "head_", "lr"]),
-        ("backbone_lr_ratio", ["backbone_", "lr_ratio"]),
+        ("stages[1].head_lr", ["stages[1].", "head_lr"]),
+        ("unfreeze_from", ["unfreeze_from"]),
+        ("backbone_lr_ratio", ["backbone_lr_ratio"]),
         ("best/epochs", ["best/", "epochs"]),
         ("decay", ["decay"]),
-        ("a__b", ["a_", "_b"]),
+        ("a__b", ["a__b"]),
     ],
 )
-def test_headings_break_at_their_joints_without_losing_a_character(heading, lines):
-    assert _Column(heading, []).lines == lines
+def test_headings_wrap_between_words_without_losing_a_character(heading, lines):
+    assert Column(heading, []).lines == lines
     assert "".join(lines) == heading
 
 
-def test_eight_searched_values_fit_into_105_columns(tmp_path):
+VALUES = {"head_lr": 0.0021234, "kind": "balanced_softmax", "patience": 6, "unfreeze_from": "features.10"}
+STAGES = ("head", "all", "a_stage_with_a_long_name")
+NAMES = {
+    "one each": [f"train.stages[*].{key}" for key in VALUES],
+    "two stages": [f"train.stages[{i}].{key}" for i in (0, 1) for key in VALUES],
+    "named stages": [f"train.stages[{stage}].{key}" for stage in STAGES for key in VALUES],
+    "one leaf in many places": [
+        "data.seed",
+        "train.seed",
+        "train.stages[*].seed",
+        "train.loss.seed",
+        "model.head.seed",
+    ],
+    "short": ["train.a", "train.bb", "train.loss.c", "model.d"],
+    "long": [f"train.{'a_long_section.' * n}a_rather_long_name_{n}" for n in range(6)],
+    "names of other columns": ["train.stages[*].epochs", "train.stages[*].stage", "train.score", "data.time"],
+    "eight": list(EIGHT),
+}
+
+
+@pytest.mark.parametrize("flags", [(), (Flag.SPIKE, Flag.GAP)], ids=["unflagged", "flagged"])
+@pytest.mark.parametrize("names", NAMES.values(), ids=list(NAMES))
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_every_searched_value_is_shown_or_named_in_full_at_every_width(tmp_path, width, names, flags):
+    params = {path: VALUES.get(path.rpartition(".")[2], 0.5) for path in names}
+    trials = [{"scores": [0.5] * 20, "params": params, "epoch": {"flags": flags}}, {"scores": [0.4], "params": params}]
+    run = load(write_run(tmp_path / "r", trials))
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(drawn := render(results_table(run), run.metric, width=width))
+    lines = capture.get().splitlines()
+    headings = [column.header.plain for column in drawn.columns]
+    assert max(map(len, lines)) <= width
+    # Every line of a heading is on the screen as a whole, and ends where a word ends.
+    printed = {
+        word for line in lines[1 : next(i for i, line in enumerate(lines) if "─" in line)] for word in line.split()
+    }
+    assert {line for heading in headings for line in heading.split("\n")} == printed
+    assert all(line[-1] in "./" for heading in headings for line in heading.split("\n")[:-1])
+    shown = {heading.replace("\n", "") for heading in headings}
+    assert len(shown) == len(headings)
+    _, _, note = str(drawn.caption).partition("no room for ")
+    named = note.partition(": choose")[0].replace(" and ", ", ").split(", ")
+    columns = run.trials().columns
+    taken = [*(name for name in columns if name not in names), "time"]
+    for short in short_names(names, taken=taken).values():
+        assert (short in shown) != (short in named), short
+    assert {"trial", "score", "status", "best/epochs"} <= shown
+
+
+def test_eight_searched_values_fit_into_140_columns(tmp_path):
     rows = [{"scores": [0.5] * 20, "params": EIGHT}, {"scores": [0.4] * 9, "params": EIGHT}]
-    text = shown(tmp_path, rows, width=105)
-    assert max(map(len, text.splitlines())) <= 105
-    assert "no room" not in text
+    text = shown(tmp_path, rows, width=140)
+    assert max(map(len, text.splitlines())) <= 140
+    assert not any(path.rpartition(".")[2] in text.partition("no room")[2] for path in EIGHT)
     for value in ("0.00212", "1.82e-4", "0.213", "balanced_…", "0.339", "0.451", "0.99471", "1/20"):
         assert value in text
 
@@ -135,7 +197,10 @@ def test_searched_values_without_room_are_named(tmp_path):
     text = shown(tmp_path, [{"scores": [0.5], "params": EIGHT}], width=60)
     assert max(map(len, text.splitlines())) <= 60
     assert "no room for" in text
-    assert text.rstrip().endswith("decay")
+    assert " ".join(text.split()).endswith("choose with --columns, or widen the terminal")
+    named = text.partition("no room for")[2]
+    assert "drw.start_fraction" in named
+    assert "time" in named
 
 
 @pytest.mark.parametrize(
@@ -143,13 +208,15 @@ def test_searched_values_without_room_are_named(tmp_path):
 )
 def test_other_columns_are_shown_as_far_as_there_is_room(tmp_path, width, others):
     text = shown(tmp_path, [{"scores": [0.5], "params": {"train.loss.gamma": 2.0}}], width=width)
-    assert {name for name in ("stage", "time", "val_") if name in text} == others
-    assert "gamma" in text
+    drawn, _, left_out = text.partition("no room for")
+    assert {name for name in ("stage", "time", "val_") if name in drawn} == others
+    assert ("time" in left_out) == ("time" not in others)
+    assert "gamma" in drawn
 
 
 def test_metrics_that_no_trial_has_and_the_score_itself_take_no_room(tmp_path):
     headings = shown(tmp_path, [{"scores": [0.5]}], width=200).splitlines()[2].split()
-    assert headings == ["trial", "status", "score", "epochs", "stage", "time", "accuracy", "loss"]
+    assert headings == ["trial", "status", "score", "epochs", "stage", "time", "accuracy", "val_loss"]
 
 
 @pytest.mark.parametrize(("metric", "direction"), [(Metric.KAPPA, "higher"), (Metric.VAL_LOSS, "lower")])
@@ -184,7 +251,7 @@ def test_failures_are_told_below_the_table_once_for_each_reason(tmp_path):
 
 def test_collapsed_trials_are_told_below_the_table(tmp_path):
     text = shown(tmp_path, [{"scores": [0.5]}, {"scores": [0.1], "epoch": {"flags": (Flag.COLLAPSE,)}}])
-    assert "trial 1 had collapsed even in the best epoch" in text
+    assert "trial 1 collapsed, even in the best epoch" in text
 
 
 def test_flags_have_a_column_where_there_are_any(tmp_path):
@@ -211,7 +278,8 @@ def test_texts_stand_left_and_numbers_right(tmp_path):
 
 def test_what_is_missing_is_a_dash(tmp_path):
     rows = [{"scores": [0.5], "params": {"train.loss.gamma": 2.5}}, {"status": "running"}]
-    assert shown(tmp_path, rows, width=44).splitlines()[-1].split() == ["1", "running", "–", "–/0", "–", "–"]
+    (line,) = [line for line in shown(tmp_path, rows, width=44).splitlines() if "running" in line]
+    assert line.split() == ["1", "running", "–", "–/0", "–", "–"]
 
 
 @pytest.mark.parametrize("choice", [{}, {"where": "score > 1"}])

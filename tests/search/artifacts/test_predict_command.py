@@ -271,7 +271,7 @@ def test_a_written_recipe_is_compared_with_its_defaults(thaw, finished):
 def test_a_model_and_the_trial_it_comes_from_are_the_same(thaw, model):
     out, _ = thaw("compare", model, "digits:0", "--format", "markdown")
     assert out.startswith(
-        "## Config, where it differs\n\n|  | model | digits:0 |\n| --- | --- | --- |\n| nothing differs |"
+        "## Differences in the config\n\n|  | model | digits:0 |\n| --- | --- | --- |\n| nothing differs |"
     )
     found = json.loads(thaw("compare", model, "digits:0", "--format", "json").out)
     assert found["results"]["auc"][0] == found["results"]["auc"][1]
@@ -280,7 +280,7 @@ def test_a_model_and_the_trial_it_comes_from_are_the_same(thaw, model):
 
 def test_a_terminal_is_given_tables(thaw):
     out, _ = thaw("compare", "digits:0", "runs/single")
-    assert "config, where it differs" in out
+    assert "differences in the config" in out
     assert "nothing differs" in out
     assert "balanced_accuracy" in out
 
@@ -292,7 +292,7 @@ def test_a_terminal_is_given_tables(thaw):
         (["digits:7", "single"], "run 'digits' has no trial 7"),
         (["single:1", "digits"], "single is a single training run: it has no trial 1"),
         (["gone.yaml", "single"], "gone.yaml is missing"),
-        (["odd.yaml", "single"], "odd.yaml is no recipe: model, train missing"),
+        (["odd.yaml", "single"], "odd.yaml is not a recipe: model, train missing"),
     ],
 )
 def test_what_cannot_be_compared_is_one_message(thaw, sides, message):

@@ -67,7 +67,7 @@ def make_run(folder, name, text=None):
             ["train", "small.yaml"],
             "error: small.yaml is a search (it has `space`): run it with thaw search small.yaml\n",
         ),
-        (["results", "nothing"], "error: no run 'nothing' in 'runs'; there are no runs at all\n"),
+        (["results", "nothing"], "error: no run 'nothing' in 'runs'; there are no runs\n"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

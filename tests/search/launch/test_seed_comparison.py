@@ -74,22 +74,22 @@ def test_a_real_lead_is_told_from_luck(write_comparison):
     found = load_comparison(write_comparison({"a": {1: 0.80, 2: 0.84, 3: 0.82}, "b": {1: 0.70, 2: 0.75, 3: 0.72}}))
     said = " ".join(verdict(found))
     assert "a is best: balanced_accuracy 0.8200 ± 0.0200 over 3 seeds." in said
-    assert "It is really better than b: by 0.0967, 95% interval" in said
+    assert "It is reliably better than b: by 0.0967, 95% interval" in said
 
 
 def test_what_cannot_be_told_apart_is_said_with_the_cheaper_one(write_comparison):
     found = load_comparison(write_comparison({"a": {1: 0.80, 2: 0.84, 3: 0.79}, "b": {1: 0.82, 2: 0.80, 3: 0.80}}))
     said = " ".join(verdict(found))
-    assert "cannot be told from b: 0.0033 ahead" in said
-    assert "seeds would tell" in said
+    assert "not reliably better than b: 0.0033 on average" in said
+    assert "seeds would settle it" in said
     assert "is the cheaper one (2 s and 2 s of training)" in said
 
 
 @pytest.mark.parametrize(
     ("promised", "words"),
     [
-        (0.9, "had promised 0.9000: 0.1000 of it was luck of the seed (the winner's curse)"),
-        (0.79, "keeps what the search promised"),
+        (0.9, "Its score in the search was 0.9000: 0.1000 of that was luck (the winner's curse)"),
+        (0.79, "at least as good as its score in the search (0.7900)"),
     ],
 )
 def test_a_promise_is_held_against_the_mean(write_comparison, promised, words):
@@ -102,7 +102,7 @@ def test_a_smaller_loss_is_better(write_comparison):
     found = load_comparison(write_comparison(scores, metric="val_loss", promised={"b": 0.35}))
     assert [candidate.name for candidate in found.scored] == ["b", "a"]
     assert found.advantage(found.scored[0], found.scored[1]).mean == pytest.approx(0.1)
-    assert "0.0600 of it was luck" in " ".join(verdict(found))
+    assert "0.0600 of that was luck" in " ".join(verdict(found))
 
 
 def test_runs_that_failed_count_for_nothing_and_are_said(write_comparison):
@@ -120,7 +120,7 @@ def test_nothing_is_confirmed_where_all_failed(write_comparison):
 def test_the_test_split_is_told_beside(write_comparison):
     run = write_comparison({"a": {1: 0.8, 2: 0.9}}, test={"a": {1: 0.7, 2: 0.72}})
     found = load_comparison(run)
-    assert "On the test split, which nothing had chosen by: 0.7100 ± 0.0141." in verdict(found)
+    assert "On the test split, which no choice was based on: 0.7100 ± 0.0141." in verdict(found)
     assert comparison_table(found)["test"].tolist() == pytest.approx([0.71])
 
 
@@ -145,6 +145,28 @@ def test_a_table_for_the_terminal_has_what_is_known(write_comparison):
     assert "1 + 1 failed" in text
     assert "0.9500" in text
     assert "test" not in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+@pytest.mark.parametrize(
+    "name", ["b", "all changes together", "a candidate whose name is longer than its column may be"]
+)
+def test_a_table_for_the_terminal_names_what_has_no_room(write_comparison, width, name):
+    from rich.console import Console
+
+    scores = {"baseline": {1: 0.8, 2: 0.9}, name: {1: 0.7, 2: None}}
+    test = {"baseline": {1: 0.7, 2: 0.72}, name: {1: 0.6, 2: None}}
+    found = load_comparison(write_comparison(scores, test=test, promised={"baseline": 0.95}))
+    table = comparison_table(found, baseline=found.candidates[0])
+    console = Console(width=width, record=True)
+    console.print(render_comparison(table, found.metric, width=width))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= width
+    text = " ".join(" ".join(lines).split())
+    assert "…" not in text.replace(" … ", "")
+    assert all(word in text for word in name.split())
+    for heading, cell in (("validation", "0.8500 ± 0.0707"), ("test", "0.7100 ± 0.0141"), ("in the search", "0.9500")):
+        assert (cell in text) != (heading in text.partition("no room for ")[2])
 
 
 # --- what is trained ------------------------------------------------------------------------------------------------
@@ -202,7 +224,7 @@ def test_a_confirmation_counts_when_it_is_through(search_run, write_comparison):
 
 
 def test_a_search_is_no_comparison(search_run):
-    with pytest.raises(RunError, match="'s' compares nothing: it is a search"):
+    with pytest.raises(RunError, match="'s' is a search, not a comparison"):
         load_comparison(search_run)
 
 
@@ -289,7 +311,7 @@ def test_a_file_may_be_searched_and_ablated(tmp_path):
 
 
 def test_the_best_mean_is_exported_and_not_the_best_score(search_run, write_comparison):
-    with pytest.raises(RunError, match="run 's' is not confirmed: thaw confirm s trains its best trials again"):
+    with pytest.raises(RunError, match="run 's' is not confirmed: run `thaw confirm s` first"):
         best_confirmed(search_run)
     scores = {"trial 1": {1: 0.5, 2: 0.6}, "trial 2": {1: 0.6, 2: 0.7}}
     write_comparison(scores, root=search_run.layout.confirmation)

@@ -1,1 +1,3 @@
-"""To be written."""
+"""Batches: order and gathering (`batches.py`), augmentation (`augment.py`), MixUp and CutMix (`mixing.py`), and images that stay
+on the GPU (`gpu_resident.py`). Everything random is drawn from seeds by purpose and epoch.
+"""
