@@ -10,13 +10,11 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 
 from trainables.core.config_errors import Config, nearest
 from trainables.core.vocabulary import Task
+from trainables.recipe.source_catalog import SOURCES, SPECIAL_KEYS, SourceName, source_names, source_spec, sources_with
 from trainables.recipe.torchvision_catalog import CATALOG
 
 DEFAULT_VALIDATION = 0.2
 """Share of each class that judges, where neither the config nor the source says who does."""
-
-VOLUME_SOURCES = ("folder", "npz", "table")
-"""What can give volumes."""
 
 Frame = Annotated[int, Field(ge=0)] | Literal["middle"]
 """Of a file with several frames or pages, the one that is meant, counted from 0."""
@@ -98,15 +96,14 @@ Labels = Annotated[
 class DataConfig(Config):
     """Images, their labels and how they are split."""
 
-    source: Literal["digits", "folder", "idx", "npz", "table", "torchvision"]
-    """`folder`: one folder of image files a class; `table`: a CSV, TSV or Parquet file of paths and labels; `npz`: MedMNIST's
-    files; `idx`: the MNIST family's files; `torchvision`: a data set of torchvision that is on disk; `digits`: scikit-learn's
-    1,797 digits."""
+    source: SourceName = Field(description="; ".join(f"`{spec.name}`: {spec.description}" for spec in SOURCES) + ".")
     task: Task = "classification"
     """`classification`: one class of several for each image; `regression`: a number, which a table's label column holds."""
-    path: str | None = None
-    """The table or NPZ file, or the folder that holds the class folders, the IDX files or torchvision's data sets (`root`); not
-    needed for `digits`. Of `folder`, `table` and `npz` also a URL, such as s3://bucket/photos."""
+    path: str | None = Field(
+        None,
+        description="; ".join(f"`{spec.name}`: the {spec.path}" for spec in SOURCES if spec.path)
+        + f". Of {', '.join(source_names(lambda spec: spec.urls))} also a URL, such as s3://bucket/photos.",
+    )
     name: str | None = None
     """Of a data set of torchvision: CIFAR10, Flowers102, …"""
     columns: Columns | None = None
@@ -156,36 +153,41 @@ class DataConfig(Config):
 
     # Rules between fields are rules of one of them, so that a mistake has a place to point to.
 
+    @field_validator(*SPECIAL_KEYS)
+    @classmethod
+    def _a_key_that_the_source_has(cls, value: Any, info: ValidationInfo) -> Any:
+        key, source = info.field_name, info.data.get("source")
+        assert key is not None
+        if source is None or key in source_spec(source).supports or value == cls.model_fields[key].default:
+            return value
+        some = sources_with(key)
+        if len(some) == 1:
+            raise ValueError(f"only source {some[0]!r} has it, {source!r} has none; remove it")
+        has_no = "has no volumes" if key == "depth" else "has none"
+        raise ValueError(f"source {source!r} {has_no}; only {', '.join(some)} may; remove it")
+
     @field_validator("name")
     @classmethod
     def _a_known_name(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if info.data.get("source") == "torchvision" and value not in CATALOG:
-            if value is None:
-                raise ValueError(f"says which data set of torchvision is meant: {', '.join(CATALOG)}")
-            raise ValueError(
-                f"{value!r} is no data set of torchvision that can be read; {nearest(value, list(CATALOG))}"
-            )
-        if info.data.get("source") not in {None, "torchvision"} and value is not None:
-            raise ValueError(f"only source 'torchvision' has it, {info.data['source']!r} has none; remove it")
-        return value
+        if info.data.get("source") != "torchvision" or value in CATALOG:
+            return value
+        if value is None:
+            raise ValueError(f"says which data set of torchvision is meant: {', '.join(CATALOG)}")
+        raise ValueError(f"{value!r} is no data set of torchvision that can be read; {nearest(value, list(CATALOG))}")
 
-    @field_validator("bits", "frame", "window")
+    @field_validator("columns")
     @classmethod
-    def _of_files_that_may_have_it(cls, value: Any, info: ValidationInfo) -> Any:
-        having = {"folder", "table", "npz"} if info.field_name == "bits" else {"folder", "table"}
-        if info.data.get("source", "folder") not in having and value not in {None, 8}:
-            raise ValueError(
-                f"source {info.data['source']!r} has none; only {', '.join(sorted(having))} may; remove it"
-            )
-        return value
+    def _columns_of_a_table(cls, value: Columns | None, info: ValidationInfo) -> Columns | None:
+        source = info.data.get("source")
+        return value or Columns() if source and "columns" in source_spec(source).supports else value
 
     @field_validator("task")
     @classmethod
-    def _numbers_come_from_tables(cls, value: Task, info: ValidationInfo) -> Task:
-        if value == "regression" and info.data.get("source") not in {None, "table"}:
-            raise ValueError(
-                f"'regression' takes source 'table' with its column of numbers; {info.data['source']!r} has classes"
-            )
+    def _a_task_that_the_source_has(cls, value: Task, info: ValidationInfo) -> Task:
+        source = info.data.get("source")
+        if source and value not in source_spec(source).tasks:
+            some = " or ".join(map(repr, source_names(lambda spec: value in spec.tasks)))
+            raise ValueError(f"{value!r} takes source {some} with its column of numbers; {source!r} has classes")
         return value
 
     @field_validator("labels", "long_tail")
@@ -197,22 +199,11 @@ class DataConfig(Config):
 
     @field_validator("depth")
     @classmethod
-    def _volumes_where_there_are_any(cls, value: int | None, info: ValidationInfo) -> int | None:
-        if value is not None and (source := info.data.get("source", "folder")) not in VOLUME_SOURCES:
-            raise ValueError(f"source {source!r} has no volumes; only {', '.join(VOLUME_SOURCES)} may; remove it")
+    def _no_frame_of_a_volume(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value is not None and info.data.get("frame") is not None:
             raise ValueError(
                 f"{value}: a volume is read whole, and data.frame chooses one of its slices; remove one of them"
             )
-        return value
-
-    @field_validator("columns", "images")
-    @classmethod
-    def _of_tables_only(cls, value: Any, info: ValidationInfo) -> Any:
-        if info.data.get("source") not in {None, "table"} and value is not None:
-            raise ValueError(f"only source 'table' has it, {info.data['source']!r} has none; remove it")
-        if info.data.get("source") == "table" and info.field_name == "columns":
-            return value or Columns()
         return value
 
     @field_validator("folds")
@@ -244,7 +235,8 @@ class DataConfig(Config):
             raise ValueError(
                 f"{value:g}: the column {column!r} (data.columns.split) gives the split; keep one of the two"
             )
-        splits_itself = info.data.get("source") in {"npz", "torchvision"}
+        source = info.data.get("source")
+        splits_itself = source is not None and source_spec(source).splits_itself
         return value if value is not None or folds or column or splits_itself else DEFAULT_VALIDATION
 
     @field_validator("test")
@@ -258,9 +250,7 @@ class DataConfig(Config):
 
     @model_validator(mode="after")
     def _a_source_on_disk_needs_a_path(self) -> DataConfig:
-        if self.source != "digits" and self.path is None:
-            files = {"table": "CSV, TSV or Parquet file", "npz": "NPZ file"}
-            what = files.get(self.source, "folder that holds it")
+        if self.path is None and (what := source_spec(self.source).path):
             raise ValueError(f"source {self.source!r} needs `path`, the {what}")
         return self
 
@@ -268,9 +258,3 @@ class DataConfig(Config):
 def _split_column(info: ValidationInfo) -> str | None:
     columns = info.data.get("columns")
     return columns.split if columns else None
-
-
-# --- augmentation ---------------------------------------------------------------------------------------------------
-
-
-# --- mixing ----------------------------------------------------------------------------------------------------------

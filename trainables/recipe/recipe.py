@@ -19,8 +19,9 @@ from trainables.recipe.backbone_catalog import (
     first_open_block,
     is_custom,
 )
-from trainables.recipe.data_config import VOLUME_SOURCES, DataConfig
+from trainables.recipe.data_config import DataConfig
 from trainables.recipe.scheduled_changes import why_fixed
+from trainables.recipe.source_catalog import sources_with
 from trainables.recipe.stage_config import Stage
 from trainables.recipe.task_rules import task_problems, with_defaults_of_task
 from trainables.recipe.train_config import TrainConfig
@@ -222,7 +223,7 @@ def _unfit_images(backbone: str, info: BackboneInfo, data: DataConfig) -> Iterat
     if info.dims == 3 and data.depth is None:
         message = f"{backbone} takes volumes, and {data.source!r} gives images: {', '.join(IMAGE_BACKBONES)} take these"
         mend = "; if it has volumes, say in data.depth how many slices the network sees of each"
-        yield Problem(place, message + (mend if data.source in VOLUME_SOURCES else ""))
+        yield Problem(place, message + (mend if data.source in sources_with("depth") else ""))
     elif info.dims == 2 and data.depth is not None:
         message = f"{backbone} takes images, and data.depth asks for volumes: {', '.join(VOLUME_BACKBONES)} take these"
         yield Problem(place, message)

@@ -69,6 +69,15 @@ def idx_files(root, labels, suffix=""):
     return root
 
 
+def npz_file(file, counts):
+    arrays = {}
+    for part, count in counts.items():
+        arrays[f"{part}_images"] = PIXELS.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        arrays[f"{part}_labels"] = np.arange(count) % 2
+    np.savez(file, **arrays)
+    return file
+
+
 def patients(i):
     return {"patient_id": f"p{i // 2}"}
 
@@ -88,6 +97,7 @@ INPUTS = {
     "csv of another folder": lambda root: table(root, "csv", {"A": 10, "B": 8}, patients, folder="scans"),
     "imbalanced csv": lambda root: table(root, "csv", {"A": 40, "B": 4}),
     "idx": lambda root: idx_files(root / "mnist", [0, 1, 2] * 10),
+    "npz with a split": lambda root: npz_file(root / "medmnist.npz", {"train": 24, "val": 8}),
     "gzipped idx": lambda root: idx_files(root / "mnist", [0] * 40 + [1] * 5, ".gz"),
 }
 
@@ -133,6 +143,7 @@ def test_a_file_passes_its_check(here, monkeypatch, name):
             {"columns": {"path": "file", "label": "density", "split": "split"}, "validation": None},
         ),
         ("idx", {"source": "idx", "image_size": 64}),
+        ("npz with a split", {"source": "npz", "validation": None}),
     ],
 )
 def test_the_data_section_says_what_was_found(here, name, data):
@@ -176,8 +187,8 @@ def test_doubts_are_comments(here):
     folder = class_folders(here / "photos", {"cat/young": 6, "dog": 6})
     (folder / "list.csv").write_text("a,b\n")
     _, text = loaded(folder, here)
-    assert "# please look: the table photos/list.csv is left aside\n" in text
-    assert "# please look: folders within cat are no classes: all images in it are of that one\n" in text
+    assert "# please look: the table photos/list.csv is not used\n" in text
+    assert "# please look: sub-folders of cat are not classes: their images belong to the class above\n" in text
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -212,17 +223,17 @@ def _beside_a_table(root):
 
 REFUSED = {
     "nothing": (lambda root: root / "x", "x: does not exist"),
-    "an empty folder": (_empty, "x: is empty; expected a folder with one sub-folder of images a class, a CSV, TSV or"),
+    "an empty folder": (_empty, "x: is empty; expected a folder with one sub-folder of images for each class, a folder with"),
     "images without classes": (_flat, "x: holds 3 files (0.png, 1.png, 2.png) and no folders; expected a folder"),
-    "splits": (_splits, "x: holds splits (train, val), not classes. Either let validation images be set aside from one of them "
-               "(thaw init x/train), or keep the split: write a table with the columns path, label and split"),
+    "splits": (_splits, "x: holds splits (train, val), not classes. Either use one of them, from which validation images "
+               "are then set aside (thaw init x/train), or keep the split: write a table with the columns path, label and split"),
     "an image": (lambda root: _flat(root) / "0.png", "x/0.png: is an image, not a data set; expected"),
-    "a text": (_written("notes.txt", b"hello"), "notes.txt: is no table by its name; expected"),
-    "an empty table": (_written("t.csv", b""), "t.csv: is damaged, or no such table: No columns to parse from file"),
-    "a damaged table": (_written("t.parquet", b"PAR1"), "t.parquet: is damaged, or no such table: "),
-    "a table in another encoding": (_written("t.csv", b"path,label\n\xff\xfe,1\n"), "t.csv: is damaged, or no such table: "),
+    "a text": (_written("notes.txt", b"hello"), "notes.txt: does not have the name of a table; expected"),
+    "an empty table": (_written("t.csv", b""), "t.csv: is damaged, or is not a table: No columns to parse from file"),
+    "a damaged table": (_written("t.parquet", b"PAR1"), "t.parquet: is damaged, or is not a table: "),
+    "a table in another encoding": (_written("t.csv", b"path,label\n\xff\xfe,1\n"), "t.csv: is damaged, or is not a table: "),
     "a table without files": (_written("t.csv", b"a,b\n1,2\n"), "t.csv: no column names image files that are in "),
-    "a table of other rows": (_written("t.csv", b"a,b\n1,2\n1,2,3,4\n"), "t.csv: is damaged, or no such table: "),
+    "a table of other rows": (_written("t.csv", b"a,b\n1,2\n1,2,3,4\n"), "t.csv: is damaged, or is not a table: "),
     "one class": (lambda root: class_folders(root / "x", {"cat": 5}), "x: holds only one class (cat)"),
     "a class without images": (lambda root: (class_folders(root / "x", {"cat": 5}), (root / "x/dog").mkdir())[0],
                                "x: 1 of 2 classes have no image: dog (found no files)"),
