@@ -5,8 +5,12 @@ from __future__ import annotations
 import trainables.core.gc_tuning  # noqa: F401  # isort: skip
 
 import sys
+from collections.abc import Callable
+from itertools import groupby
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from search.commands.check import check
 from search.commands.checkpoints import checkpoints
@@ -28,60 +32,66 @@ from search.commands.spaces import spaces
 from search.commands.train import train
 from search.commands.watch import stop, watch
 
+GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Prepare a search": (init, check, spaces, clusters, schema),
+    "Run it": (search, watch, stop, resume, extend, train),
+    "Understand the results": (report, results, compare, confirm, ablate, mlflow),
+    "Use the model": (export, predict, embed),
+    "Manage files": (checkpoints, data),
+}
+"""Heading in `thaw --help` -> its commands. The README has the same groups."""
+
+
+class _GroupedCommands(TyperGroup):
+    """Plain-text command list with a heading for each `rich_help_panel`, which typer itself shows only in boxes."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        width = max(map(len, commands))
+        with formatter.section("Commands"):
+            for heading, group in groupby(commands.items(), key=lambda item: getattr(item[1], "rich_help_panel", "")):
+                with formatter.section(heading):
+                    formatter.write_dl([(name.ljust(width), _summary(command)) for name, command in group])
+
+
+def _summary(command: Any) -> str:
+    return str(command.help).partition("\n")[0]
+
+
 app = typer.Typer(
-    help="Searches the hyperparameters of staged-unfreezing fine-tuning.",
+    cls=_GroupedCommands,
+    help="Search the hyperparameters of fine-tuning: when to unfreeze which blocks, learning rates, losses and more.",
+    epilog="Options and an example of each command: thaw COMMAND --help",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
-for command in (
-    init,
-    check,
-    search,
-    resume,
-    extend,
-    stop,
-    watch,
-    results,
-    report,
-    export,
-    train,
-    confirm,
-    ablate,
-    predict,
-    embed,
-    compare,
-    checkpoints,
-    mlflow,
-    spaces,
-    clusters,
-    data,
-    schema,
-):
-    app.command()(command)
+for heading, commands in GROUPS.items():
+    for command in commands:
+        app.command(rich_help_panel=heading)(command)
 
 
 def main() -> None:
-    """Entry point: what the user got wrong is one message and exit status 2."""
+    """Entry point. A mistake of the user becomes one message and exit status 2."""
     try:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        if not _is_the_users(error):
+        if not _is_a_user_error(error):
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
 
-def _is_the_users(error: Exception) -> bool:
+def _is_a_user_error(error: Exception) -> bool:
     from results_analysis import RunError
     from search.config.yaml_source import InputError
     from trainables.core.config_errors import ConfigError
     from trainables.model_package.manifest import PackageError
     from trainables.run_folder.layout import RunFileError
 
-    # OSError: a full disk, a folder that cannot be written. It names the file.
+    # OSError: such as a full disk or a read-only folder. Its message names the file.
     return isinstance(error, InputError | ConfigError | RunError | RunFileError | PackageError | OSError)

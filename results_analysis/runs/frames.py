@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from results_analysis.runs.columns import COLUMNS, is_searched
 from results_analysis.runs.errors import as_run_error
 from trainables.core.config_errors import nearest
+from trainables.core.vocabulary import Metric
 from trainables.run_folder.epoch_report import EpochReport
 from trainables.run_folder.trial_summary import listed
-from trainables.core.vocabulary import Metric
 
 if TYPE_CHECKING:
     import pandas as pd

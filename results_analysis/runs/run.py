@@ -14,11 +14,11 @@ from pydantic_core import from_json
 from results_analysis.runs.columns import UNREADABLE, columns_of
 from results_analysis.runs.errors import RunError, as_run_error
 from results_analysis.runs.frames import Frames, Keys, Reports, best_of_reports, epochs_of
-from trainables.run_folder.layout import RunFileError, RunLayout, TrialLayout
 from trainables.core.config_errors import nearest
-from trainables.run_folder.trial_record import TrialRecord, read_record
-from trainables.run_folder.epoch_report import read_epochs
 from trainables.core.vocabulary import Metric, Task
+from trainables.run_folder.epoch_report import read_epochs
+from trainables.run_folder.layout import RunFileError, RunLayout, TrialLayout
+from trainables.run_folder.trial_record import TrialRecord, read_record
 
 if TYPE_CHECKING:
     import pandas as pd

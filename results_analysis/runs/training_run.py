@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from results_analysis.runs.run import Run, RunError, find_run, load, read_environment, read_yaml
-from trainables.run_folder.layout import RunLayout, TrialLayout
-from trainables.run_folder.epoch_report import read_epochs
 from trainables.core.vocabulary import Metric
+from trainables.run_folder.epoch_report import read_epochs
+from trainables.run_folder.layout import RunLayout, TrialLayout
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""The `thaw` command, one file a command. Each imports what it needs when it runs, so that `thaw --help` answers at once."""
+"""Commands of `thaw`, one file each. A command imports what it needs when it runs, so that `thaw --help` stays fast."""

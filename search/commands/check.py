@@ -1,4 +1,4 @@
-"""`thaw check`: what a search would take."""
+"""`thaw check`: previews the data, time and memory of a search."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from search.commands.options import Overrides
 
 
 def check(
-    file: Annotated[Path, typer.Argument(help="The search, a YAML file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Search file (YAML).")],
     overrides: Overrides = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder for pictures and numbers; by default checks/NAME.")
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to. Default: checks/NAME.")
     ] = None,
 ) -> None:
-    """Show what a search would take: its data, each stage on real batches, memory, time. Nothing is trained."""
+    """Preview a search: its data, memory and expected time.
+
+    Trains each stage on a few real batches and discards the result. Also writes a picture of the augmented images
+    and a report as HTML and JSON.
+
+    Example: thaw check search.yaml train.batch_size=64
+    """
     from rich.console import Console
 
     from search.config.yaml_source import read_source

@@ -1,4 +1,4 @@
-"""`thaw checkpoints`: the checkpoints of one run."""
+"""`thaw checkpoints`: inspects and manages the checkpoints of a run."""
 
 from __future__ import annotations
 
@@ -17,40 +17,46 @@ if TYPE_CHECKING:
     from trainables.run_folder.layout import TrialLayout
 
 _WORDS = {"list": (), "verify": (), "compare": ("A", "B"), "report": (), "backup": ("DEST",), "prune": ()}
-"""What can be done, and what else each needs to be told."""
+"""Action -> the arguments that it takes."""
 
 
 def checkpoints(
     name: Name,
-    action: Annotated[str, typer.Argument(help=f"{', '.join(_WORDS)}.")] = "list",
+    action: Annotated[str, typer.Argument(metavar="ACTION", help=f"{', '.join(_WORDS)}.")] = "list",
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            help="compare: two of best, newest, an epoch, a file. backup: a folder or URL.", metavar="[A B | DEST]"
+            metavar="ARGUMENT",
+            help="compare takes two of: best, newest, an epoch, a file. backup takes a folder or URL.",
         ),
     ] = None,
     runs: Runs = Path("runs"),
-    trial: Annotated[int | None, typer.Option(min=0, help="Of a search: this trial.")] = None,
-    best_only: Annotated[bool, typer.Option("--best-only", help="prune: keep the best epoch's alone.")] = False,
+    trial: Annotated[int | None, typer.Option(min=0, metavar="N", help="Trial, if the run is a search.")] = None,
+    best_only: Annotated[bool, typer.Option("--best-only", help="With prune: keep only the best checkpoint.")] = False,
 ) -> None:
-    """Show, verify, compare, copy or thin out a run's checkpoints, or make a page of them."""
+    """List, verify, compare, copy or remove checkpoints.
+
+    The report action writes an HTML page about them; prune removes those that the policy in the recipe does not keep.
+
+    Example: thaw checkpoints photos compare 4 best --trial 7
+    """
     from rich.console import Console
 
     from search.artifacts.checkpoint_actions import folder_of
     from search.config.yaml_source import InputError
 
-    told = tuple(words or ())
+    arguments = tuple(words or ())
     if action not in _WORDS:
-        raise InputError(f"thaw checkpoints {name} {action}: not known; there are {', '.join(_WORDS)}")
-    if len(told) != len(_WORDS[action]):
-        raise InputError(f"it is: {' '.join(('thaw checkpoints', name, action, *_WORDS[action]))}")
+        raise InputError(f"thaw checkpoints {name} {action}: unknown action; choose from {', '.join(_WORDS)}")
+    if len(arguments) != len(_WORDS[action]):
+        raise InputError(f"usage: {' '.join(('thaw checkpoints', name, action, *_WORDS[action]))}")
     if best_only and action != "prune":
-        raise InputError("--best-only is for prune")
+        raise InputError("--best-only needs the action prune")
     folder, console = folder_of(name, runs, trial), Console()
     if action == "prune":
         _prune(folder, console, best_only=best_only)
     else:
-        _ACTIONS[action](folder, console, *told)
+        _ACTIONS[action](folder, console, *arguments)
 
 
 def _list(folder: TrialLayout, console: Console) -> None:

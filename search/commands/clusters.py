@@ -1,4 +1,4 @@
-"""`thaw clusters`: ready files that start a cluster, or a search on one."""
+"""`thaw clusters`: writes files that start a cluster, or a search on one."""
 
 from __future__ import annotations
 
@@ -10,18 +10,25 @@ import typer
 _FILES = {
     "aws": ("aws.yaml", "a cluster on AWS that grows with the search: ray up aws.yaml"),
     "kubernetes": ("kubernetes.yaml", "a RayJob of KubeRay: kubectl apply -f kubernetes.yaml"),
-    "slurm": ("slurm.sh", "a search on nodes of Slurm: sbatch slurm.sh search.yaml"),
-    "job": ("job.sh", "a search on a Ray cluster that runs: ./job.sh search.yaml"),
+    "slurm": ("slurm.sh", "a search on Slurm nodes: sbatch slurm.sh search.yaml"),
+    "job": ("job.sh", "a search on a running Ray cluster: ./job.sh search.yaml"),
 }
-"""Kind -> its file in search/cluster/templates, and what that is."""
+"""Kind -> its template file, and a description with the command that uses it."""
 
 
 def clusters(
-    kind: Annotated[str | None, typer.Argument(help=", ".join(_FILES))] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    kind: Annotated[
+        str | None, typer.Argument(metavar="KIND", help=f"{', '.join(_FILES)}. Default: list them.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="File to write.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
 ) -> None:
-    """Write a ready file for a cluster: AWS, Kubernetes, Slurm, ray job submit. Without a kind: list them."""
+    """Write a cluster file for AWS, Kubernetes, Slurm or Ray.
+
+    Its comments say what to change before you use it.
+
+    Example: thaw clusters slurm
+    """
     from search.config.yaml_source import InputError
     from trainables.core.config_errors import nearest
 
@@ -29,12 +36,12 @@ def clusters(
         typer.echo("\n".join(f"{name:<12}{what}" for name, (_, what) in _FILES.items()))
         return
     if kind not in _FILES:
-        raise InputError(f"{kind!r} is no kind of cluster; {nearest(kind, list(_FILES))}")
+        raise InputError(f"{kind!r} is not a kind of cluster; {nearest(kind, list(_FILES))}")
     output = output or Path(_FILES[kind][0])
     if output.exists() and not force:
-        raise InputError(f"{output} exists: --force writes over it, -o FILE writes another")
+        raise InputError(f"{output} exists: overwrite it with --force, or name another file with -o")
     _write(kind, output)
-    typer.echo(f"{output} is written: {_FILES[kind][1]}. Its comments say what to change.")
+    typer.echo(f"Wrote {output}, {_FILES[kind][1]}. Its comments say what to change.")
 
 
 def _write(kind: str, output: Path) -> None:

@@ -1,4 +1,4 @@
-"""`thaw compare`: two configs and what came of them."""
+"""`thaw compare`: the differences of two configs and of their results."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ import typer
 
 from search.commands.options import Runs
 
-_SIDE = "A YAML config, a model's folder, a run, or a trial of it as RUN:7; of a search its best trial."
+_SIDE = "A config (YAML), a model folder, a run, or one of its trials, as in photos:7."
 
 
 def compare(
-    a: Annotated[str, typer.Argument(help=_SIDE)],
-    b: Annotated[str, typer.Argument(help="The same.")],
+    a: Annotated[str, typer.Argument(metavar="A", help=_SIDE)],
+    b: Annotated[str, typer.Argument(metavar="B", help="What to compare it with, likewise.")],
     runs: Runs = Path("runs"),
-    as_: Annotated[Literal["table", "json", "markdown"], typer.Option("--format", help="How it is written.")] = "table",
+    as_: Annotated[Literal["table", "json", "markdown"], typer.Option("--format", help="Output format.")] = "table",
 ) -> None:
-    """Show where two configs differ, and their results side by side."""
+    """Compare two configs and their results side by side.
+
+    A search stands for its best trial.
+
+    Example: thaw compare photos:3 photos:7
+    """
     from rich.console import Console
 
     from results_analysis.selection.compare_configs import compare as compared

@@ -1,4 +1,4 @@
-"""`thaw confirm` and `thaw ablate`: recipes beside each other, over seeds."""
+"""`thaw confirm` and `thaw ablate`: compare recipes over several seeds."""
 
 from __future__ import annotations
 
@@ -18,17 +18,22 @@ if TYPE_CHECKING:
     from search.launch.seed_comparison import Comparison
     from trainables.run_folder.layout import RunLayout
 
-New = Annotated[bool, typer.Option("--new", help="Start over beside what is there, with the time in its name.")]
+New = Annotated[bool, typer.Option("--new", help="Start again, in a new run with the time in its name.")]
 
 
 def confirm(
     name: Name,
     runs: Runs = Path("runs"),
-    top: Annotated[int, typer.Option(min=1, help="How many of the best trials.")] = 3,
-    seeds: Annotated[int, typer.Option(min=1, help="How often each is trained.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="How many of the best trials to train again.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds for each trial.")] = 5,
     new: New = False,
 ) -> None:
-    """Train the best trials again with fresh seeds, and say which is best and how sure that is. Reads the test split."""
+    """Retrain the best trials with new seeds and compare them.
+
+    Reports which is best, how certain that is, and the metric on the test split, which no other command reads.
+
+    Example: thaw confirm photos --top 3 --seeds 5
+    """
     from rich.console import Console
 
     from results_analysis import find_run, load, verdict
@@ -48,13 +53,18 @@ def confirm(
 
 
 def ablate(
-    file: Annotated[Path, typer.Argument(help="A search file with an `ablate` section.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Search file with an ablate section.")],
     overrides: Overrides = None,
     runs: Runs = Path("runs"),
-    seeds: Annotated[int | None, typer.Option(min=1, help="How often each is trained; else ablate.seeds.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds. Default: ablate.seeds.")] = None,
     new: New = False,
 ) -> None:
-    """Train the recipe as it is, with each named change alone and with all of them."""
+    """Measure what each change of a recipe contributes.
+
+    Trains the recipe as it is, with each change of the ablate section alone, and with all of them together.
+
+    Example: thaw ablate search.yaml --seeds 3
+    """
     from rich.console import Console
 
     from search.config.yaml_source import read_source
@@ -78,7 +88,7 @@ def _train(
     new: bool,
     against_first: bool = False,
 ) -> Found:
-    """Trains what is still to be trained of a comparison, and shows what came of it."""
+    """Train the missing runs of a comparison, and show its results."""
     from datetime import datetime
 
     from results_analysis import comparison_table, load, load_comparison
@@ -94,7 +104,7 @@ def _train(
         comparison = comparison.renamed(f"{comparison.name}-{datetime.now():%Y%m%d-%H%M%S}")
         layout = RunLayout(layout.root.with_name(comparison.name))
     elif layout.config.exists() and layout.config.read_text(encoding="utf-8") != comparison.to_yaml():
-        raise InputError(f"{short(layout.root)} compares something else than is asked for now; --new starts beside it")
+        raise InputError(f"{short(layout.root)} holds a different comparison; start a new one with --new")
     with LocalRay() as here:
         meanwhile = here.start if place_of(comparison.settings.address) == LOCAL else None
         check_by_looking(comparison.corner_recipes(), source, console, meanwhile=meanwhile)
@@ -108,6 +118,6 @@ def _train(
     console.print(render_comparison(comparison_table(found, baseline=baseline), found.metric, width=console.width))
     console.out(f"All runs: thaw results {short(layout.root)}", highlight=False)
     if not complete:
-        console.out("Stopped. The same command goes on with it.", highlight=False)
+        console.out("Stopped. Run the same command again to resume.", highlight=False)
         raise typer.Exit(130)
     return found

@@ -1,4 +1,4 @@
-"""`thaw data`: the cache of decoded images."""
+"""`thaw data`: shows, verifies and clears the cache of decoded images."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import typer
 
 
 def data(
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Read everything; exit status 1 if something is damaged.")
-    ] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read all files; exit status 1 if one is damaged.")] = False,
     clear: Annotated[
-        str | None, typer.Option("--clear", metavar="WHICH", help="Remove all, damaged, or what was not used for 30d.")
+        str | None,
+        typer.Option("--clear", metavar="WHICH", help="Remove: all, damaged, or unused for a time such as 30d."),
     ] = None,
 ) -> None:
-    """Show, verify or clear the cache of decoded images."""
+    """Show, verify or clear the cache of decoded images.
+
+    Example: thaw data --clear 30d
+    """
     from rich.console import Console
 
     from search.artifacts import image_cache
@@ -24,7 +26,9 @@ def data(
     console = Console()
     if clear is not None:
         for entry, went in image_cache.clear(clear):
-            console.out("removed" if went else "in use, or another user's:", image_cache.named(entry), highlight=False)
+            console.out(
+                "removed" if went else "in use or owned by another user:", image_cache.named(entry), highlight=False
+            )
     held = entries()
     if held:
         console.print(image_cache.listing(held))
@@ -33,7 +37,5 @@ def data(
         bad = image_cache.damaged(held)
         for entry in bad:
             console.out("damaged:", image_cache.named(entry), highlight=False)
-        console.out(
-            "Remove it with: thaw data --clear damaged" if bad else "all are as they were written", highlight=False
-        )
+        console.out("Remove it with: thaw data --clear damaged" if bad else "all files are intact", highlight=False)
         raise typer.Exit(1 if bad else 0)

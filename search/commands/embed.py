@@ -1,4 +1,4 @@
-"""`thaw embed`: images as what a model's last layer sees of them."""
+"""`thaw embed`: features of images, as they enter a model's last layer."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ from search.commands.options import Device, Images, Model, OnBadImage, PathColum
 def embed(
     model: Model,
     paths: Paths,
-    output: Annotated[Path, typer.Option("-o", "--output", help=".parquet or .npz")],
-    onnx: Annotated[bool, typer.Option("--onnx", help="Run the model's ONNX file, not torch.")] = False,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help=".parquet or .npz file to write.")],
+    onnx: Annotated[bool, typer.Option("--onnx", help="Run the ONNX file of the model instead of torch.")] = False,
     on_bad: OnBadImage = "skip",
     path_column: PathColumn = "path",
     images: Images = None,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Write the features of images, as the model's last layer takes them, for reduction and clustering."""
+    """Write the features of images, for clustering and plots.
+
+    Features are the inputs of the model's last layer.
+
+    Example: thaw embed photos-model new/ -o features.parquet
+    """
     from rich.console import Console
 
     from search.artifacts.predictions import check_format, open_model, run_on, write_features

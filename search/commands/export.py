@@ -1,4 +1,4 @@
-"""`thaw export`: the config to keep, and the model."""
+"""`thaw export`: writes the best config, and the model."""
 
 from __future__ import annotations
 
@@ -19,24 +19,37 @@ def export(
     name: Name,
     runs: Runs = Path("runs"),
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="File to write; by default best.yaml in the run.")
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Config to write. Default: best.yaml in the run's folder."),
     ] = None,
-    trial: Annotated[int | None, typer.Option(min=0, help="This trial; by default the best.")] = None,
+    trial: Annotated[int | None, typer.Option(min=0, metavar="N", help="Export this trial. Default: the best.")] = None,
     within: Annotated[
         str | None,
-        typer.Option(help="With --cheapest: how near to the best score, as in 1se (standard error) or 0.01."),
+        typer.Option(
+            metavar="DELTA", help="With --cheapest: margin below the best score, as in 1se (standard error) or 0.01."
+        ),
     ] = None,
-    cheapest: Annotated[bool, typer.Option("--cheapest", help="Of the trials --within that, the cheapest.")] = False,
+    cheapest: Annotated[
+        bool, typer.Option("--cheapest", help="Pick the cheapest trial whose score is within --within of the best.")
+    ] = False,
     cost: Annotated[
-        str | None, typer.Option(help="What --cheapest compares: a column of thaw results; by default macs or train_s.")
+        str | None,
+        typer.Option(metavar="COLUMN", help="Cost that --cheapest compares. Default: macs if known, else train_s."),
     ] = None,
     confirmed: Annotated[
-        bool, typer.Option("--confirmed", help="The trial with the best mean over the seeds of thaw confirm.")
+        bool, typer.Option("--confirmed", help="Pick the trial with the best mean in thaw confirm.")
     ] = False,
-    model: Annotated[Path | None, typer.Option(help="Also write the model, to this new folder.")] = None,
-    onnx: Annotated[bool, typer.Option("--onnx", help="With --model: also as ONNX, checked against torch.")] = False,
+    model: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write the model, to this new folder.")] = None,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="With --model: also write ONNX, verified against torch.")
+    ] = False,
 ) -> None:
-    """Write a trial's config, with where it comes from, and the model; `thaw train` trains the config again."""
+    """Write the best trial's config, and optionally its model.
+
+    The config records where it comes from; thaw train trains it again.
+
+    Example: thaw export photos --model photos-model
+    """
     from results_analysis import (
         Choice,
         Trained,
@@ -51,11 +64,11 @@ def export(
     from trainables.run_folder.layout import RunLayout
 
     if (within is None) == cheapest or (cost is not None and not cheapest):
-        raise InputError("--within and --cheapest go together, as in --within 1se --cheapest; --cost goes with them")
+        raise InputError("--within and --cheapest need each other, as in --within 1se --cheapest; --cost needs both")
     if (within is not None) + (trial is not None) + confirmed > 1:
-        raise InputError("--trial, --within and --confirmed each say which trial; keep one of them")
+        raise InputError("--trial, --within and --confirmed each choose the trial; give only one of them")
     if onnx and model is None:
-        raise InputError("--onnx goes with --model DIR, the folder that the model is written to")
+        raise InputError("--onnx needs --model DIR, the folder that the model is written to")
     run = find_search_or_training(local(name, runs), runs)
     if isinstance(run, Trained):
         if trial is not None or within is not None or confirmed:
@@ -81,11 +94,11 @@ def _write_model(trained: Trained, config: Mapping[str, Any], folder: Path, *, o
 
     from search.artifacts.export_model import export_model  # imports torch
 
-    manifest, judged = export_model(trained, config, folder, onnx=onnx, console=Console())
+    manifest, validation = export_model(trained, config, folder, onnx=onnx, console=Console())
     metric, images = trained.metric.value, manifest.validation["images"]
-    found, reported = judged.validated.metrics[metric], trained.best["score"]
-    agrees = "the same as its epoch's report, to the last digit" if judged.reproduces else f"its report had {reported}"
+    found, reported = validation.validated.metrics[metric], trained.best["score"]
+    agrees = "identical to the training log" if validation.reproduces else f"the training log has {reported}"
     typer.echo(f"{short(folder)}: {metric} {found:.4f} on {images} validation images, {agrees}")
     if manifest.onnx:
         difference, checked = manifest.onnx.largest_difference, manifest.onnx.images
-        typer.echo(f"ONNX: at most {difference:.1g} beside torch on {checked} images")
+        typer.echo(f"ONNX: differs from torch by at most {difference:.1g} on {checked} images")

@@ -1,4 +1,4 @@
-"""`thaw extend`: more trials for a search that has run."""
+"""`thaw extend`: adds trials to a search."""
 
 from __future__ import annotations
 
@@ -13,10 +13,17 @@ from search.commands.options import Name, Runs
 
 def extend(
     name: Name,
-    trials: Annotated[str, typer.Option("--trials", help="So many more (+32), or so many altogether (64).")],
+    trials: Annotated[
+        str, typer.Option("--trials", metavar="N", help="How many more (+32), or how many in total (64).")
+    ],
     runs: Runs = Path("runs"),
 ) -> None:
-    """Go on with a search for more trials; they are what a longer search would have tried."""
+    """Continue a search with more trials.
+
+    The new trials are those that a longer search would have run.
+
+    Example: thaw extend photos --trials +32
+    """
     from results_analysis import find_run
     from search.commands.search import resume
     from search.config.yaml_source import InputError, read_source
@@ -30,8 +37,8 @@ def extend(
         now = load_search(read_source(layout.config)).settings.trials
         wanted, there = _wanted(trials, now), len(layout.all_trials())
         if wanted < there:
-            raise InputError(f"--trials {trials}: {layout.root} has {there} trials already; give at least {there}")
-        # Read as if it had been typed, so that what does not fit the number is said before it is written.
+            raise InputError(f"--trials {trials}: {layout.root} already has {there} trials; give at least {there}")
+        # Read as a typed override: settings that contradict the new number are reported before the file is written.
         config = load_search(read_source(layout.config, [f"search.trials={wanted}"]))
         with replacing(layout.config) as file:
             file.write(config.to_yaml())
@@ -42,5 +49,5 @@ def _wanted(trials: str, now: int) -> int:
     from search.config.yaml_source import InputError
 
     if not re.fullmatch(r"\+?[0-9]+", trials) or int(trials) == 0:
-        raise InputError(f"--trials {trials}: needs a number of trials, such as +32 for more or 64 for all")
+        raise InputError(f"--trials {trials}: give a number of trials, such as +32 (more) or 64 (in total)")
     return now + int(trials) if trials.startswith("+") else int(trials)

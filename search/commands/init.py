@@ -1,4 +1,4 @@
-"""`thaw init`: a search file for data that is there."""
+"""`thaw init`: writes a search file that fits a data set."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ import typer
 
 
 def init(
-    path: Annotated[Path, typer.Argument(help="Class folders, a table of images, or IDX files.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")] = Path("search.yaml"),
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    path: Annotated[Path, typer.Argument(metavar="DATA", help="Class folders, a table of images, or IDX files.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="File to write.")] = Path(
+        "search.yaml"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
 ) -> None:
-    """Write a commented search file for your data."""
+    """Write a commented search file for your images.
+
+    Example: thaw init photos/
+    """
     from search.config.yaml_source import InputError
 
     if output.exists() and not force:
-        raise InputError(f"{output} exists: --force writes over it, -o FILE writes another")
+        raise InputError(f"{output} exists: overwrite it with --force, or name another file with -o")
     from search.config_file.template import starter
     from trainables.core.atomic_write import replacing
 
     text = starter(path, output)
     with replacing(output) as file:
         file.write(text)
-    typer.echo(f"{output} is written. Go on with: thaw check {output}")
+    typer.echo(f"Wrote {output}. Next: thaw check {output}")

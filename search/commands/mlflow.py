@@ -1,4 +1,4 @@
-"""`thaw mlflow`: a search for who keeps theirs in MLflow."""
+"""`thaw mlflow`: copies a search to MLflow."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ def mlflow(
     name: Name,
     runs: Runs = Path("runs"),
     uri: Annotated[
-        str, typer.Option("--uri", envvar="MLFLOW_TRACKING_URI", help="MLflow's store or server.")
+        str, typer.Option("--uri", envvar="MLFLOW_TRACKING_URI", metavar="URI", help="MLflow store or server.")
     ] = "sqlite:///mlflow.db",
 ) -> None:
-    """Write a search's trials into MLflow: values, curves, how each ended. Said again, it adds what is new."""
+    """Copy a search to MLflow: values, curves, outcomes.
+
+    Running it again adds what is new.
+
+    Example: thaw mlflow photos --uri sqlite:///mlflow.db
+    """
     from results_analysis import find_run, load
     from results_analysis.export.mlflow import to_mlflow
 

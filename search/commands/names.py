@@ -1,4 +1,4 @@
-"""Files and runs as people name them."""
+"""Paths and run names as users read and type them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from trainables.storage.destination import without_passwords
 
 
 def short(path: Path) -> str:
-    """Relative to here where that is shorter."""
+    """Path relative to the current folder, if it is below it."""
     try:
         return str(path.absolute().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
 
 
-def said(run: Path) -> str:
-    """How the user names a run on the command line."""
+def cli_name(run: Path) -> str:
+    """Name or path by which a command finds the run."""
     return run.name if run.parent == Path("runs").absolute() else short(run)
 
 
 def local(run: str, runs: Path) -> str:
-    """A run's name or folder; of one at a URL the folder below `runs` to which it is brought."""
+    """Name or folder of a run; a run at a URL is first downloaded to a folder below `runs`."""
     from trainables.storage.urls import is_url
 
     if not is_url(run):
@@ -30,5 +30,5 @@ def local(run: str, runs: Path) -> str:
     from search.run_folder.fetch_mirror import fetch
 
     folder = fetch(run, runs)
-    print(f"{short(folder)}: the run at {without_passwords(run)}", file=sys.stderr)
+    print(f"{short(folder)}: copy of {without_passwords(run)}", file=sys.stderr)
     return str(folder)

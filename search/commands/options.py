@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have."""
+"""Arguments and options shared by several commands."""
 
 from __future__ import annotations
 
@@ -7,23 +7,30 @@ from typing import Annotated, Literal
 
 import typer
 
-Runs = Annotated[Path, typer.Option("--runs", envvar="THAW_RUNS", help="Folder that holds the runs.")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="Values that beat the file's: train.batch_size=64")]
-Name = Annotated[str, typer.Argument(help="The run's name, or its folder.")]
+Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", envvar="THAW_RUNS", help="Folder of all runs.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="PATH=VALUE", help="Values that override the file, such as train.batch_size=64."),
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name or folder of the run.")]
 
-Model = Annotated[Path, typer.Argument(help="The model's folder, as `thaw export --model` wrote it.")]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder written by thaw export --model.")]
 Paths = Annotated[
-    list[str], typer.Argument(help="Images, folders, globs, URLs, tables of paths (.csv, .tsv, .parquet), .npz files.")
+    list[str],
+    typer.Argument(
+        metavar="PATH", help="Images, folders, globs, URLs, tables of paths (.csv, .tsv, .parquet) or .npz files."
+    ),
 ]
 OnBadImage = Annotated[
     Literal["skip", "fail"],
-    typer.Option(help="What happens if images cannot be read: leave them out, or write nothing."),
+    typer.Option(help="Unreadable images: leave them out, or stop without writing anything."),
 ]
-PathColumn = Annotated[str, typer.Option(metavar="NAME", help="Of tables: the column of image files.")]
+PathColumn = Annotated[str, typer.Option(metavar="NAME", help="Table column that holds the image paths.")]
 Images = Annotated[
-    str | None, typer.Option(metavar="FOLDER", help="Of tables: where paths start from; by default the table's folder.")
+    str | None,
+    typer.Option(metavar="DIR", help="Folder that the paths of a table are relative to. Default: the table's folder."),
 ]
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto: the GPU where there is one.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto uses a GPU if there is one.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Of the CPU; by default as many as in training, which gives the same bits.")
+    int | None, typer.Option(min=1, help="CPU threads. Default: as in training, which reproduces the same bits.")
 ]

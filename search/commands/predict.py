@@ -1,4 +1,4 @@
-"""`thaw predict`: what a model says of images."""
+"""`thaw predict`: predictions of a model for images."""
 
 from __future__ import annotations
 
@@ -16,22 +16,30 @@ def predict(
     model: Model,
     paths: Paths,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help=".csv, .json or .parquet; by default CSV on standard output.")
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help=".csv, .json or .parquet file. Default: print CSV."),
     ] = None,
     top: Annotated[
-        int | None, typer.Option(min=1, help="The K most probable classes, and not the probability of every class.")
+        int | None, typer.Option(min=1, metavar="K", help="Only the K most probable classes. Default: all of them.")
     ] = None,
     corrected: Annotated[
-        bool, typer.Option("--corrected", help="As if classes were equally common: without what training taught of it.")
+        bool,
+        typer.Option(
+            "--corrected",
+            help="Probabilities as if all classes were equally common.",
+        ),
     ] = False,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Run the model's ONNX file, not torch.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Run the ONNX file of the model instead of torch.")] = False,
     on_bad: OnBadImage = "skip",
     path_column: PathColumn = "path",
     images: Images = None,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Predict classes, or numbers, of images: files, folders, globs, tables of paths, NPZ files."""
+    """Predict the classes (or numbers) of images.
+
+    Example: thaw predict photos-model new/ -o predictions.csv
+    """
     from rich.console import Console
 
     from search.artifacts.predictions import (

@@ -1,4 +1,4 @@
-"""`thaw report`: one page that shows a whole search."""
+"""`thaw report`: writes an HTML page about a search."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.commands.names import local, said, short
+from search.commands.names import cli_name, local, short
 from search.commands.options import Name, Runs
 
 if TYPE_CHECKING:
@@ -18,18 +18,22 @@ def report(
     name: Name,
     runs: Runs = Path("runs"),
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="File to write; by default report.html in the run.")
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="File to write. Default: report.html in the run's folder."),
     ] = None,
     serve: Annotated[
-        bool, typer.Option("--serve", help="Show it on this machine, anew as the run goes on; Ctrl+C ends it.")
+        bool, typer.Option("--serve", help="Serve the page on this machine and update it while the search runs.")
     ] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --serve; 0: any that is free.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --serve; 0 picks a free one.")] = 8000,
 ) -> None:
-    """Write one HTML page that shows a whole search."""
+    """Write an HTML report of a search.
+
+    Example: thaw report photos --serve
+    """
     from results_analysis import find_run, load, write_report
 
     run = load(find_run(local(name, runs), runs))
-    called = said(run.layout.root.absolute())
+    called = cli_name(run.layout.root.absolute())
     file = write_report(run, output, said=called)
     typer.echo(short(file))
     if serve:
@@ -44,7 +48,7 @@ def _serve(run: Run, file: Path, called: str, port: int) -> None:
 
     ended = threading.Event()
     with report_server(file, port) as server:
-        typer.echo(f"http://127.0.0.1:{server.server_port}/  (Ctrl+C ends it)")
+        typer.echo(f"http://127.0.0.1:{server.server_port}/  (Ctrl+C to stop)")
         writer = threading.Thread(
             target=keep_writing, args=(run, lambda: write_report(run, file, said=called), ended), daemon=True
         )

@@ -1,4 +1,4 @@
-"""`thaw results`: the trials of a search, or of several."""
+"""`thaw results`: a table of the trials of one or several searches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trainables.core.vocabulary import Metric
 
 _ROWS = 50
-"""Shown in a terminal where nobody says how many."""
+"""Rows of a table on the terminal, unless --top is given."""
 
 
 class Format(StrEnum):
@@ -30,26 +30,36 @@ class Format(StrEnum):
 
 
 def results(
-    names: Annotated[list[str], typer.Argument(metavar="RUN...", help="Names of runs, or their folders.")],
+    names: Annotated[list[str], typer.Argument(metavar="RUN", help="Names or folders of runs.")],
     runs: Runs = Path("runs"),
     sort: Annotated[
-        str | None, typer.Option(help="Column to sort by, score by default; -column turns it round.")
+        str | None,
+        typer.Option(metavar="COLUMN", help="Column to sort by, score by default; -COLUMN reverses the order."),
     ] = None,
-    where: Annotated[str | None, typer.Option(help="Which trials: \"status == 'finished' and score > 0.5\".")] = None,
-    columns: Annotated[str | None, typer.Option(help="Only these columns: 'trial,score,train.loss.*'.")] = None,
+    where: Annotated[
+        str | None, typer.Option(metavar="EXPR", help='Only trials that match, as in "score > 0.5".')
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Only these columns, as in 'trial,score,train.*'.")
+    ] = None,
     top: Annotated[
         int | None,
-        typer.Option(min=0, help=f"Only the first so many; 0: all. By default {_ROWS} in a table, all in files."),
+        typer.Option(
+            min=0, metavar="N", help=f"Number of rows; 0: all. Default: {_ROWS} in a table, all in other formats."
+        ),
     ] = None,
     pareto: Annotated[
-        bool, typer.Option("--pareto", help="Only trials that no other beats in all objectives.")
+        bool, typer.Option("--pareto", help="Only trials that no other trial beats in every objective.")
     ] = False,
     form: Annotated[
-        Format | None, typer.Option("--format", help="By default what the output's name says, else a table.")
+        Format | None, typer.Option("--format", help="Default: by the extension of the output file, else a table.")
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write instead of showing.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to this file.")] = None,
 ) -> None:
-    """Show the trials of searches."""
+    """Show a table of the trials of one or more searches.
+
+    Example: thaw results photos --where "status == 'finished'" --top 10
+    """
     from results_analysis import RunError, find_run, load, load_all, results_table
     from results_analysis.tables.file_formats import FORMATS, format_of, write
 
@@ -62,7 +72,7 @@ def results(
         _show(table, found.metric, _ROWS if top is None else top or None, asked, output)
         return
     if kind == Format.PARQUET and output is None:
-        raise RunError("--format parquet is no text: name a file with -o")
+        raise RunError("--format parquet is binary: name a file with -o")
     content = FORMATS[kind](results_table(found, sort=sort, where=where, pareto=pareto, columns=asked, top=top or None))
     if output is not None:
         write(content, output)
@@ -73,7 +83,7 @@ def results(
 def _show(
     table: pd.DataFrame, metric: Metric | None, top: int | None, columns: list[str] | None, output: Path | None
 ) -> None:
-    """The table on the terminal, or as it would be there in a file."""
+    """Print the table, or write it to a file as the terminal would show it."""
     from rich.console import Console
 
     from results_analysis import render

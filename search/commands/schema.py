@@ -1,4 +1,4 @@
-"""`thaw schema`: what editors know of a search file."""
+"""`thaw schema`: prints the JSON Schema of a search file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import typer
 
 
 def schema() -> None:
-    """Print the JSON Schema of a search file, for editors."""
+    """Print the JSON Schema of search files, for editors.
+
+    Example: thaw schema > thaw.schema.json
+    """
     import json
 
     from search.config.search_config import json_schema

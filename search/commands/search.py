@@ -1,4 +1,4 @@
-"""`thaw search` and `thaw resume`: a search runs until it is complete."""
+"""`thaw search` and `thaw resume`: run a search until it is complete."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.commands.names import local, said, short
+from search.commands.names import cli_name, local, short
 from search.commands.options import Name, Overrides, Runs
 
 if TYPE_CHECKING:
@@ -21,17 +21,20 @@ if TYPE_CHECKING:
 
 
 def search(
-    file: Annotated[Path, typer.Argument(help="The search, a YAML file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Search file (YAML).")],
     overrides: Overrides = None,
     runs: Runs = Path("runs"),
     new: Annotated[
-        bool, typer.Option("--new", help="Start beside a run of this name, with the time in its name.")
+        bool, typer.Option("--new", help="If the run exists, start another one with the time in its name.")
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a run of this name that is the same search.")
+        bool, typer.Option("--resume", help="If the run exists and is the same search, resume it.")
     ] = False,
 ) -> None:
-    """Run a search."""
+    """Run a search.
+
+    Example: thaw search search.yaml search.trials=8
+    """
     from datetime import datetime
 
     from search.config.yaml_source import InputError, read_source
@@ -50,17 +53,22 @@ def search(
         layout = RunLayout(layout.root.with_name(config.name))
     elif exists and resume:
         if layout.config.read_text(encoding="utf-8") != config.to_yaml():
-            raise InputError(f"{layout.root} holds another search than {file} is now; --new starts one beside it")
+            raise InputError(f"{layout.root} is not the search that {file} describes now; start a new run with --new")
     elif exists:
         raise InputError(
-            f"the run {config.name!r} exists in {runs}: go on with it (thaw resume {config.name}), start one beside it "
+            f"the run {config.name!r} exists in {runs}: resume it (thaw resume {config.name}), start another run "
             "(--new), or choose another name (search.name=...)"
         )
     _run(config, layout, source)
 
 
 def resume(name: Name, runs: Runs = Path("runs")) -> None:
-    """Go on with a search that was stopped or killed; at a URL, with the copy that search.mirror keeps."""
+    """Resume a search that was stopped or killed.
+
+    A URL resumes from the copy that search.mirror keeps there.
+
+    Example: thaw resume photos
+    """
     from results_analysis import find_run
     from search.config.yaml_source import read_source
     from search.config_file.load import load_search
@@ -72,7 +80,7 @@ def resume(name: Name, runs: Runs = Path("runs")) -> None:
 
 
 def _run(config: SearchConfig, layout: RunLayout, source: Source) -> None:
-    """Starts a search or goes on with it, and shows what came of it."""
+    """Start or resume a search, and show its results."""
     from search.cluster.ray_connection import LocalRay
 
     with LocalRay() as here:
@@ -99,9 +107,9 @@ def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Sou
     try:
         with owned(layout):
             if layout.read_attempt() != attempt:
-                attempt = layout.read_attempt()  # that one was not this command's
+                attempt = layout.read_attempt()  # the other process's, not this command's
                 raise InputError(
-                    f"{said(layout.root)} was started by another process meanwhile; see: thaw watch {said(layout.root)}"
+                    f"another process has just started {cli_name(layout.root)}; see: thaw watch {cli_name(layout.root)}"
                 )
             with mirrored(config, layout) as mirror:
                 complete = run_search(config, layout, mirror, here=here)
@@ -109,17 +117,17 @@ def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Sou
     except OSError as error:
         if not layout.config.exists():
             raise
-        raise InputError(f"{error}\nWhen that is mended, go on with: thaw resume {said(layout.root)}") from None
+        raise InputError(f"{error}\nOnce that is fixed, resume with: thaw resume {cli_name(layout.root)}") from None
     finally:
-        if config.settings.on_finish and layout.read_attempt() != attempt:  # something was begun
+        if config.settings.on_finish and layout.read_attempt() != attempt:  # this command started something
             _finish(config.settings.on_finish, layout)
     if not complete:
-        console.out(f"\nStopped. Go on with: thaw resume {said(layout.root)}", highlight=False)
+        console.out(f"\nStopped. Resume with: thaw resume {cli_name(layout.root)}", highlight=False)
         raise typer.Exit(130)
 
 
 def _finish(command: Sequence[str], layout: RunLayout) -> None:
-    """After the run is let go of, so that the command may do with it what it likes."""
+    """Run `on_finish`. Called after the lock on the run is released, so that the command may use the run."""
     import sys
 
     from search.launch.on_finish import facts, run_on_finish
@@ -139,14 +147,14 @@ def _show_outcome(layout: RunLayout, console: Console) -> None:
     except RunError as error:
         console.out(str(error), highlight=False)
         return
-    name = said(layout.root)
+    name = cli_name(layout.root)
     console.out(
         f"""
 Best config:      {short(best)}
 Train it again:   thaw train {short(best)}
 Report:           thaw report {name}
 All trials:       thaw results {name}
-Is it the best:   thaw confirm {name}
+Check the best:   thaw confirm {name}
 Curves:           tensorboard --logdir {short(layout.trials)}""",
         highlight=False,
     )

@@ -1,4 +1,4 @@
-"""`thaw spaces`: the presets, and what they search and why."""
+"""`thaw spaces`: lists and explains the presets of search spaces."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from typing import Annotated
 import typer
 
 _AFTER = """
-One line of a search file starts from a preset: `space: thumbnails`; or from several: `space: [unfreezing, ema]`. What each
-of them searches and why: thaw spaces NAME. Which checkpoints a long run keeps is nothing to search: say it in train.checkpoints."""
+Use a preset with one line in the search file, `space: thumbnails`, or combine several: `space: [unfreezing, ema]`.
+To see what a preset searches and why: thaw spaces NAME. Checkpoints are a setting, not searched: see train.checkpoints."""
 
 
-def spaces(name: Annotated[str | None, typer.Argument(help="A preset; without one all are listed.")] = None) -> None:
-    """List the presets a search can start from, or show what one of them searches and why."""
+def spaces(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Preset to explain. Default: list all.")] = None,
+) -> None:
+    """List the presets of search spaces, or explain one.
+
+    Example: thaw spaces unfreezing
+    """
     from rich import box
     from rich.console import Console
     from rich.markup import escape

@@ -1,4 +1,4 @@
-"""`thaw train`: one recipe, without a search."""
+"""`thaw train`: trains one recipe, without a search."""
 
 from __future__ import annotations
 
@@ -12,22 +12,28 @@ from search.commands.options import Overrides, Runs
 
 
 def train(
-    file: Annotated[Path, typer.Argument(help="A recipe, or a config that `thaw export` wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Recipe, or config written by thaw export (YAML).")],
     overrides: Overrides = None,
     runs: Runs = Path("runs"),
-    new: Annotated[bool, typer.Option("--new", help="A new run, though there is one of this recipe.")] = False,
-    resume: Annotated[str | None, typer.Option("--resume", metavar="NAME", help="Go on with this run.")] = None,
+    new: Annotated[bool, typer.Option("--new", help="Start a new run even if this recipe has one.")] = False,
+    resume: Annotated[str | None, typer.Option("--resume", metavar="NAME", help="Resume this run.")] = None,
     checkpoint: Annotated[
         str | None,
         typer.Option(
-            metavar="WHICH", help="With --resume: from this one on (best, an epoch, a file); later epochs are redone."
+            metavar="WHICH",
+            help="With --resume: continue from this checkpoint (best, an epoch, a file) and redo later epochs.",
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes or GPUs that share each batch: train.workers=N.")
+        int | None, typer.Option(min=1, metavar="N", help="Processes or GPUs that share each batch.")
     ] = None,
 ) -> None:
-    """Train one recipe, without a search. Goes on with the newest run of the same recipe, if there is one."""
+    """Train one recipe, without a search.
+
+    Resumes the newest run of the same recipe if there is one.
+
+    Example: thaw train runs/photos/best.yaml
+    """
     from rich.console import Console
 
     from search.config.yaml_source import InputError, read_source
@@ -36,7 +42,7 @@ def train(
     from search.run_folder.run_lock import owned
 
     if checkpoint is not None and resume is None:
-        raise InputError("--checkpoint needs --resume NAME: the run that it is a checkpoint of")
+        raise InputError("--checkpoint needs --resume NAME, the run that the checkpoint belongs to")
     console = Console()
     source = read_source(file, [*(overrides or ()), *([] if workers is None else [f"train.workers={workers}"])])
     recipe = load_recipe(source)

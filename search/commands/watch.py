@@ -1,4 +1,4 @@
-"""`thaw watch` and `thaw stop`: a running search from another shell."""
+"""`thaw watch` and `thaw stop`: show or end a running search from another shell."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ from search.commands.options import Name, Runs
 def watch(
     name: Name,
     runs: Runs = Path("runs"),
-    once: Annotated[bool, typer.Option("--once", help="Show how it stands and end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Show the current state and exit.")] = False,
 ) -> None:
-    """Show a search while it runs, or how it ended, from its folder. Ctrl+C ends the watching, not the search."""
+    """Show the progress of a search from another shell.
+
+    Ctrl+C ends the display, not the search.
+
+    Example: thaw watch photos
+    """
     from rich.console import Console
 
     from results_analysis import find_run
@@ -27,11 +32,16 @@ def watch(
 
 
 def stop(name: Name, runs: Runs = Path("runs")) -> None:
-    """End a running search as Ctrl+C does, from another shell or machine: `thaw resume` goes on with it."""
+    """Stop a running search from another shell.
+
+    Does what Ctrl+C does in the shell of the search; thaw resume continues it.
+
+    Example: thaw stop photos
+    """
     import time
 
     from results_analysis import find_run
-    from search.commands.names import said
+    from search.commands.names import cli_name
     from search.run_folder.run_lock import is_owned
     from search.run_folder.status_file import ask_to_stop, forget_stop
     from trainables.run_folder.layout import RunLayout
@@ -41,8 +51,8 @@ def stop(name: Name, runs: Runs = Path("runs")) -> None:
         typer.echo(f"{layout.root.name} is not running")
         return
     ask_to_stop(layout)
-    typer.echo(f"asked {layout.root.name} to stop; waiting for its driver")
+    typer.echo(f"asked {layout.root.name} to stop; waiting for it to end")
     while is_owned(layout):
         time.sleep(0.2)
-    forget_stop(layout)  # it may have come to its own end meanwhile
-    typer.echo(f"stopped; go on with: thaw resume {said(layout.root)}")
+    forget_stop(layout)  # the search may have ended by itself in the meantime
+    typer.echo(f"stopped; resume with: thaw resume {cli_name(layout.root)}")

@@ -45,7 +45,7 @@ def test_the_best_are_trained_again_and_tested(folder):
     assert done.stdout.splitlines()[-4:] == again.stdout.splitlines()[-4:]  # nothing is trained twice
     other = thaw("confirm", "s", "--top", "1", "--seeds", "2", folder=folder)
     assert other.returncode == 2
-    assert "compares something else than is asked for now; --new starts beside it" in other.stderr
+    assert "holds a different comparison; start a new one with --new" in other.stderr
 
 
 def test_trials_of_a_search_never_see_the_test_split(folder):

@@ -65,7 +65,7 @@ def test_a_search_that_was_extended_finds_what_a_longer_one_does(tmp_path, undis
     assert thaw("search", "small.yaml", folder=tmp_path).returncode == 0
     assert story(layout) == undisturbed[:8]
     refused = thaw("extend", "small", "--trials", "7", folder=tmp_path)
-    assert (refused.returncode, "has 8 trials already; give at least 8" in refused.stderr) == (2, True)
+    assert (refused.returncode, "already has 8 trials; give at least 8" in refused.stderr) == (2, True)
     done = thaw("extend", "small", "--trials", "+8", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert story(layout) == undisturbed

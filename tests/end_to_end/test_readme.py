@@ -8,7 +8,7 @@ import pytest
 import typer.main
 import yaml
 
-from search.cli import app
+from search.cli import GROUPS, app
 from search.config.yaml_source import read_source
 from search.config_file.load import load_search
 from tests.support.project import PROJECT as ROOT
@@ -61,6 +61,13 @@ def test_the_backbone_it_shows_is_one(own_module):
     check_model(ModelConfig(backbone=f"{module}:shufflenet"), image_size=64)
 
 
+def test_the_stages_it_shows_are_valid():
+    recipe = parse_recipe(
+        {**yaml.safe_load(shown("training", "yml")[0]), "data": {"source": "digits", "image_size": 32}}
+    )
+    assert [stage.unfreeze_from for stage in recipe.train.stages] == ["head", "last:2", "all"]
+
+
 def test_the_regression_it_shows_is_valid():
     parts = yaml.safe_load(next(text for text in shown("data", "yml") if "regression" in text))
     parts["train"]["stages"] = [{"name": "head", "unfreeze_from": "head"}]
@@ -81,6 +88,13 @@ def named(pattern: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("page", "command"), named(r"(?:^|`)thaw ([a-z]+)"))
 def test_a_command_it_names_exists(page, command):
     assert command in typer.main.get_command(app).commands
+
+
+def test_the_readme_groups_the_commands_as_the_help_does():
+    rows = re.findall(r"\| \*\*(.+)\*\* \| (.+) \|", PAGES["README"].partition("## Commands")[2].partition("## ")[0])
+    assert {heading: set(re.findall(r"`([a-z]+)`", text)) for heading, text in rows} == {
+        heading: {command.__name__ for command in commands} for heading, commands in GROUPS.items()
+    }
 
 
 @pytest.mark.parametrize(("page", "target"), named(r"\]\(([\w./-]+)[)#]"))

@@ -66,8 +66,8 @@ def test_another_shell_stops_it_and_resume_goes_on(stopped):
     layout, said = stopped
     assert (said["code"], said["driver_code"]) == (0, 130), said
     assert said["stop"].splitlines() == [
-        "asked small to stop; waiting for its driver",
-        "stopped; go on with: thaw resume small",
+        "asked small to stop; waiting for it to end",
+        "stopped; resume with: thaw resume small",
     ]
     assert "thaw resume small" in said["driver"]
     assert "Traceback" not in said["driver"]

@@ -130,6 +130,12 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def listed(names: Sequence[str], limit: int = 10, separator: str = ", ") -> str:
-    """The first names, and how many more there are."""
+    """The first names as a text, and how many more there are.
+
+    Args:
+        names: all names.
+        limit: most names to show.
+        separator: text between names.
+    """
     more = [f"… and {len(names) - limit} more"] if len(names) > limit else []
     return separator.join([*names[:limit], *more])

@@ -1,4 +1,4 @@
-"""A picture of a data set: for each class its name, how many images train and judge, and some of them, augmented too."""
+"""Contact sheet of a data set: each class with its name, its training and validation counts, and some images, also augmented."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainables.data.dataset import Dataset
 from trainables.recipe.augment_config import Augment
 
 _MOST_CLASSES = 120
-"""Of more, as many as this are shown, evenly over the order of classes."""
+"""Most classes on a sheet; of more, this many are shown, evenly spaced in their order."""
 _VERSIONS = 3
 """Augmented versions beside each original."""
 
@@ -25,16 +25,16 @@ _TRAIN, _VALIDATION, _ORIGINAL = (49, 104, 168), (226, 142, 48), (0, 158, 115)
 
 @dataclass(frozen=True)
 class Grid:
-    """How a sheet is laid out."""
+    """Layout of a sheet."""
 
     columns: int
-    """Of classes, side by side."""
+    """Columns of classes."""
     tile: int
     """Side of an image on the sheet, in pixels."""
     samples: int
     """Images shown of each class."""
     versions: int
-    """Augmented versions shown beside each."""
+    """Augmented versions shown beside each image."""
 
     @property
     def row_height(self) -> int:
@@ -50,23 +50,25 @@ class Grid:
 
 
 def grid_for(classes: int, *, augmented: bool) -> Grid:
-    """Few classes get large images and several of them, many classes stand in columns."""
+    """Layout for a number of classes: few classes get several large images each, many classes are set in columns."""
     columns, tile, samples = (1, 80, 2) if classes <= 16 else (2, 64, 1) if classes <= 40 else (3, 48, 1)
     return Grid(columns, tile, samples, _VERSIONS) if augmented else Grid(columns, tile, samples * (1 + _VERSIONS), 0)
 
 
 def shown_classes(classes: int) -> list[int]:
-    """Positions of the classes on the sheet: all of them, or `_MOST_CLASSES` from the first to the last."""
+    """Positions of the classes that are shown: all, or `_MOST_CLASSES` evenly from the first to the last."""
     places: list[int] = np.linspace(0, classes - 1, min(classes, _MOST_CLASSES)).round().astype(int).tolist()
     return places
 
 
 def draw_contact_sheet(dataset: Dataset, config: Augment | None, *, seed: int, title: str) -> Image.Image:
-    """The sheet, as an RGB picture.
+    """Draws the sheet as an RGB picture.
 
     Args:
-        config: how training images are varied; the versions shown are those of the first epochs.
-        seed: of the recipe's training.
+        dataset: images, labels and split.
+        config: augmentation of training images, of which the versions of the first epochs are shown; None: no augmentation.
+        seed: seed of the recipe's training.
+        title: heading of the sheet.
     """
     shown = shown_classes(len(dataset.classes))
     grid = grid_for(len(shown), augmented=config is not None)
@@ -88,8 +90,8 @@ def draw_contact_sheet(dataset: Dataset, config: Augment | None, *, seed: int, t
 
 
 def _versions_of(dataset: Dataset, j: int, grid: Grid, config: Augment | None, seed: int) -> list[np.ndarray]:
-    """For each image shown of class j, [1 + versions, h, w, c] uint8: the original, and what training makes of it; of volumes, the
-    middle slice."""
+    """Original and augmented versions, [1 + versions, h, w, c] uint8, of each image shown of class j; of volumes, the middle
+    slice."""
     of_class = dataset.train[dataset.labels[dataset.train] == j]
     positions = random_state(seed, f"contact_sheet/{j}").permutation(of_class)[: grid.samples]
     originals = dataset.images[positions]
@@ -101,7 +103,7 @@ def _versions_of(dataset: Dataset, j: int, grid: Grid, config: Augment | None, s
     made = (
         varied.round().clamp(0, 255).to(torch.uint8).numpy().reshape(len(positions), grid.versions, *originals[0].shape)
     )
-    return [_middle(np.concatenate([original[None], of_it])) for original, of_it in zip(originals, made, strict=True)]
+    return [_middle(np.concatenate([original[None], its])) for original, its in zip(originals, made, strict=True)]
 
 
 def _middle(images: np.ndarray) -> np.ndarray:
@@ -127,7 +129,7 @@ def _draw_header(draw: ImageDraw.ImageDraw, title: str, grid: Grid) -> None:
 
 
 def _draw_counts(draw: ImageDraw.ImageDraw, x: int, y: int, name: str, counts: list[int], most: int) -> None:
-    """A class's name, and a bar with its number for each side."""
+    """Draws a class's name and, for training and validation, a bar with its count."""
     longest = _NAME_WIDTH - 66
     draw.text((x, y - 2), _cut(name, 15, _NAME_WIDTH - 14), _INK, _font(15))
     for line, (count, colour) in enumerate(zip(counts, (_TRAIN, _VALIDATION), strict=True)):
@@ -146,7 +148,7 @@ def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, versions: np.ndarray, 
 
 
 def _tile(pixels: np.ndarray, side: int) -> Image.Image:
-    """An image at the size of the sheet; the pixels of tiny ones stay visible."""
+    """Image at the sheet's tile size; the pixels of tiny images stay visible."""
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     enlarged = 2 * image.width <= side
     return image.resize((side, side), Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS).convert("RGB")
@@ -157,7 +159,7 @@ def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
 
 
 def _cut(text: str, size: int, room: int) -> str:
-    """The text, or as much of it as fits, and an ellipsis."""
+    """The text, shortened with an ellipsis if it does not fit."""
     text = "".join(c if c.isprintable() else "·" for c in text)
     if _font(size).getlength(text) <= room:
         return text

@@ -1,4 +1,4 @@
-"""`Dataset`: the images of a data config, opened and split. Trials in one process share it."""
+"""`Dataset`: the images of a data config, opened and split. Trials in the same process share it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from trainables.storage.urls import absolute
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images and labels, and which of them train and which judge. Every class has at least one image on either side.
+    """Images, labels and split. Every class has at least one training and one validation image.
 
-    Where regression is the task there are no classes, all labels are 0, and `targets` has the numbers.
+    For regression there are no classes, all labels are 0, and `targets` has the numbers.
     """
 
     images: np.ndarray
-    """[n, h, w, c], or [n, d, h, w, c] of volumes: uint8 or uint16, memory-mapped and read-only; c is 1 where all images are grey,
-    else 3."""
+    """[n, h, w, c], or volumes [n, d, h, w, c]: uint8 or uint16, memory-mapped and read-only; c is 1 if all images are grey, else
+    3."""
     labels: np.ndarray
     """[n] int64, positions in `classes`."""
     classes: tuple[str, ...]
@@ -41,52 +41,53 @@ class Dataset:
     validation: np.ndarray
     """[m] int64, positions of the validation images, ascending."""
     fingerprint: str
-    """SHA-256 (hex) of images, labels, class names and targets, whatever the split."""
+    """SHA-256 (hex) of images, labels, class names and targets; independent of the split."""
     targets: np.ndarray | None = None
-    """[n] float64, what regression predicts; None in classification."""
+    """[n] float64, numbers to predict in regression; None in classification."""
     weights: np.ndarray | None = None
-    """[n] float64, from 0: how much each image counts in the training loss; None: all alike."""
+    """[n] float64, at least 0: weight of each image in the training loss; None: all equal."""
     images_at: Mapping[int, np.ndarray] = field(default_factory=dict)
-    """Side in pixels -> [n, (d,) side, side, c], the same images at each size that `open_dataset` was asked for."""
+    """Side in pixels -> [n, (d,) side, side, c]: the same images at each size requested from `open_dataset`."""
     test: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    """[t] int64, positions of the images that `data.test` sets aside, ascending; they neither train nor judge."""
+    """[t] int64, positions of the images that `data.test` sets aside, ascending; used neither for training nor for validation."""
     left_out: LeftOut | None = None
-    """Images of the source that are not among these, because they cannot be read."""
+    """Images of the source that are not included because they cannot be read."""
 
     @property
     def truth(self) -> np.ndarray:
-        """[n] what is to be predicted: labels, or targets where there are any."""
+        """Values to predict, [n]: labels, or targets in regression."""
         return self.labels if self.targets is None else self.targets
 
     @property
     def size(self) -> str:
-        """Of an image: `96 px`, or `32 × 96 × 96 voxels`."""
+        """Size of an image, for people: `96 px`, or `32 × 96 × 96 voxels`."""
         *_, side, _ = self.images.shape
         return f"{side} px" if self.images.ndim == 4 else f"{' × '.join(map(str, self.images.shape[1:-1]))} voxels"
 
     @property
     def train_counts(self) -> np.ndarray:
-        """[c] int64, training images of each class."""
+        """Number of training images of each class, [c] int64."""
         return np.bincount(self.labels[self.train], minlength=len(self.classes))
 
 
 def open_dataset(config: DataConfig, *, image_sizes: Collection[int] = (), progress: Progress | None = None) -> Dataset:
-    """The data set of a config: decoded on first use, after that a matter of milliseconds.
+    """Opens the data set of a config. Images are decoded on first use; after that it takes milliseconds.
 
-    Within a process the same config and sizes give the same object until a file of the source changes.
+    Within a process, the same config and sizes give the same object until a file of the source changes.
 
     Args:
-        image_sizes: sides in pixels that are wanted in `images_at` beside `config.image_size`.
+        config: the recipe's section `data`.
+        image_sizes: sides in pixels to include in `images_at`, in addition to `config.image_size`.
         progress: called as `progress(done, total)` while images are decoded, once for all sizes.
     Raises:
-        ConfigError: if the source cannot be used or split as the config says.
+        ConfigError: if the source cannot be used, or cannot be split as the config says.
     """
     return _open(_Request(config, frozenset({config.image_size, *image_sizes}), open_source(config), progress))
 
 
 @dataclass(frozen=True)
 class _Request:
-    """What tells one open data set from another: config, sizes and content, not how progress is shown."""
+    """Key of an open data set: config, sizes and content, but not how progress is shown."""
 
     config: DataConfig
     image_sizes: frozenset[int]
@@ -97,7 +98,7 @@ class _Request:
 @functools.lru_cache(maxsize=4)
 def _open(request: _Request) -> Dataset:
     config, source = request.config, request.source
-    # Split first: it may find a mistake, and decoding may take minutes.
+    # Split first, because it may find a mistake and decoding may take minutes.
     train, validation, test = _split(config, source)
     stores = open_stores(
         source,
@@ -111,10 +112,10 @@ def _open(request: _Request) -> Dataset:
     if len(store.left_out):
         left_out = LeftOut(len(store.left_out), len(source.labels), store.listing)
         source = without(source, store.left_out, store.listing)
-        train, validation, test = _split(config, source)  # shares and counts are those of the images that are left
+        train, validation, test = _split(config, source)  # again: shares and counts refer to the images that are left
     images_at = {size: stores[size].images for size in sorted(stores)}
     fingerprint = store.fingerprint
-    if source.targets is not None:  # no part of the store: the same images need not be decoded again for other numbers
+    if source.targets is not None:  # not part of the store: the same images need not be decoded again for other numbers
         fingerprint = hashlib.sha256(fingerprint.encode() + source.targets.astype("<f8").tobytes()).hexdigest()
     return Dataset(
         store.images,
@@ -132,12 +133,12 @@ def _open(request: _Request) -> Dataset:
 
 
 def _described(config: DataConfig) -> str:
-    """`folder /data/photos`"""
+    """Source in words: `folder /data/photos`."""
     return config.source if config.path is None else f"{config.source} {absolute(config.path)}"
 
 
 def _split(config: DataConfig, source: Source) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions that train, that judge and that are for the test; the first long-tailed where that is asked for."""
+    """Positions for training (long-tailed if the config says so), validation and test."""
     test = set_aside_for_test(config, source)
     rest = np.delete(np.arange(len(source.labels)), test)
     train, validation = (rest[side] for side in sides_of(config, source.without(test)))
@@ -147,14 +148,14 @@ def _split(config: DataConfig, source: Source) -> tuple[np.ndarray, np.ndarray, 
 
 
 def set_aside_for_test(config: DataConfig, source: Source) -> np.ndarray:
-    """[t] positions of the images that `data.test` takes before all else: a share of each class, groups whole.
+    """Positions, [t], of the images that `data.test` sets aside before the split: a share of each class; groups are not split.
 
     Raises:
-        ConfigError: at `data.test`, if a class would miss on a side.
+        ConfigError: at `data.test`, if a class would be missing on one side.
     """
     if config.test is None:
         return np.empty(0, np.int64)
-    # Another seed: were it the split's own, the test would be what a split of the same share validates with.
+    # Not the split's own seed: the test images would then be those that a split with the same share validates on.
     seed = derived_seed(config.seed, "test", 0) % 2**32
     alone = config.model_copy(update={"validation": config.test, "folds": None, "fold": None, "seed": seed})
     try:
@@ -164,13 +165,15 @@ def set_aside_for_test(config: DataConfig, source: Source) -> np.ndarray:
 
 
 def open_test(config: DataConfig, dataset: Dataset, *, image_sizes: Collection[int] = ()) -> Dataset | None:
-    """The test images of a data set, as what judges; None where there are none.
+    """Data set whose validation images are the test images; None if there are none.
 
-    They are those that `data.test` set aside, or those that a table's split column or an NPZ file names, which nothing
-    reads before this.
+    The test images are those that `data.test` sets aside, or those that a table's split column or an NPZ file marks as test and
+    that nothing else reads.
 
     Args:
-        dataset: what `open_dataset` gave for the same arguments.
+        config: the recipe's section `data`.
+        dataset: result of `open_dataset` for the same config and sizes.
+        image_sizes: sides in pixels to include in `images_at`, in addition to `config.image_size`.
     Raises:
         ConfigError: if they cannot be used.
     """
@@ -182,9 +185,7 @@ def open_test(config: DataConfig, dataset: Dataset, *, image_sizes: Collection[i
     if source.classes != dataset.classes:
         missing = [repr(name) for name in dataset.classes if name not in source.classes]
         unknown = [repr(name) for name in source.classes if name not in dataset.classes]
-        what = (
-            f"has no image of {listed(missing)}" if missing else f"has images of {listed(unknown)}, training has none"
-        )
+        what = f"has no image of {listed(missing)}" if missing else f"has images of {listed(unknown)}, unlike training"
         raise ConfigError([Problem(("data", "path"), f"{config.path}: the test split {what}")])
     sizes = frozenset({config.image_size, *image_sizes})
     stores = open_stores(source, sizes, depth=config.depth, about=f"{_described(config)}, test", on_bad=config.on_bad)
@@ -204,27 +205,27 @@ def open_test(config: DataConfig, dataset: Dataset, *, image_sizes: Collection[i
 
 
 def sides_of(config: DataConfig, source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """Positions that train and that judge: as the source says, by fold or by share, groups whole.
+    """Training and validation positions: as the source says, by fold or by share. Groups are not split.
 
     Raises:
-        ConfigError: if a class would miss on a side.
+        ConfigError: if a class would be missing on one side.
     """
     labels, classes = source.labels, source.classes
     if source.targets is not None:
         return split_by_number(config, source.targets, groups=source.groups, judges=source.judges)
     if source.judges is not None:
-        split_column = ("data", "columns", "split")
-        said_at = split_column if "columns" in source_spec(config.source).supports else ("data", "path")
-        return given_split(source.judges, labels, classes=classes, place=said_at)
+        has_columns = "columns" in source_spec(config.source).supports
+        field_of_split = ("data", "columns", "split") if has_columns else ("data", "path")
+        return given_split(source.judges, labels, classes=classes, place=field_of_split)
     if config.folds is None:
         validation = DEFAULT_VALIDATION if config.validation is None else config.validation
         if source.groups is None:
             return stratified_split(labels, validation, config.seed, classes=classes)
-        shares, place, judging = [1 - validation, validation], "validation", 1
+        shares, place, validates = [1 - validation, validation], "validation", 1
     else:
-        shares, place, judging = [1 / config.folds] * config.folds, "folds", config.fold or 0
+        shares, place, validates = [1 / config.folds] * config.folds, "folds", config.fold or 0
     if source.groups is None:
         sides = stratified_folds(labels, len(shares), config.seed, classes=classes)
     else:
         sides = grouped_sides(labels, source.groups, shares, config.seed, classes=classes, place=place)
-    return np.flatnonzero(sides != judging), np.flatnonzero(sides == judging)
+    return np.flatnonzero(sides != validates), np.flatnonzero(sides == validates)

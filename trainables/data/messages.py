@@ -1,4 +1,4 @@
-"""What is said about data that cannot be used."""
+"""Parts of error messages about data."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from trainables.core.config_errors import ConfigError, Problem
 
 
 def path_error(message: str) -> ConfigError:
-    """What is wrong with the files of a source."""
+    """Error about the files of a source, at `data.path`."""
     return ConfigError([Problem(("data", "path"), message)])

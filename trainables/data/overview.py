@@ -1,4 +1,4 @@
-"""A data set in numbers: images of each class and groups on each side of the split."""
+"""Counts of a data set: images of each class and groups on each side of the split."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from trainables.data.splits.by_number import BINS, quantile_bins
 
 @dataclass(frozen=True)
 class GroupSides:
-    """How many groups, patients say, are where."""
+    """Number of groups, such as patients, on each side of the split."""
 
     train: int
     validation: int
     shared: int
-    """On both sides, which should be none."""
+    """Number of groups on both sides, which should be 0."""
 
 
 @dataclass(frozen=True)
 class Overview:
-    """Images and groups on each side."""
+    """Number of images and groups on each side of the split."""
 
     classes: tuple[str, ...]
     train: tuple[int, ...]
@@ -30,30 +30,31 @@ class Overview:
     validation: tuple[int, ...]
     """[c] validation images of each class."""
     groups: GroupSides | None
-    """None where each image stands for itself."""
+    """None if the source has no groups."""
 
     @property
     def imbalance(self) -> float:
-        """Training images of the largest class over those of the smallest."""
+        """Ratio of training images of the largest class to those of the smallest."""
         return max(self.train) / min(self.train)
 
 
 def in_tenths(dataset: Dataset) -> Dataset:
-    """A data set of numbers with each tenth of its images, by their number, as a class; any other as it is."""
+    """Regression data set with each tenth of its images, by their number, as a class; other data sets are returned unchanged."""
     targets = dataset.targets
     if targets is None:
         return dataset
     labels = quantile_bins(targets, min(BINS, len(targets)))
     ranges = [targets[labels == j] for j in range(labels.max() + 1)]
-    names = tuple(f"{of_bin.min():g} … {of_bin.max():g}" for of_bin in ranges)
+    names = tuple(f"{numbers.min():g} … {numbers.max():g}" for numbers in ranges)
     return replace(dataset, labels=labels, classes=names, targets=None)
 
 
 def overview(dataset: Dataset, groups: np.ndarray | None) -> Overview:
-    """Counts a data set.
+    """Counts the images and groups of a data set.
 
     Args:
-        groups: [n] one number for each group, as the source gives them.
+        dataset: labels and split.
+        groups: [n] group numbers, as the source gives them; None: no groups.
     """
     counts = [np.bincount(dataset.labels[side], minlength=len(dataset.classes)) for side in _sides(dataset)]
     train, validation = (tuple(count.tolist()) for count in counts)

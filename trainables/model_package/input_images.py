@@ -1,6 +1,6 @@
-"""What stands on a command line -> images to predict: files, folders, globs, URLs, tables of paths, arrays in NPZ files.
+"""Finds the images to predict that a command line names: files, folders, globs, URLs, tables of paths, arrays in NPZ files.
 
-They are decoded and resized as the training images were.
+They are decoded and resized like the training images.
 """
 
 from __future__ import annotations
@@ -31,32 +31,37 @@ TABLES = (".csv", ".tsv", ".parquet", ".pq")
 
 @dataclass(frozen=True)
 class Item:
-    """An image that is not decoded yet."""
+    """Image that is not decoded yet."""
 
     name: str
-    """As it was given: a path, a URL, `scans.npz:val_images[3]`."""
+    """Name as given: a path, a URL, `scans.npz:val_images[3]`."""
     decode: Callable[[], np.ndarray]
-    """[h, w, c] or [d, h, w, c] as the package takes it, before it is resized; raises BadImageError."""
+    """Decodes to [h, w, c] or [d, h, w, c] as the package requires, before resizing; raises BadImageError."""
     truth: str | float | None = None
-    """The class, or the target, that a table or a folder says."""
+    """True class, or target, from a table or a class folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Of tables."""
+    """Columns of tables, and the folder of their images."""
 
     path: str = "path"
+    """Column of image files."""
     label: str = "label"
-    """Read where the table has it."""
+    """Column of labels; need not exist."""
     images: str | None = None
-    """Folder or URL that paths start from; None: the table's own."""
+    """Folder or URL that paths are relative to; None: the table's own."""
 
 
 def find_images(given: Sequence[str], manifest: Manifest, columns: Columns | None = None) -> list[Item]:
-    """The images that are given, in the order in which they are given; folders in the order of their names.
+    """Finds all images, in the order in which they are given; files of a folder are sorted by path.
 
+    Args:
+        given: files, folders, globs, URLs, tables and NPZ files.
+        manifest: the package's manifest.
+        columns: columns of tables; None: the default names.
     Raises:
-        PackageError: if something is not there, holds no image, or holds what the model does not take.
+        PackageError: if something does not exist, has no image, or has images that the model does not take.
     """
     columns = columns or Columns()
     items = [item for name in given for item in _found(name, manifest, columns)]
@@ -85,25 +90,25 @@ def _found(name: str, manifest: Manifest, columns: Columns) -> list[Item]:
         if not Path(name).exists() and glob.has_magic(name):
             matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  as the shell reads it, absolute or not
             if not matches:
-                raise PackageError(f"{name}: nothing matches")
+                raise PackageError(f"{name}: no file matches")
             return [item for match in matches for item in _found(match, manifest, columns)]
         if not Path(name).exists():
             raise PackageError(f"{name} does not exist")
     except (OSError, ValueError) as error:
         raise error if isinstance(error, PackageError) else PackageError(f"{name}: {error}") from None
-    return [_file(name, manifest, None)]  # what is in it is seen when it is read
+    return [_file(name, manifest, None)]  # its format is detected from the content when it is read
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
 def _files(places: Sequence[Place], folder: str | None, manifest: Manifest) -> list[Item]:
-    """Those of a folder that are of the model's kind."""
+    """Files of a folder that are of the model's kind: images or volumes."""
     wanted = [p for p in places if is_image(p) and nifti.is_nifti_name(p) == (manifest.input.depth is not None)]
     if not wanted:
         kind = "volume" if manifest.input.depth else "image"
         found = listed([Path(str(place)).name for place in places], 3) or "nothing"
-        raise PackageError(f"{folder} holds no {kind} this model could take; it holds {found}")
+        raise PackageError(f"{folder} holds no {kind} that this model takes; it holds {found}")
     return [_file(place, manifest, _class_folder(str(place), folder, manifest)) for place in wanted]
 
 
@@ -120,7 +125,7 @@ def _file(place: Place, manifest: Manifest, truth: str | float | None) -> Item:
 
 
 def _class_folder(place: str, folder: str | None, manifest: Manifest) -> str | None:
-    """The class whose folder an image lies in, directly below the one that was given."""
+    """Class of the sub-folder, directly below the given folder, that an image is in; None if there is none."""
     if folder is None:
         return None
     first, below, _ = place[len(folder.rstrip("/")) + 1 :].partition("/")
@@ -128,7 +133,7 @@ def _class_folder(place: str, folder: str | None, manifest: Manifest) -> str | N
 
 
 def _class_of(label: str, manifest: Manifest) -> str | None:
-    """The class that a label of the training data stands for; None if it stands for none."""
+    """Class that a label of the training data was mapped to; None if there is none."""
     name = label_name(label)
     known = name if manifest.labels is None else manifest.labels.get(name)
     return known if known in manifest.classes else None
@@ -141,11 +146,11 @@ def _rows(name: str, manifest: Manifest, columns: Columns) -> list[Item]:
     table = _table(name)
     if columns.path not in table:
         close = nearest(columns.path, [str(column) for column in table.columns])
-        raise PackageError(f"{name}: the table has no column {columns.path!r}; {close}; --path-column says which one")
+        raise PackageError(f"{name}: the table has no column {columns.path!r}; {close}; choose one with --path-column")
     paths = table[columns.path].tolist()
     if empty := [str(row + 1) for row, path in enumerate(paths) if not isinstance(path, str) or not path]:
         raise PackageError(
-            f"{name}: {len(empty)} rows have no {columns.path}, counted from 1 below the header: {listed(empty)}"
+            f"{name}: {len(empty)} rows have no {columns.path} (row numbers count from 1 below the header): {listed(empty)}"
         )
     folder = columns.images or folder_of(absolute(name))
     labels = table[columns.label].tolist() if columns.label in table else [None] * len(paths)
@@ -158,13 +163,13 @@ def _rows(name: str, manifest: Manifest, columns: Columns) -> list[Item]:
             return None
         return number_in(label.strip()) if manifest.task == "regression" else _class_of(label, manifest)
 
-    # By the names that stand in the table, so that it can be joined with what comes out.
+    # Named as in the table, so that it can be joined with the predictions.
     items = [(path, _file(place(path), manifest, truth(label))) for path, label in zip(paths, labels, strict=True)]
     return [Item(path, item.decode, item.truth) for path, item in items]
 
 
 def _table(name: str) -> pd.DataFrame:
-    """All of a table, as texts."""
+    """Reads the whole table, as texts."""
     import pandas as pd
     import pyarrow
 
@@ -178,14 +183,14 @@ def _table(name: str) -> pd.DataFrame:
         raise PackageError(f"{name} does not exist") from None
     except (OSError, ValueError, pyarrow.ArrowException) as error:  # pandas' own errors are ValueErrors
         reason = str(error).strip().partition("\n")[0]
-        raise PackageError(f"{name}: is damaged, or no such table: {reason}") from None
+        raise PackageError(f"{name}: is damaged, or is not a table: {reason}") from None
 
 
 # --- arrays ---------------------------------------------------------------------------------------------------------
 
 
 def _arrays(name: str, manifest: Manifest) -> list[Item]:
-    """The images of every array `images` or `…_images` of an NPZ file, test images included: they are asked for."""
+    """Images of all arrays `images` or `…_images` of an NPZ file, including test images."""
     arrays = npz.image_arrays(name if is_url(name) else Path(name), dims=3 if manifest.input.depth else 2)
 
     def item(array: str, pixels: np.ndarray, i: int) -> Item:
@@ -195,7 +200,7 @@ def _arrays(name: str, manifest: Manifest) -> list[Item]:
 
 
 def _as_taken(image: np.ndarray, manifest: Manifest) -> np.ndarray:
-    """[…, c] of 8 or 16 bits -> the channels and the type that the package decodes to."""
+    """Converts an image […, c] of 8 or 16 bits to the channels and type that the package requires."""
     given, deep = manifest.input, manifest.input.bits == 16
     if image.dtype.itemsize == 1 and deep:
         image = image.astype(np.uint16) * 257
@@ -205,6 +210,6 @@ def _as_taken(image: np.ndarray, manifest: Manifest) -> np.ndarray:
         return np.repeat(image, 3, axis=-1)
     if image.shape[-1] == 3 and given.channels == 1:
         if given.depth or deep:
-            raise PackageError("coloured arrays are given, and this model takes grey ones")
+            raise PackageError("the arrays are in colour, but this model takes grey images")
         return np.asarray(Image.fromarray(image).convert("L"))[:, :, None]
     return image

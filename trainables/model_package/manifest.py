@@ -1,4 +1,4 @@
-"""`model.json`: all that must be known to use a trained model's weights. Plain data, without torch."""
+"""`model.json`: everything needed to use a trained model's weights. Plain data, without torch."""
 
 from __future__ import annotations
 
@@ -15,42 +15,43 @@ from trainables.recipe.data_config import Frame, Window
 from trainables.run_folder.layout import PackageLayout
 
 PACKAGE_SCHEMA = 1
-"""Of a package's files; a reader refuses newer ones."""
+"""Version of a package's files; newer versions are rejected when reading."""
 
 
 class PackageError(ValueError):
-    """A model that cannot be made, read or used as asked. Its text is all that a person needs."""
+    """A model cannot be written, read or used as requested. The message is complete for users."""
 
 
 class Input(Config):
-    """How a file becomes what the network takes."""
+    """Conversion of a file to the network's input."""
 
     image_size: int
-    """Side of the square image, in pixels; of volumes, height and width of their slices."""
+    """Side of the square image, in pixels; height and width of the slices of volumes."""
     depth: int | None
-    """Slices of a volume; null: it takes images."""
+    """Slices of a volume; null: the network takes images."""
     resize: str
-    """The rule in words."""
+    """Rule for resizing, in words."""
     channels: Literal[1, 3]
-    """1: images are decoded as grey; where the network takes three channels, they are repeated."""
+    """1: images are decoded as grey; if the network takes three channels, grey is repeated."""
     bits: Literal[8, 16]
-    """Of a grey value; what is normalised is the value over 255 or 65535."""
+    """Bits of a grey value. Values are divided by 255 or 65535 before normalisation."""
     frame: Frame | None
-    """Which frame or page is read of files with several."""
+    """Frame or page to read of files with several."""
     window: Window | None
-    """What is black and white in grey DICOM images and NIfTI volumes; null: as the file says."""
+    """Window of grey DICOM images and NIfTI volumes; null: the file's own."""
     mean: tuple[float, ...]
-    """One value for each channel of the network: (value − mean) / std is what it takes."""
+    """Mean for normalisation, one value for each channel of the network: its input is (value − mean) / std."""
     std: tuple[float, ...]
+    """Standard deviation for normalisation, like `mean`."""
     standardises: bool
-    """Each volume is brought to mean 0 and deviation 1 of its voxels that are not black, instead."""
+    """True: each volume is standardised by the mean and deviation of its own voxels that are not black, instead of by these."""
 
 
 class Inference(Config):
-    """How validation ran the network; the same again gives the same bits on CPU."""
+    """Settings with which validation ran the network; they give the same bits again on CPU."""
 
     cut: int
-    """Blocks up to here go `prefix_batch` images at a time."""
+    """Position of the first block that trained; the blocks before it process `prefix_batch` images at a time."""
     prefix_batch: int
     prefix_dtype: Literal["fp32", "bf16"]
     batch_size: int
@@ -60,48 +61,51 @@ class Inference(Config):
 
 
 class Target(Config):
-    """Of regression: a prediction is mean + std · output."""
+    """Scale of regression targets: a prediction is mean + std · output."""
 
     mean: float
     std: float
 
 
 class OnnxFacts(Config):
-    """What was found when the ONNX file was compared with the network."""
+    """Result of comparing the ONNX file with the network."""
 
     sha256: str
+    """SHA-256 of the ONNX file, in hex."""
     images: int
-    """Validation images that went through both."""
+    """Number of validation images that were compared."""
     largest_difference: float
-    """Of a probability; in regression of a prediction, in standard deviations of the training targets."""
+    """Largest difference of a probability; in regression of a prediction, in standard deviations of the training targets."""
 
 
 class Manifest(Config):
-    """A trained model."""
+    """Facts about a trained model."""
 
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 
     version: int = Field(PACKAGE_SCHEMA, alias="schema", ge=1, le=PACKAGE_SCHEMA)
     task: Task
     backbone: str
-    """See `model.backbone` of a recipe."""
+    """Name of the network, see `model.backbone` of a recipe."""
     blocks: tuple[str, ...]
-    """From input to head."""
+    """Block names from input to head."""
     head: Literal["linear", "cosine"]
-    """cosine: outputs are `cosine_scale` · cosines between features and class directions, as LDAM trains them."""
+    """Kind of last layer. cosine: outputs are `cosine_scale` · cosines between features and class directions, as for LDAM."""
     cosine_scale: float | None
     classes: tuple[str, ...]
-    """In the order of the outputs; none in regression."""
+    """Class names in the order of the outputs; empty in regression."""
     labels: dict[str, str | None] | None
-    """The class of each label in the data it was trained on, where they are not the same."""
+    """Label of the training data -> class; null: labels and classes are the same."""
     target: Target | None
+    """Scale of the targets in regression; null in classification."""
     learned_prior: tuple[float, ...] | None
-    """What training taught of how common classes are: probabilities over this are those of balanced classes."""
+    """Class frequencies that the model learned; probabilities divided by these are those for equally common classes."""
     input: Input
     inference: Inference
     weights_sha256: str
-    """Of `model.safetensors`."""
+    """SHA-256 of `model.safetensors`, in hex."""
     onnx: OnnxFacts | None = None
+    """Facts about the ONNX file; null: there is none."""
     origin: dict[str, Any]
     """Run, trial, epoch, metric, score; data fingerprint and counts; versions."""
     validation: dict[str, Any]
@@ -109,15 +113,18 @@ class Manifest(Config):
 
     @property
     def outputs(self) -> int:
+        """Number of outputs of the network."""
         return len(self.classes) if self.task == "classification" else 1
 
     def write(self, folder: PackageLayout) -> None:
+        """Writes the manifest into a package's folder."""
         with replacing(folder.manifest) as file:
             file.write(json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
 
 
 def read_manifest(folder: PackageLayout) -> Manifest:
-    """
+    """Reads a package's manifest.
+
     Raises:
         PackageError: if there is none, or it is damaged or of a newer version.
     """
@@ -126,7 +133,7 @@ def read_manifest(folder: PackageLayout) -> Manifest:
         data = json.loads(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         what = f"it holds no {file.name}" if folder.root.is_dir() else "there is no such folder"
-        raise PackageError(f"{folder.root} is no model: {what}; `thaw export RUN --model DIR` writes one") from None
+        raise PackageError(f"{folder.root} is not a model: {what}; `thaw export RUN --model DIR` writes one") from None
     except ValueError as error:
         raise PackageError(f"{file}: not valid JSON ({error})") from None
     version = data.get("schema") if isinstance(data, Mapping) else None

@@ -1,4 +1,4 @@
-"""A package's network, run as validation runs it: the same batches through the same parts give the same bits on CPU."""
+"""Network of a package, run exactly as validation runs it: the same batches and parts give the same bits on CPU."""
 
 from __future__ import annotations
 
@@ -26,39 +26,44 @@ from trainables.run_folder.layout import PackageLayout
 
 
 class Outcome(NamedTuple):
-    """What a network makes of b images."""
+    """Results of a network for b images."""
 
     features: np.ndarray
-    """[b, f] float32, what its last layer takes."""
+    """[b, f] float32, input of the last layer."""
     outputs: np.ndarray
     """[b, c] float32: logits, or [b, 1] standardised targets."""
 
 
 class Network(Protocol):
-    """The network of a package, whatever runs it."""
+    """Network of a package on any runtime."""
 
     manifest: Manifest
 
     def outcomes(self, images: Iterable[np.ndarray], *, total: int) -> Iterator[Outcome]:
-        """
+        """Runs the network on images, batch by batch.
+
         Args:
-            images: [h, w, c] or [d, h, w, c] each, of the size and type that the manifest says.
-            total: how many they are expected to be; batches are as even as validation's.
+            images: [h, w, c] or [d, h, w, c] each, with the size and type that the manifest says.
+            total: expected number of images; batches are as even as in validation.
         """
 
 
 def predictions(manifest: Manifest, outputs: np.ndarray, *, corrected: bool = False) -> np.ndarray:
-    """Outputs [n, c] -> probabilities [n, c] float64; in regression [n, 1] -> numbers [n] in the targets' unit.
+    """Converts outputs to predictions.
 
     Args:
-        corrected: for classes that are equally common, see `prior.learned_prior`.
+        manifest: the package's manifest.
+        outputs: [n, c] logits; in regression [n, 1] standardised targets.
+        corrected: compute probabilities for equally common classes, see `prior.learned_prior`.
+    Returns:
+        [n, c] float64 probabilities; in regression [n] numbers in the targets' unit.
     Raises:
-        PackageError: if regression is to be corrected.
+        PackageError: if `corrected` is used in regression.
     """
     values = torch.from_numpy(outputs).double()
     if manifest.target is not None:
         if corrected:
-            raise PackageError("a model of numbers has no class shares to correct")
+            raise PackageError("a regression model has no class frequencies to correct for")
         numbers: np.ndarray = (values.squeeze(1) * manifest.target.std + manifest.target.mean).numpy()
         return numbers
     probabilities: np.ndarray = values.softmax(dim=1).numpy()
@@ -69,43 +74,51 @@ def predictions(manifest: Manifest, outputs: np.ndarray, *, corrected: bool = Fa
 
 
 class TorchNetwork:
-    """The network on torch."""
+    """Network of a package on torch.
+
+    Args:
+        model: the network with its weights.
+        manifest: the package's manifest.
+        device: device to run on.
+    """
 
     def __init__(self, model: StagedModel, manifest: Manifest, device: torch.device):
         self.manifest, self.device = manifest, device
         self.model = model.to(device).eval()
         self._tail = self.model.tail(manifest.inference.cut).eval()
-        how = manifest.inference
-        # fp16 is for GPUs; on a CPU it is slower, and coarser, than the fp32 that is there, too.
-        on_cpu = how.precision == "fp16" and device.type == "cpu"
-        self._how = how.model_copy(update={"precision": "fp32"}) if on_cpu else how
+        settings = manifest.inference
+        # fp16 is meant for GPUs; on a CPU it is slower and less exact than fp32.
+        is_fp16_on_cpu = settings.precision == "fp16" and device.type == "cpu"
+        self._settings = settings.model_copy(update={"precision": "fp32"}) if is_fp16_on_cpu else settings
 
     @torch.inference_mode()
     def outcomes(self, images: Iterable[np.ndarray], *, total: int) -> Iterator[Outcome]:
         """See `Network`."""
-        sizes = [len(batch) for batch in split_batches(np.arange(total), self._how.batch_size)]
-        for batch in _regrouped(self._below(iter(images)), sizes):
-            with autocast(self.device, self._how):
+        sizes = [len(batch) for batch in split_batches(np.arange(total), self._settings.batch_size)]
+        for batch in _regrouped(self._prefix_outputs(iter(images)), sizes):
+            with autocast(self.device, self._settings):
                 features = self._tail.features(batch)
                 outputs = self._tail.head.last(features)
             yield Outcome(features.float().cpu().numpy(), outputs.float().cpu().numpy())
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All weights on the CPU, each contiguous and for itself, as safetensors takes them."""
+        """All weights on the CPU, each contiguous and in its own memory, as safetensors requires."""
         return {name: tensor.cpu().contiguous().clone() for name, tensor in self.model.state_dict().items()}
 
-    def _below(self, images: Iterator[np.ndarray]) -> Iterator[Tensor]:
-        """What leaves the blocks below the cut, some images at a time."""
-        rounded = self._how.prefix_dtype == "bf16" and self._how.precision == "fp32" and self._how.cut > 0
-        while chunk := list(islice(images, self._how.prefix_batch)):
-            seen = self._seen(torch.from_numpy(np.stack(chunk)).to(self.device))
-            if self._how.cut:
-                with autocast(self.device, self._how):
-                    seen = through_prefix(self.model, seen, self._how.cut, batch=self._how.prefix_batch)
-            yield seen.to(torch.bfloat16).float() if rounded else seen
+    def _prefix_outputs(self, images: Iterator[np.ndarray]) -> Iterator[Tensor]:
+        """Outputs of the blocks before the cut, for `prefix_batch` images at a time."""
+        rounded = (
+            self._settings.prefix_dtype == "bf16" and self._settings.precision == "fp32" and self._settings.cut > 0
+        )
+        while chunk := list(islice(images, self._settings.prefix_batch)):
+            x = self._network_input(torch.from_numpy(np.stack(chunk)).to(self.device))
+            if self._settings.cut:
+                with autocast(self.device, self._settings):
+                    x = through_prefix(self.model, x, self._settings.cut, batch=self._settings.prefix_batch)
+            yield x.to(torch.bfloat16).float() if rounded else x
 
-    def _seen(self, images: Tensor) -> Tensor:
-        """Images as they are decoded -> as the network takes them."""
+    def _network_input(self, images: Tensor) -> Tensor:
+        """Normalises decoded images to the network's input."""
         given = self.manifest.input
         if given.standardises:
             return standardise(images, *own_statistics(images))
@@ -113,7 +126,7 @@ class TorchNetwork:
 
 
 def _regrouped(parts: Iterator[Tensor], sizes: Iterable[int]) -> Iterator[Tensor]:
-    """The same rows in batches of these sizes, the last ones smaller where rows are missing."""
+    """Regroups rows into batches of the given sizes; the last batches are smaller if rows are missing."""
     ready = torch.empty(0)
     for size in sizes:
         while len(ready) < size and (more := next(parts, None)) is not None:
@@ -125,7 +138,7 @@ def _regrouped(parts: Iterator[Tensor], sizes: Iterable[int]) -> Iterator[Tensor
 
 
 def new_model(manifest: Manifest) -> StagedModel:
-    """The manifest's network, its weights still to come. Nothing is downloaded."""
+    """Creates the manifest's network without its weights. Nothing is downloaded."""
     weights = "default" if is_custom(manifest.backbone) else "none"
     config = ModelConfig(backbone=manifest.backbone, weights=weights)
     generator = torch.Generator().manual_seed(0)
@@ -133,14 +146,15 @@ def new_model(manifest: Manifest) -> StagedModel:
 
 
 def load_package(folder: str | Path, *, device: str = "auto", threads: int | None = None) -> TorchNetwork:
-    """A package's network, from its folder alone.
+    """Loads the network of a package from its folder.
 
     Args:
-        device: `auto` (the GPU where there is one), `cpu` or `cuda`.
-        threads: of torch on the CPU; None: as many as validation had, which gives the same bits.
+        folder: folder of the package.
+        device: `auto` (the GPU if there is one), `cpu` or `cuda`.
+        threads: torch's threads on the CPU; None: as many as in validation, which gives the same bits.
     Raises:
-        PackageError: if the folder is no package, of a newer version or damaged.
-        ConfigError: if its backbone is not installed here.
+        PackageError: if the folder is not a package, or is damaged or of a newer version.
+        ConfigError: if the backbone's library is not installed.
     """
     layout = PackageLayout(folder)
     manifest = read_manifest(layout)
@@ -156,28 +170,30 @@ def load_package(folder: str | Path, *, device: str = "auto", threads: int | Non
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise PackageError(
-            f"{layout.weights} does not fit {manifest.backbone} as it is installed here: {reason}"
+            f"{layout.weights} does not fit the installed version of {manifest.backbone}: {reason}"
         ) from None
     return TorchNetwork(model, manifest, chosen_device(device))
 
 
 def chosen_device(name: str) -> torch.device:
-    """
+    """Device for `auto`, `cpu` or `cuda`.
+
     Raises:
-        PackageError: if it is a GPU, and there is none.
+        PackageError: if the name is none of these, or it is `cuda` and there is no GPU.
     """
     if name not in {"auto", "cpu", "cuda"}:
-        raise PackageError(f"device {name!r}: valid are auto, cpu and cuda")
+        raise PackageError(f"device {name!r}: valid devices are auto, cpu and cuda")
     gpu = torch.cuda.is_available()
     if name == "cuda" and not gpu:
-        raise PackageError("device cuda: there is no GPU here that torch can use")
+        raise PackageError("device cuda: this machine has no GPU that torch can use")
     return torch.device("cuda" if gpu and name != "cpu" else "cpu")
 
 
 def check_sha256(file: Path, expected: str) -> None:
-    """
+    """Checks that a file of a package is unchanged.
+
     Raises:
-        PackageError: if a file of a package is missing, or not the one that was written.
+        PackageError: if the file is missing, or not the one that was written.
     """
     try:
         with file.open("rb") as content:
@@ -186,5 +202,5 @@ def check_sha256(file: Path, expected: str) -> None:
         raise PackageError(f"{file} cannot be read: {error.strerror}") from None
     if found != expected:
         raise PackageError(
-            f"{file} is damaged: it is not what was exported (SHA-256 {found[:12]}, not {expected[:12]})"
+            f"{file} is damaged: it differs from the exported file (SHA-256 {found[:12]}, not {expected[:12]})"
         )

@@ -1,4 +1,4 @@
-"""A package's network as ONNX: normalisation inside, any number of images at a time; checked against torch."""
+"""Network of a package as ONNX: includes normalisation, takes any number of images at a time, and is compared with torch."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from trainables.models.staged_model import StagedModel
 from trainables.run_folder.layout import PackageLayout
 
 TOLERANCE = 1e-4
-"""Largest difference between what torch and onnxruntime predict: of a probability, or of a standardised target."""
+"""Largest valid difference between predictions of torch and onnxruntime: of a probability, or of a standardised target."""
 
 
 class _WithPreprocessing(nn.Module):
-    """[b, c, h, w] or [b, c, d, h, w] in 0 … 1 -> predictions, outputs and features."""
+    """Network with normalisation: [b, c, h, w] or [b, c, d, h, w] in 0 … 1 -> predictions, outputs and features."""
 
     mean: Tensor
     std: Tensor
@@ -34,18 +34,18 @@ class _WithPreprocessing(nn.Module):
     def __init__(self, model: StagedModel, manifest: Manifest):
         super().__init__()
         self._tail, self._manifest = model.tail(0), manifest
-        of_each = (1, -1, *[1] * (3 if manifest.input.depth else 2))
-        self.register_buffer("mean", torch.tensor(manifest.input.mean).view(of_each))
-        self.register_buffer("std", torch.tensor(manifest.input.std).view(of_each))
+        per_channel = (1, -1, *[1] * (3 if manifest.input.depth else 2))
+        self.register_buffer("mean", torch.tensor(manifest.input.mean).view(per_channel))
+        self.register_buffer("std", torch.tensor(manifest.input.std).view(per_channel))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        features = self._tail.features(self._seen(images))
+        features = self._tail.features(self._network_input(images))
         outputs = self._tail.head.last(features)
         if (target := self._manifest.target) is not None:
             return outputs * target.std + target.mean, outputs, features
         return outputs.softmax(dim=1), outputs, features
 
-    def _seen(self, images: Tensor) -> Tensor:
+    def _network_input(self, images: Tensor) -> Tensor:
         if not self._manifest.input.standardises:
             return (images - self.mean) / self.std
         values = images.double()
@@ -57,10 +57,10 @@ class _WithPreprocessing(nn.Module):
 
 
 def write_onnx(judged: Judged, file: Path) -> OnnxFacts:
-    """Writes the network of a trial as ONNX and compares both on its validation images.
+    """Writes the network of a trial as ONNX and compares the two on its validation images.
 
     Raises:
-        PackageError: if what that takes is not installed, the network cannot be exported, or both disagree.
+        PackageError: if the ONNX packages are not installed, the network cannot be exported, or the predictions differ.
     """
     needed()
     network, images = judged.network, judged.validated.images
@@ -75,7 +75,7 @@ def write_onnx(judged: Judged, file: Path) -> OnnxFacts:
             )
             assert program is not None
             program.save(file, external_data=False)
-    except Exception as error:  # of torch.export and of the exporter, which have no base of their own
+    except Exception as error:  # exceptions of torch.export and of the exporter have no common base
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise PackageError(f"{network.manifest.backbone} cannot be exported to ONNX: {reason}") from None
     finally:
@@ -89,19 +89,25 @@ def _difference(judged: Judged, file: Path, images: np.ndarray) -> float:
     expected = predictions(manifest, outputs)
     unit = 1.0 if manifest.target is None else manifest.target.std
     largest = 0.0
-    for batch in (len(images), 1):  # whatever the number of images: the file must not be bound to one
+    for batch in (len(images), 1):  # two batch sizes, because the file must not be limited to one
         found = np.concatenate([onnx.predicted(images[i : i + batch]) for i in range(0, len(images), batch)])
         largest = max(largest, float(np.abs(found - expected).max()) / unit)
     if not largest <= TOLERANCE:
         raise PackageError(
-            f"onnxruntime predicts {largest:.2g} beside torch on {len(images)} validation images, more than {TOLERANCE:g}; "
-            "no model was written; leave --onnx out"
+            f"predictions of onnxruntime and torch differ by {largest:.2g} on {len(images)} validation images, more than "
+            f"{TOLERANCE:g}; no model was written; export without --onnx"
         )
     return largest
 
 
 class OnnxNetwork:
-    """The ONNX file of a package on onnxruntime; see `network.Network`."""
+    """ONNX network of a package on onnxruntime; see `network.Network`.
+
+    Args:
+        manifest: the package's manifest.
+        file: the ONNX file.
+        threads: threads on the CPU; None: as many as in validation.
+    """
 
     def __init__(self, manifest: Manifest, file: Path, *, threads: int | None = None):
         onnxruntime = needed()
@@ -119,14 +125,14 @@ class OnnxNetwork:
             yield Outcome(features, outputs)
 
     def predicted(self, images: np.ndarray) -> np.ndarray:
-        """[n, c] probabilities, or [n] numbers, as the file itself gives them."""
+        """Predictions computed by the file itself: [n, c] probabilities, or [n] numbers."""
         (found,) = self._session.run(["predictions"], {"images": _as_input(images)})
         predicted: np.ndarray = found if self.manifest.target is None else found[:, 0]
         return predicted
 
 
 def load_onnx(folder: str | Path, *, threads: int | None = None) -> OnnxNetwork:
-    """The ONNX network of a package.
+    """Loads the ONNX network of a package.
 
     Raises:
         PackageError: if there is none, it is damaged, or onnxruntime is not installed.
@@ -141,10 +147,10 @@ def load_onnx(folder: str | Path, *, threads: int | None = None) -> OnnxNetwork:
 
 
 def needed() -> Any:
-    """onnxruntime, where the extra is installed.
+    """Imports onnxruntime.
 
     Raises:
-        PackageError: where it is not.
+        PackageError: if the extra `onnx` is not installed.
     """
     try:
         import onnx  # noqa: F401
@@ -156,14 +162,14 @@ def needed() -> Any:
 
 
 def _as_input(images: np.ndarray) -> np.ndarray:
-    """[n, …, c] of 8 or 16 bits -> [n, c, …] float32 in 0 … 1."""
+    """Converts images [n, …, c] of 8 or 16 bits to [n, c, …] float32 in 0 … 1."""
     scaled = images.astype(np.float32) / np.iinfo(images.dtype).max
     return np.ascontiguousarray(np.moveaxis(scaled, -1, 1))
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter reports its steps, and torch warns of its own parts."""
+    """Silences the exporter's log, and torch's warnings about its own code."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:

@@ -1,4 +1,4 @@
-"""Images through a network, some at a time, and what came of each."""
+"""Predicts images with a network, a few at a time."""
 
 from __future__ import annotations
 
@@ -15,19 +15,25 @@ from trainables.model_package.network import Network, Outcome
 
 
 class Results(NamedTuple):
-    """What a network made of n images, of which some may not have been readable."""
+    """Results of a network for n images, some of which may not be readable."""
 
     kept: np.ndarray
-    """[k] int64, ascending: positions of those that could be read."""
+    """[k] int64, ascending: positions of the images that could be read."""
     outcome: Outcome
-    """Of these."""
+    """Features and outputs of these k images."""
     bad: dict[int, str]
-    """Position -> why it cannot be read; says the file."""
+    """Position -> reason why the image cannot be read, with its file."""
 
 
 def run(network: Network, items: Sequence[Item], *, progress: Progress | None = None) -> Results:
-    """Decodes and predicts; a few batches are in memory at a time, and what is kept of each image."""
-    kept: list[int] = []
+    """Decodes and predicts images. Only a few batches and the results are in memory at a time.
+
+    Args:
+        network: the package's network.
+        items: images to predict.
+        progress: called as `progress(done, total)` while images are decoded.
+    """
+    readable: list[int] = []
     bad: dict[int, str] = {}
 
     def images() -> Iterator[np.ndarray]:
@@ -38,7 +44,7 @@ def run(network: Network, items: Sequence[Item], *, progress: Progress | None = 
             if isinstance(at_sizes, BadImageError):
                 bad[i] = str(at_sizes)
             else:
-                kept.append(i)
+                readable.append(i)
                 yield at_sizes[0]
 
     parts = list(network.outcomes(images(), total=len(items)))
@@ -46,10 +52,10 @@ def run(network: Network, items: Sequence[Item], *, progress: Progress | None = 
     features, outputs = (
         np.concatenate(column) if parts else empty for column in (list(zip(*parts, strict=True)) or [[], []])
     )
-    return Results(np.array(kept, np.int64), Outcome(features, outputs), bad)
+    return Results(np.array(readable, np.int64), Outcome(features, outputs), bad)
 
 
 def shape_of(given: Input) -> tuple[int, ...]:
-    """What an image or a volume is resized to."""
+    """Height and width of an image, or depth, height and width of a volume, after resizing."""
     sides = (given.image_size, given.image_size)
     return sides if given.depth is None else (given.depth, *sides)

@@ -1,4 +1,4 @@
-"""A trial's best checkpoint -> a package, whose network is validated once more before it is written."""
+"""Turns a trial's best checkpoint into a package, whose network is validated again before it is written."""
 
 from __future__ import annotations
 
@@ -30,36 +30,36 @@ from trainables.tasks.classification import Classification, Task, task_of
 from trainables.tasks.metrics import Evaluation
 
 SAMPLE = 64
-"""Validation images that are kept to compare other runtimes with."""
+"""Validation images on which other runtimes are compared."""
 
 _RESIZE = "the shorter side is resized to image_size, bicubic (Pillow), and the centre is cropped"
 _RESAMPLE = "the whole volume is resampled to depth × image_size × image_size, trilinear, with antialiasing"
 
 
 class Validated(NamedTuple):
-    """A package's network on the validation images of its trial."""
+    """Results of a package's network on the validation images of its trial."""
 
     outcome: Outcome
     truth: np.ndarray
     """[n] classes, or targets."""
     metrics: dict[str, float]
-    """As an epoch reports them, `val_loss` among them."""
+    """Metrics as in an epoch's report, including `val_loss`."""
     evaluation: Evaluation
     images: np.ndarray
-    """[m, …] the first `SAMPLE` of them as they were decoded."""
+    """[m, …] the first `SAMPLE` images, as decoded."""
 
 
 class Judged(NamedTuple):
-    """The network that a trial's best epoch was judged by."""
+    """Network of a trial's best epoch, with its validation."""
 
     network: TorchNetwork
     validated: Validated
     report: Mapping[str, Any]
-    """Of that epoch."""
+    """Report of that epoch."""
 
     @property
     def reproduces(self) -> bool:
-        """Whether it validates as the epoch's report says, to the last digit."""
+        """True if the validation equals the epoch's report, to the last digit."""
         numbers = {name: value for name, value in self.validated.metrics.items() if np.isfinite(value)}
         same = all(self.report.get(name) == value for name, value in numbers.items())
         return same and self.report["confusion"] == self.validated.evaluation.confusion
@@ -74,20 +74,23 @@ def judged_network(
     origin: Mapping[str, Any],
     progress: Progress | None = None,
 ) -> Judged:
-    """The weights that were judged in an epoch, validated anew.
+    """Loads the weights that an epoch was scored with, and validates them again.
 
     Args:
-        report: of the epoch; its checkpoint is still there.
-        origin: where the model comes from, in plain values.
-        progress: called as `progress(done, total)` while images are validated.
+        recipe: recipe of the trial.
+        dataset: the data that the trial was trained on.
+        folder: folder of the trial.
+        report: report of the epoch, whose checkpoint must still exist.
+        origin: origin of the model for the manifest, in plain values.
+        progress: called as `progress(done, total)` during validation.
     Raises:
-        PackageError: if the checkpoint is gone or damaged, or belongs to other data or pretrained weights.
+        PackageError: if the checkpoint is missing or damaged, or belongs to other data or pretrained weights.
     """
     recipe, state = recipe.at(report["epoch"]), _state(folder, report)
     if state["data"] != dataset.fingerprint:
         raise PackageError(
             f"{folder.root} was trained on other data ({state['data'][:12]}) than there is now ({dataset.fingerprint[:12]}): "
-            "its classes and validation images are needed as they were"
+            "the same classes and validation images are needed"
         )
     task = task_of(recipe, dataset, device=torch.device("cpu"))
     built = build_model(
@@ -102,7 +105,7 @@ def judged_network(
             f"({recipe.model.weights}) has now ({built.fingerprint[:12]})"
         )
     stage = report["stage_index"]
-    _put_judged_weights(built, recipe, state, stage)
+    _load_scored_weights(built, recipe, state, stage)
     data = data_of_stage(recipe, dataset, stage)
     manifest = _manifest(recipe, data, built, task, report, origin)
     torch.set_num_threads(recipe.train.cpu_threads)
@@ -113,9 +116,9 @@ def judged_network(
 def _state(folder: TrialLayout, report: Mapping[str, Any]) -> dict[str, Any]:
     epoch, name = report["epoch"], report.get("checkpoint")
     if name is None or not (file := folder.checkpoints / name).is_file():
-        there = sorted(path.name for path in folder.checkpoints.glob("*.pt")) or ["none"]
+        found = ", ".join(sorted(path.name for path in folder.checkpoints.glob("*.pt"))) or "none"
         raise PackageError(
-            f"{folder.root}: the checkpoint of its best epoch ({epoch}) is gone; in {folder.checkpoints.name}: {', '.join(there)}"
+            f"{folder.root}: the checkpoint of its best epoch ({epoch}) is missing; in {folder.checkpoints.name}: {found}"
         )
     try:
         state: dict[str, Any] = load_checkpoint(file)["trainer"]
@@ -124,8 +127,8 @@ def _state(folder: TrialLayout, report: Mapping[str, Any]) -> dict[str, Any]:
     return state
 
 
-def _put_judged_weights(built: BuiltModel, recipe: Recipe, state: Mapping[str, Any], stage: int) -> None:
-    """A checkpoint's weights over the pretrained ones; where an average was judged, it over what it averages."""
+def _load_scored_weights(built: BuiltModel, recipe: Recipe, state: Mapping[str, Any], stage: int) -> None:
+    """Loads a checkpoint's weights over the pretrained ones, and the average over those if it was scored instead of them."""
     missing, unexpected = built.model.load_state_dict(state["weights"], strict=False)
     assert not unexpected
     assert all(name.startswith(tuple(f"blocks.{i}." for i in range(state["deepest_cut"]))) for name in missing)
@@ -201,12 +204,13 @@ def _validated(
 
 
 def check_target(folder: Path) -> None:
-    """
+    """Checks that a package can be written to a folder.
+
     Raises:
-        PackageError: if something is in a package's place already.
+        PackageError: if the folder already exists and is not empty.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise PackageError(f"{folder} is there already; remove it, or name another folder")
+        raise PackageError(f"{folder} already exists; remove it, or name another folder")
 
 
 def write_package(
@@ -218,14 +222,15 @@ def write_package(
     card: Callable[[Manifest], str],
     onnx: Callable[[Judged, Path], Any] | None = None,
 ) -> Manifest:
-    """Writes a package whole or not at all.
+    """Writes a package completely or not at all.
 
     Args:
-        folder: where it will be; not there yet, or empty.
-        validation: what the manifest says of the validation.
-        recipe: what trains the model again, as YAML.
-        card: the manifest -> the model card, in Markdown.
-        onnx: writes the ONNX file and returns its `OnnxFacts`; None: there will be none.
+        judged: the network and its validation.
+        folder: folder to write; must not exist yet, or be empty.
+        validation: results of the validation for the manifest.
+        recipe: recipe that trains the model again, as YAML.
+        card: function from the manifest to the model card, in Markdown.
+        onnx: writes the ONNX file and returns its `OnnxFacts`; None: no ONNX file.
     """
     check_target(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -253,5 +258,6 @@ def write_package(
 
 
 def sha256_of(file: Path) -> str:
+    """SHA-256 of a file, in hex."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""`Backbone`: a network in parts, as this project takes it and as functions of the user's return it."""
+"""`Backbone`: a network in parts. Every family of networks is converted to it, and users' own functions return it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """A network without its last layer: blocks, pool, hidden; each takes what the one before gives."""
+    """Network without its last layer: blocks, pool, hidden; each takes the output of the one before."""
 
     blocks: Mapping[str, nn.Module]
-    """Name -> module, from input to head. A stage opens blocks from one on."""
+    """Name -> module, from input to head. A stage opens the backbone from one of these blocks."""
     features: int
-    """How many features come out at the end, [b, features]."""
+    """Number of features of the output, [b, features]."""
     pool: nn.Module | None = None
-    """The last block's output -> what `hidden` takes; without parameters. None: the average over all positions, [b, c]."""
+    """Last block's output -> input of `hidden`; has no parameters. None: the average over all positions, [b, c]."""
     hidden: nn.Module | None = None
-    """What comes before the last layer and trains with it; None: nothing."""
+    """Layers between pool and last layer, trained with the head; None: there are none."""
     mean: tuple[float, ...] = IMAGENET_MEAN
-    """What its input is normalised with, one value a channel, for values in 0 … 1."""
+    """Mean for normalising the input, one value per channel, for values in 0 … 1."""
     std: tuple[float, ...] = IMAGENET_STD
+    """Standard deviation for normalising the input, like `mean`."""
     dims: int = 2
     """2 for images [b, channels, h, w], 3 for volumes [b, channels, d, h, w]."""
 

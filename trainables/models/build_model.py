@@ -1,4 +1,4 @@
-"""A model config -> the network as ordered blocks with a new head."""
+"""Builds the model of a config: a network as ordered blocks with a new head."""
 
 from __future__ import annotations
 
@@ -15,22 +15,27 @@ from trainables.recipe.recipe import ModelConfig
 
 
 class BuiltModel(NamedTuple):
+    """Model that is ready to train."""
+
     model: StagedModel
-    """Channels-last, on the CPU."""
+    """Network in channels-last memory format, on the CPU."""
     mean: tuple[float, ...]
-    """What images are normalised with, one value a channel, for values in 0 … 1."""
+    """Mean for normalising images, one value per channel, for values in 0 … 1."""
     std: tuple[float, ...]
+    """Standard deviation for normalising images, like `mean`."""
     fingerprint: str
-    """Of the weights it started from."""
+    """SHA-256 of the initial weights; `random` if the whole network is drawn at random."""
 
 
 def check_model(config: ModelConfig, *, image_size: int, depth: int | None = None) -> None:
-    """Looks at what a model is made from: the weights, or what the user's function returns.
+    """Checks that a model can be built: loads the weights, or tries the user's function.
 
     Args:
-        depth: slices of the volumes it will see.
+        config: the recipe's section `model`.
+        image_size: side of the images it will see, in pixels.
+        depth: slices of the volumes it will see; None: it will see images.
     Raises:
-        ConfigError: if no model can be made from it.
+        ConfigError: if the model cannot be built.
     """
     networks_of(config.backbone).check(config, image_size=image_size, depth=depth)
 
@@ -38,13 +43,15 @@ def check_model(config: ModelConfig, *, image_size: int, depth: int | None = Non
 def build_model(
     config: ModelConfig, *, classes: int, cosine_scale: float | None, generator: torch.Generator
 ) -> BuiltModel:
-    """The pretrained network with a new last layer for `classes` classes.
+    """Builds the pretrained network with a new last layer.
 
     Args:
-        cosine_scale: makes the last layer a cosine layer with this scale; None: a linear one.
-        generator: where the new last layer, and everything else in a network without weights, is drawn from.
+        config: the recipe's section `model`.
+        classes: outputs of the last layer.
+        cosine_scale: scale of a cosine layer; None: the last layer is linear.
+        generator: random numbers for the new last layer, and for the whole network if it has no pretrained weights.
     Raises:
-        ConfigError: if the weights cannot be had.
+        ConfigError: if the weights cannot be loaded or the user's function fails.
     """
     parts, mean, std, fingerprint = networks_of(config.backbone).start(config, generator)
     last = new_last_layer(parts.features, classes, cosine_scale=cosine_scale, generator=generator)

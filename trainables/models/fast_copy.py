@@ -1,4 +1,4 @@
-"""Copies of networks. `deepcopy` takes as long as building one anew: it asks each setting whether it can change."""
+"""Fast copies of networks. `deepcopy` takes as long as building a network, because it handles each setting separately."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from torch import nn
 
 from trainables.models.backbone import Backbone
 
-_SETTLED = {bool, str, int, float, type(None), torch.dtype}
+_IMMUTABLE = {bool, str, int, float, type(None), torch.dtype}
 
 
 def copy_of(parts: Backbone) -> Backbone:
-    """The same network with parameters and buffers of its own."""
+    """Copies a network with its parameters and buffers."""
     memo: dict[int, Any] = {}
     blocks = {name: _copy(block, memo) for name, block in parts.blocks.items()}
     return replace(parts, blocks=blocks, pool=_copy(parts.pool, memo), hidden=_copy(parts.hidden, memo))
 
 
 def _copy(thing: Any, memo: dict[int, Any]) -> Any:
-    """`copy.deepcopy`, with short ways for what networks are made of.
+    """Like `copy.deepcopy`, with shortcuts for the objects that networks consist of.
 
     Args:
-        memo: id of a thing -> its copy, so that what occurs twice is copied once.
+        memo: id of an object -> its copy, so that an object that occurs twice is copied once.
     """
     kind = type(thing)
-    if kind in _SETTLED or (kind is tuple and all(type(part) in _SETTLED for part in thing)):
+    if kind in _IMMUTABLE or (kind is tuple and all(type(part) in _IMMUTABLE for part in thing)):
         return thing
     if id(thing) in memo:
         return memo[id(thing)]
@@ -47,7 +47,7 @@ def _copy(thing: Any, memo: dict[int, Any]) -> Any:
         memo[id(thing)] = copied = kind.__new__(kind)
         own = vars(copied)
         for key, value in vars(thing).items():
-            own[key] = value if type(value) in _SETTLED else _copy(value, memo)
+            own[key] = value if type(value) in _IMMUTABLE else _copy(value, memo)
     else:
         copied = copy.deepcopy(thing, memo)
     return copied

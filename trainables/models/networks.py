@@ -1,4 +1,4 @@
-"""`Networks`: what each family of backbones offers, and which family a name belongs to."""
+"""`Networks`: what each family of backbones implements."""
 
 from __future__ import annotations
 
@@ -15,47 +15,50 @@ from trainables.recipe.recipe import ModelConfig
 
 
 class Start(NamedTuple):
-    """A network as training begins with it, but for its last layer."""
+    """Network at the start of training, without its last layer."""
 
     parts: Backbone
     mean: tuple[float, ...]
-    """What images are normalised with, one value a channel, for values in 0 … 1."""
+    """Mean that images are normalised with, one value per channel, for values in 0 … 1."""
     std: tuple[float, ...]
     fingerprint: str
-    """Of the weights."""
+    """Hash of the weights."""
 
 
 class Networks(Protocol):
-    """The networks of a family; `BackboneFamily.networks` names one."""
+    """Networks of a family, which `BackboneFamily.networks` names."""
 
     def check(self, config: ModelConfig, *, image_size: int, depth: int | None) -> None:
-        """Looks at what a network is made from: its weights, or the user's function.
+        """Checks that a network can be built: loads the weights, or tries the user's function.
 
         Args:
-            depth: slices of the volumes that it will see; None: it will see images.
+            config: the recipe's section `model`.
+            image_size: side of the images it will see, in pixels.
+            depth: slices of the volumes it will see; None: it will see images.
         Raises:
-            ConfigError: if no network can be made from it.
+            ConfigError: if the network cannot be built.
         """
 
     def start(self, config: ModelConfig, generator: torch.Generator) -> Start:
-        """A network with its pretrained weights, which the caller may train.
+        """Builds a network with its pretrained weights, which the caller may train.
 
         Args:
-            generator: where a network without weights is drawn from.
+            config: the recipe's section `model`.
+            generator: random numbers for a network without pretrained weights.
         Raises:
-            ConfigError: if the weights cannot be had.
+            ConfigError: if the weights cannot be loaded or the user's function fails.
         """
 
 
 def networks_of(backbone: str) -> Networks:
-    """The networks of the family that a backbone belongs to."""
+    """Networks of a backbone's family."""
     networks: Networks = resolve_name(family_of(backbone).networks)
     return networks
 
 
 @contextmanager
 def drawing_as(generator: torch.Generator) -> Iterator[None]:
-    """Torch's random numbers on the CPU from the generator's seed, the process's own left alone."""
+    """Draws torch's random numbers on the CPU from the generator's seed, without changing the process's own state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator.initial_seed())
         yield

@@ -1,4 +1,4 @@
-"""`PublishedNetworks`: the families of networks that were published as a whole, with weights of their own or of a file."""
+"""`PublishedNetworks`: families of networks that were published as a whole, with their own weights or those of a file."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from trainables.recipe.recipe import ModelConfig
 
 
 def last_linear(network: nn.Module) -> str | None:
-    """Name of the last linear layer, which gives the class scores; None if the network was published without."""
+    """Name of the last linear layer, which computes the class scores; None if the network was published without one."""
     names: list[str] = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     return names[-1] if names else None
 
 
 def parts_by_name(network: nn.Module, backbone: str) -> Backbone:
-    """A network in the blocks that the catalog names and what its head has before the last layer; they share its parameters."""
+    """Divides a network into the catalog's blocks and the layers of its head before the last one, which share its parameters."""
     blocks = dict(zip(BACKBONES[backbone].blocks, blocks_of(network, backbone), strict=True))
     hidden, features = _before_last_layer(network)
     return Backbone(blocks=blocks, hidden=hidden, features=features, dims=BACKBONES[backbone].dims)
 
 
 def blocks_of(network: nn.Module, backbone: str) -> list[nn.Module]:
-    """The modules behind the catalog's block names, from input to head."""
+    """Modules of the catalog's block names, from input to head."""
     names = BACKBONES[backbone].blocks
     if names[0] != STEM or hasattr(network, STEM):
         return [network.get_submodule(name) for name in names]
@@ -42,7 +42,7 @@ def blocks_of(network: nn.Module, backbone: str) -> list[nn.Module]:
 
 
 def _before_last_layer(network: nn.Module) -> tuple[nn.Module, int]:
-    """The head's layers before the last one (dropout aside), and how many features the last one takes."""
+    """Layers of the head before the last one, without dropout, and the number of features that the last one takes."""
     name = last_linear(network)
     assert name is not None
     last = network.get_submodule(name)
@@ -54,20 +54,20 @@ def _before_last_layer(network: nn.Module) -> tuple[nn.Module, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedNetworks:
-    """How the networks of a family are made, cut into blocks and given weights; a `Networks`."""
+    """How the networks of a family are created, divided into blocks and get their weights; a `Networks`."""
 
     new_network: Callable[[str], nn.Module]
-    """Name -> the published architecture, with the weights its constructor draws."""
+    """Name -> the published architecture, with random weights as its constructor draws them."""
     published: Callable[[ModelConfig], Pretrained]
-    """Model config that names neither `none` nor a file -> the published weights; raises ConfigError if there are none."""
+    """Model config whose weights are neither `none` nor a file -> the published weights; raises ConfigError."""
     statistics: Callable[[str], Statistics]
-    """Name -> the statistics of the images it was trained on, where its weights do not say."""
+    """Name -> mean and standard deviation of the images that it is usually trained on, for weights that do not give them."""
     in_parts: Callable[[nn.Module, str], Backbone] = parts_by_name
-    """A network that `new_network` made, and its name -> its parts, which share its parameters."""
+    """A network that `new_network` created, and its name -> its parts, which share its parameters."""
     last_layer: Callable[[nn.Module], str | None] = last_linear
-    """A network -> name of the layer that gives the class scores; None if it was published without."""
+    """A network -> name of the layer that computes the class scores; None if it was published without one."""
     can_be_outlined: bool = True
-    """Whether a network can be made without numbers, on torch's `meta` device, and a state dict then completes it."""
+    """Whether a network can be created without values, on torch's `meta` device, and then loaded from a state dict."""
 
     def check(self, config: ModelConfig, *, image_size: int, depth: int | None) -> None:  # noqa: ARG002
         pretrained(config)
@@ -83,7 +83,7 @@ class PublishedNetworks:
 
 
 def published_networks_of(backbone: str) -> PublishedNetworks:
-    """The networks of the family of a backbone that is not the user's own."""
+    """Networks of the family of a backbone that is not a user's own."""
     networks = networks_of(backbone)
     assert isinstance(networks, PublishedNetworks)
     return networks
@@ -91,10 +91,10 @@ def published_networks_of(backbone: str) -> PublishedNetworks:
 
 @lru_cache(maxsize=4)
 def pretrained(config: ModelConfig) -> Pretrained:
-    """The weights that a model config names. Loaded once per process.
+    """Loads the weights that a model config names, once per process.
 
     Raises:
-        ConfigError: if they cannot be had or belong to another network.
+        ConfigError: if they cannot be loaded or belong to another network.
     """
     networks = published_networks_of(config.backbone)
     if config.weights == "none":
@@ -106,12 +106,13 @@ def pretrained(config: ModelConfig) -> Pretrained:
 
 @lru_cache(maxsize=2)
 def _published(config: ModelConfig) -> Backbone:
-    """What the models of a process are copied from, which is several times faster than to build each anew."""
+    """Network from which the models of a process are copied, which is several times faster than building each of them."""
     networks, state = published_networks_of(config.backbone), pretrained(config).state
     assert state is not None
     with torch.device("meta") if networks.can_be_outlined else drawing_as(torch.Generator()):
         network = networks.new_network(config.backbone)
-    network.load_state_dict(state, strict=False, assign=True)  # a file may lack the last layer, which goes anyway
+    # Not strict: a file may lack the last layer, which is replaced anyway.
+    network.load_state_dict(state, strict=False, assign=True)
     parts = networks.in_parts(network, config.backbone)
     for module in parts.modules():
         to_channels_last(module)
@@ -119,15 +120,15 @@ def _published(config: ModelConfig) -> Backbone:
 
 
 def _fitting_state(networks: PublishedNetworks, config: ModelConfig) -> dict[str, Tensor]:
-    """The weights of a file, without the last layer's, if they are the network's."""
+    """Loads the weights of a file, without those of the last layer, and checks that they fit the network."""
     path = Path(config.weights)
     state = state_of_file(path)
     with torch.device("meta" if networks.can_be_outlined else "cpu"):
         network = networks.new_network(config.backbone)
     last = networks.last_layer(network)
     wanted = network.state_dict()
-    # The published last layer is replaced anyway: a file may hold another number of classes, or none.
-    # Files of old torch versions lack BatchNorm's batch counters, which loading sets to 0.
+    # The last layer is replaced anyway, so a file may have another number of classes, or no last layer.
+    # Files from old versions of torch lack BatchNorm's batch counters, which loading sets to 0.
     body = {n: t for n, t in wanted.items() if not n.startswith(f"{last}.") and not n.endswith("num_batches_tracked")}
     wrong = [name for name, tensor in body.items() if name not in state or state[name].shape != tensor.shape]
     wrong += [name for name in state if name not in wanted]

@@ -1,4 +1,4 @@
-"""A network as blocks from input to head, so that a stage can cut it in two: a frozen prefix and a tail that trains."""
+"""Network as blocks from input to head, so that a stage can cut it into a frozen prefix and a tail that trains."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from torch.nn import functional as F
 
 
 class CosineLinear(nn.Module):
-    """Logits that are scaled cosines between features and class directions; what LDAM's margins are measured in."""
+    """Last layer whose logits are scaled cosines between features and class directions, for which LDAM's margins are defined.
+
+    Args:
+        features: number of inputs.
+        classes: number of outputs.
+        scale: factor of the cosines.
+    """
 
     def __init__(self, features: int, classes: int, scale: float):
         super().__init__()
@@ -19,12 +25,12 @@ class CosineLinear(nn.Module):
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
-        """[b, f] -> [b, c], each in −scale … scale."""
+        """Maps features [b, f] to logits [b, c] in −scale … scale."""
         return self.scale * F.linear(F.normalize(x), F.normalize(self.weight))
 
 
 class Head(nn.Module):
-    """Pooled features -> logits: what the published network has before its last layer, dropout, a new last layer."""
+    """Pooled features -> logits: the published network's layers before its last one, dropout, and a new last layer."""
 
     def __init__(self, hidden: nn.Module, last: nn.Module):
         super().__init__()
@@ -33,28 +39,34 @@ class Head(nn.Module):
         self.last = last
 
     def forward(self, x: Tensor) -> Tensor:
-        """[b, f] -> [b, c]"""
+        """Maps pooled features [b, f] to logits [b, c]."""
         logits: Tensor = self.last(self.dropout(self.hidden(x)))
         return logits
 
     def set_scale(self, cosine_scale: float | None) -> None:
-        """Of a cosine head; None: it is linear, and has none."""
+        """Sets the scale of a cosine head; None: the head is linear and has no scale."""
         if cosine_scale is not None:
             assert isinstance(self.last, CosineLinear)
             self.last.scale = cosine_scale
 
 
 class GlobalAverage(nn.Module):
-    """The average over all positions."""
+    """Average over all positions."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[b, c, h, w] or [b, c, d, h, w] -> [b, c]"""
+        """Averages [b, c, h, w] or [b, c, d, h, w] -> [b, c]."""
         average = F.adaptive_avg_pool3d if x.ndim == 5 else F.adaptive_avg_pool2d
         return average(x, 1).flatten(1)
 
 
 class Tail(nn.Module):
-    """What follows the cut. Shares its parameters with the model it was cut from."""
+    """Part of a model after the cut. Shares its parameters with the model.
+
+    Args:
+        blocks: blocks after the cut, from input to head.
+        pool: last block's output -> input of the head; not used if there are no blocks.
+        head: pooled features -> logits.
+    """
 
     def __init__(self, blocks: Sequence[nn.Module], pool: nn.Module, head: Head):
         super().__init__()
@@ -63,12 +75,12 @@ class Tail(nn.Module):
         self.head = head
 
     def forward(self, x: Tensor) -> Tensor:
-        """The prefix's output -> logits [b, c]."""
+        """Maps the prefix's output to logits [b, c]."""
         logits: Tensor = self.head(self._pooled(x))
         return logits
 
     def features(self, x: Tensor) -> Tensor:
-        """The prefix's output -> what the last layer takes, without dropout, [b, f]."""
+        """Maps the prefix's output to the input of the last layer, without dropout, [b, f]."""
         features: Tensor = self.head.hidden(self._pooled(x))
         return features
 
@@ -79,9 +91,14 @@ class Tail(nn.Module):
 
 
 class StagedModel(nn.Module):
-    """Blocks in order, the pool, the head. A cut is the position of the first block that trains; `len(blocks)`: the head alone.
+    """Blocks in order, pool and head. A cut is the position of the first block that trains; `len(blocks)`: the head alone.
 
-    The pool has no parameters and belongs to what is below the head.
+    The pool has no parameters. If the head alone trains, it is part of the prefix.
+
+    Args:
+        blocks: blocks from input to head.
+        pool: last block's output -> input of the head.
+        head: pooled features -> logits.
     """
 
     def __init__(self, blocks: Sequence[nn.Module], pool: nn.Module, head: Head):
@@ -91,12 +108,13 @@ class StagedModel(nn.Module):
         self.head = head
 
     def prefix(self, x: Tensor, cut: int, *, start: int = 0) -> Tensor:
-        """What the tail at a cut takes: a block's output, or for the head alone what the pool makes of it, [b, f] (but for networks
-        that pool in the head).
+        """Input of the tail at a cut: the output of the last frozen block or, if the head alone trains, of the pool, [b, f] (except
+        for networks that pool in the head).
 
         Args:
-            x: [b, channels, h, w] (volumes: [b, channels, d, h, w]), or what leaves the prefix of another cut.
-            start: that cut.
+            x: [b, channels, h, w] (volumes: [b, channels, d, h, w]), or the output of the prefix of an earlier cut.
+            cut: position of the first block that trains.
+            start: the earlier cut, if `x` is its output.
         """
         for block in self.blocks[start:cut]:
             x = block(x)
@@ -104,24 +122,31 @@ class StagedModel(nn.Module):
         return pooled
 
     def tail(self, cut: int) -> Tail:
+        """Part of the model that trains at a cut."""
         return Tail(list(self.blocks[cut:]), self.pool, self.head)
 
     def forward(self, images: Tensor) -> Tensor:
-        """[b, channels, h, w] or [b, channels, d, h, w] -> logits [b, c]"""
+        """Maps images [b, channels, h, w], or volumes [b, channels, d, h, w], to logits [b, c]."""
         logits: Tensor = self.tail(0)(images)
         return logits
 
 
 def new_last_layer(features: int, classes: int, *, cosine_scale: float | None, generator: torch.Generator) -> nn.Module:
-    """The layer that gives the class scores, drawn from `generator` alone."""
+    """Creates the layer that computes the class scores.
+
+    Args:
+        features: number of inputs.
+        classes: number of outputs.
+        cosine_scale: scale of a cosine layer; None: the layer is linear.
+        generator: source of all random numbers.
+    """
     bound = 1 / math.sqrt(features)
     last: nn.Module
     if cosine_scale is not None:
         last = CosineLinear(features, classes, cosine_scale)
         with torch.no_grad():
-            last.weight.uniform_(-1, 1, generator=generator).renorm_(2, 0, 1e-5).mul_(
-                1e5
-            )  # as the authors of LDAM draw it
+            # Drawn as by the authors of LDAM.
+            last.weight.uniform_(-1, 1, generator=generator).renorm_(2, 0, 1e-5).mul_(1e5)
         return last
     last = nn.Linear(features, classes)
     with torch.no_grad():

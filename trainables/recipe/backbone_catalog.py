@@ -1,6 +1,7 @@
-"""Backbones by family and name, and their blocks from input to head. Plain data, so that a recipe is checked without torch.
+"""Backbones by family and name, and their blocks from input to head. Plain data, so that a recipe can be checked without
+torch.
 
-Only what a recipe names from outside these lists, timm's models and the user's own networks, is looked at through torch.
+Only networks that are not in these lists, timm's models and users' own networks, need torch.
 """
 
 from __future__ import annotations
@@ -15,25 +16,27 @@ from typing import NamedTuple
 from trainables.core.config_errors import nearest
 
 HEAD = "head"
-"""Name of what follows the blocks: the classifier, trained in every stage."""
+"""Name of the part after the blocks: the classifier, trained in every stage."""
 
 STEM = "stem"
-"""Name of the first block where the network itself has none for it."""
+"""Name of the first block, if the network has no module for it."""
 
 
 class BackboneInfo(NamedTuple):
+    """Facts about a backbone that a recipe is checked against."""
+
     blocks: tuple[str, ...]
-    """Block names from input to head, as the network's own library names the modules."""
+    """Block names from input to head, as the network's library names the modules."""
     size_multiple: int = 1
-    """The image size must be a multiple of this, in pixels."""
+    """Number of pixels that the image size must be a multiple of."""
     only_size: int | None = None
-    """The one image size it takes, in pixels; None: any."""
+    """Only valid image size, in pixels; None: any size is valid."""
     dims: int = 2
     """2 for images, 3 for volumes."""
     channels: int = 3
-    """Of its input."""
+    """Channels of the input."""
     standardises: bool = False
-    """Whether it takes volumes of mean 0 and deviation 1, each brought there by itself, as its weights were trained."""
+    """True if each volume is standardised to mean 0 and deviation 1 by its own voxels, as for its published weights."""
 
 
 def _features(count: int) -> tuple[str, ...]:
@@ -48,18 +51,18 @@ _MEDICALNET = BackboneInfo(_RESNET_BLOCKS, dims=3, channels=1, standardises=True
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneFamily:
-    """Declaration of a family: backbones of one origin, which are made and given their weights in one way."""
+    """Declaration of a family: backbones of one origin, which are created and get their weights in one way."""
 
     networks: str
-    """`module:object`, a `Networks` of `trainables/models/networks.py`, which makes them with torch."""
+    """`module:object`, a `Networks` of `trainables/models/networks.py`, which creates them with torch."""
     known: Mapping[str, BackboneInfo] = field(default_factory=dict)
-    """What a recipe must know of each, by name, where the family lists them."""
+    """Facts about each backbone by name, if the family lists them."""
     pattern: str = r"(?!)"
-    """Regular expression of names that only the family itself can look up; by default there are none."""
+    """Regular expression of names that only the family's own library can look up; by default there are none."""
     info: str = ""
     """`module:function`, a name of that pattern -> `BackboneInfo`; raises ConfigError."""
     form: str = ""
-    """How names of that pattern are written, for people."""
+    """How names of that pattern are written, for messages."""
 
 
 CUSTOM = BackboneFamily(
@@ -68,7 +71,7 @@ CUSTOM = BackboneFamily(
     info="trainables.models.backbones.custom_backbones:info",
     form="module:function for your own",
 )
-"""Networks that functions of the user's return."""
+"""Networks that users' own functions return."""
 
 FAMILIES = (
     BackboneFamily(
@@ -103,7 +106,7 @@ FAMILIES = (
     ),
     CUSTOM,
 )
-"""Every family. A new backbone of one is a line in its `known`; a new family is a declaration here and a module that makes its
+"""Every family. A new backbone of one is a line in its `known`; a new family is a declaration here and a module that creates its
 networks."""
 
 BACKBONES = {name: info for family in FAMILIES for name, info in family.known.items()}
@@ -112,32 +115,32 @@ IMAGE_BACKBONES = tuple(name for name, info in BACKBONES.items() if info.dims ==
 VOLUME_BACKBONES = tuple(name for name, info in BACKBONES.items() if info.dims == 3)
 
 BACKBONE_PATTERN = rf"^({'|'.join([*BACKBONES, *(family.pattern for family in FAMILIES if family.info)])})$"
-"""Of all names that can be a backbone's, for editors."""
+"""Pattern of all valid names of backbones, for editors."""
 
 
 def family_of(backbone: str) -> BackboneFamily:
-    """The family that a name belongs to.
+    """Family of a backbone.
 
     Raises:
-        ValueError: if it is no backbone's name.
+        ValueError: if the name is not in these lists, and has no form of timm's models or users' own networks.
     """
     for family in FAMILIES:
         if backbone in family.known or re.fullmatch(family.pattern, backbone):
             return family
     forms = ", or ".join(["", *(family.form for family in FAMILIES if family.form)])
-    raise ValueError(f"{backbone!r} is no backbone; {nearest(backbone, tuple(BACKBONES))}{forms}")
+    raise ValueError(f"{backbone!r} is not a backbone; {nearest(backbone, tuple(BACKBONES))}{forms}")
 
 
 def is_custom(backbone: str) -> bool:
-    """Whether it is a function of the user's, `module:function`."""
+    """Returns True if a backbone is a user's own function, `module:function`."""
     return family_of(backbone) is CUSTOM
 
 
 def checked_backbone(name: str) -> str:
-    """The name, if it is one of these or has the form of one from outside.
+    """Returns the name if it is in this list, or has the form of timm's models or users' own networks.
 
     Raises:
-        ValueError: if not.
+        ValueError: if it is neither.
     """
     family_of(name)
     return name
@@ -145,10 +148,10 @@ def checked_backbone(name: str) -> str:
 
 @lru_cache(maxsize=64)
 def backbone_info(backbone: str) -> BackboneInfo:
-    """What a recipe must know of a backbone.
+    """Facts about a backbone that a recipe is checked against.
 
     Raises:
-        ConfigError: if timm or the user's module cannot say.
+        ConfigError: if timm does not have it, or the user's function fails.
     """
     family = family_of(backbone)
     if backbone in family.known:
@@ -161,10 +164,10 @@ def first_open_block(unfreeze_from: str, blocks: tuple[str, ...]) -> int:
     """Position of the first block that trains: `len(blocks)` for the head alone, 0 for the whole network.
 
     Args:
-        unfreeze_from: a block's name, `head`, `all`, or `last:N` for the last N blocks.
+        unfreeze_from: name of a block, `head`, `all`, or `last:N` for the last N blocks.
         blocks: block names from input to head.
     Raises:
-        ValueError: if it names no block.
+        ValueError: if it is none of these.
     """
     if unfreeze_from == HEAD:
         return len(blocks)
@@ -176,5 +179,5 @@ def first_open_block(unfreeze_from: str, blocks: tuple[str, ...]) -> int:
     if word == "last" and count.isdecimal() and 1 <= int(count) <= len(blocks):
         return len(blocks) - int(count)
     raise ValueError(
-        f"{unfreeze_from!r} is no block ({blocks[0]} … {blocks[-1]}, {HEAD}, all, last:1 … last:{len(blocks)})"
+        f"{unfreeze_from!r} is not a block ({blocks[0]} … {blocks[-1]}, {HEAD}, all, last:1 … last:{len(blocks)})"
     )

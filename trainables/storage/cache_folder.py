@@ -1,9 +1,9 @@
-"""The cache folder: what is computed once and kept, up to a number of bytes, for every process on the node.
+"""Cache folder: results that are computed once and shared by all processes on the node, up to a size limit.
 
-An entry is an array file with its facts beside it as JSON. It counts once the facts are there and the array has the size
-that they say: facts are written last and removed first. When a new entry needs room, those go that were opened longest
-ago. Nobody is asked whether they are in use: on Linux a mapped file stays readable after it was removed, until the last
-process lets go of it, and who opens it anew computes it again.
+An entry is an array file and a JSON file with its facts. It is valid once the facts exist and the array has the size they
+state: facts are written last and removed first. When a new entry needs room, the least recently used entries are deleted
+first. Processes already reading them are unaffected: on Linux a mapped file stays readable after its removal until the last
+process closes it. A process that opens it later computes it again.
 """
 
 from __future__ import annotations
@@ -29,49 +29,49 @@ from trainables.core.config_errors import ConfigError, Problem
 
 _GIB = 2**30
 _SHARE_OF_DISK = 0.5
-"""Of what the disk has free beside the cache: what entries may take together where `THAW_CACHE_GIB` does not say."""
+"""Share of the disk space that is free or taken by entries: as much as they may use, unless `THAW_CACHE_GIB` sets a limit."""
 _NAME = re.compile(r"[\w.-]+-[0-9a-f]{20}\.npy")
-"""Of an array; nothing else in the folder is touched."""
+"""Pattern of array file names; no other file in the folder is touched."""
 
 
 class CacheFullError(OSError):
-    """What is to be kept is larger than all that may be kept."""
+    """A new entry is larger than the cache limit."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An array that is whole, and what is known of it."""
+    """A complete array file and its facts."""
 
     array: Path
     kind: str
-    """What it holds: `images`."""
+    """Kind of content: `images`."""
     source: str
-    """Where that comes from, for people: kind and path."""
+    """Source of the content, for people: kind and path."""
     what: str
-    """What tells it from others of this kind and source: `96 px`."""
+    """Difference from other entries of the same kind and source, for people: `96 px`."""
     images: int
-    """Number of images it was made of."""
+    """Number of images the content was computed from."""
     bytes: int
-    """Size of the array file."""
+    """Size of the array file, in bytes."""
     sha256: str
-    """Of the array file, hex."""
+    """SHA-256 of the array file, in hex."""
     own: dict[str, Any] = field(default_factory=dict)
-    """Facts that this kind needs itself; plain JSON."""
+    """Further facts for the code that reads this kind; plain JSON."""
     last_used: datetime = field(default_factory=lambda: datetime.now(UTC))
-    """When it was last found or made."""
+    """Time when the entry was last found or written."""
 
 
 def cache_folder() -> Path:
-    """Where entries lie: `THAW_CACHE`, else `~/.cache/thaw`."""
+    """Folder of all entries: `THAW_CACHE`, else `~/.cache/thaw`."""
     return Path(os.environ.get("THAW_CACHE") or "~/.cache/thaw").expanduser()
 
 
 def entry_path(name: str, key: str) -> Path:
-    """The array file of an entry.
+    """Path of an entry's array file.
 
     Args:
-        name: for people, as in `images-96px`: letters, digits, `_`, `.` and `-`.
-        key: changes whenever the array's content would.
+        name: readable part of the file name, like `images-96px`: letters, digits, `_`, `.` and `-`.
+        key: text that differs whenever the array's content would.
     """
     path = cache_folder() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.npy"
     assert _NAME.fullmatch(path.name), path.name
@@ -80,7 +80,7 @@ def entry_path(name: str, key: str) -> Path:
 
 @contextlib.contextmanager
 def temporary() -> Iterator[None]:
-    """Entries that are made inside are gone afterwards, and those outside are not seen."""
+    """Uses an empty cache folder inside the context and removes it afterwards."""
     before = os.environ.get("THAW_CACHE")
     with tempfile.TemporaryDirectory(prefix="thaw-cache-") as folder:
         os.environ["THAW_CACHE"] = folder
@@ -97,29 +97,29 @@ def temporary() -> Iterator[None]:
 
 
 def find(array: Path) -> Entry | None:
-    """The entry, if it is there and whole; from now on it is the one that was used last."""
+    """Returns the entry if it is complete, and marks it as the most recently used one; otherwise None."""
     if entry := _read(array):
-        with contextlib.suppress(
-            OSError
-        ):  # a cache that is read-only, or that another user filled, serves all the same
+        with contextlib.suppress(OSError):  # a read-only cache, or one of another user, can still be read
             os.utime(_facts_file(array))
     return entry
 
 
 @contextlib.contextmanager
 def building(*arrays: Path, wait: bool = True) -> Iterator[None]:
-    """Only one process at a time is inside for the same array; there it may find that another was faster.
+    """Locks arrays so that only one process builds each of them at a time, and removes the remains of killed builds.
 
-    What a killed build left is gone. To be done inside: `find`, else `make_room`, write the array with `replacing`, `add`.
+    Call inside: `find`, because another process may have been faster; else `make_room`, write the array with `replacing`, and
+    `add`.
 
     Args:
-        wait: for another that is inside.
+        arrays: array files to build together.
+        wait: wait for a process that holds one of the locks.
     Raises:
-        Timeout: if another is inside, and this one shall not wait.
+        Timeout: if another process holds a lock and `wait` is False.
     """
     cache_folder().mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as locks:
-        for array in sorted(arrays):  # always in this order, or two builds could wait for each other
+        for array in sorted(arrays):  # in a fixed order, or two builds could wait for each other
             locks.enter_context(FileLock(_lock_file(array), timeout=-1 if wait else 0))
         for array in arrays:
             _tidy(array)
@@ -127,7 +127,11 @@ def building(*arrays: Path, wait: bool = True) -> Iterator[None]:
 
 
 def add(array: Path, *, kind: str, source: str, what: str, images: int, own: dict[str, Any]) -> None:
-    """Makes an array that was just written an entry; the arguments are those of `Entry`."""
+    """Makes a newly written array an entry.
+
+    Args:
+        array, kind, source, what, images, own: see `Entry`.
+    """
     with array.open("rb") as file:
         facts = {
             "kind": kind,
@@ -140,15 +144,15 @@ def add(array: Path, *, kind: str, source: str, what: str, images: int, own: dic
         }
     with replacing(_facts_file(array)) as file:
         json.dump(facts, file)
-    # Again: builds that went on at the same time made room without knowing of each other.
+    # Again, because builds that ran at the same time made room without knowing of each other.
     with _room_lock():
-        held = entries()
-        others = [entry for entry in held if entry.array != array]
-        _shrink(others, limit(held) - array.stat().st_size)
+        existing = entries()
+        others = [entry for entry in existing if entry.array != array]
+        _shrink(others, limit(existing) - array.stat().st_size)
 
 
 def _read(array: Path) -> Entry | None:
-    """The entry, if it is there and whole."""
+    """Returns the entry if it is complete, otherwise None."""
     facts = _facts_file(array)
     try:
         known = json.loads(facts.read_text("utf-8"))
@@ -162,45 +166,43 @@ def _read(array: Path) -> Entry | None:
 
 
 def entries() -> list[Entry]:
-    """All entries, the one that was used longest ago first."""
+    """All entries, least recently used first."""
     arrays = [path for path in cache_folder().glob("*.npy") if _NAME.fullmatch(path.name)]
     return sorted(filter(None, map(_read, arrays)), key=lambda entry: (entry.last_used, entry.array))
 
 
 def make_room(size: int, *, beside: Collection[Path] = ()) -> None:
-    """Removes what was used longest ago until a new entry fits, and what killed builds left.
+    """Removes the least recently used entries until a new one fits, and the remains of killed builds.
 
     Args:
         size: bytes that will be added.
-        beside: arrays that are needed together with the new one; they stay.
+        beside: arrays that are needed together with the new one and are not removed.
     Raises:
-        CacheFullError: if it cannot fit, not even alone with `beside`; nothing is removed then.
-        ConfigError: at `THAW_CACHE_GIB`, if that is no size.
+        CacheFullError: if the new entry would not fit even alone with `beside`; nothing is removed then.
+        ConfigError: at `THAW_CACHE_GIB`, if that is not a size.
     """
     with _room_lock():
         _sweep()
-        held = entries()
-        most = limit(held)
-        others = [entry for entry in held if entry.array not in beside]
-        needed = size + sum(entry.bytes for entry in held) - sum(entry.bytes for entry in others)
+        existing = entries()
+        most = limit(existing)
+        others = [entry for entry in existing if entry.array not in beside]
+        needed = size + sum(entry.bytes for entry in existing) - sum(entry.bytes for entry in others)
         if needed > most:
             given = os.environ.get("THAW_CACHE_GIB")
             allowed = (
                 f"THAW_CACHE_GIB={given} allows"
                 if given
-                else f"{most / _GIB:.3g} GiB, half of what its disk has free; THAW_CACHE_GIB sets another limit"
+                else f"{most / _GIB:.3g} GiB, half of the free disk space; set THAW_CACHE_GIB to change this limit"
             )
-            raise CacheFullError(
-                f"{needed / _GIB:.3g} GiB would have to be kept in {cache_folder()}: more than {allowed}"
-            )
+            raise CacheFullError(f"{needed / _GIB:.3g} GiB are needed in {cache_folder()}: more than {allowed}")
         _shrink(others, most - needed)
 
 
 def remove(entry: Entry) -> bool:
-    """Removes an entry; False where it cannot go: it is being built anew, or belongs to another user."""
+    """Removes an entry; returns False if it cannot: it is being built again, or belongs to another user."""
     try:
         with FileLock(_lock_file(entry.array), timeout=0):
-            _facts_file(entry.array).unlink(missing_ok=True)  # first, because it is what makes the array count
+            _facts_file(entry.array).unlink(missing_ok=True)  # first: without facts, the array is not an entry
             _tidy(entry.array)
     except (Timeout, PermissionError):
         return False
@@ -208,7 +210,7 @@ def remove(entry: Entry) -> bool:
 
 
 def is_damaged(entry: Entry) -> bool:
-    """Whether the array is no longer what was written; reads all of it. What was removed meanwhile is not damaged."""
+    """Returns True if the array differs from what was written; reads all of it. A removed array is not damaged."""
     try:
         with entry.array.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256
@@ -216,20 +218,22 @@ def is_damaged(entry: Entry) -> bool:
         return False
 
 
-def _shrink(held: list[Entry], most: int) -> None:
-    """Removes entries, those used longest ago first, until `most` bytes are held or none is left."""
-    total = sum(entry.bytes for entry in held)
-    for entry in held:
+def _shrink(existing: list[Entry], most: int) -> None:
+    """Removes entries, in the given order, until the others take at most `most` bytes or none is left."""
+    total = sum(entry.bytes for entry in existing)
+    for entry in existing:
         if total <= most:
             return
         total -= entry.bytes if remove(entry) else 0
 
 
 def limit(held: Sequence[Entry]) -> int:
-    """Bytes that all entries may take, given those that there are.
+    """Size limit of the cache in bytes: `THAW_CACHE_GIB`, else half of the disk space that is free or taken by entries.
 
+    Args:
+        held: all entries there are.
     Raises:
-        ConfigError: at `THAW_CACHE_GIB`, if that is no size.
+        ConfigError: at `THAW_CACHE_GIB`, if that is not a size.
     """
     if given := os.environ.get("THAW_CACHE_GIB"):
         try:
@@ -237,32 +241,32 @@ def limit(held: Sequence[Entry]) -> int:
         except ValueError:
             gib = math.nan
         if not 0 < gib < math.inf:
-            raise ConfigError([Problem(("THAW_CACHE_GIB",), f"{given!r} is no number of GiB above 0")])
+            raise ConfigError([Problem(("THAW_CACHE_GIB",), f"{given!r} is not a number of GiB above 0")])
         return int(gib * _GIB)
     return int(_SHARE_OF_DISK * (shutil.disk_usage(cache_folder()).free + sum(entry.bytes for entry in held)))
 
 
 def _room_lock() -> FileLock:
-    """One process at a time counts and removes. Who holds it waits for no other lock."""
+    """Lock under which entries are counted and removed. Its holder waits for no other lock, so it cannot deadlock."""
     cache_folder().mkdir(parents=True, exist_ok=True)
     return FileLock(cache_folder() / "room.lock")
 
 
-# --- what is left behind --------------------------------------------------------------------------------------------
+# --- remains of killed builds ---------------------------------------------------------------------------------------
 
 
 def _sweep() -> None:
-    """Tidies up after builds that were killed."""
+    """Removes the remains of all killed builds."""
     for lock in cache_folder().glob("*.npy.lock"):
         array = lock.with_suffix("")
-        # Timeout: it is being built.
+        # Timeout: another process is building it.
         with contextlib.suppress(Timeout, PermissionError), FileLock(lock, timeout=0):
             if _NAME.fullmatch(array.name):
                 _tidy(array)
 
 
 def _tidy(array: Path) -> None:
-    """Removes what belongs to no whole entry; the caller holds the array's lock."""
+    """Removes temporary files, and all files of an incomplete entry; the caller holds the array's lock."""
     left = list(array.parent.glob(f".{array.name}.*"))
     if _read(array) is None:
         left += [array, *(path for path in array.parent.glob(f"{array.name}.*") if path != _lock_file(array))]
@@ -275,5 +279,5 @@ def _facts_file(array: Path) -> Path:
 
 
 def _lock_file(array: Path) -> Path:
-    # Stays when the entry goes: one that is removed while another process waits for it would hold nobody off.
+    # Not removed with the entry: a lock file that is deleted while another process waits for it no longer excludes anyone.
     return array.with_name(f"{array.name}.lock")

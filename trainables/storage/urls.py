@@ -1,4 +1,4 @@
-"""Where files lie: on disk, or behind a URL that fsspec knows, such as s3://, https:// or memory://."""
+"""Access to files on disk or behind a URL that fsspec supports, such as s3://, https:// or memory://."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ Place = str | Path
 """A URL, or a path on disk."""
 _T = TypeVar("_T")
 
-_AT_ONCE = 32
-"""Requests under way: they wait for the network, not for a core."""
-_ASKED_TOGETHER = 5_000
-"""Files on disk whose sizes and times are one request."""
-_GONE = np.iinfo(np.int64).min
-"""The time of change of what does not exist."""
+_PARALLEL_REQUESTS = 32
+"""Threads for requests. More than there are cores, because they wait for the network."""
+_FILES_PER_REQUEST = 5_000
+"""Files on disk whose sizes and times are read in one request."""
+_NO_TIME = np.iinfo(np.int64).min
+"""Time of change of a file that does not exist."""
 
 
 def is_url(place: Place) -> bool:
+    """Returns True for a URL, False for a path on disk."""
     return isinstance(place, str) and "://" in place
 
 
@@ -37,35 +38,36 @@ def absolute(path: str) -> str:
 
 
 def is_there(place: str) -> bool:
-    """Whether a file or folder exists.
+    """Returns True if a file or folder exists.
 
     Raises:
-        OSError: if that cannot be found out.
+        OSError: if this cannot be determined.
     """
     if not is_url(place):
         return Path(place).exists()
-    return bool(_asked(lambda system, path: system.exists(path), place))
+    return bool(_answer(lambda system, path: system.exists(path), place))
 
 
 def joined(folder: str, name: str) -> str:
-    """A file's URL from that of its folder, where it is no URL already."""
+    """URL of a file from that of its folder; a name that is a URL itself is returned unchanged."""
     return name if is_url(name) else f"{folder.rstrip('/')}/{name.lstrip('/')}"
 
 
 def folder_of(file: str) -> str:
-    """Of a URL, or of an absolute path."""
+    """Folder of a file, given as a URL or an absolute path."""
     return file.rpartition("/")[0] or "/"
 
 
 @contextmanager
 def opened(place: Place, *, whole: bool = True) -> Iterator[BinaryIO]:
-    """A file to read and to seek in.
+    """Opens a file for reading and seeking.
 
     Args:
-        whole: one behind a URL is fetched at once; else only what is read of it, where its server can do that.
+        place: path or URL.
+        whole: fetch a file behind a URL completely; otherwise only the parts that are read, if its server supports that.
     """
     if is_url(place):
-        yield io.BytesIO(read_bytes(str(place))) if whole else _asked(_in_parts, str(place))
+        yield io.BytesIO(read_bytes(str(place))) if whole else _answer(_in_parts, str(place))
     else:
         with open(place, "rb") as file:  # noqa: PTH123  a million Path objects take seconds
             yield file
@@ -77,23 +79,23 @@ def _in_parts(system: Any, path: str) -> Any:
         file.seek(-1, io.SEEK_END)
         file.read(1)
         file.seek(0)
-    except (ValueError, OSError):  # a web server that sends files from their start only
+    except (ValueError, OSError):  # the web server can only send files from the start
         return io.BytesIO(system.cat_file(path))
     return file
 
 
 def read_bytes(url: str) -> bytes:
-    """What a file holds.
+    """Reads a file's content.
 
     Raises:
-        OSError: as all functions here, if that cannot be found out, whatever the reason.
+        OSError: as all functions here, if the file cannot be accessed for any reason.
     """
-    content: bytes = _asked(lambda system, path: system.cat_file(path), url)
+    content: bytes = _answer(lambda system, path: system.cat_file(path), url)
     return content
 
 
 def files_below(folder: str) -> list[str]:
-    """URLs of the visible files at any depth, in the order of their names."""
+    """URLs of the visible files at any depth, sorted by name."""
 
     def listing(system: Any, path: str) -> list[str]:
         if not system.isdir(path):
@@ -101,30 +103,31 @@ def files_below(folder: str) -> list[str]:
         below = [name.removeprefix(path).lstrip("/") for name in system.find(path)]
         return sorted(name for name in below if name and not any(part.startswith(".") for part in name.split("/")))
 
-    return [joined(folder, name) for name in _asked(listing, folder)]
+    return [joined(folder, name) for name in _answer(listing, folder)]
 
 
 def facts_of(urls: Sequence[str]) -> list[bytes | None]:
-    """A hash of what is known of each file without reading it: size, time of change, checksum; None: it does not exist."""
+    """Hash of each file's size, time of change, checksum and other metadata, without reading it; None if it does not exist."""
 
     def fact(url: str) -> bytes | None:
         try:
-            known = _asked(lambda system, path: system.info(path), url)
+            known = _answer(lambda system, path: system.info(path), url)
         except FileNotFoundError:
             return None
-        # As fsspec's own `ukey` does it; its version for HTTP looks at the URL alone.
+        # Like fsspec's `ukey`, whose version for HTTP hashes the URL alone.
         return hashlib.sha256(f"{url}\0{sorted(known.items(), key=str)}".encode()).digest()
 
     return at_once(fact, urls)
 
 
 def file_facts(files: Sequence[str], folder: str) -> tuple[list[str], bytes]:
-    """Where images lie, and a hash of each one's place, size and time of change.
+    """Places of image files, and one hash of the place, size and time of change of all of them.
 
     Args:
-        folder: a path or a URL that the files' paths start from; those that are URLs stand for themselves.
+        files: paths relative to `folder`, absolute paths or URLs.
+        folder: path or URL of the folder.
     Raises:
-        ConfigError: at `data.columns.path`, with the files that do not exist.
+        ConfigError: at `data.columns.path`, if files do not exist; lists them.
     """
     places = _places_of(files, folder)
     remote = [i for i, place in enumerate(places) if "://" in place]
@@ -132,7 +135,7 @@ def file_facts(files: Sequence[str], folder: str) -> tuple[list[str], bytes]:
     numbers = np.zeros((len(places), 2), "<i8")
     numbers[on_disk] = sizes_and_times([places[i] for i in on_disk.tolist()])
     known = facts_of([places[i] for i in remote]) if remote else []
-    gone = np.flatnonzero(numbers[:, 1] == _GONE).tolist()
+    gone = np.flatnonzero(numbers[:, 1] == _NO_TIME).tolist()
     gone += [i for i, fact in zip(remote, known, strict=True) if fact is None]
     missing = [files[i] for i in sorted(gone)]
     if missing:
@@ -148,14 +151,14 @@ def file_facts(files: Sequence[str], folder: str) -> tuple[list[str], bytes]:
 def _places_of(files: Sequence[str], folder: str) -> list[str]:
     if is_url(folder):
         return [joined(folder, file) for file in files]
-    root = f"{folder}/"  # as os.path.join does it, which takes a second for a million
+    root = f"{folder}/"  # instead of os.path.join, which takes a second for a million paths
     return [file if file.startswith("/") or "://" in file else root + file for file in files]
 
 
 def sizes_and_times(paths: Sequence[str]) -> np.ndarray:
-    """Size in bytes and time of change in nanoseconds of each file on disk, [n, 2] int64; the smallest number there is as the
-    time of one that does not exist."""
-    parts = [paths[start : start + _ASKED_TOGETHER] for start in range(0, len(paths), _ASKED_TOGETHER)]
+    """Size in bytes and time of change in nanoseconds of each file on disk, [n, 2] int64. The time is the smallest int64 if a file
+    does not exist."""
+    parts = [paths[start : start + _FILES_PER_REQUEST] for start in range(0, len(paths), _FILES_PER_REQUEST)]
     return np.concatenate([np.zeros((0, 2), np.int64), *at_once(_sizes_and_times, parts)])
 
 
@@ -163,11 +166,11 @@ def _sizes_and_times(paths: Sequence[str]) -> np.ndarray:
     import pyarrow.fs
 
     try:
-        # Looks without the GIL, so that threads look at once: on all cores, and where a network's disk lets them wait.
+        # Arrow releases the GIL, so that threads run in parallel: on all cores, and while a network drive makes them wait.
         found = pyarrow.fs.LocalFileSystem().get_file_info(paths)
-    except (OSError, ValueError):  # a name too long, say, or with a zero byte: which one, Arrow does not tell
+    except (OSError, ValueError):  # a name is too long or has a zero byte, for example; Arrow does not say which one
         return np.array([_size_and_time(path) for path in paths], np.int64)
-    times = (_GONE if info.mtime_ns is None else info.mtime_ns for info in found)
+    times = (_NO_TIME if info.mtime_ns is None else info.mtime_ns for info in found)
     sizes = (info.size or 0 for info in found)  # a folder has none
     return np.column_stack([np.fromiter(numbers, np.int64, len(found)) for numbers in (sizes, times)])
 
@@ -176,18 +179,18 @@ def _size_and_time(path: str) -> tuple[int, int]:
     try:
         status = os.stat(path)  # noqa: PTH116
     except (OSError, ValueError):
-        return 0, _GONE
+        return 0, _NO_TIME
     return status.st_size, status.st_mtime_ns
 
 
 def at_once(work: Callable[[Any], _T], items: Sequence[Any]) -> list[_T]:
-    """[work(item), …], many at a time: for what waits for the network."""
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    """Returns [work(item), …], computed by many threads: for work that waits for the network."""
+    with ThreadPoolExecutor(_PARALLEL_REQUESTS) as pool:
         return list(pool.map(work, items))
 
 
-def _asked(question: Callable[[Any, str], Any], url: str) -> Any:
-    """What a file system answers, asked anew: what it may remember of listings can be older than the file."""
+def _answer(question: Callable[[Any, str], Any], url: str) -> Any:
+    """Calls question(file system, path) for a URL, without fsspec's cached listings, which can be older than the file."""
     import fsspec
 
     try:
@@ -195,5 +198,5 @@ def _asked(question: Callable[[Any, str], Any], url: str) -> Any:
         return question(system, path)
     except OSError:
         raise
-    except Exception as error:  # each protocol has errors of its own; a missing package is an ImportError
+    except Exception as error:  # each protocol has its own exceptions; a missing package raises ImportError
         raise OSError(f"{error or type(error).__name__}") from error

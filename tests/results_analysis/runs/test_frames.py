@@ -4,11 +4,11 @@ import math
 
 import pandas as pd
 import pytest
-from tests.results_analysis.runs.test_run import report, reports_of, write_run, write_trial
 
 from results_analysis.runs.run import RunError, load
-from trainables.run_folder.layout import RunLayout
+from tests.results_analysis.runs.test_run import report, reports_of, write_run, write_trial
 from trainables.core.vocabulary import Flag
+from trainables.run_folder.layout import RunLayout
 
 TRIALS = [{"scores": [0.2, 0.6, 0.4]}, {"status": "running"}, {"scores": [0.5], "epoch": {"flags": (Flag.GAP,)}}]
 

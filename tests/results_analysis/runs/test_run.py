@@ -11,9 +11,9 @@ import yaml
 from results_analysis.runs.columns import columns_of
 from results_analysis.runs.run import RunError, find_run, load, run_names
 from results_analysis.tables.results_table import results_table
-from trainables.run_folder.layout import RunLayout
-from trainables.run_folder.epoch_report import EpochReport
 from trainables.core.vocabulary import Flag, Metric
+from trainables.run_folder.epoch_report import EpochReport
+from trainables.run_folder.layout import RunLayout
 
 RECIPE = {
     "data": {"source": "digits"},

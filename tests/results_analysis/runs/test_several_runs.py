@@ -2,11 +2,11 @@
 
 import pytest
 from rich.console import Console
-from tests.results_analysis.runs.test_run import write_run
 
 from results_analysis.runs.run import RunError, load_all
 from results_analysis.tables.results_table import results_table
 from results_analysis.tables.terminal_table import render
+from tests.results_analysis.runs.test_run import write_run
 from trainables.core.vocabulary import Metric
 
 A = [{"scores": [0.2, 0.6], "params": {"train.x": 1}}, {"status": "failed", "reason": "bad"}]

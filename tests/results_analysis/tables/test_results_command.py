@@ -115,7 +115,7 @@ def test_a_file_of_another_name_is_the_table_as_shown(root, thaw):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--format", "parquet"), "--format parquet is no text: name a file with -o"),
+        (("--format", "parquet"), "--format parquet is binary: name a file with -o"),
         (("--columns", "trail"), "no column 'trail'; did you mean 'trial'?"),
         (("--columns", "trial,stats", "--format", "csv"), "no column 'stats'; did you mean 'status'?"),
         (("--sort", "scroe"), "no column 'scroe'; did you mean 'score'?"),

@@ -235,12 +235,12 @@ def test_a_searchs_trial_is_named(thaw, run, tmp_path):
         (("nothing",), "error: no run 'nothing' in 'runs'; "),
         (
             (NAME, "lst"),
-            f"error: thaw checkpoints {NAME} lst: not known; there are list, verify, compare, report, backup, prune",
+            f"error: thaw checkpoints {NAME} lst: unknown action; choose from list, verify, compare, report, backup, prune",
         ),
-        ((NAME, "compare", "1"), f"error: it is: thaw checkpoints {NAME} compare A B"),
-        ((NAME, "backup"), f"error: it is: thaw checkpoints {NAME} backup DEST"),
+        ((NAME, "compare", "1"), f"error: usage: thaw checkpoints {NAME} compare A B"),
+        ((NAME, "backup"), f"error: usage: thaw checkpoints {NAME} backup DEST"),
         ((NAME, "compare", "1", "77"), r"error: .* has no checkpoint '77'; there are best, newest and epochs 1, 2"),
-        ((NAME, "list", "--best-only"), "error: --best-only is for prune"),
+        ((NAME, "list", "--best-only"), "error: --best-only needs the action prune"),
     ],
 )
 def test_a_mistake_is_one_message(thaw, run, words, message):
@@ -273,7 +273,7 @@ def test_training_goes_on_from_a_named_checkpoint(run, tmp_path, monkeypatch, ca
     again = [json.loads(line) for line in run.epochs.read_text().splitlines()]
     assert [report["score"] for report in again] == [report["score"] for report in epochs]
     code, said = train("--checkpoint", "2")
-    assert (code, said.err) == (2, "error: --checkpoint needs --resume NAME: the run that it is a checkpoint of\n")
+    assert (code, said.err) == (2, "error: --checkpoint needs --resume NAME, the run that the checkpoint belongs to\n")
     code, said = train("--resume", NAME, "--checkpoint", "99")
     assert code == 2
     assert "has no checkpoint '99'; there are best, newest and epochs" in said.err

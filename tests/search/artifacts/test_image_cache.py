@@ -84,7 +84,7 @@ def test_decoded_images_say_where_they_come_from(thaw_data):
 def test_verifying_names_what_is_damaged(thaw_data):
     make("a")
     status, said = thaw_data("--verify")
-    assert (status, said.splitlines()[-1]) == (0, "all are as they were written")
+    assert (status, said.splitlines()[-1]) == (0, "all files are intact")
     bad = make("b")
     damage(bad)
     status, said = thaw_data("--verify")
@@ -134,7 +134,7 @@ def test_what_is_being_built_stays(thaw_data):
     entry = make("a")
     with building(entry.array):
         _, said = thaw_data("--clear", "all")
-    assert said.startswith("in use, or another user's: images-16px-")
+    assert said.startswith("in use or owned by another user: images-16px-")
     assert kept() == {"a"}
 
 
@@ -143,4 +143,4 @@ def test_a_limit_that_is_none_is_one_message(thaw_data, monkeypatch):
     monkeypatch.setenv("THAW_CACHE_GIB", "lots")
     status, said = thaw_data()
     assert status == 2
-    assert said.endswith("error: THAW_CACHE_GIB: 'lots' is no number of GiB above 0\n")
+    assert said.endswith("error: THAW_CACHE_GIB: 'lots' is not a number of GiB above 0\n")

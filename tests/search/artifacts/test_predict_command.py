@@ -70,7 +70,7 @@ def test_a_trials_model_is_written_and_said_to_be_what_was_reported(thaw, tmp_pa
     out, _ = thaw("export", "digits", "--model", "models/best")
     report, path = out.splitlines()
     assert report.startswith("models/best: balanced_accuracy 0.")
-    assert report.endswith(" on 21 validation images, the same as its epoch's report, to the last digit")
+    assert report.endswith(" on 21 validation images, identical to the training log")
     assert path == "runs/digits/best.yaml"
     assert "# best\n" in (tmp_path / "here" / "models" / "best" / "README.md").read_text()
 
@@ -96,17 +96,17 @@ def test_a_rule_says_why_it_kept_what(thaw):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["digits", "--within", "1se"], "--within and --cheapest go together, as in --within 1se --cheapest"),
-        (["digits", "--cheapest"], "--within and --cheapest go together"),
-        (["digits", "--cost", "train_s"], "--cost goes with them"),
+        (["digits", "--within", "1se"], "--within and --cheapest need each other, as in --within 1se --cheapest"),
+        (["digits", "--cheapest"], "--within and --cheapest need each other"),
+        (["digits", "--cost", "train_s"], "--cost needs both"),
         (
             ["digits", "--within", "1se", "--cheapest", "--trial", "1"],
-            "--trial, --within and --confirmed each say which trial",
+            "--trial, --within and --confirmed each choose the trial",
         ),
-        (["digits", "--onnx"], "--onnx goes with --model DIR"),
+        (["digits", "--onnx"], "--onnx needs --model DIR"),
         (["single", "--trial", "0"], "single is a single training run: it has no trials to choose from"),
         (["gone"], "no run 'gone' in 'runs'"),
-        (["digits", "--model", "photos"], "photos is there already; remove it, or name another folder"),
+        (["digits", "--model", "photos"], "photos already exists; remove it, or name another folder"),
     ],
 )
 def test_what_cannot_be_exported_is_one_message(thaw, words, message):
@@ -181,7 +181,7 @@ def test_bad_images_are_a_line_each_and_left_out(thaw, model):
     assert len(out.splitlines()) == 1 + 10
     assert err == (
         "left out: photos/zero/a.png: is empty\n"
-        "left out: photos/zero/b.png: is no image, or damaged from its start\n"
+        "left out: photos/zero/b.png: is not an image, or its header is damaged\n"
         "2 of 12 images cannot be read and are left out\n"
     )
 
@@ -196,7 +196,7 @@ def test_bad_images_may_stop_everything(thaw, model, tmp_path):
 
 def test_where_no_image_can_be_read_that_is_an_error(thaw, model):
     err = thaw("predict", model, "model/README.md", code=2).err
-    assert err == "error: 1 of 1 images cannot be read:\n  model/README.md: is no image, or damaged from its start\n"
+    assert err == "error: 1 of 1 images cannot be read:\n  model/README.md: is not an image, or its header is damaged\n"
 
 
 def test_a_grey_image_is_predicted_by_a_model_of_colours(thaw, model):
@@ -207,7 +207,7 @@ def test_a_grey_image_is_predicted_by_a_model_of_colours(thaw, model):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["gone", "photos"], "gone is no model: there is no such folder"),
+        (["gone", "photos"], "gone is not a model: there is no such folder"),
         (["model", "gone"], "gone does not exist"),
         (["model", "photos", "-o", "out.xls"], r"out.xls: the ending says the format; valid are .csv, .json, .parquet"),
         (["model", "photos", "--onnx"], "model was exported without ONNX"),

@@ -56,14 +56,14 @@ def test_no_file_is_written_over(written, tmp_path):
     file = written("job")
     assert file.stat().st_mode & stat.S_IXUSR
     file.write_text("mine")
-    with pytest.raises(InputError, match=r"job.sh exists: --force writes over it"):
+    with pytest.raises(InputError, match=r"job.sh exists: overwrite it with --force"):
         written("job")
     assert file.read_text() == "mine"
     assert written("job", "--force").read_text() != "mine"
 
 
 def test_an_unknown_kind_is_refused(written):
-    with pytest.raises(InputError, match=r"'slrum' is no kind of cluster; did you mean 'slurm'\?"):
+    with pytest.raises(InputError, match=r"'slrum' is not a kind of cluster; did you mean 'slurm'\?"):
         written("slrum")
 
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,11 @@ from unittest.mock import ANY
 
 import jsonschema
 import pytest
+import typer.main
 import yaml
 from PIL import Image
 
-from search.cli import main
+from search.cli import GROUPS, app, main
 from search.commands import search as search_command
 from tests.support.project import PROJECT
 from tests.support.recipes import RECIPE
@@ -95,7 +97,7 @@ HEAVY = ("torch", "ray", "optuna", "pandas", "sklearn", "tensorboard", "numpy")
 def test_help_answers_without_importing_what_runs_need(words, status):
     code = f"""
 import sys
-from search.cli import main
+from search.cli import GROUPS, app, main
 try:
     main()
 except SystemExit as end:
@@ -115,7 +117,7 @@ except SystemExit as end:
 def test_a_mistake_in_a_search_is_said_before_torch_and_ray_are_imported(folder):
     code = """
 import sys
-from search.cli import main
+from search.cli import GROUPS, app, main
 try:
     main()
 finally:
@@ -124,6 +126,40 @@ finally:
     words = ["search", "small.yaml", "data={source: folder, path: nothing, image_size: 32}"]
     done = subprocess.run([sys.executable, "-c", code, *words], cwd=folder, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "imported:\n")
+
+
+@pytest.fixture
+def shown_help(monkeypatch, capsys):
+    """`shown_help(*words)`: the lines of `thaw WORDS --help` on a terminal of 80 columns."""
+
+    def lines(*words):
+        monkeypatch.setenv("COLUMNS", "80")
+        monkeypatch.setattr(sys, "argv", ["thaw", *words, "--help"])
+        with pytest.raises(SystemExit, match=r"^0$"):
+            main()
+        return capsys.readouterr().out.splitlines()
+
+    return lines
+
+
+def test_the_list_of_commands_fits_80_columns_in_groups(shown_help):
+    lines = shown_help()
+    assert max(map(len, lines)) <= 80
+    for heading, commands in GROUPS.items():
+        start = lines.index(f"  {heading}:") + 1
+        rows = [row.split(maxsplit=1) for row in lines[start : start + len(commands)]]
+        assert rows == [[command.__name__, (command.__doc__ or "").partition("\n")[0]] for command in commands]
+        assert all(summary.endswith(".") and "..." not in summary for _, summary in rows)
+
+
+@pytest.mark.parametrize("name", sorted(typer.main.get_command(app).commands))
+def test_the_help_of_a_command_shows_an_example_that_it_understands(shown_help, name):
+    lines = shown_help(name)
+    assert max(map(len, lines)) <= 80
+    (example,) = [line.removeprefix("  Example: ") for line in lines if line.startswith("  Example: ")]
+    words = shlex.split(example.partition(" > ")[0])
+    assert words[:2] == ["thaw", name]
+    typer.main.get_command(app).commands[name].make_context(name, words[2:])
 
 
 def test_without_a_command_help_is_shown():
@@ -140,7 +176,7 @@ def test_without_a_command_help_is_shown():
         (["train.metrik=kappa"], "command line (train.metrik=kappa) train.metrik: unknown key; did you mean 'metric'?"),
         (
             ["train.stages[1].unfreeze_from=features.9"],
-            "command line (train.stages[1].unfreeze_from=features.9) train.stages[1].unfreeze_from: 'features.9' is no block"
+            "command line (train.stages[1].unfreeze_from=features.9) train.stages[1].unfreeze_from: 'features.9' is not a block"
             " (features.0 … features.8, head, all, last:1 … last:9) of efficientnet_lite0",
         ),
         (["train.batch_size"], "command line: 'train.batch_size' is no override; write it as train.batch_size=64"),
@@ -190,14 +226,14 @@ def test_several_mistakes_are_lines_of_one_message(refused):
 
 def test_a_run_that_exists_is_not_written_over(refused, folder):
     make_run(folder, "small")
-    message = "the run 'small' exists in runs: go on with it (thaw resume small), start one beside it (--new), or"
+    message = "the run 'small' exists in runs: resume it (thaw resume small), start another run (--new), or"
     assert refused("search", "small.yaml").startswith(message)
 
 
 def test_a_run_that_is_another_search_is_not_gone_on_with(refused, folder):
     make_run(folder, "small")
     assert refused("search", "small.yaml", "--resume") == (
-        f"{folder}/runs/small holds another search than small.yaml is now; --new starts one beside it"
+        f"{folder}/runs/small is not the search that small.yaml describes now; start a new run with --new"
     )
 
 
@@ -214,7 +250,7 @@ def test_a_search_that_another_process_began_meanwhile_is_left_to_it(folder, mon
     monkeypatch.setattr(search.preflight.data_and_weights, "check_by_looking", looking_while_the_other_runs)
     with pytest.raises(SystemExit, match=r"^2$"):
         main()
-    assert "was started by another process meanwhile; see: thaw watch" in capsys.readouterr().err
+    assert "error: another process has just started small; see: thaw watch small" in capsys.readouterr().err
     assert not finished.exists()
 
 

@@ -44,7 +44,7 @@ BLOCKS = r"\(features.0 … features.8, head, all, last:1 … last:9\) of effici
         pytest.param(
             "last:2",
             "features.9",
-            rf"12 train.stages\[1\].unfreeze_from: 'features.9' is no block {BLOCKS}",
+            rf"12 train.stages\[1\].unfreeze_from: 'features.9' is not a block {BLOCKS}",
             id="block",
         ),
         pytest.param(
@@ -60,7 +60,7 @@ BLOCKS = r"\(features.0 … features.8, head, all, last:1 … last:9\) of effici
         pytest.param(
             "efficientnet_lite0",
             "resnet1",
-            "5 model.backbone: 'resnet1' is no backbone; did you mean 'resnet18'\\?",
+            "5 model.backbone: 'resnet1' is not a backbone; did you mean 'resnet18'\\?",
             id="backbone",
         ),
         pytest.param(
@@ -237,7 +237,7 @@ BLOCKS = r"\(features.0 … features.8, head, all, last:1 … last:9\) of effici
         pytest.param(
             "train.loss.max_margin: {float: [0.2, 0.8]}",
             "train.stages[1].unfreeze_from: {choice: [all, features.9]}",
-            rf"16 space.train.stages\[1\].unfreeze_from: 'features.9' is no block {BLOCKS}",
+            rf"16 space.train.stages\[1\].unfreeze_from: 'features.9' is not a block {BLOCKS}",
             id="searched block",
         ),
         pytest.param(

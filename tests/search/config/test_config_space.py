@@ -30,8 +30,8 @@ def test_each_searched_path_is_judged_by_itself(mistakes):
         "space.train.stages[8].head_lr: train.stages has no item [8]: it has 2",
         "space.train.metric: cannot be searched: trials would be compared by different metrics",
         "space.train.batch_size: -3: input should be greater than or equal to 1",
-        "space.train.stages[*].unfreeze_from: 'features.9' is no block",
-        "space.train.stages[*].unfreeze_from: 'features.10' is no block",
+        "space.train.stages[*].unfreeze_from: 'features.9' is not a block",
+        "space.train.stages[*].unfreeze_from: 'features.10' is not a block",
     ]
 
 
@@ -50,7 +50,7 @@ def test_a_range_whose_upper_part_is_wrong_is_one_mistake(mistakes):
         ),
         pytest.param(
             "{train.batch_size: {int: [8, 16]}, model.backbone: {choice: [efficientnet_lite0, resnet18]}}",
-            "space.model.backbone: with 'resnet18', train.stages[1].unfreeze_from: 'features.8' is no block",
+            "space.model.backbone: with 'resnet18', train.stages[1].unfreeze_from: 'features.8' is not a block",
             id="another network's blocks",
         ),
         pytest.param(
@@ -76,7 +76,7 @@ def test_values_that_do_not_go_together_are_found_by_drawing(mistakes):
 
 def test_a_recipe_that_is_wrong_is_not_blamed_on_the_space(mistakes):
     (line,) = mistakes(replaced("last:2", "features.9"))
-    assert line.startswith("search.yaml:12 train.stages[1].unfreeze_from: 'features.9' is no block")
+    assert line.startswith("search.yaml:12 train.stages[1].unfreeze_from: 'features.9' is not a block")
 
 
 # --- functions as spaces --------------------------------------------------------------------------------------------

@@ -232,7 +232,7 @@ REFUSED = {
     "an empty table": (_written("t.csv", b""), "t.csv: is damaged, or is not a table: No columns to parse from file"),
     "a damaged table": (_written("t.parquet", b"PAR1"), "t.parquet: is damaged, or is not a table: "),
     "a table in another encoding": (_written("t.csv", b"path,label\n\xff\xfe,1\n"), "t.csv: is damaged, or is not a table: "),
-    "a table without files": (_written("t.csv", b"a,b\n1,2\n"), "t.csv: no column names image files that are in "),
+    "a table without files": (_written("t.csv", b"a,b\n1,2\n"), "t.csv: no column has image files that are in "),
     "a table of other rows": (_written("t.csv", b"a,b\n1,2\n1,2,3,4\n"), "t.csv: is damaged, or is not a table: "),
     "one class": (lambda root: class_folders(root / "x", {"cat": 5}), "x: holds only one class (cat)"),
     "a class without images": (lambda root: (class_folders(root / "x", {"cat": 5}), (root / "x/dog").mkdir())[0],
@@ -242,7 +242,7 @@ REFUSED = {
     "damaged idx": (lambda root: _written("x/train-images-idx3-ubyte", b"no")(_empty(root).parent).parent,
                     "x: holds neither train-labels-idx1-ubyte nor"),
     "groups that cannot be parted": (lambda root: table(root, "csv", {"A": 12, "B": 3}, lambda i: {"patient": f"p{i // 6}"}),
-                                     "no class may miss on a side, and groups stay whole"),
+                                     "every side needs each class, and groups are not split"),
 }  # fmt: skip
 
 
@@ -265,7 +265,7 @@ def test_images_that_cannot_be_read_are_told(here):
         for i in range(3):
             (here / "x" / name).mkdir(parents=True, exist_ok=True)
             (here / "x" / name / f"{i}.png").write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"no image can be read: .*\.png: is no image"):
+    with pytest.raises(InputError, match=r"no image can be read: .*\.png: is not an image"):
         starter(here / "x", here / "search.yaml")
 
 
@@ -280,10 +280,10 @@ def test_a_file_is_not_written_over_unless_it_is_meant(here, monkeypatch, capsys
     class_folders(here / "photos", {"cat": 5, "dog": 5})
     (here / "search.yaml").write_text("mine")
     assert run(monkeypatch, "photos") == 2
-    assert "search.yaml exists: --force writes over it, -o FILE writes another" in capsys.readouterr().err
+    assert "search.yaml exists: overwrite it with --force, or name another file with -o" in capsys.readouterr().err
     assert (here / "search.yaml").read_text() == "mine"
     assert run(monkeypatch, "photos", "-o", "other.yaml") == 0
-    assert "Go on with: thaw check other.yaml" in capsys.readouterr().out
+    assert "Next: thaw check other.yaml" in capsys.readouterr().out
     assert run(monkeypatch, "photos", "--force") == 0
     assert (here / "search.yaml").read_text().replace("search.yaml", "other.yaml") == (here / "other.yaml").read_text()
 

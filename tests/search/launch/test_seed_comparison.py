@@ -325,4 +325,4 @@ def test_only_one_rule_chooses(capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["thaw", "export", "s", "--confirmed", "--trial", "3"])
     with pytest.raises(SystemExit):
         main()
-    assert "--trial, --within and --confirmed each say which trial; keep one of them" in capsys.readouterr().err
+    assert "--trial, --within and --confirmed each choose the trial; give only one of them" in capsys.readouterr().err

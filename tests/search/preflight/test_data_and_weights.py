@@ -94,7 +94,7 @@ def test_images_that_are_left_out_are_a_warning(look, tmp_path):
     listing = dataset.left_out.listing
     assert warning == f"warning: 1 of 9 images cannot be read and is left out, listed in {listing}"
     assert summary.startswith("4 training images of 2 classes")
-    assert listing.read_text() == f"{tmp_path}/images/cat/broken.png: is no image, or damaged from its start\n"
+    assert listing.read_text() == f"{tmp_path}/images/cat/broken.png: is not an image, or its header is damaged\n"
 
 
 def test_a_class_without_a_training_image_is_named(look):
@@ -122,7 +122,9 @@ def test_a_function_that_makes_no_network_has_its_place(look, own_module):
 
 def test_a_network_that_does_not_fit_the_images_has_its_place(look, own_module):
     module = own_module(TINY_NETWORK.replace("features=12", "features=13"))
-    with pytest.raises(InputError, match=r"model\.backbone: .* makes \[2, 12\] of two images of 32 pixels"):
+    with pytest.raises(
+        InputError, match=r"model\.backbone: .* turns two images of 32 pixels into an output of shape \[2, 12\]"
+    ):
         look(f"model.backbone={module}:tiny", counts={"cat": 4, "dog": 4})
 
 

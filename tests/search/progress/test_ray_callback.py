@@ -96,7 +96,7 @@ def test_no_minute_of_a_large_search_goes_by_without_a_headline(show, trial, clo
 
 
 def test_plain_lines_are_neither_wrapped_nor_read_as_markup(show, trial):
-    reason = "not trained: train.stages[head].unfreeze_from: [/tmp/x] is no block" + " of many" * 20
+    reason = "not trained: train.stages[head].unfreeze_from: [/tmp/x] is not a block" + " of many" * 20
     callback, screen = show(40, terminal=False)
     callback.on_trial_complete(trial=trial(0, FAILED, reason))
     assert f"trial 0: failed ({reason})" in screen.getvalue().splitlines()

@@ -95,4 +95,4 @@ def test_tables_and_configs_come_from_a_url(search, store, tmp_path, monkeypatch
         said = capsys.readouterr()
         assert ended.value.code == 0, said.err
         assert [row["status"] for row in json.loads(said.out)] == ["finished", "running"]
-        assert said.err == "elsewhere/small: the run at s3://bucket/runs/small\n"
+        assert said.err == "elsewhere/small: copy of s3://bucket/runs/small\n"

@@ -142,7 +142,7 @@ def test_good_images_alone_are_split_as_if_the_bad_ones_had_never_been(squares):
 def test_a_class_without_a_good_image_is_an_error(squares):
     spoil(squares, *range(10))
     with pytest.raises(
-        ConfigError, match=r"^data\.path: no image .* is left of 'dark' \(all 10\); .* listed in .*skipped\.txt"
+        ConfigError, match=r"^data\.path: no image can be read of 'dark' \(all 10\); .* listed in .*skipped\.txt"
     ):
         open_dataset(squares.model_copy(update={"on_bad": "skip"}))
 

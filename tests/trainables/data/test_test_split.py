@@ -152,7 +152,7 @@ def test_where_there_is_no_test_there_is_none(table, tmp_path):
     ("labels", "message"),
     [
         (["ab"[i % 2] for i in range(18)] + ["a", "c"] * 3, "the test split has no image of 'b'"),
-        (["ab"[i % 2] for i in range(18)] + ["a", "b", "c"] * 2, "the test split has images of 'c', training has none"),
+        (["ab"[i % 2] for i in range(18)] + ["a", "b", "c"] * 2, "the test split has images of 'c', unlike training"),
     ],
 )
 def test_a_test_of_other_classes_is_an_error(table, labels, message):

@@ -88,16 +88,16 @@ def test_folders_of_labels_that_were_mapped_give_classes(photos):
     ("given", "message"),
     [
         ("gone.png", r"gone\.png does not exist"),
-        ("photos/*.jpg", r"photos/\*\.jpg: nothing matches"),
-        ("empty", "empty holds no image this model could take; it holds nothing"),
-        ("notes", r"notes holds no image this model could take; it holds a\.txt"),
+        ("photos/*.jpg", r"photos/\*\.jpg: no file matches"),
+        ("empty", "empty holds no image that this model takes; it holds nothing"),
+        ("notes", r"notes holds no image that this model takes; it holds a\.txt"),
         ("scan.nii.gz", r"1 of 1 files do not fit: this model takes images, and these are volumes \(scan\.nii\.gz\)"),
         ("gone.csv", r"gone\.csv does not exist"),
-        ("empty.csv", r"empty\.csv: is damaged, or no such table: No columns"),
-        ("broken.parquet", r"broken\.parquet: is damaged, or no such table"),
-        ("files.csv", r"files\.csv: the table has no column 'path'; valid: file; --path-column says which one"),
-        ("gaps.csv", r"gaps\.csv: 1 rows have no path, counted from 1 below the header: 2"),
-        ("broken.npz", r"broken\.npz: is no NPZ file, or damaged"),
+        ("empty.csv", r"empty\.csv: is damaged, or is not a table: No columns"),
+        ("broken.parquet", r"broken\.parquet: is damaged, or is not a table"),
+        ("files.csv", r"files\.csv: the table has no column 'path'; valid: file; choose one with --path-column"),
+        ("gaps.csv", r"gaps\.csv: 1 rows have no path \(row numbers count from 1 below the header\): 2"),
+        ("broken.npz", r"broken\.npz: is not an NPZ file, or is damaged"),
         ("other.npz", r"other\.npz: has no array of images \(images, train_images, …\); it has x"),
         ("volumes.npz", r"volumes\.npz: images holds volumes \(2 × 4 × 4 × 4\)"),
     ],
@@ -124,7 +124,7 @@ def test_images_are_refused_where_volumes_are_taken(photos):
     ):
         found("photos/cat/1.png", depth=4)
     with pytest.raises(
-        PackageError, match=r"photos holds no volume this model could take; it holds 1\.png, 2\.png, note\.txt"
+        PackageError, match=r"photos holds no volume that this model takes; it holds 1\.png, 2\.png, note\.txt"
     ):
         found("photos", depth=4)
 
@@ -213,5 +213,5 @@ def test_volumes_are_decoded_as_in_training(photos):
 
 def test_a_file_that_is_no_image_is_named_when_it_is_read(photos):
     (item,) = find_images(["photos/note.txt"], manifest())
-    with pytest.raises(BadImageError, match=r"photos/note\.txt: is no image"):
+    with pytest.raises(BadImageError, match=r"photos/note\.txt: is not an image"):
         item.decode()

@@ -132,7 +132,8 @@ def test_a_file_that_predicts_something_else_is_not_written(photos, own_model, t
     run_ = train(photo_recipe(photos, model=own_model()), tmp_path / "run")
     monkeypatch.setattr(onnx_model, "_as_input", lambda images: np.ones((len(images), 3, 32, 32), np.float32))
     with pytest.raises(
-        PackageError, match=r"onnxruntime predicts .* beside torch on 21 validation images, more than 0\.0001"
+        PackageError,
+        match=r"predictions of onnxruntime and torch differ by .* on 21 validation images, more than 0\.0001",
     ):
         pack(run_, tmp_path / "model", onnx=True)
     assert not (tmp_path / "model").exists()

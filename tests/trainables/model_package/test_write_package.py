@@ -233,9 +233,11 @@ def test_a_network_of_ones_own_is_made_by_its_module(photos, own_module, tmp_pat
 
 
 def test_a_folder_that_is_no_package_is_refused(tmp_path):
-    with pytest.raises(PackageError, match=r"gone is no model: there is no such folder; `thaw export RUN --model DIR`"):
+    with pytest.raises(
+        PackageError, match=r"gone is not a model: there is no such folder; `thaw export RUN --model DIR`"
+    ):
         load_package(tmp_path / "gone")
-    with pytest.raises(PackageError, match=r"is no model: it holds no model\.json"):
+    with pytest.raises(PackageError, match=r"is not a model: it holds no model\.json"):
         load_package(tmp_path)
 
 
@@ -247,7 +249,7 @@ def test_a_folder_that_is_no_package_is_refused(tmp_path):
         ({"classes": None}, r"model\.json: classes: "),
         (
             {"weights_sha256": "0" * 64},
-            r"model\.safetensors is damaged: it is not what was exported \(SHA-256 .*, not 0000",
+            r"model\.safetensors is damaged: it differs from the exported file \(SHA-256 .*, not 0000",
         ),
     ],
 )
@@ -266,7 +268,7 @@ def test_a_manifest_that_is_no_json_is_refused(package):
 @pytest.mark.parametrize("damage", [lambda b: b[:1000], lambda b: b"", lambda b: b[:-1] + bytes([b[-1] ^ 1])])
 def test_damaged_weights_are_refused(package, damage):
     package.weights.write_bytes(damage(package.weights.read_bytes()))
-    with pytest.raises(PackageError, match=r"model\.safetensors is damaged: it is not what was exported"):
+    with pytest.raises(PackageError, match=r"model\.safetensors is damaged: it differs from the exported file"):
         load_package(package.root)
 
 
@@ -281,19 +283,19 @@ def test_weights_of_another_network_are_refused(package):
     data = json.loads(package.manifest.read_text()) | {"weights_sha256": sha256_of(package.weights)}
     package.manifest.write_text(json.dumps(data))
     with pytest.raises(
-        PackageError, match=r"does not fit efficientnet_lite0 as it is installed here: Error.* Missing key"
+        PackageError, match=r"does not fit the installed version of efficientnet_lite0: Error.* Missing key"
     ):
         load_package(package.root)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused(package):
-    with pytest.raises(PackageError, match="device cuda: there is no GPU here"):
+    with pytest.raises(PackageError, match="device cuda: this machine has no GPU"):
         load_package(package.root, device="cuda")
 
 
 def test_an_unknown_device_is_refused():
-    with pytest.raises(PackageError, match="device 'tpu': valid are auto, cpu and cuda"):
+    with pytest.raises(PackageError, match="device 'tpu': valid devices are auto, cpu and cuda"):
         chosen_device("tpu")
 
 
@@ -311,7 +313,7 @@ def test_a_checkpoint_that_was_removed_is_missed_by_name(run_copy, tmp_path):
     best = training_in(run_copy.root).best
     (run_copy.checkpoints / best["checkpoint"]).unlink()
     with pytest.raises(
-        PackageError, match=rf"the checkpoint of its best epoch \({best['epoch']}\) is gone; in checkpoints: "
+        PackageError, match=rf"the checkpoint of its best epoch \({best['epoch']}\) is missing; in checkpoints: "
     ):
         export(run_copy, tmp_path / "model")
     assert not (tmp_path / "model").exists()
@@ -344,7 +346,7 @@ def test_other_data_and_other_pretrained_weights_are_refused(run_copy, tmp_path,
 def test_what_is_there_already_is_left_alone(run_copy, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "notes.txt").write_text("mine")
-    with pytest.raises(PackageError, match="model is there already; remove it, or name another folder"):
+    with pytest.raises(PackageError, match="model already exists; remove it, or name another folder"):
         export(run_copy, tmp_path / "model")
     assert (tmp_path / "model" / "notes.txt").read_text() == "mine"
 

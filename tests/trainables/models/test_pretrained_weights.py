@@ -104,7 +104,9 @@ class RunsCode:
 def test_a_hostile_weight_file_is_refused_and_runs_no_code(save, published, tmp_path):
     trace, path = tmp_path / "trace", tmp_path / "weights.pth"
     save({**published, "classifier.3.bias": RunsCode(trace)}, path)
-    with pytest.raises(ConfigError, match=r"model\.weights: .*weights\.pth is no file of tensors that torch can load"):
+    with pytest.raises(
+        ConfigError, match=r"model\.weights: .*weights\.pth is not a file of tensors that torch can load"
+    ):
         pretrained(of_file(path))
     assert not trace.exists()
 
@@ -114,15 +116,15 @@ def _truncated(state, path):
     path.write_bytes(path.read_bytes()[:-1000])
 
 
-SAFELY = "is no file of tensors that torch can load safely"
+SAFELY = "is not a file of tensors that torch can load safely"
 UNUSABLE = {
     "truncated": (_truncated, SAFELY),
     "empty": (lambda _, path: path.touch(), SAFELY),
     "a pickle of nothing": (lambda _, path: path.write_bytes(b"\x80\x02."), SAFELY),
     "text": (lambda _, path: path.write_text(json.dumps({"a": 1})), SAFELY),
     "a whole module": (lambda _, path: torch.save(torch.nn.Linear(2, 2), path), SAFELY),
-    "a list": (lambda state, path: torch.save(list(state.values()), path), "holds no state dict"),
-    "no tensors": (lambda _, path: torch.save({"a": 1}, path), "holds no state dict"),
+    "a list": (lambda state, path: torch.save(list(state.values()), path), "does not hold a state dict"),
+    "no tensors": (lambda _, path: torch.save({"a": 1}, path), "does not hold a state dict"),
 }
 
 
@@ -180,12 +182,14 @@ def test_weights_of_another_network_are_refused_by_the_first_names_that_do_not_f
     ],
 )
 def test_an_unknown_weight_lists_the_valid_ones(backbone, valid):
-    with pytest.raises(ConfigError, match=rf"^model\.weights: 'IMAGENET22K' is no weight of {backbone} \({valid}\)"):
+    with pytest.raises(
+        ConfigError, match=rf"^model\.weights: 'IMAGENET22K' is not among the weights of {backbone} \({valid}\)"
+    ):
         pretrained(ModelConfig(backbone=backbone, weights="IMAGENET22K"))
 
 
 def test_lite0_knows_its_packaged_weights_only():
-    with pytest.raises(ConfigError, match="'IMAGENET1K_V1': efficientnet_lite0 knows `default`, `none` and weight"):
+    with pytest.raises(ConfigError, match="'IMAGENET1K_V1': efficientnet_lite0 takes `default`, `none` or a weight"):
         pretrained(ModelConfig(backbone="efficientnet_lite0", weights="IMAGENET1K_V1"))
 
 

@@ -142,7 +142,7 @@ def mistakes(data):
         ),
         pytest.param(
             plain([{**TAIL, "unfreeze_from": "features.3"}]),
-            "train.stages[0].unfreeze_from: 'features.3' is no block"
+            "train.stages[0].unfreeze_from: 'features.3' is not a block"
             " (stem … layer4, head, all, last:1 … last:5) of resnet18",
             id="another network's block",
         ),
@@ -203,7 +203,7 @@ def mistakes(data):
         ),
         pytest.param(
             plain(model={"backbone": "resnet"}),
-            "model.backbone: 'resnet' is no backbone; did you mean 'resnet50'?,"
+            "model.backbone: 'resnet' is not a backbone; did you mean 'resnet50'?,"
             " or timm/NAME, or module:function for your own",
             id="no backbone",
         ),
@@ -372,7 +372,7 @@ def test_a_stage_names_its_first_open_block_in_several_ways(unfreeze_from, cut):
 
 @pytest.mark.parametrize("unfreeze_from", ["features.13", "last:0", "last:14", "last:-1", "last:", "last", "", "Head"])
 def test_what_names_no_block_is_refused_with_what_would(unfreeze_from):
-    with pytest.raises(ValueError, match=r"is no block \(features.0 … features.12, head, all, last:1 … last:13\)"):
+    with pytest.raises(ValueError, match=r"is not a block \(features.0 … features.12, head, all, last:1 … last:13\)"):
         first_open_block(unfreeze_from, MOBILENET)
 
 

@@ -174,9 +174,7 @@ def test_what_is_needed_together_stays():
 def test_what_can_never_fit_is_refused_and_nothing_goes(monkeypatch, folder):
     allow(monkeypatch, 0.5 * 2**20)
     make("a")
-    with pytest.raises(
-        CacheFullError, match=rf"^1\.5 GiB would have to be kept in {folder}: more than THAW_CACHE_GIB=0\.5 "
-    ):
+    with pytest.raises(CacheFullError, match=rf"^1\.5 GiB are needed in {folder}: more than THAW_CACHE_GIB=0\.5 "):
         make_room(int(1.5 * 2**30))
     assert keys() == ["a"]
 
@@ -191,14 +189,14 @@ def test_without_a_limit_half_of_the_free_disk_is_it(monkeypatch):
     assert keys() == ["a"]
     make_room(11 * KIB)
     assert keys() == []
-    with pytest.raises(CacheFullError, match="half of what its disk has free; THAW_CACHE_GIB sets another limit"):
+    with pytest.raises(CacheFullError, match="half of the free disk space; set THAW_CACHE_GIB to change this limit"):
         make_room(16 * KIB)
 
 
 @pytest.mark.parametrize("given", ["much", "0", "-1", "nan", "inf"])
 def test_a_limit_that_is_none_is_refused(monkeypatch, given):
     monkeypatch.setenv("THAW_CACHE_GIB", given)
-    with pytest.raises(ConfigError, match=f"^THAW_CACHE_GIB: '{given}' is no number of GiB above 0$"):
+    with pytest.raises(ConfigError, match=f"^THAW_CACHE_GIB: '{given}' is not a number of GiB above 0$"):
         make_room(1)
 
 

@@ -141,9 +141,9 @@ def test_hidden_files_are_left_alone(served):
         ("folder", "URL/t.csv", "is not a folder"),
         ("folder", "URL/a", r"holds no class folders: expected .*, found 7 files \(00.png, 01.png, 02.png, "),
         ("table", "URL/gone.csv", "does not exist"),
-        ("table", "URL/a", r"is no table by its name; it should end in \.csv"),
+        ("table", "URL/a", r"does not have the name of a table, which ends in \.csv"),
         ("npz", "URL/gone.npz", "gone.npz"),
-        ("npz", "URL/t.csv", "is no NPZ file, or damaged"),
+        ("npz", "URL/t.csv", "is not an NPZ file, or is damaged"),
         ("folder", "nosuch://bucket/x", "Protocol not known: nosuch"),
         ("table", "gs://bucket/t.csv", "install gcsfs to access Google Storage"),
     ],
@@ -157,7 +157,7 @@ def test_what_is_not_there_is_an_error_at_its_path(served, source, path, message
 @pytest.mark.parametrize("asked_together", [1, 5, 100])
 @pytest.mark.parametrize("odd", [[], ["x" * 300], ["zero\0byte"], ["00.png/below"]])
 def test_sizes_and_times_are_what_the_system_says(photos, monkeypatch, asked_together, odd):
-    monkeypatch.setattr(urls, "_ASKED_TOGETHER", asked_together)
+    monkeypatch.setattr(urls, "_FILES_PER_REQUEST", asked_together)
     there = [str(file) for file in sorted((photos / "a").iterdir())]
     gone = [f"{photos}/a/{name}" for name in ["gone.png", *odd]]
     found = sizes_and_times([*gone, *there])
@@ -199,7 +199,7 @@ def test_missing_and_broken_remote_images_are_listed(photos, served, protocol):
         open_source(data("table", photos / "gone.csv", images=url))
     frame.loc[3, "path"] = "a/notes.txt"
     frame.to_csv(photos / "gone.csv", index=False)
-    with pytest.raises(ConfigError, match=f"(?s)1 of 12 images cannot be read:\n  {url}/a/notes.txt: is no image"):
+    with pytest.raises(ConfigError, match=f"(?s)1 of 12 images cannot be read:\n  {url}/a/notes.txt: is not an image"):
         open_dataset(data("table", photos / "gone.csv", images=url))
 
 

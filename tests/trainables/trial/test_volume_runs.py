@@ -174,7 +174,7 @@ def test_a_search_is_checked_and_its_best_trial_trains_again_the_same(thaw, plai
         ),
         (
             {"data": {"depth": None}, "model": {"backbone": "resnet18", "weights": "none"}},
-            r"data.depth: 24 of 24 files are NIfTI volumes \(.*; say in data.depth how many slices",
+            r"data.depth: 24 of 24 files are NIfTI volumes \(.*; set data.depth to the number of slices",
         ),
     ],
 )

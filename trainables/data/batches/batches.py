@@ -1,4 +1,4 @@
-"""From positions to batches on the device: order, sampling, gathering, normalising."""
+"""Batches of images on the device: order, sampling, gathering, normalising."""
 
 from __future__ import annotations
 
@@ -28,16 +28,27 @@ __all__ = [
 
 
 def generator(seed: int, purpose: str, epoch: int = 0) -> torch.Generator:
-    """Torch's random numbers for a purpose, on the CPU."""
+    """Torch's random number generator for a purpose and epoch, on the CPU.
+
+    Args:
+        seed: seed of the training.
+        purpose: name of what is drawn; each purpose has its own stream.
+        epoch: counted from 1; 0 for what is drawn once.
+    """
     return torch.Generator().manual_seed(derived_seed(seed, purpose, epoch))
 
 
 def epoch_order(dataset: Dataset, *, balanced: bool, seed: int, epoch: int) -> np.ndarray:
-    """[k] positions of the images that train in an epoch, in their order.
+    """Positions of the images that train in an epoch, in the order of training.
 
     Args:
-        balanced: draw with replacement, each class equally likely and each image of a class too; else every training
-            image comes once.
+        dataset: images, labels and split.
+        balanced: draw with replacement, each class equally likely and each image of a class too; otherwise every training
+            image appears once.
+        seed: seed of the training.
+        epoch: counted from 1.
+    Returns:
+        [k] positions in the data set; k training images in all.
     """
     random = random_state(seed, "order", epoch)
     order: np.ndarray
@@ -54,21 +65,21 @@ def epoch_order(dataset: Dataset, *, balanced: bool, seed: int, epoch: int) -> n
 
 
 def split_batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """The order in ⌈n / batch_size⌉ batches, nothing dropped.
+    """Splits an order into ⌈n / batch_size⌉ batches without dropping images.
 
-    Their sizes differ by one at most: BatchNorm never meets a tiny last batch.
+    Their sizes differ by one at most, so that BatchNorm never gets a tiny last batch.
     """
     return np.array_split(order, math.ceil(len(order) / batch_size)) if len(order) else []
 
 
 def own_parts(sizes: Sequence[int], part_of: Callable[[int], slice]) -> tuple[np.ndarray, list[int]]:
-    """Where a process's parts of consecutive batches lie in all of them.
+    """Locates one process's parts of consecutive batches.
 
     Args:
-        sizes: of the batches.
-        part_of: a batch's size -> the part of it.
+        sizes: images in each batch.
+        part_of: size of a batch -> the slice of it that belongs to this process.
     Returns:
-        [k] places in the batches' order, and the sizes of the parts.
+        [k] places in the concatenated batches, and the size of each part.
     """
     starts, parts = np.cumsum(sizes) - sizes, [part_of(size) for size in sizes]
     places = [np.arange(start + part.start, start + part.stop) for start, part in zip(starts, parts, strict=True)]
@@ -78,26 +89,31 @@ def own_parts(sizes: Sequence[int], part_of: Callable[[int], slice]) -> tuple[np
 def gather(
     dataset: Dataset, indices: np.ndarray, device: torch.device | str = "cpu", *, image_size: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Images [b, h, w, c] or volumes [b, d, h, w, c], uint8 or uint16, and labels [b] int64 at some positions, on the device.
+    """Copies the images and labels at some positions to the device.
 
     Args:
-        image_size: a key of `dataset.images_at`; None: that of the data config.
+        dataset: images and labels.
+        indices: [b] positions in the data set.
+        device: device of the result.
+        image_size: a key of `dataset.images_at`, in pixels; None: the size in the data config.
+    Returns:
+        Images [b, h, w, c] or volumes [b, d, h, w, c], uint8 or uint16, and labels [b] int64.
     """
     device = torch.device(device)
     labels = torch.from_numpy(dataset.labels[indices]).to(device, non_blocking=True)
     images = dataset.images if image_size is None else dataset.images_at[image_size]
-    if (held := resident(images, device)) is not None:
-        return held.taken(torch.from_numpy(indices).to(device, non_blocking=True)), labels
+    if (on_gpu := resident(images, device)) is not None:
+        return on_gpu.taken(torch.from_numpy(indices).to(device, non_blocking=True)), labels
     return torch.from_numpy(images[indices]).to(device, non_blocking=True), labels
 
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """What the network sees: (images / 255 − mean) / std, grey repeated over its channels.
+    """Normalises images to the network's input: (images / 255 − mean) / std, with grey repeated over all channels.
 
     Args:
-        images: [b, h, w, c], or volumes [b, d, h, w, c], c 1 or 3: uint8, uint16, or float32 in 0..255 as `augment` gives them;
-            left as they are.
-        mean, std: [channels] of images scaled to 0..1.
+        images: [b, h, w, c], or volumes [b, d, h, w, c], c 1 or 3: uint8, uint16, or float32 in 0..255 as `augment` returns them;
+            not modified.
+        mean, std: [channels] statistics of images scaled to 0..1.
     Returns:
         [b, channels, h, w] or [b, channels, d, h, w] float32 in channels-last memory format.
     """
@@ -108,12 +124,12 @@ def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
 
 
 def own_statistics(volumes: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, [b] float64 each, of the voxels of each volume that are not black, in 0..255.
+    """Mean and standard deviation of each volume's voxels that are not black: [b] float64 each, in 0..255.
 
     Args:
         volumes: [b, d, h, w, c] uint8 or uint16.
     """
-    # Whole numbers: sums of floats would depend on the batch. At 16 bits, squares of 2²⁹ voxels stay below 2⁶³.
+    # Integers, because sums of floats would depend on the batch. At 16 bits, the squares of 2²⁹ voxels stay below 2⁶³.
     values = volumes.flatten(1).to(torch.int64)
     count = (values > 0).sum(dim=1).clamp(min=1).double()
     mean = values.sum(dim=1).double() / count
@@ -123,24 +139,24 @@ def own_statistics(volumes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def standardise(volumes: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-    """What a network sees that was trained on volumes of mean 0 and deviation 1: (volumes − mean) / deviation, each with its own.
+    """Standardises each volume by its own statistics, for networks trained on such volumes: (volume − mean) / deviation.
 
     Args:
         volumes: [b, d, h, w, c] as `normalise` takes them.
-        mean, deviation: [b] in 0..255, see `own_statistics`; a volume of a single value gets a deviation of 1.
+        mean, deviation: [b] in 0..255, see `own_statistics`; a deviation of 0 is replaced by 1.
     Returns:
         [b, c, d, h, w] float32 in channels-last memory format.
     """
     values = _as_floats(volumes)
-    of_each = (-1, *[1] * (values.ndim - 1))
+    per_volume = (-1, *[1] * (values.ndim - 1))
     scale = 1 / torch.where(deviation > 0, deviation, 1.0)
-    return values.sub_(mean.float().view(of_each)).mul_(scale.float().view(of_each)).movedim(-1, 1)
+    return values.sub_(mean.float().view(per_volume)).mul_(scale.float().view(per_volume)).movedim(-1, 1)
 
 
 def _as_floats(images: Tensor) -> Tensor:
-    """A copy in 0..255, float32."""
+    """Float32 copy in 0..255."""
     if images.dtype == torch.uint16:
-        images = images.float() / 257  # without rounding to whole numbers
+        images = images.float() / 257  # not rounded to integers, which would lose the extra bits
     return images.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
 
 
@@ -148,8 +164,8 @@ def _as_floats(images: Tensor) -> Tensor:
 def _scale_and_shift(
     mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """[width · channels] each: row · scale + shift is a row of the normalised image, channels innermost."""
-    # Repeated along the row: inner loops over three channels do not vectorise, and take three times as long.
+    """Scale and shift, [width · channels] each, so that row · scale + shift is a normalised row with channels innermost."""
+    # Repeated along the row: inner loops over only three channels are not vectorised and take three times as long.
     deviation = torch.tensor(std, dtype=torch.float64)
     scale, shift = 1 / (255 * deviation), -torch.tensor(mean, dtype=torch.float64) / deviation
     return scale.float().repeat(width).to(device), shift.float().repeat(width).to(device)

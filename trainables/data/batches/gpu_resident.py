@@ -1,4 +1,4 @@
-"""Images that lie on the GPU: gathered there, a batch needs no copy."""
+"""Images and features in GPU memory, so that a batch is gathered there without a copy from the CPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 _SHARE = 0.25
-"""Of the free memory of a GPU that images may take; the rest is the network's, and that of trials beside it."""
+"""Share of a GPU's free memory that images may take; the rest is for the network and for other trials on that GPU."""
 _CHUNK_BYTES = 2**28
 
 
@@ -18,21 +18,21 @@ class Resident:
 
     def __init__(self, images: np.ndarray, device: torch.device):
         self._dtype = torch.from_numpy(images[:0].copy()).dtype
-        # As int16: indexing does not know uint16 everywhere, and only moves bits.
+        # Stored as int16, because indexing does not support uint16 everywhere; it only moves bits.
         signed = torch.int16 if self._dtype == torch.uint16 else self._dtype
         self._images = torch.empty(images.shape, dtype=signed, device=device)
         chunk = max(1, _CHUNK_BYTES * len(images) // max(1, images.nbytes))
-        for start in range(0, len(images), chunk):  # not all at once, which would take the memory of this process, too
+        for start in range(0, len(images), chunk):  # in chunks, which limits the memory of this process
             part = torch.from_numpy(np.array(images[start : start + chunk]))
             self._images[start : start + chunk] = part.view(signed).to(device)
 
     def taken(self, indices: Tensor) -> Tensor:
-        """[b, h, w, c] images, or [b, d, h, w, c] volumes, at [b] positions that lie on the same device."""
+        """Images [b, h, w, c], or volumes [b, d, h, w, c], at [b] positions, which are on the same device."""
         return self._images[indices].view(self._dtype)
 
 
 class _Same:
-    """An array as a key: equal to itself alone."""
+    """Array as a key of a cache; equal only to the same object."""
 
     def __init__(self, array: np.ndarray | Tensor):
         self.array = array
@@ -45,15 +45,15 @@ class _Same:
 
 
 def resident(images: np.ndarray, device: torch.device) -> Resident | None:
-    """Images on the device; None where it is no GPU, or they would take too much of its free memory.
+    """Images on the device; None if it is not a GPU, or they would take too much of its free memory.
 
-    The same array is sent there once, however many runs of a process take it.
+    The same array is copied there once, even if several runs of a process use it.
     """
     return _images_on(_Same(images), device)
 
 
 def resident_features(features: Tensor, device: torch.device) -> Tensor:
-    """Features on the device, or as they are where that is no GPU or they would take too much of its free memory."""
+    """Features on the device; unchanged if it is not a GPU, or they would take too much of its free memory."""
     return _features_on(_Same(features), device)
 
 

@@ -1,4 +1,4 @@
-"""Mixing: every image of a batch with another one of it, in a share of its own (MixUp and CutMix)."""
+"""Mixing of each image of a batch with another image of the batch, each by its own share (MixUp and CutMix)."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ from trainables.recipe.augment_config import Mix
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Mixing:
-    """What is done to each of b images, or to what a network has made of them."""
+    """Parameters of mixing b images, or the feature maps or features of b images."""
 
     partners: Tensor
     """[b] int64, place in the batch of the image that each is mixed with."""
     share: Tensor
-    """[b] float32, how much of each image stays: 1 where it is left alone."""
+    """[b] float32, share of each image's own pixels or values; 1 where it is not mixed."""
     rectangles: Tensor | None = None
-    """[b, 4] int64, left, top, right and bottom, in pixels, of what comes from the other image; empty where there is no
-    such rectangle, and the two are averaged. None: none has one."""
+    """[b, 4] int64, left, top, right and bottom, in pixels, of the rectangle taken from the other image; empty where the two
+    images are averaged instead. None: all are averaged."""
 
 
 def draw_mixing(
     config: Mix, random: np.random.RandomState, count: int, *, size: int, device: torch.device | str
 ) -> Mixing:
-    """How the images of a batch are mixed. Partners are others of the batch, each equally likely; a lone image is its own.
+    """Draws the mixing of a batch. Each other image of the batch is an equally likely partner; a lone image is its own partner.
 
     Args:
+        config: probability and kinds of mixing.
+        random: source of random numbers.
         count: images in the batch.
-        size: their side, in pixels.
+        size: side of the images, in pixels.
+        device: device of the result.
     """
     partners = (np.arange(count) + random.randint(1, max(2, count), size=count)) % count
     is_mixed = random.random_sample(count) < config.probability
@@ -51,16 +54,17 @@ def draw_mixing(
 
 
 def mixed(values: Tensor, mixing: Mixing) -> Tensor:
-    """What each image becomes: share · itself + (1 − share) · its partner, pixel by pixel where there are rectangles.
+    """Mixes each image with its partner: share · itself + (1 − share) · partner, pixel by pixel where there are rectangles.
 
     Args:
-        values: [b, …] images, feature maps or features; [b, c, h, w] images where there are rectangles.
+        values: [b, …] images, feature maps or features; [b, c, h, w] images if there are rectangles.
+        mixing: partners and shares.
     """
     own = mixing.share.view(-1, *[1] * (values.ndim - 1))
     if mixing.rectangles is not None:
         own = _share_of_pixels(own, mixing.rectangles, size=values.shape[-1])
     blend = values * own + values[mixing.partners] * (1 - own)
-    return blend.to(values.dtype)  # shares are float32, what leaves an autocast prefix is not
+    return blend.to(values.dtype)  # shares are float32, but the output of an autocast prefix is not
 
 
 def _share_of_rectangles(config: Mix) -> float:
@@ -70,9 +74,9 @@ def _share_of_rectangles(config: Mix) -> float:
 
 
 def _rectangles(share: np.ndarray, size: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
-    """Rectangles of the image's proportions that leave a share of it, and what they do leave of the pixels.
+    """Draws rectangles of the image's proportions that leave a share of its area outside, and computes the true shares.
 
-    As published, the centre may be anywhere, and what reaches over the border is lost.
+    As published, the centre may be anywhere, and the rectangle is cut off at the border.
 
     Returns:
         [b, 4] left, top, right and bottom, and [b] the share of pixels outside.
@@ -85,7 +89,7 @@ def _rectangles(share: np.ndarray, size: int, random: np.random.RandomState) -> 
 
 
 def _share_of_pixels(share: Tensor, rectangles: Tensor, *, size: int) -> Tensor:
-    """[b, 1, s, s]: 0 inside an image's rectangle and 1 outside; its share [b, 1, 1, 1] everywhere where it has none."""
+    """Share of each pixel, [b, 1, s, s]: 0 inside an image's rectangle and 1 outside; without one, the image's share everywhere."""
     left, top, right, bottom = rectangles[:, :, None].unbind(dim=1)
     at = torch.arange(size, device=share.device)
     columns, rows = (at >= left) & (at < right), (at >= top) & (at < bottom)

@@ -1,6 +1,7 @@
-"""DICOM files as a radiologist sees them: rescaled, windowed, the right way round, colours as RGB.
+"""DICOM files as a radiologist sees them: rescaled, windowed, not inverted, colours as RGB.
 
-PS3.3 C.7.6.3 (pixels), C.11.1 (rescaling) and C.11.2 (windows) of the standard. pydicom and its plug-ins decode.
+Follows the standard's sections PS3.3 C.7.6.3 (pixels), C.11.1 (rescaling) and C.11.2 (windows). pydicom and its plug-ins
+decode the files.
 """
 
 from __future__ import annotations
@@ -22,27 +23,26 @@ _GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 _COLOUR = frozenset({"RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
 _FACTS = ["PhotometricInterpretation", "BitsStored", "BitsAllocated"]
 _DAMAGED = (AttributeError, LookupError, TypeError, ArithmeticError, RuntimeError, EOFError, struct.error)
-"""What pydicom raises on files that lack something, beside ValueError and OSError."""
+"""Exceptions that pydicom raises on incomplete files, in addition to ValueError and OSError."""
 _FAR = 1e12
-"""Further out than any grey value."""
+"""A number larger than any grey value."""
 
-warnings.filterwarnings(
-    "ignore", category=UserWarning, module="pydicom"
-)  # one for each small offence against the standard
+# pydicom warns about each minor violation of the standard.
+warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
 
 
 def is_dicom(file: BinaryIO) -> bool:
-    """Whether a file says that it is DICOM; it is left at its start."""
+    """Returns True if a file is marked as DICOM; rewinds it to its start."""
     start = file.read(132)
     file.seek(0)
     return start[128:] == b"DICM"
 
 
 def grey_and_deep(file: BinaryIO) -> tuple[bool, bool]:
-    """Whether the image is grey, and whether with more than 8 bits; from the header.
+    """Reads from the header whether the image is grey, and whether it is grey with more than 8 bits.
 
     Raises:
-        ValueError: as all functions here, if it is damaged, lacks something or is not supported.
+        ValueError: as all functions here, if the file is damaged, incomplete or not supported.
     """
     return _guarded(lambda: _grey_and_deep(_pydicom().dcmread(file, stop_before_pixels=True, specific_tags=_FACTS)))
 
@@ -50,7 +50,14 @@ def grey_and_deep(file: BinaryIO) -> tuple[bool, bool]:
 def read(
     file: BinaryIO, *, grey: bool, deep: bool = False, frame: Frame | None = None, window: Window | None = None
 ) -> np.ndarray:
-    """[h, w, 1] or [h, w, 3] uint8, or [h, w, 1] uint16 where `deep`; arguments as those of `images.read_image`."""
+    """Decodes an image.
+
+    Args:
+        file: the DICOM file, at its start.
+        grey, deep, frame, window: see `images.read_image`.
+    Returns:
+        [h, w, 1] or [h, w, 3] uint8, or [h, w, 1] uint16 if `deep`.
+    """
 
     def pixels() -> np.ndarray:
         content = _pydicom().dcmread(file)
@@ -67,7 +74,7 @@ def _pydicom() -> Any:
     try:
         import pydicom.pixels
     except ImportError:
-        raise ValueError("is a DICOM file; `pip install 'thaw-search[dicom]'` lets them be read") from None
+        raise ValueError("is a DICOM file; to read it, `pip install 'thaw-search[dicom]'`") from None
     return pydicom
 
 
@@ -89,11 +96,11 @@ def _levels(shown: np.ndarray, highest: int) -> np.ndarray:
     return rounded
 
 
-# --- from stored values to what is seen -----------------------------------------------------------------------------
+# --- from stored values to displayed ones ---------------------------------------------------------------------------
 
 
 def _shown(content: Any, frame: Frame | None, window: Window | None) -> np.ndarray:
-    """[h, w] or [h, w, 3] from 0 for black to 1 for white."""
+    """Displayed values [h, w] or [h, w, 3], from 0 for black to 1 for white."""
     if not any(name in content for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise ValueError(f"is a DICOM file without an image ({_kind(content)})")
     check_size(int(content.Columns), int(content.Rows))
@@ -112,11 +119,11 @@ def _shown(content: Any, frame: Frame | None, window: Window | None) -> np.ndarr
 
 def _kind(content: Any) -> str:
     kind = content.get("SOPClassUID")
-    return kind.name if kind else "of no known kind"
+    return kind.name if kind else "of unknown kind"
 
 
 def _with_facts_of_frame(content: Any, frame: int) -> Any:
-    """The data set with a frame's own window and scale, which enhanced images keep for each frame or for all."""
+    """Adds a frame's window and scale, which enhanced images store for each frame or for all frames, to the data set."""
     shared, own = (content.get(f"{of}FunctionalGroupsSequence", [])[:] for of in ("Shared", "PerFrame"))
     for group in [*shared[:1], *own[frame : frame + 1]]:
         for name in ("FrameVOILUTSequence", "PixelValueTransformationSequence"):
@@ -143,17 +150,17 @@ def _shown_grey(stored: np.ndarray, content: Any, window: Window | None) -> np.n
 
 
 def _rescaled(stored: np.ndarray, content: Any) -> np.ndarray:
-    """What the values mean: Hounsfield units of a CT, say."""
+    """Values in the unit of the modality, such as Hounsfield units for CT."""
     if sequence := content.get("ModalityLUTSequence"):
         bits = int(sequence[0].LUTDescriptor[2])
-        meant: np.ndarray = _looked_up(stored, sequence[0], content) * (2**bits - 1)
-        return meant
+        rescaled: np.ndarray = _looked_up(stored, sequence[0], content) * (2**bits - 1)
+        return rescaled
     values: np.ndarray = _pydicom().pixels.apply_rescale(stored, content).astype(np.float64)
     return values
 
 
 def _padding(stored: np.ndarray, content: Any) -> np.ndarray:
-    """[h, w] bool, pixels that fill up the rectangle and belong to no picture."""
+    """Mask [h, w] of the pixels that only pad the image to a rectangle."""
     value = content.get("PixelPaddingValue")
     if value is None:
         return np.zeros(stored.shape, bool)
@@ -162,8 +169,8 @@ def _padding(stored: np.ndarray, content: Any) -> np.ndarray:
 
 
 def _looked_up(values: np.ndarray, table: Any, content: Any) -> np.ndarray:
-    """Values by way of a look-up table, from 0 to 1."""
-    # Not pydicom's apply_voi: its positions overflow where 8-bit tables have more than 256 entries.
+    """Maps values through a look-up table to 0 … 1."""
+    # Not pydicom's apply_voi, whose indices overflow where 8-bit tables have more than 256 entries.
     count, first, bits = table.LUTDescriptor
     entries = table.LUTData
     if isinstance(entries, bytes):
@@ -176,16 +183,16 @@ def _looked_up(values: np.ndarray, table: Any, content: Any) -> np.ndarray:
 
 
 def _windowed(values: np.ndarray, content: Any) -> np.ndarray:
-    """Values through the first window, from 0 to 1."""
+    """Maps values through the first window to 0 … 1."""
     apply = _pydicom().pixels.apply_windowing
-    with np.errstate(over="ignore"):  # a sigmoid far out
-        low, high = apply(np.array([-_FAR, _FAR]), content)  # pydicom's scale ends where the stored bits do
+    with np.errstate(over="ignore"):  # a sigmoid overflows at ±_FAR
+        low, high = apply(np.array([-_FAR, _FAR]), content)  # pydicom's output range depends on the stored bits
     shown: np.ndarray = (apply(values, content) - low) / (high - low)
     return shown
 
 
 def _ends(values: np.ndarray, content: Any) -> tuple[float, float]:
-    """What is black and white where the file does not say: the ends of 8 bits, else the darkest and brightest pixel."""
+    """Values of black and white if the file gives no window: the range of 8-bit values, else the darkest and brightest pixel."""
     bits = int(content.get("BitsStored", 16))
     if bits > 8 or content.get("ModalityLUTSequence"):
         return (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)

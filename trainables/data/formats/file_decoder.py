@@ -1,4 +1,4 @@
-"""The files of one source: images decoded alike, as grey or in colour, with 8 or 16 bits, or volumes."""
+"""Decoder of a source's files: all as grey or all in colour, with 8 or 16 bits, or as volumes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ from trainables.storage.urls import Place
 def files_decoder(
     places: Sequence[Place], config: DataConfig
 ) -> tuple[int, Callable[[int], np.ndarray], np.dtype[Any]]:
-    """How to decode image files: channels, position -> image, and type. Their headers are read for it.
+    """Chooses how to decode image files, from their headers.
 
+    Args:
+        places: the files.
+        config: the recipe's section `data`.
+    Returns:
+        The number of channels, a function position -> image, and the type of its values.
     Raises:
-        ConfigError: at `data.bits`, if 16 bits are asked for and not there; at `data.depth`, if they are images where volumes
-            are asked for, or the reverse.
+        ConfigError: at `data.bits`, if it is 16 and the images have fewer; at `data.depth`, if it is set and the files are images,
+            or it is not set and they are volumes.
     """
     deep = config.bits == 16
     nifti.check_names(places, volumes=config.depth is not None)
@@ -44,11 +49,14 @@ def _volume(places: Sequence[Place], deep: bool, window: Window | None, i: int) 
 
 def _all_deep(places: Sequence[Place], headers: Sequence[Header]) -> bool:
     if coloured := [str(place) for place, header in zip(places, headers, strict=True) if not header.grey]:
-        raise bits_error(f"{len(coloured)} of {len(places)} images are in colour, which has 8: {listed(coloured, 3)}")
+        raise bits_error(
+            f"{len(coloured)} of {len(places)} images are in colour, with 8 bits a channel: {listed(coloured, 3)}"
+        )
     if not any(header.deep for header in headers):
-        raise bits_error("no image has more than 8")
+        raise bits_error("no image has more than 8 bits")
     return True
 
 
 def bits_error(message: str) -> ConfigError:
+    """Error at `data.bits`, which is 16 where it cannot be."""
     return ConfigError([Problem(("data", "bits"), f"16: {message}; remove it")])

@@ -18,7 +18,7 @@ _LABELS, _IMAGES = 0x00000801, 0x00000803
 
 
 def find(folder: Path, name: str) -> Path:
-    """The file of that name, or its gzipped form.
+    """Path of the file with this name, or of its gzipped form.
 
     Raises:
         ValueError: if neither exists.
@@ -30,22 +30,22 @@ def find(folder: Path, name: str) -> Path:
 
 
 def image_count(path: Path) -> int:
-    """How many images a file promises; only its header is read."""
+    """Number of images according to a file's header; nothing else is read."""
     with _opened(path) as file:
         return _axes(file, path, _IMAGES)[0]
 
 
 def read_images(path: Path) -> np.ndarray:
-    """[n, rows, columns] uint8.
+    """Reads images, [n, rows, columns] uint8.
 
     Raises:
-        ValueError: as all functions here, if the file is no such IDX file or not whole.
+        ValueError: as all functions here, if the file is not such an IDX file or is incomplete.
     """
     return _read(path, _IMAGES)
 
 
 def read_labels(path: Path) -> np.ndarray:
-    """[n] uint8."""
+    """Reads labels, [n] uint8."""
     return _read(path, _LABELS)
 
 
@@ -69,14 +69,15 @@ def _opened(path: Path) -> Iterator[BufferedIOBase]:
 
 
 def _axes(file: BufferedIOBase, path: Path, magic: int) -> tuple[int, ...]:
-    """Lengths of the axes, from the header."""
+    """Reads the lengths of the axes from the header."""
     start = file.read(4)
     if start != magic.to_bytes(4, "big"):
-        raise ValueError(f"{path.name} should start with the bytes {magic:08x}, not {start.hex() or 'end at once'}")
+        found = f"starts with the bytes {start.hex()}" if start else "has no bytes"
+        raise ValueError(f"{path.name} {found}; it should start with {magic:08x}")
     rank = magic & 0xFF
     lengths = file.read(4 * rank)
     if len(lengths) < 4 * rank:
-        raise ValueError(f"{path.name} is truncated: it ends within its header")
+        raise ValueError(f"{path.name} is truncated: its header is incomplete")
     axes = struct.unpack(f">{rank}I", lengths)
     if 0 in axes:
         raise ValueError(f"{path.name} is empty: {' × '.join(map(str, axes))}")

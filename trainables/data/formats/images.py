@@ -1,4 +1,4 @@
-"""Image files as arrays: every format and colour model that people have, as grey or RGB."""
+"""Image files as arrays: all common formats and colour models, as grey or RGB."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ from trainables.recipe.data_config import Frame, Window
 from trainables.storage.urls import Place, at_once, is_url, opened
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".dcm", ".dicom"})
-"""Of the files that count as images, in lower case. What is in a file is seen from its content."""
+"""Endings of image file names, in lower case. The format itself is detected from the content."""
 
 _GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
 _SUBFILE_TYPE, _REDUCED = 254, 1
-"""The tag of a TIFF page, and its bit that says it is a smaller version of another page."""
+"""Tag of a TIFF page, and its bit that marks a reduced version of another page."""
 
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # at half of the limit, which is refused
+# The warning is for half of the limit; images beyond the limit are rejected.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class BadImageError(ValueError):
-    """An image that cannot be read; the message says which and why."""
+    """An image cannot be read; the message has its file and the reason."""
 
 
 class Header(NamedTuple):
-    """What a file says of its image before the pixels."""
+    """Kind of an image, from the header of its file."""
 
     grey: bool
-    """Also for what cannot be read, which `read_image` reports."""
+    """True also for files that cannot be read, which `read_image` reports."""
     deep: bool
-    """Grey values of more than 8 bits."""
+    """True for grey values of more than 8 bits."""
 
 
 def read_header(place: Place) -> Header:
-    """What kind of image a file holds."""
+    """Reads the kind of an image."""
     try:
         with opened(place) as file:
             if dicom.is_dicom(file):
@@ -52,7 +53,7 @@ def read_header(place: Place) -> Header:
 
 
 def read_headers(places: Sequence[Place]) -> Iterator[Header]:
-    """Of each place, as they are asked for; behind URLs some ahead."""
+    """Reads headers one by one as they are requested; behind URLs many at a time, ahead of the requests."""
     ahead = 256 if any(is_url(place) for place in places) else 1
     for start in range(0, len(places), ahead):
         some = places[start : start + ahead]
@@ -62,15 +63,18 @@ def read_headers(places: Sequence[Place]) -> Iterator[Header]:
 def read_image(
     place: Place, *, grey: bool, deep: bool = False, frame: Frame | None = None, window: Window | None = None
 ) -> np.ndarray:
-    """[h, w, 1] or [h, w, 3] uint8, turned upright as the EXIF orientation says; transparency is dropped.
+    """Decodes an image, rotated upright as its EXIF orientation says; transparency is dropped.
 
     Args:
-        grey: one channel; else grey images are repeated over three.
-        deep: [h, w, 1] uint16 from a grey image; one of 8 bits is spread over them.
-        frame: of a file with several, which.
-        window: what a grey DICOM image shows, instead of what it says itself.
+        place: the file.
+        grey: decode to one channel; otherwise to three, which are equal for grey images.
+        deep: decode a grey image to 16 bits; values of 8 bits are scaled to the full range.
+        frame: frame or page to read of a file with several.
+        window: window of a grey DICOM image, instead of the file's own.
+    Returns:
+        [h, w, 1] or [h, w, 3] uint8, or [h, w, 1] uint16 if `deep`.
     Raises:
-        BadImageError: if the file is empty, truncated, no image, too small or too large, has several frames of which
+        BadImageError: if the file is empty, truncated, not an image, too small or too large, has several frames of which
             none is chosen, or is grey with more than 16 bits.
     """
     try:
@@ -88,13 +92,13 @@ def read_image(
 
 
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
-"""What Pillow raises on broken files, by format."""
+"""Exceptions that Pillow raises on broken files, depending on the format."""
 
 
 def _pages(image: Image.Image) -> list[int]:
-    """Positions of the frames or pages that are images of their own."""
+    """Positions of the frames or pages that are separate images."""
     if image.format == "MPO":
-        return [0]  # a photo; what follows are its previews, or the other eye's view
+        return [0]  # a photo; the other frames are previews, or the view of the other eye
     count: int = getattr(image, "n_frames", 1)
     if image.format != "TIFF" or count == 1:
         return list(range(count))
@@ -115,26 +119,26 @@ def _pixels(image: Image.Image, *, grey: bool, deep: bool) -> np.ndarray:
 
 
 def _as_16_bit(image: Image.Image) -> np.ndarray:
-    """[h, w] uint16 of a grey image."""
+    """Grey image as [h, w] uint16."""
     if image.mode.startswith("I"):
         return _checked_16_bit(np.asarray(image)).astype(np.uint16)
     return np.asarray(_as_8_bit(image).convert("L")).astype(np.uint16) * 257
 
 
 def _as_8_bit(image: Image.Image) -> Image.Image:
-    """The image as mode L or RGB."""
+    """Image in mode L or RGB."""
     if image.mode == "F":
         raise ValueError("holds floating-point grey values; 8 or 16 bits a pixel are supported")
     if image.mode.startswith("I"):
         return Image.fromarray(from_16_bit(_checked_16_bit(np.asarray(image))))
     if image.mode in _GREY_MODES:
         return image.convert("L")
-    # By way of RGBA: Pillow warns where a palette with transparency goes straight to RGB.
+    # Via RGBA, because Pillow warns when a palette with transparency is converted directly to RGB.
     return image.convert("RGBA").convert("RGB") if image.mode in {"P", "PA"} else image.convert("RGB")
 
 
 def from_16_bit(values: np.ndarray) -> np.ndarray:
-    """0..65535 -> 0..255 uint8, rounded."""
+    """Converts 0..65535 to 0..255 uint8, rounded."""
     return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
@@ -150,5 +154,5 @@ def _reason(place: Place, error: Exception) -> str:
     if not is_url(place) and Path(place).is_file() and Path(place).stat().st_size == 0:
         return "is empty"
     if isinstance(error, UnidentifiedImageError):
-        return "is no image, or damaged from its start"
+        return "is not an image, or its header is damaged"
     return str(error) or type(error).__name__

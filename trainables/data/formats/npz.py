@@ -1,5 +1,5 @@
-"""NPZ files in MedMNIST's layout, of images or of volumes: train_images, train_labels, val_images, val_labels. Test arrays
-are read by themselves alone."""
+"""NPZ files in MedMNIST's layout, with images or volumes: train_images, train_labels, val_images, val_labels. Test arrays are read
+separately."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Part(NamedTuple):
     name: str
     """`train`, `val` or `test`."""
     axes: tuple[int, ...]
-    """Of its images: [n, h, w] or [n, h, w, c]; of its volumes: [n, d, h, w] or [n, d, h, w, c]."""
+    """Shape of its images, [n, h, w] or [n, h, w, c], or of its volumes, [n, d, h, w] or [n, d, h, w, c]."""
     dtype: np.dtype[Any]
     labels: np.ndarray
     """[n] numbers or names."""
@@ -41,11 +41,12 @@ class Part(NamedTuple):
 
     @property
     def has_colours(self) -> bool:
-        """Whether the last axis is one of colours: volumes are wider than three voxels."""
+        """True if the last axis is one of colours; an axis of length 1 or 3 is not taken for the width of a volume."""
         return len(self.axes) == 5 or (len(self.axes) == 4 and self.axes[3] in {1, 3})
 
     @property
     def channels(self) -> int:
+        """Number of colour channels, 1 for grey."""
         return self.axes[-1] if self.has_colours else 1
 
     @property
@@ -55,13 +56,14 @@ class Part(NamedTuple):
 
 
 def read_parts(place: Place, *, dims: int = 2, test: bool = False) -> list[Part]:
-    """Training images and, where it has them, validation images: their headers and labels.
+    """Reads the headers and labels of the training images and, if there are any, the validation images.
 
     Args:
-        dims: 2 where images are wanted, 3 for volumes.
-        test: test images alone.
+        place: the NPZ file.
+        dims: 2 to read images, 3 to read volumes.
+        test: read the test images instead.
     Raises:
-        ValueError: with all that is wrong; as all functions here, if the file is damaged or holds something else.
+        ValueError: with all problems; as all functions here, if the file is damaged or holds something else.
         OSError: if it cannot be read.
     """
     with _archive(place) as archive:
@@ -77,13 +79,21 @@ def read_parts(place: Place, *, dims: int = 2, test: bool = False) -> list[Part]
 
 
 def has_test(place: Place) -> bool:
-    """Whether a file has test images."""
+    """Returns True if a file has test images."""
     with _archive(place) as archive:
         return bool({"test_images.npy", "test_labels.npy"} & set(archive.namelist()))
 
 
 def decoder(place: Place, parts: Sequence[Part], *, deep: bool) -> Callable[[int], np.ndarray]:
-    """Position among the images of all parts -> [h, w, c] uint8, or uint16 where `deep`; [d, h, w, c] of volumes."""
+    """Function from a position among the images of all parts to the image.
+
+    Args:
+        place: the NPZ file.
+        parts: parts of the file, in the order of positions.
+        deep: decode to 16 bits instead of 8.
+    Returns:
+        A function position -> [h, w, c], or [d, h, w, c] for volumes: uint8, or uint16 if `deep`.
+    """
     arrays = [_images(place, part) for part in parts]
     starts = np.cumsum([0, *(len(array) for array in arrays)])
 
@@ -98,12 +108,13 @@ def decoder(place: Place, parts: Sequence[Part], *, deep: bool) -> Callable[[int
 
 
 def image_arrays(place: Place, *, dims: int = 2) -> dict[str, np.ndarray]:
-    """Name -> [n, h, w, c] or [n, d, h, w, c] on disk: the arrays of images, with labels or without, that are to be predicted.
+    """All arrays of images, with or without labels, for prediction: name -> [n, h, w, c] or [n, d, h, w, c], on disk.
 
     Args:
-        dims: 2 where images are wanted, 3 for volumes.
+        place: the NPZ file.
+        dims: 2 for images, 3 for volumes.
     Raises:
-        ValueError: with all that is wrong; see `read_parts`.
+        ValueError: with all problems; see `read_parts`.
         OSError: if the file cannot be read.
     """
     with _archive(place) as archive:
@@ -124,8 +135,8 @@ def _without_labels(archive: zipfile.ZipFile, name: str) -> Part:
 
 
 def _images(place: Place, part: Part) -> np.ndarray:
-    """[n, h, w, c] or [n, d, h, w, c] of a part, on disk: none of it need be in memory."""
-    # A file without a name, because what is compressed cannot be mapped; it goes when the array does.
+    """Images of a part, [n, h, w, c] or [n, d, h, w, c], mapped from disk instead of loaded into memory."""
+    # Unpacked, because compressed data cannot be mapped. The file has no name and disappears with the array.
     with tempfile.TemporaryFile() as unpacked:
         with _archive(place) as archive, archive.open(f"{part.images}.npy") as packed:
             shutil.copyfileobj(packed, unpacked, 1 << 20)
@@ -133,7 +144,7 @@ def _images(place: Place, part: Part) -> np.ndarray:
         axes, is_fortran, dtype = _header(unpacked)
         start = unpacked.tell()
         if os.fstat(unpacked.fileno()).st_size - start != np.prod(axes, dtype=np.int64) * dtype.itemsize:
-            raise ValueError(f"{part.images} is damaged: it does not hold what its header says")
+            raise ValueError(f"{part.images} is damaged: its size does not match its header")
         order: Any = "F" if is_fortran else "C"
         mapped = np.memmap(unpacked, dtype, "r", start, axes, order)
     return mapped if part.has_colours else mapped[..., None]
@@ -147,11 +158,11 @@ def _archive(place: Place) -> Iterator[zipfile.ZipFile]:
         with opened(place, whole=False) as file, zipfile.ZipFile(file) as archive:
             yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise ValueError(f"is no NPZ file, or damaged: {error}") from None
+        raise ValueError(f"is not an NPZ file, or is damaged: {error}") from None
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Axes, whether the first one is innermost, and type of a .npy file; it is left at its values."""
+    """Reads the axes, whether the first one is innermost, and the type of a .npy file; leaves the file at its values."""
     if np.lib.format.read_magic(file) == (1, 0):
         return np.lib.format.read_array_header_1_0(file)
     return np.lib.format.read_array_header_2_0(file)
@@ -175,25 +186,23 @@ def _labels(file: Any, name: str) -> np.ndarray:
 
 
 def _problems(part: Part, dims: int) -> list[str]:
-    """What is wrong with one part where images of so many dimensions are wanted."""
+    """Problems of one part if images of so many dimensions are expected."""
     images, labels = part.images, f"{part.name}_labels"
     shape, problems = _axes(part.axes), []
     if part.dims not in {2, 3} or part.channels not in {1, 3} or 0 in part.axes:
         problems.append(f"{images} holds {shape or 'one number'}; {_KINDS[dims]}")
     elif part.dims == 3 and dims == 2:
-        mend = "say in data.depth how many slices the network sees, and choose a network for volumes"
-        problems.append(f"{images} holds volumes ({shape}): {mend}")
+        remedy = "set data.depth to the number of slices that the network sees, and choose a network for volumes"
+        problems.append(f"{images} holds volumes ({shape}); {remedy}")
     elif part.dims == 2 and dims == 3:
-        problems.append(
-            f"{images} holds images ({shape}), and data.depth asks for volumes; remove data.depth, or {_KINDS[3]}"
-        )
+        problems.append(f"{images} holds images ({shape}), but data.depth is set; remove it ({_KINDS[3]})")
     elif min(part.axes[1 : 1 + dims]) < 2:
-        problems.append(f"{images} holds {shape}; each side has at least 2")
+        problems.append(f"{images} holds {shape}; each side needs at least 2")
     if part.dtype.newbyteorder("=") not in _DEPTHS:
         problems.append(f"{images} holds {part.dtype}; uint8 and uint16 are supported")
     each = part.labels.size // max(1, len(part.labels)) if part.labels.ndim else 0
     if part.labels.ndim == 2 and each > 1:
-        problems.append(f"{labels} holds {each} labels an image; one is supported ([n] or [n, 1])")
+        problems.append(f"{labels} holds {each} labels per image; one is supported ([n] or [n, 1])")
     elif part.labels.ndim not in {1, 2} or each != 1:
         problems.append(f"{labels} holds {_axes(part.labels.shape) or 'one number'}; labels are [n] or [n, 1]")
     elif part.labels.dtype.kind not in "biufUS" or (

@@ -1,4 +1,4 @@
-"""torchvision's data sets, where they are on disk; nothing is downloaded."""
+"""torchvision's data sets, read from disk; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -13,36 +13,39 @@ import numpy as np
 from trainables.recipe.torchvision_catalog import CATALOG, Parts
 
 _WHERE_LABELS_ARE = ("targets", "labels", "y", "_labels")
-"""Attributes, one of which most data sets have: asking for each item would decode its image."""
+"""Attributes with all labels, one of which most data sets have; reading the label of an item would decode its image."""
 
 
 class Part(NamedTuple):
-    """The training or the validation images of a data set."""
+    """Training or validation images of a data set."""
 
     labels: np.ndarray
     """[n] int64."""
     files: list[str]
-    """[n] paths; none where the images lie together in few files."""
+    """[n] paths; empty if the images are stored together in a few files."""
     items: Any
-    """The data set: items[i] is (image, label)."""
+    """torchvision's data set: items[i] is (image, label)."""
 
 
 class TorchvisionSet(NamedTuple):
-    """A data set as it lies on disk."""
+    """Data set on disk."""
 
     parts: tuple[Part, ...]
-    """Training images and, where it has them, validation images."""
+    """Training images and, if there are any, validation images."""
     names: tuple[str, ...]
-    """Of its classes; none where it does not say."""
+    """Class names; empty if the data set has none."""
     files: list[Path]
-    """What to look at, to see whether it has changed; none where each image is a file."""
+    """Files whose size and time show whether the data set has changed; empty if each image is a file."""
 
 
 def load(name: str, root: Path) -> TorchvisionSet:
-    """The data set of that name.
+    """Opens a data set.
 
+    Args:
+        name: torchvision's name of the data set.
+        root: folder that torchvision downloaded it to.
     Raises:
-        ValueError: if it is not there or damaged; says where it was looked for, and how to get it.
+        ValueError: if it is missing or damaged; says where it was expected and how to get it.
     """
     parts = CATALOG[name]
     place = root / parts.place
@@ -52,11 +55,11 @@ def load(name: str, root: Path) -> TorchvisionSet:
     if not files:
         return TorchvisionSet(*_opened(name, root), files)
     facts = tuple((file.stat().st_size, file.stat().st_mtime_ns) for file in files)
-    return TorchvisionSet(*_held(name, root, facts), files)
+    return TorchvisionSet(*_cached(name, root, facts), files)
 
 
 def decoder(held: TorchvisionSet) -> Callable[[int], np.ndarray]:
-    """Position among the images of all parts -> [h, w, c] uint8, for a data set whose images lie in few files."""
+    """Function from a position among the images of all parts to [h, w, c] uint8, for a data set stored in a few files."""
     items = [(part.items, i) for part in held.parts for i in range(len(part.labels))]
 
     def decode(position: int) -> np.ndarray:
@@ -81,7 +84,7 @@ def _opened(name: str, root: Path) -> tuple[tuple[Part, ...], tuple[str, ...]]:
             for arguments in (parts.train, parts.validation)
             if arguments is not None
         ]
-    except Exception as error:  # whatever a reader of some format meets in a damaged file
+    except Exception as error:  # readers of different formats raise different exceptions on damaged files
         reason = str(error).removesuffix(" You can use download=True to download it").strip() or type(error).__name__
         raise ValueError(
             f"{name} in {root / parts.place} cannot be read: {reason}; {_how_to_get(name, root)}"
@@ -90,8 +93,8 @@ def _opened(name: str, root: Path) -> tuple[tuple[Part, ...], tuple[str, ...]]:
 
 
 @functools.lru_cache(maxsize=2)
-def _held(name: str, root: Path, facts: object) -> tuple[tuple[Part, ...], tuple[str, ...]]:  # noqa: ARG001
-    """The same, held by the process until the files' facts change: reading what lies in few files takes a second."""
+def _cached(name: str, root: Path, facts: object) -> tuple[tuple[Part, ...], tuple[str, ...]]:  # noqa: ARG001
+    """Same as `_opened`, but cached in the process until the files' facts change, because reading takes a second."""
     return _opened(name, root)
 
 
@@ -99,8 +102,8 @@ def _part(kind: Any, root: Path, parts: Parts, arguments: Mapping[str, Any]) -> 
     if not parts.files:
         items = kind(str(root), **arguments)
         return Part(_labels(items), [], items)
-    items = kind(str(root), **arguments, loader=os.fspath)  # items are paths then, and ours to decode
-    # In the order of their paths: some list a folder in the order of its file system.
+    items = kind(str(root), **arguments, loader=os.fspath)  # items are then paths, which are decoded here
+    # Sorted by path, because some data sets list a folder in the order of its file system.
     pairs = sorted((os.path.relpath(path, root), label) for path, label in (items[i] for i in range(len(items))))
     return Part(np.array([label for _, label in pairs], np.int64), [str(root / path) for path, _ in pairs], items)
 
@@ -120,4 +123,4 @@ def _names(items: Any) -> tuple[str, ...]:
 
 def _how_to_get(name: str, root: Path) -> str:
     page = f"https://docs.pytorch.org/vision/stable/generated/torchvision.datasets.{name}.html"
-    return f"`torchvision.datasets.{name}({str(root)!r}, download=True)` gets it where that is possible; see {page}"
+    return f"`torchvision.datasets.{name}({str(root)!r}, download=True)` downloads it where possible; see {page}"

@@ -1,4 +1,4 @@
-"""From a source's labels to classes, as `data.labels` says."""
+"""Maps a source's labels to classes, as `data.labels` says."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ class Mapped(NamedTuple):
     labels: np.ndarray
     """[k] int64, positions in `classes`."""
     kept: np.ndarray
-    """[k] int64, ascending: positions of these images among those of the source."""
+    """[k] int64, ascending: positions of the remaining images among those of the source."""
 
 
 def mapped(names: Sequence[str], codes: np.ndarray, mapping: Mapping[str, str | None] | None) -> Mapped:
-    """Merges labels into classes, and drops what belongs to none. Without a mapping each label is a class.
+    """Merges labels into classes, and drops images that belong to no class. Without a mapping, each label is a class.
 
     Args:
         names: the source's labels, in the order of its classes.
-        codes: [n] positions in `names`, each of which occurs.
+        codes: [n] positions in `names`; each name occurs.
+        mapping: label -> class, or None to drop its images.
     Raises:
-        ConfigError: at `data.labels`, for labels that it does not mention, and for classes that get no image.
+        ConfigError: at `data.labels`, for labels that it does not mention, and for classes without an image.
     """
     if mapping is None:
         return Mapped(tuple(names), codes.astype(np.int64), np.arange(len(codes)))
@@ -37,7 +38,7 @@ def mapped(names: Sequence[str], codes: np.ndarray, mapping: Mapping[str, str | 
     named = [label_name(name) for name in names]
     if missing := [(name, int(n)) for name, n in zip(named, counts, strict=True) if name not in mapping]:
         found = listed([f"{name!r} ({n} image{'s' * (n > 1)})" for name, n in missing])
-        raise _labels_error(f"says nothing of {found}; `{missing[0][0]}: null` would drop such images")
+        raise _labels_error(f"does not mention {found}; to drop these images, add `{missing[0][0]}: null`")
     targets = [mapping[name] for name in named]
     classes = sorted_names({target for target in targets if target is not None})
     if unseen := sorted({target for target in mapping.values() if target is not None} - set(classes)):
@@ -45,7 +46,7 @@ def mapped(names: Sequence[str], codes: np.ndarray, mapping: Mapping[str, str | 
     if not classes:
         raise _labels_error("drops all images")
     if len(classes) < 2:
-        raise _labels_error(f"leaves only one class ({classes[0]}); there is nothing to tell apart")
+        raise _labels_error(f"leaves only one class ({classes[0]}); at least 2 are needed")
     position = {name: j for j, name in enumerate(classes)}
     labels = np.array([-1 if target is None else position[target] for target in targets], np.int64)[codes]
     kept = np.flatnonzero(labels >= 0)
@@ -53,7 +54,7 @@ def mapped(names: Sequence[str], codes: np.ndarray, mapping: Mapping[str, str | 
 
 
 def sorted_names(names: set[str]) -> list[str]:
-    """Numbers by their value where all are numbers, else by the alphabet."""
+    """Names sorted by value if all are numbers, otherwise alphabetically."""
     try:
         values = {name: float(name) for name in names}
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the columns of a table mean, guessed from their names and from what is in them."""
+"""Guesses the roles of a table's columns from their names and contents."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ _NO_LABELS = {
     "sex", "gender", "age", "side", "laterality", "view", "site", "hospital", "scanner", "device", "fold",
     "year",
 }  # fmt: skip
-"""Columns with few values that are seldom what is asked for."""
+"""Columns with few values that are rarely the labels."""
 _SPLITS = ("split", "set", "subset", "partition")
 _SIDES = {"train", "val", "validation", "test"}
-"""What a split column may say."""
-_LOOKED_AT = 50
-"""Values of a column that are looked up as files."""
+"""Valid values of a split column, in lower case."""
+_CHECKED_VALUES = 50
+"""Values of a column that are tried as file names."""
 _MOST_FOLDERS = 50
 
 
 class GuessError(ValueError):
-    """A table in which too little can be recognised."""
+    """The roles of a table's columns cannot be guessed."""
 
 
 class Guess(NamedTuple):
-    """What columns seem to mean."""
+    """Guessed roles of columns."""
 
     columns: Columns
     images: Path | None
-    """The folder that paths start from; None: the table's own."""
+    """Folder that paths are relative to; None: the table's own."""
     doubts: tuple[str, ...]
-    """What a person should look at, a line each."""
+    """Doubtful points for a person to check, one a line."""
 
 
 def guess_columns(table: pd.DataFrame, folder: Path) -> Guess:
-    """The roles of a table's columns.
+    """Guesses the roles of a table's columns.
 
     Args:
-        table: of texts; missing values are NaN or None.
-        folder: where the table lies.
+        table: all values as texts; missing values are NaN or None.
+        folder: folder of the table.
     Raises:
         GuessError: if no column holds image files or labels, or a column gives a split that cannot be used.
     """
@@ -77,7 +77,7 @@ def guess_columns(table: pd.DataFrame, folder: Path) -> Guess:
 
 
 def plain(name: str) -> str:
-    """A column's name without what people add to it: `Patient_ID` -> `patient`."""
+    """Column name reduced to its word: `Patient_ID` -> `patient`."""
     letters = re.sub(r"[^a-z]", "", name.casefold())
     return re.sub(r"(id|no|nr|number|uid|code)$", "", letters) or letters
 
@@ -87,26 +87,26 @@ def _quoted(names: Sequence[str]) -> str:
 
 
 def _by_hint(names: Sequence[str], hints: Sequence[str]) -> list[str]:
-    """Those whose name is a hint, the first hint's first."""
+    """Names that are among the hints, in the order of the hints."""
     return sorted((name for name in names if plain(name) in hints), key=lambda name: hints.index(plain(name)))
 
 
 def _path_column(table: pd.DataFrame, folder: Path) -> tuple[str, Path | None, list[str]]:
-    """The column of image files, the folder they start from, and other columns that hold files."""
+    """Column of image files, the folder they are relative to, and other columns that hold files."""
     inside = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     places = {name: _place_of(table[name], [folder, *inside[:_MOST_FOLDERS]]) for name in table.columns}
     holding = [name for name, place in places.items() if place is not None]
     if not holding:
         seen = listed([f"{name} ({_example(table[name])})" for name in table.columns], 8)
-        raise GuessError(f"no column names image files that are in {folder} or a folder in it; columns: {seen}")
+        raise GuessError(f"no column has image files that are in {folder} or one of its sub-folders; columns: {seen}")
     chosen = (_by_hint(holding, _PATHS) or holding)[0]
     place = places[chosen]
     return chosen, None if place == folder else place, [name for name in holding if name != chosen]
 
 
 def _place_of(column: pd.Series, folders: Sequence[Path]) -> Path | None:
-    """The folder in which most values are files; None where there is none."""
-    values = column.dropna().drop_duplicates().iloc[:_LOOKED_AT].astype(str).tolist()
+    """Folder in which most values are files; None if there is none."""
+    values = column.dropna().drop_duplicates().iloc[:_CHECKED_VALUES].astype(str).tolist()
     found = {folder: sum(_is_file(folder, value) for value in values) for folder in folders}
     best = max(folders, key=lambda folder: found[folder])
     return best if found[best] > len(values) / 2 else None
@@ -115,7 +115,7 @@ def _place_of(column: pd.Series, folders: Sequence[Path]) -> Path | None:
 def _is_file(folder: Path, value: str) -> bool:
     try:
         return (folder / value).is_file()
-    except (OSError, ValueError):  # too long for a name, or with a zero byte in it
+    except (OSError, ValueError):  # the name is too long or contains a zero byte
         return False
 
 
@@ -129,23 +129,23 @@ def _split_column(table: pd.DataFrame, names: Sequence[str]) -> str | None:
         values = {str(value).strip().lower() for value in table[name].dropna().unique()}
         if "train" in values and values <= _SIDES:
             if not values & {"val", "validation"}:
-                raise GuessError(f"the column {name!r} has no 'val' rows to judge trials by; name some of its rows so")
+                raise GuessError(
+                    f"the column {name!r} has no 'val' rows for validation; mark some of its rows as 'val'"
+                )
             return name
         if plain(name) in _SPLITS and 2 <= len(values) <= 4 and values & {"train", "training", "test", "testing"}:
             found = listed(sorted(map(repr, values)))
-            raise GuessError(
-                f"the column {name!r} holds {found}; to be used as a split it should say train, val or test"
-            )
+            raise GuessError(f"the column {name!r} holds {found}; the values of a split must be train, val or test")
     return None
 
 
 def _group_column(table: pd.DataFrame, names: Sequence[str]) -> str | None:
-    """A column of patients or the like, some of which come more than once."""
+    """Column of patients or the like, some of which occur more than once; None if there is none."""
     return next((name for name in _by_hint(names, _GROUPS) if 1 < table[name].nunique() < len(table)), None)
 
 
 def _label_column(table: pd.DataFrame, names: Sequence[str]) -> tuple[str, list[str]]:
-    """The column of labels, and others that might be."""
+    """Column of labels, and others that could be meant."""
     distinct = {name: int(table[name].nunique()) for name in names}
     few = [name for name in names if 2 <= distinct[name] <= max(2, len(table) // 2)]
     if not few:

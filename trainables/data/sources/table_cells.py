@@ -8,12 +8,12 @@ import numpy as np
 
 
 class Cells(NamedTuple):
-    """A column as few different texts and many positions: a million rows are compared as numbers."""
+    """Column as distinct texts and positions, so that a million rows are compared as numbers."""
 
     values: tuple[str, ...]
     codes: np.ndarray
-    """[n] int64, positions in `values`; -1 where nothing is known."""
+    """[n] int64, positions in `values`; -1 for missing values."""
 
     def taken(self, rows: np.ndarray) -> Cells:
-        """The cells of some rows."""
+        """Cells of some rows."""
         return Cells(self.values, self.codes[rows])

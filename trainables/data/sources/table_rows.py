@@ -1,4 +1,4 @@
-"""Tables of labelled images: CSV, TSV and Parquet files with a row an image."""
+"""Tables of labelled images: CSV, TSV and Parquet files with one row per image."""
 
 from __future__ import annotations
 
@@ -23,41 +23,43 @@ from trainables.storage.urls import is_url, read_bytes
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _PARQUET = frozenset({".parquet", ".pq"})
 _MISSING = frozenset({"", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "NULL", "null"})
-"""What says that nothing is known. Not None: as a finding it is a class."""
+"""Texts that mean a missing value. Not `None`, which can be a class, such as "no finding"."""
 _TRAINING, _VALIDATION, _TEST = range(3)
 _SIDES = {"train": _TRAINING, "val": _VALIDATION, "validation": _VALIDATION, "test": _TEST}
 
 
 class Rows(NamedTuple):
-    """What a table says of its images, either without those of the test split or of those alone; each image once."""
+    """Images of a table, each once: either those of the test split, or all others."""
 
     files: list[str]
-    """[n] paths as they stand in the table."""
+    """[n] paths as written in the table."""
     names: tuple[str, ...]
-    """The labels that occur, in the order of classes."""
+    """Labels that occur, in the order of classes."""
     labels: np.ndarray
     """[n] int64, positions in `names`."""
     groups: np.ndarray | None
-    """[n] int64, one number for each group; None without a group column."""
+    """[n] int64, group numbers; None without a group column."""
     judges: np.ndarray | None
-    """[n] bool, whether the split column says `val`; None without one."""
+    """[n] bool, True where the split column says `val`; None without a split column."""
     weights: np.ndarray | None = None
-    """[n] float64, from 0 and finite; None without a weight column."""
+    """[n] float64, finite and at least 0; None without a weight column."""
 
 
 def read_rows(file: str, columns: Columns, *, numeric: bool = False, test: bool = False) -> Rows:
-    """The rows of a table that has been checked for what rows alone can show.
+    """Reads and checks the rows of a table.
 
     Args:
-        numeric: labels are numbers, and their names what `float` reads.
-        test: rows of the test split alone.
+        file: path or URL of the table.
+        columns: role -> name of the column.
+        numeric: labels are numbers; their names are texts that `float` parses.
+        test: read the rows of the test split; otherwise all other rows.
     Raises:
-        ConfigError: at `data.path` or at a column, if the file is no table, has not these columns, or its rows miss
-            something or contradict each other.
+        ConfigError: at `data.path` or at a column, if the file is not a table, lacks a column, or its rows have missing values or
+            contradict each other.
     """
     cells = read_columns(file, columns)
     _check(*(_gaps(cells, role) for role in ("path", "group", "split")), _unknown_sides(cells))
-    # Before the test rows go: neither an image nor a patient may stand there, too.
+    # Checked with the test rows: no image and no patient may be in both parts.
     _check(*(_contradictions(cells, role) for role in ("group", "split")), _crossings(cells))
     judges = rows = None
     if "split" in cells:
@@ -69,15 +71,17 @@ def read_rows(file: str, columns: Columns, *, numeric: bool = False, test: bool 
     unlabelled = without_number(cells["label"], rows) if numeric else _gaps(cells, "label", rows)
     _check(unlabelled, _gaps(cells, "weight", rows), _unfit_weights(cells, rows))
     cells["label"] = (by_number if numeric else _by_name)(cells["label"])
-    if "weight" in cells:  # 1 and 1.0 are one
+    if "weight" in cells:  # 1 and 1.0 are the same weight
         values = weight_names(cells["weight"].values)
         cells["weight"] = _renamed(values, list(dict.fromkeys(values)), cells["weight"].codes)
     _check(_contradictions(cells, "label"), _contradictions(cells, "weight"))
     names = cells["label"].values
     if len(names) < 2:
-        found = f"holds only one label ({names[0]})" if names else "holds no row to train with"
-        raise _column_error("label", f"{found}; there is nothing to tell apart")
-    once = np.sort(np.unique(cells["path"].codes, return_index=True)[1])  # a row that stands twice is one image
+        raise _column_error(
+            "label",
+            f"holds only one label ({names[0]}); at least 2 are needed" if names else "holds no row to train with",
+        )
+    once = np.sort(np.unique(cells["path"].codes, return_index=True)[1])  # equal rows are one image
     paths = cells["path"]
     return Rows(
         [paths.values[code] for code in paths.codes[once].tolist()],
@@ -90,7 +94,7 @@ def read_rows(file: str, columns: Columns, *, numeric: bool = False, test: bool 
 
 
 def has_test(file: str, columns: Columns) -> bool:
-    """Whether some row of a table with a split column is of the test."""
+    """Returns True if a table with a split column has rows of the test split."""
     return any(_SIDES.get(value.lower()) == _TEST for value in read_columns(file, columns)["split"].values)
 
 
@@ -98,10 +102,10 @@ def has_test(file: str, columns: Columns) -> bool:
 
 
 def read_columns(file: str, columns: Columns) -> dict[str, Cells]:
-    """The columns with a role, by their role.
+    """Reads the columns that have a role: role -> cells.
 
     Raises:
-        ConfigError: at `data.path`, or at columns that are not there.
+        ConfigError: at `data.path`, or at columns that do not exist.
     """
     kind = os.path.splitext(file)[1].lower()  # noqa: PTH122  it may be a URL
     if not is_url(file):
@@ -110,7 +114,7 @@ def read_columns(file: str, columns: Columns) -> dict[str, Cells]:
         if not Path(file).exists():
             raise path_error(f"{file}: does not exist")
     if kind not in _DELIMITERS and kind not in _PARQUET:
-        raise path_error(f"{file}: is no table by its name; it should end in .csv, .tsv or .parquet")
+        raise path_error(f"{file}: does not have the name of a table, which ends in .csv, .tsv or .parquet")
     import pyarrow
 
     try:
@@ -126,7 +130,7 @@ def read_columns(file: str, columns: Columns) -> dict[str, Cells]:
         raise
     except UnicodeDecodeError as error:
         raise path_error(f"{file}: is not written in UTF-8: {error.reason} at byte {error.start}") from None
-    except (OSError, ValueError, csv.Error, pyarrow.ArrowException) as error:  # the last are often ValueErrors, too
+    except (OSError, ValueError, csv.Error, pyarrow.ArrowException) as error:
         raise path_error(f"{file}: {_reason(error)}") from None
     return {role: _cells(table.column(name), role) for role, name in columns.named().items()}
 
@@ -171,7 +175,7 @@ def _read(file: Any, kind: str, names: list[str]) -> Any:
 
     return pyarrow.csv.read_csv(
         file,
-        # Texts only: 007 is the name of a patient.
+        # Read as texts, because 007 may be the name of a patient.
         convert_options=pyarrow.csv.ConvertOptions(
             include_columns=names, column_types=dict.fromkeys(names, pyarrow.string())
         ),
@@ -187,33 +191,34 @@ def _cells(column: Any, role: str) -> Cells:
         texts = pc.cast(column, pyarrow.large_string())
     except pyarrow.ArrowException:
         raise _column_error(role, f"holds {column.type}, which is neither text nor numbers") from None
-    if role != "path":  # a file's name may end in a blank
+    if role != "path":  # a file name may end with a blank
         texts = pc.utf8_trim_whitespace(texts)
     coded = pyarrow.chunked_array([texts.combine_chunks()]).chunk(0).dictionary_encode()
     values = coded.dictionary.to_numpy(zero_copy_only=False).tolist()  # three times as fast as to_pylist
     codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    if gone := [i for i, value in enumerate(values) if value in _MISSING]:
-        codes[np.isin(codes, gone)] = -1
+    if missing := [i for i, value in enumerate(values) if value in _MISSING]:
+        codes[np.isin(codes, missing)] = -1
     if role == "path" and any("./" in value or "//" in value for value in values):
-        # a.png and ./a.png are one image
+        # a.png and ./a.png are the same image
         places = [value if is_url(value) else os.path.normpath(value) for value in values]
         return _renamed(places, list(dict.fromkeys(places)), codes)
     return Cells(tuple(values), codes)
 
 
 def _by_name(labels: Cells) -> Cells:
-    """The labels that occur, in the order of their names; `1` and `1.0` are one."""
+    """Labels that occur, in the order of their names; `1` and `1.0` become the same label."""
     names = [label_name(value) for value in labels.values]
     present = {names[code] for code in np.unique(labels.codes).tolist()}
     return _renamed(names, sorted_names(present), labels.codes)
 
 
 def _renamed(names: Sequence[str], values: Sequence[str], codes: np.ndarray) -> Cells:
-    """Cells under other names, of which several may be one.
+    """Cells with renamed values, several of which may get the same name.
 
     Args:
-        names: of each former value.
-        values: all names that occur.
+        names: new name of each value of `codes`.
+        values: distinct new names.
+        codes: [n] positions in `names`; -1 for missing values.
     """
     position = {name: i for i, name in enumerate(values)}
     return Cells(tuple(values), np.array([*(position.get(name, -1) for name in names), -1], np.int64)[codes])
@@ -225,24 +230,26 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error)
     text = str(error).strip().partition("\n")[0]
-    return text if text.startswith(("is ", "holds ")) else f"is damaged, or no such table: {text}"
+    return text if text.startswith(("is ", "holds ")) else f"is damaged, or is not a table: {text}"
 
 
-# --- what rows alone can show ---------------------------------------------------------------------------------------
+# --- checks of rows -------------------------------------------------------------------------------------------------
 
 
 def _gaps(cells: dict[str, Cells], role: str, rows: np.ndarray | None = None) -> list[Problem]:
-    """Rows that say nothing in a column.
+    """Problem that lists the rows without a value in a column; empty if there are none.
 
     Args:
-        rows: positions in the table of the rows that are left of it.
+        cells: role -> cells.
+        role: role of the column; need not exist.
+        rows: positions in the table of the rows of `cells`; None: all rows.
     """
     if role not in cells or not len(gaps := np.flatnonzero(cells[role].codes < 0)):
         return []
     gaps = (gaps if rows is None else rows[gaps]) + 1
     named = listed([str(row) for row in gaps.tolist()])
     many = "rows have" if len(gaps) > 1 else "row has"
-    return [_problem(role, f"{len(gaps)} {many} none, counted from 1 below the header: {named}")]
+    return [_problem(role, f"{len(gaps)} {many} no value (row numbers count from 1 below the header): {named}")]
 
 
 def _unfit_weights(cells: dict[str, Cells], rows: np.ndarray) -> list[Problem]:
@@ -252,32 +259,32 @@ def _unfit_weights(cells: dict[str, Cells], rows: np.ndarray) -> list[Problem]:
 def _unknown_sides(cells: dict[str, Cells]) -> list[Problem]:
     values = cells["split"].values if "split" in cells else ()
     if wrong := [repr(value) for value in values if value not in _MISSING and value.lower() not in _SIDES]:
-        return [_problem("split", f"holds {listed(wrong)}; it should say train, val or test")]
+        return [_problem("split", f"holds {listed(wrong)}; its values must be train, val or test")]
     return []
 
 
 def _contradictions(cells: dict[str, Cells], role: str) -> list[Problem]:
-    """Images whose rows say different things."""
+    """Problem that lists images whose rows have different values; empty if there are none."""
     if role not in cells or not (found := _at_odds(cells["path"], cells[role])):
         return []
     return [_problem(role, f"{len(found)} images have rows that differ: {listed(found)}")]
 
 
 def _crossings(cells: dict[str, Cells]) -> list[Problem]:
-    """Groups that the given split tears apart."""
+    """Problem that lists groups that the given split divides; empty if there are none."""
     if not {"group", "split"} <= set(cells) or not (found := _at_odds(cells["group"], cells["split"])):
         return []
     return [_problem("group", f"{len(found)} groups are on more than one side of the given split: {listed(found)}")]
 
 
-def _at_odds(things: Cells, said: Cells) -> list[str]:
-    """What has more than one value, with its values: `'a.png' ('1', '2')`."""
-    pairs = np.sort(things.codes * (len(said.values) + 1) + said.codes)
+def _at_odds(items: Cells, values: Cells) -> list[str]:
+    """Items with more than one value, and these values: `'a.png' ('1', '2')`."""
+    pairs = np.sort(items.codes * (len(values.values) + 1) + values.codes)
     pairs = pairs[np.diff(pairs, prepend=-2) != 0]  # ten times as fast as np.unique
-    thing, value = pairs // (len(said.values) + 1), pairs % (len(said.values) + 1)
-    several = np.unique(thing[1:][thing[1:] == thing[:-1]])
+    item, value = pairs // (len(values.values) + 1), pairs % (len(values.values) + 1)
+    several = np.unique(item[1:][item[1:] == item[:-1]])
     return [
-        f"{things.values[i]!r} ({', '.join(repr(said.values[j]) for j in value[thing == i].tolist())})"
+        f"{items.values[i]!r} ({', '.join(repr(values.values[j]) for j in value[item == i].tolist())})"
         for i in several.tolist()
     ]
 

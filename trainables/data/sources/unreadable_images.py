@@ -13,13 +13,13 @@ from trainables.data.sources.source import Source
 
 
 class LeftOut(NamedTuple):
-    """How many images of a source cannot be read."""
+    """Number of images of a source that cannot be read."""
 
     images: int
     of: int
-    """Images of the source, with those that can be read."""
+    """Total number of images of the source."""
     listing: Path
-    """File that names them with their reasons."""
+    """File that lists them with their reasons."""
 
     def __str__(self) -> str:
         are = "is" if self.images == 1 else "are"
@@ -27,16 +27,17 @@ class LeftOut(NamedTuple):
 
 
 def without(source: Source, left_out: np.ndarray, listing: Path) -> Source:
-    """A source's good images alone, see `Source.without`.
+    """Source without its unreadable images, see `Source.without`.
 
     Args:
-        left_out: [m] positions of bad images.
-        listing: file that names them, for the message.
+        source: the source with all its images.
+        left_out: [m] positions of unreadable images.
+        listing: file that lists them, for the message.
     Raises:
         ConfigError: if a class loses all its images.
     """
-    good = source.without(left_out)
-    counts, remain = (np.bincount(each.labels, minlength=len(each.classes)) for each in (source, good))
+    readable = source.without(left_out)
+    counts, remain = (np.bincount(each.labels, minlength=len(each.classes)) for each in (source, readable))
     if lost := [f"{source.classes[j]!r} (all {counts[j]})" for j in np.flatnonzero(remain == 0)]:
-        raise path_error(f"no image that can be read is left of {listed(lost)}; bad images are listed in {listing}")
-    return good
+        raise path_error(f"no image can be read of {listed(lost)}; unreadable images are listed in {listing}")
+    return readable

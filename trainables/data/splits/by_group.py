@@ -1,4 +1,4 @@
-"""Splits that keep groups whole: all images of a patient train, or all of them judge. Pure functions of labels and seeds."""
+"""Splits that keep groups together: all images of a patient are on the same side. Pure functions of labels and seeds."""
 
 from __future__ import annotations
 
@@ -11,31 +11,33 @@ from trainables.core.config_errors import ConfigError, Problem, listed
 from trainables.core.seeding import random_state
 
 _ATTEMPTS = 50
-"""Where a few groups of several classes each do not come apart by shares, other orders are tried, by missing classes first."""
+"""Orders of groups to try. If dealing by shares leaves a side without a class, random orders prefer sides that lack one."""
 
 
 def grouped_sides(
     labels: np.ndarray, groups: np.ndarray, shares: Sequence[float], seed: int, *, classes: Sequence[str], place: str
 ) -> np.ndarray:
-    """Deals whole groups to sides, so that of each class every side gets about its share, and at least one image.
+    """Assigns whole groups to sides so that each side gets about its share of each class, and at least one image of it.
 
-    Large groups go first, each to the side where its classes lack most, as in iterative stratification (Sechidis et al.
-    2011). scikit-learn's StratifiedGroupKFold knows equal folds only, may leave a side without a class that it could have
-    had, and promises no equal split from one version to the next.
+    Large groups come first, each assigned to the side that lacks its classes most, as in iterative stratification (Sechidis et
+    al. 2011). scikit-learn's StratifiedGroupKFold makes equal folds only, may leave a side without a class that it could have,
+    and does not guarantee the same split in its next version.
 
     Args:
         labels: [n] positions in `classes`.
-        groups: [n] one number for each group.
-        shares: of each side; they sum to 1.
-        place: the field of `data` that asks for this split.
+        groups: [n] group numbers.
+        shares: share of each side; they sum to 1.
+        seed: seed of the split.
+        classes: class names, for messages.
+        place: field of `data` that configures this split, for messages.
     Returns:
-        [n] the side of each image.
+        [n] side of each image.
     Raises:
-        ConfigError: at `place`, if a class would miss on a side.
+        ConfigError: at `place`, if a class would be missing on one side.
     """
     members = _members(labels, groups, len(classes))
     for attempt in range(_ATTEMPTS):
-        side, held = _dealt(members, np.bincount(labels, minlength=len(classes)).tolist(), shares, seed, attempt)
+        side, held = _assigned(members, np.bincount(labels, minlength=len(classes)).tolist(), shares, seed, attempt)
         if (held > 0).all():
             return side[np.unique(groups, return_inverse=True)[1]]
         if (held.sum(axis=0) < len(shares)).any():
@@ -44,10 +46,10 @@ def grouped_sides(
     raise ConfigError([Problem(("data", place), _why_not(lacking, held, classes))])
 
 
-def _dealt(
+def _assigned(
     members: list[list[tuple[int, int]]], total: list[int], shares: Sequence[float], seed: int, attempt: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The side of each group, and [sides, classes] how many groups with a class are on a side."""
+    """Side of each group, and the number of groups with each class on each side, [sides, classes]."""
     room = [[share * n for n in total] for share in shares]
     side = np.zeros(len(members), np.int64)
     held = np.zeros((len(shares), len(total)), np.int64)
@@ -63,12 +65,12 @@ def _dealt(
             room[chosen][c] -= n
             held[chosen, c] += 1
     for at, c in np.argwhere(held == 0).tolist():
-        _lend(members, side, held, at, c)
+        _move_one(members, side, held, at, c)
     return side, held
 
 
 def _members(labels: np.ndarray, groups: np.ndarray, classes: int) -> list[list[tuple[int, int]]]:
-    """For each group, in the order of their numbers, its classes with its images of them."""
+    """Classes of each group with its number of images of each, in the order of group numbers."""
     group = np.unique(groups, return_inverse=True)[1]
     pairs, counts = np.unique(group * classes + labels, return_counts=True)
     members: list[list[tuple[int, int]]] = [[] for _ in range(int(group.max()) + 1)]
@@ -78,16 +80,16 @@ def _members(labels: np.ndarray, groups: np.ndarray, classes: int) -> list[list[
 
 
 def _largest_first(members: list[list[tuple[int, int]]], total: list[int], seed: int, attempt: int) -> list[int]:
-    """Groups by their largest share of a class; at random within a factor of two, or the seed would decide little."""
+    """Groups by their largest share of a class, largest first; random within a factor of two, or the seed would matter little."""
     size = [math.frexp(max(n / total[c] for c, n in group))[1] for group in members]
     order = random_state(seed, "split/groups", attempt).permutation(len(members)).tolist()
     return sorted(order, key=lambda g: -size[g]) if attempt == 0 else order
 
 
-def _lend(members: list[list[tuple[int, int]]], side: np.ndarray, held: np.ndarray, to: int, wanted: int) -> None:
-    """Moves the smallest group of a class to a side that has none, if no class misses it where it was."""
+def _move_one(members: list[list[tuple[int, int]]], side: np.ndarray, held: np.ndarray, to: int, wanted: int) -> None:
+    """Moves the smallest group with a class to a side that has none, unless another class would then miss on its old side."""
     if held[to, wanted]:
-        return  # an earlier group brought it along
+        return  # a group that was moved for another class has this one, too
 
     def may_go(g: int) -> bool:
         return all(held[side[g], c] > 1 for c, _ in members[g])
@@ -105,6 +107,6 @@ def _why_not(lacking: list[int], held: np.ndarray, classes: Sequence[str]) -> st
     sides, counts = len(held), held.sum(axis=0).tolist()
     few = listed([f"{classes[c]!r} has {counts[c]} group{'s' * (counts[c] > 1)}" for c in lacking])
     if any(counts[c] < sides for c in lacking):
-        where = "training and validation take" if sides == 2 else f"{sides} folds take"
-        return f"no class may miss on a side, and groups stay whole: {few}; {where} at least {sides}"
-    return f"no class may miss on a side, and groups stay whole: {few}, but share them with other classes"
+        where = "training and validation need" if sides == 2 else f"{sides} folds need"
+        return f"every side needs each class, and groups are not split: {few}; {where} at least {sides}"
+    return f"every side needs each class, and groups are not split: {few}, shared with other classes"

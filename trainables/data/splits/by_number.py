@@ -1,7 +1,7 @@
-"""Splits of images that have a number and no class. Pure functions of numbers and seeds.
+"""Splits of images that have a number instead of a class, for regression. Pure functions of numbers and seeds.
 
-Where a split is ours to choose, both sides get their share of each tenth of the images by their number, so that they cover the
-same range alike (as caret's createDataPartition does with percentiles, Kuhn 2008).
+Images are sorted by their number and cut into tenths. Unless the source gives the split, each side gets its share of every tenth,
+so that both cover the same range (as caret's createDataPartition does with percentiles, Kuhn 2008).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BINS = 10
 
 
 def quantile_bins(targets: np.ndarray, bins: int) -> np.ndarray:
-    """[n] int64, the bin of each image by the rank of its number: 0 has the smallest. Sizes differ by one at most."""
+    """Bin of each image by the rank of its number, [n] int64; bin 0 has the smallest. Sizes differ by one at most."""
     bin_of = np.empty(len(targets), np.int64)
     bin_of[np.argsort(targets, kind="stable")] = np.arange(len(targets)) * bins // len(targets)
     return bin_of
@@ -29,16 +29,17 @@ def quantile_bins(targets: np.ndarray, bins: int) -> np.ndarray:
 def split_by_number(
     config: DataConfig, targets: np.ndarray, *, groups: np.ndarray | None, judges: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The split that a config asks for.
+    """Splits images as the config says.
 
     Args:
-        targets: [n].
-        groups: [n] one number for each group that stays whole; None: each image for itself.
-        judges: [n] bool, the validation images where the source says which; None: to be chosen.
+        config: the recipe's section `data`.
+        targets: [n] number of each image.
+        groups: [n] group numbers; groups are not split. None: no groups.
+        judges: [n] bool, True for validation images, if the source gives the split; None: the split is chosen here.
     Returns:
-        [k] training and [m] validation positions, each ascending. Neither side's numbers are all the same.
+        [k] training and [m] validation positions, each ascending. On neither side are all numbers the same.
     Raises:
-        ConfigError: at the field of `data` that asks for a split which cannot be.
+        ConfigError: at the field of `data` that configures the split, if it is not possible.
     """
     place: tuple[str, ...] = ("folds",) if config.folds else ("validation",)
     if judges is not None:
@@ -54,37 +55,51 @@ def split_by_number(
         validates = set_aside_by_number(targets, config.validation or DEFAULT_VALIDATION, config.seed)
     train, validation = np.flatnonzero(~validates), np.flatnonzero(validates)
     sides_of = (("train with", targets[train]), ("validate with", targets[validation]))
-    if problems := [Problem(("data", *place), why) for what, side in sides_of if (why := _useless(side, what))]:
+    if problems := [Problem(("data", *place), why) for what, side in sides_of if (why := _why_unusable(side, what))]:
         raise ConfigError(problems)
     return train, validation
 
 
 def set_aside_by_number(targets: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """[n] bool: a share of each tenth, at random. Rounding is carried on from tenth to tenth, so that all together are exact."""
+    """Chooses a share of each tenth at random, [n] bool. Rounding carries over from tenth to tenth, so that the total is exact.
+
+    Args:
+        targets: [n] number of each image.
+        share: share to choose, between 0 and 1.
+        seed: seed of the split.
+    """
     chosen = np.zeros(len(targets), bool)
-    seen = taken = 0
+    seen = chosen_so_far = 0
     for order in _shuffled_bins(targets, seed, "split"):
         seen += len(order)
-        wanted = int(seen * share + 0.5) - taken
+        wanted = int(seen * share + 0.5) - chosen_so_far
         chosen[order[:wanted]] = True
-        taken += wanted
+        chosen_so_far += wanted
     return chosen
 
 
 def folds_by_number(targets: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """[n] the fold of each image: those of each tenth are dealt at random, each tenth going on where the last one ended."""
+    """Deals the images of each tenth to folds at random, each tenth starting with the fold after the last one used.
+
+    Args:
+        targets: [n] number of each image.
+        folds: number of folds.
+        seed: seed of the split.
+    Returns:
+        [n] fold of each image, counted from 0.
+    """
     fold = np.empty(len(targets), np.int64)
     fold[np.concatenate(_shuffled_bins(targets, seed, "folds"))] = np.arange(len(targets)) % folds
     return fold
 
 
 def _grouped(targets: np.ndarray, groups: np.ndarray, shares: Sequence[float], seed: int, *, place: str) -> np.ndarray:
-    """[n] the side of each image, groups whole: by tenths; by fewer parts where tenths cannot be on all sides, or only if a side
-    misses its share by more than half the largest group."""
+    """Assigns whole groups to sides, [n] side of each image, so that each side gets its share of each tenth; or of fewer, larger
+    parts, if tenths do not fit or a side would miss its share by more than half the largest group."""
     group, sizes = np.unique(groups, return_counts=True)
     if len(group) < len(shares):
         many = "is 1 group" if len(group) == 1 else f"are {len(group)} groups"
-        raise ConfigError([Problem(("data", place), f"groups stay whole, and there {many} for {len(shares)} sides")])
+        raise ConfigError([Problem(("data", place), f"groups are not split, and there {many} for {len(shares)} sides")])
     for bins in range(min(BINS, len(targets)), 1, -1):
         names = [f"part {j + 1} of {bins}" for j in range(bins)]
         try:
@@ -98,18 +113,19 @@ def _grouped(targets: np.ndarray, groups: np.ndarray, shares: Sequence[float], s
 
 
 def _shuffled_bins(targets: np.ndarray, seed: int, purpose: str) -> list[np.ndarray]:
-    """For each tenth the positions of its images, in random order."""
+    """Positions of the images of each tenth, in random order."""
     bin_of = quantile_bins(targets, BINS)
     return [random_state(seed, f"{purpose}/{j}").permutation(np.flatnonzero(bin_of == j)) for j in range(BINS)]
 
 
-def _useless(targets: np.ndarray, what: str) -> str | None:
-    """Why one side of a split cannot be used, if so."""
+def _why_unusable(targets: np.ndarray, what: str) -> str | None:
+    """Reason why one side of a split cannot be used; None if it can."""
     if not len(targets):
         return f"leaves no image to {what}"
     if targets.min() < targets.max():
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             spread = float(targets.std())
-        return None if 0 < spread < math.inf else f"the numbers to {what} spread by {spread:g}; scale them"
-    count = f"the {len(targets)} images" if len(targets) > 1 else "the one image"
-    return f"{count} to {what} have one and the same number ({targets[0]:g}): nothing to learn or to compare"
+        deviation = f"the numbers to {what} have a standard deviation of {spread:g}"
+        return None if 0 < spread < math.inf else f"{deviation}; rescale them"
+    count = f"the {len(targets)} images to {what} all have" if len(targets) > 1 else f"the one image to {what} has"
+    return f"{count} the number {targets[0]:g}; at least 2 different numbers are needed"

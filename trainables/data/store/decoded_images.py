@@ -1,4 +1,4 @@
-"""Decode once: all images of a source, as one memory-mapped array for each size that every process on the node shares."""
+"""Decoded images of a source: decoded once, into a memory-mapped array for each size that all processes on the node share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from trainables.data.store.resize import fitted, resampled
 from trainables.storage.cache_folder import add, building, entry_path, find, make_room
 
 VERSION = 1
-"""Of how images are decoded and resized; a new one builds new stores."""
+"""Version of decoding and resizing; a new version builds new stores."""
 
 Progress = Callable[[int, int], None]
 """Called as `progress(done, total)`."""
@@ -33,6 +33,8 @@ OnBad = Literal["fail", "skip"]
 
 
 class Store(NamedTuple):
+    """Decoded images of a source at one size."""
+
     images: np.ndarray
     """[n, size, size, c] or [n, depth, size, size, c], uint8 or uint16, memory-mapped and read-only."""
     fingerprint: str
@@ -40,11 +42,16 @@ class Store(NamedTuple):
     left_out: np.ndarray
     """[m] int64, ascending: positions in the source of images that cannot be read and are not in `images`."""
     listing: Path
-    """Where these are listed with their reasons, one a line; there only if there are any."""
+    """File that lists these with their reasons, one a line; exists only if there are any."""
 
 
 def open_store(source: Source, image_size: int, *, depth: int | None = None, progress: Progress | None = None) -> Store:
-    """The images of a source at one size; see `open_stores`."""
+    """Opens the images of a source at one size.
+
+    Args:
+        source, depth, progress: see `open_stores`.
+        image_size: side in pixels.
+    """
     return open_stores(source, [image_size], depth=depth, progress=progress)[image_size]
 
 
@@ -57,54 +64,56 @@ def open_stores(
     on_bad: OnBad = "fail",
     progress: Progress | None = None,
 ) -> dict[int, Store]:
-    """The images of a source at some sizes (shorter side resized, centre cropped, bicubic), decoded if nobody has yet; its volumes
-    resampled to boxes.
+    """Opens the images of a source at some sizes, and decodes them if they are not cached.
 
-    The sizes that are missing are built together, from images that are decoded once. Any number of processes may call
-    this at once: one decodes, the others wait. An array lies in the cache whole or not at all, also if the build is
-    killed or the disk fills.
+    Images are resized by their shorter side (bicubic) and cropped to the centre; volumes are resampled to boxes. Missing sizes
+    are built together, so that each image is decoded once. Any number of processes may call this at the same time: one decodes,
+    the others wait. An array is cached completely or not at all, even if the build is killed or the disk is full.
 
     Args:
+        source: the source of the images.
+        image_sizes: sides in pixels.
         depth: slices of a volume; None: the source has images.
-        about: the source in words, for who looks into the cache.
-        on_bad: what happens if images cannot be read: all are named in an error, or left out at every size.
+        about: source in words, for people who inspect the cache.
+        on_bad: `fail` to report all images that cannot be read in an error; `skip` to leave them out at every size.
+        progress: called as `progress(done, total)` while images are decoded, once for all sizes.
     Returns:
         The store of each size; all have the same images.
     Raises:
-        ConfigError: at `data.path`, if images cannot be read, or with `skip` not a single one; it lists them.
-        OSError: if the cache cannot be written; CacheFullError if it may not hold so much.
+        ConfigError: at `data.path`, if images cannot be read, or with `skip`, if none can; lists them.
+        OSError: if the cache cannot be written; CacheFullError if the images exceed its limit.
     """
-    # Stores with and without `skip` are told apart: one that lacks images must not serve who wants all of them.
+    # Stores with and without `skip` have different keys: one that lacks images must not be used where all are required.
     skip = "\0skip" if on_bad == "skip" else ""
     arrays = {size: entry_path(*_name_and_key(size, depth, f"{source.key}{skip}")) for size in sorted(set(image_sizes))}
     stores = _load(arrays)
     if stores.keys() == arrays.keys() and _agree(stores):
         return stores
     with building(*arrays.values()):
-        stores = _load(arrays)  # maybe built while this process waited
+        stores = _load(arrays)  # another process may have built them while this one waited
         if missing := {size: array for size, array in arrays.items() if size not in stores}:
             _build(missing, source, depth, about, on_bad, progress, beside=[arrays[size] for size in stores])
             stores = _load(arrays)
-        if not _agree(stores):  # a disk was away for a while, say
+        if not _agree(stores):  # for example, a disk was not mounted for a while
             _build(arrays, source, depth, about, on_bad, progress)
             stores = _load(arrays)
-    assert stores.keys() == arrays.keys(), "what was just built can be loaded"
+    assert stores.keys() == arrays.keys(), "stores that were just built can be loaded"
     return stores
 
 
 def _name_and_key(size: int, depth: int | None, source: str) -> tuple[str, str]:
-    """Of an array in the cache."""
+    """Name and key of an array's cache entry."""
     if depth is None:
         return f"images-{size}px", f"{VERSION}\0{size}\0{source}"
     return f"volumes-{depth}x{size}px", f"{VERSION}\0{depth} x {size}\0{source}"
 
 
 def _load(arrays: Mapping[int, Path]) -> dict[int, Store]:
-    """Those stores that are there and whole."""
+    """Stores that are cached and complete."""
     stores = {}
     for size, array in arrays.items():
         if entry := find(array):
-            # FileNotFoundError: removed this moment to make room; ValueError: damaged.
+            # FileNotFoundError: just removed to make room; ValueError: damaged.
             with contextlib.suppress(FileNotFoundError, ValueError):
                 images = np.load(array, mmap_mode="r", allow_pickle=False)
                 left_out = np.array(entry.own["left_out"], np.int64)
@@ -113,7 +122,7 @@ def _load(arrays: Mapping[int, Path]) -> dict[int, Store]:
 
 
 def _agree(stores: Mapping[int, Store]) -> bool:
-    """Whether all lack the same images."""
+    """Returns True if all stores have left out the same images."""
     return len({store.left_out.tobytes() for store in stores.values()}) == 1
 
 
@@ -133,8 +142,8 @@ def _build(
     reader = source.open()
     total = len(source.labels)
     shapes = {size: (size, size) if depth is None else (depth, size, size) for size in arrays}
-    of_one = sum(math.prod(shape) * reader.channels * reader.dtype.itemsize for shape in shapes.values())
-    make_room(total * of_one, beside=beside)
+    bytes_per_image = sum(math.prod(shape) * reader.channels * reader.dtype.itemsize for shape in shapes.values())
+    make_room(total * bytes_per_image, beside=beside)
     bad: dict[int, str] = {}
     with contextlib.ExitStack() as files:
         writers = [
@@ -154,21 +163,25 @@ def _build(
         if bad and (on_bad == "fail" or len(bad) == total):
             names = listed(list(bad.values()), separator="\n  ")
             raise path_error(f"{len(bad)} of {total} images cannot be read:\n  {names}")
-        good = np.delete(np.arange(total), list(bad))
+        readable = np.delete(np.arange(total), list(bad))
         for writer in writers:
-            writer.finish(good)
+            writer.finish(readable)
     for (size, array), writer in zip(arrays.items(), writers, strict=True):
         if bad:
             with replacing(_listing(array)) as file:
                 file.writelines(f"{reason}\n" for reason in bad.values())
-        fingerprint = writer.digest.hexdigest() if not bad else _fingerprint(array, source, good)
+        fingerprint = writer.digest.hexdigest() if not bad else _fingerprint(array, source, readable)
         own = {"fingerprint": fingerprint, "left_out": list(bad)}
         what = f"{size} px" if depth is None else f"{depth} × {size} × {size} voxels"
-        add(array, kind="images", source=about, what=what, images=len(good), own=own)
+        add(array, kind="images", source=about, what=what, images=len(readable), own=own)
 
 
 def decoded(decode: Callable[[], np.ndarray], shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray] | BadImageError:
-    """An image at each size, (height, width) or of volumes (depth, height, width); or why it cannot be read."""
+    """Decodes an image and resizes it to each shape: (height, width), or (depth, height, width) for volumes.
+
+    Returns:
+        The image at each shape, or the error if it cannot be read.
+    """
     try:
         image = decode()
     except BadImageError as error:
@@ -177,9 +190,9 @@ def decoded(decode: Callable[[], np.ndarray], shapes: Sequence[tuple[int, ...]])
 
 
 class _Writer:
-    """An array file that grows image by image.
+    """Writes an array file image by image.
 
-    Written in order, not into a memory map: on a full disk write() fails cleanly, where a map kills the process.
+    It does not use a memory map: on a full disk, write() raises an error, but a memory map kills the process.
     """
 
     def __init__(self, file: IO[bytes], sides: tuple[int, ...], reader: Reader, source: Source):
@@ -189,17 +202,17 @@ class _Writer:
         self.digest = _labels_digest(
             (len(source.labels), *self._image_shape), reader.dtype, source.labels, source.classes
         )
-        """Of the fingerprint, where no image is left out."""
+        """Digest of the fingerprint, valid if no image is left out."""
 
     def write(self, image: np.ndarray) -> None:
         assert (image.shape, image.dtype) == (self._image_shape, self._dtype)
         self.digest.update(image)
         self._file.write(image.data)
 
-    def finish(self, good: np.ndarray) -> None:
-        """Says how many images came after all; the header has room for any number."""
+    def finish(self, readable: np.ndarray) -> None:
+        """Writes the final number of images into the header, which has room for any number."""
         self._file.seek(0)
-        self._write_header(len(good))
+        self._write_header(len(readable))
 
     def _write_header(self, images: int) -> None:
         description = np.lib.format.dtype_to_descr(self._dtype)
@@ -207,17 +220,17 @@ class _Writer:
         np.lib.format.write_array_header_1_0(self._file, header)
 
 
-def _fingerprint(array: Path, source: Source, good: np.ndarray) -> str:
-    """Of a store that lacks images: the same as that of a source that never had them."""
+def _fingerprint(array: Path, source: Source, readable: np.ndarray) -> str:
+    """Fingerprint of a store with images left out: the same as that of a source that never had them."""
     images = np.load(array, mmap_mode="r", allow_pickle=False)
-    digest = _labels_digest(images.shape, images.dtype, source.labels[good], source.classes)
+    digest = _labels_digest(images.shape, images.dtype, source.labels[readable], source.classes)
     for image in images:
         digest.update(image)
     return str(digest.hexdigest())
 
 
 def _labels_digest(shape: tuple[int, ...], dtype: np.dtype, labels: np.ndarray, classes: tuple[str, ...]) -> Any:
-    """The beginning of a fingerprint; images follow."""
+    """Digest of shape, classes and labels, to which the images are added for a fingerprint."""
     digest = hashlib.sha256(json.dumps([shape, classes, *([] if dtype == np.uint8 else [dtype.name])]).encode())
     digest.update(labels.astype("<i8").tobytes())
     return digest
@@ -228,13 +241,13 @@ def _listing(array: Path) -> Path:
 
 
 def in_parallel(work: Callable[[int], Any], total: int) -> Iterator[Any]:
-    """work(0), work(1), … in this order, computed ahead by one thread a core (Pillow runs without the GIL)."""
+    """Yields work(0), work(1), … in order, computed ahead by one thread per core (Pillow releases the GIL)."""
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
         ahead: deque[Future[Any]] = deque()
         for i in range(total):
             ahead.append(pool.submit(work, i))
-            if len(ahead) > 16 * threads:  # bounded, or a slow disk would let decoded images fill the memory
+            if len(ahead) > 16 * threads:  # bounded, or decoded images would fill the memory while a slow disk writes
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()

@@ -1,4 +1,4 @@
-"""Images and volumes at the size the network sees."""
+"""Resizes images and volumes to the size that the network sees."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ from PIL import Image, ImageOps
 
 
 def fitted(image: np.ndarray, size: int) -> np.ndarray:
-    """[h, w, c] -> [size, size, c]: the shorter side resized, the centre cropped, bicubic."""
+    """Resizes an image's shorter side (bicubic) and crops the centre: [h, w, c] -> [size, size, c]."""
     channels = image.shape[2]
     if image.dtype == np.uint8:
         return _cropped(image[:, :, 0] if channels == 1 else image, size).reshape(size, size, channels)
-    # Each channel as floats: Pillow knows no colours of 16 bits, and its grey ones wrap around where bicubic overshoots.
+    # Each channel as floats: Pillow has no 16-bit colours, and its 16-bit grey values wrap around where bicubic overshoots.
     planes = np.stack([_cropped(image[:, :, c].astype(np.float32), size) for c in range(channels)], axis=2)
     return _rounded(planes, image.dtype)
 
 
 def resampled(volume: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """[d, h, w, c] -> [*shape, c]: all of the volume, each axis stretched or shrunk by itself.
+    """Resizes the whole volume, each axis independently: [d, h, w, c] -> [*shape, c].
 
-    Trilinear; where an axis shrinks, the filter widens with it, so that no slice goes unseen.
+    Trilinear; where an axis shrinks, the filter widens accordingly, so that every slice contributes.
     """
     values = volume.astype(np.float32)
-    for axis in sorted(
-        range(3), key=lambda axis: shape[axis] / volume.shape[axis]
-    ):  # what shrinks most leaves least to do
+    # The axis that shrinks most comes first, which leaves the least work for the others.
+    for axis in sorted(range(3), key=lambda axis: shape[axis] / volume.shape[axis]):
         values = _along(values, axis, shape[axis])
     return _rounded(values, volume.dtype)
 

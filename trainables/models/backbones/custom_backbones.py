@@ -1,4 +1,4 @@
-"""Backbones that a function of the user's makes: `module:function`, imported from the working directory or Python's path."""
+"""Backbones from users' own functions, `module:function`, imported from the working directory or Python's path."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from trainables.recipe.recipe import ModelConfig
 
 
 def info(name: str) -> BackboneInfo:
-    """What a recipe must know of the backbone that `module:function` makes.
+    """Facts about the backbone that `module:function` returns.
 
     Raises:
-        ConfigError: if the function fails or returns something else.
+        ConfigError: if the function fails or does not return a valid `Backbone`.
     """
     with torch.random.fork_rng(devices=[]):
         backbone = made(name)
@@ -36,26 +36,30 @@ def info(name: str) -> BackboneInfo:
 
 
 def made(name: str) -> Backbone:
-    """What the function returns, as a copy that may be trained.
+    """Calls the function and returns a copy of its backbone, which can be trained.
 
     Raises:
-        ConfigError: if it fails or returns something else.
+        ConfigError: if the function fails or does not return a valid `Backbone`.
     """
     function = _imported(name)
     try:
         backbone = function()
     except Exception as error:
-        _refuse(f"{name} raised {_said(error)}")
+        _refuse(f"{name} raised {_described(error)}")
     if wrong := _mistakes(backbone):
         _refuse(f"{name} returned {'; '.join(wrong)}")
-    return deepcopy(backbone)  # type: ignore[no-any-return]  # a function may return the same modules to every trial
+    return deepcopy(backbone)  # type: ignore[no-any-return]  # a function may return the same modules for each trial
 
 
 def try_on(name: str, size: int, depth: int | None = None) -> None:
-    """Runs two empty images of `size` pixels, or volumes of `depth` such slices, through the backbone.
+    """Tests the backbone on two empty images, or volumes.
 
+    Args:
+        name: `module:function`.
+        size: side of the images, in pixels.
+        depth: slices of the volumes; None: as many as `size`.
     Raises:
-        ConfigError: if a part fails, or what comes out has another shape than it says.
+        ConfigError: if a part fails, or the output has another shape than `features` says.
     """
     with torch.random.fork_rng(devices=[]):
         backbone = made(name)
@@ -69,23 +73,23 @@ def try_on(name: str, size: int, depth: int | None = None) -> None:
             with torch.inference_mode():
                 x = module.eval()(x)
         except Exception as error:
-            _refuse(f"{part} of {name} was given a tensor of shape {given} and raised {_said(error)}")
+            _refuse(f"{part} of {name} was given a tensor of shape {given} and raised {_described(error)}")
         if not isinstance(x, Tensor):
-            _refuse(f"{part} of {name} gives a {type(x).__name__}; it must give one tensor")
+            _refuse(f"{part} of {name} returns a {type(x).__name__}; it must return one tensor")
     if x.shape != (2, backbone.features):
-        wanted = f"[2, {backbone.features}], as features={backbone.features} says"
-        _refuse(f"{name} makes {list(x.shape)} of two images of {size} pixels; its last layer needs {wanted}")
+        expected = f"[2, {backbone.features}] is expected, because features = {backbone.features}"
+        _refuse(f"{name} turns two images of {size} pixels into an output of shape {list(x.shape)}; {expected}")
 
 
 def _imported(name: str) -> Callable[[], Any]:
     module_name, _, function_name = name.partition(":")
     if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)  # Ray gives its workers the path of the process that starts it
+        sys.path.insert(0, here)  # Ray passes the path of the process that starts it to its workers
     try:
         module = import_module(module_name)
     except Exception as error:  # the user's code: it may raise anything
         where = "; is its folder on PYTHONPATH?" if isinstance(error, ModuleNotFoundError) else ""
-        _refuse(f"cannot import {module_name}: {_said(error)}{where}")
+        _refuse(f"cannot import {module_name}: {_described(error)}{where}")
     function = getattr(module, function_name, None)
     if not callable(function):
         known = [key for key, value in vars(module).items() if callable(value)]
@@ -94,7 +98,7 @@ def _imported(name: str) -> Callable[[], Any]:
 
 
 def _mistakes(backbone: object) -> list[str]:
-    """What is wrong with what a function returned."""
+    """Mistakes in the value that a function returned."""
     if not isinstance(backbone, Backbone):
         return [f"{_a(backbone)}; it must return a trainables.models.Backbone"]
     return [
@@ -133,20 +137,20 @@ def _wrong_numbers(backbone: Backbone) -> list[str]:
     statistics = (backbone.mean, backbone.std)
     numbers = all(isinstance(s, tuple) and s and all(isinstance(x, Real) for x in s) for s in statistics)
     if not numbers or len(backbone.mean) != len(backbone.std) or min(backbone.std) <= 0:
-        message = f"mean = {backbone.mean!r} and std = {backbone.std!r}; they must be tuples of one number a channel, std above 0"
+        message = f"mean = {backbone.mean!r} and std = {backbone.std!r}; they must be tuples of one number per channel, std above 0"
         wrong.append(message)
     return wrong
 
 
 def _wrong_parameters(backbone: Backbone) -> list[str]:
     if backbone.pool is not None and list(backbone.pool.parameters()):
-        return ["a pool with parameters; make it part of `hidden`, and pool = torch.nn.Identity()"]
+        return ["a pool with parameters; move it into `hidden`, and set pool = torch.nn.Identity()"]
     parts = {**backbone.blocks, "hidden": nn.Identity() if backbone.hidden is None else backbone.hidden}
     owner: dict[nn.Parameter, str] = {}
     for part, module in parts.items():
         for parameter in module.parameters():
             if (other := owner.setdefault(parameter, part)) != part:
-                return [f"{other} and {part} with a parameter in common; a stage could not open one without the other"]
+                return [f"{other} and {part} with a shared parameter; a stage could not unfreeze one without the other"]
     return []
 
 
@@ -155,8 +159,8 @@ def _a(value: object) -> str:
     return f"a {type(value).__name__} ({text[:60]})" if value is not None else "None"
 
 
-def _said(error: Exception) -> str:
-    """`ValueError: bad depth (my_networks.py:12)`, the place being the user's last line that was run."""
+def _described(error: Exception) -> str:
+    """Type, message and place of an error, as in `ValueError: bad depth (my_networks.py:12)`; the place is in the user's code."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_the_users(frame.filename)]
     file, line = (frames[-1].filename, frames[-1].lineno) if frames else ("", 0)
     if isinstance(error, SyntaxError) and error.filename:

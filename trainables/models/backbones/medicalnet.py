@@ -1,7 +1,7 @@
 """MedicalNet's 3-D ResNets (Chen et al. 2019, github.com/Tencent/MedicalNet), for its published weight files.
 
-Layers 3 and 4 are dilated where other 3-D ResNets have strides. The weights of one load into the other without a word: they
-have the same names and shapes.
+Layers 3 and 4 are dilated where other 3-D ResNets have strides. Beware: the weights of one kind load into the other without an
+error, because they have the same names and shapes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _conv3(c_in: int, c_out: int, stride: int = 1, dilation: int = 1) -> nn.Conv
 
 
 class PaddedShortcut(nn.Module):
-    """[b, c_in, d, h, w] -> [b, c_out, d / stride, …]: every stride-th voxel, and zeros for the channels that are new."""
+    """Shortcut with every stride-th voxel and zeros for additional channels: [b, c_in, d, h, w] -> [b, c_out, d / stride, …]."""
 
     def __init__(self, c_out: int, stride: int):
         super().__init__()
@@ -37,6 +37,16 @@ class PaddedShortcut(nn.Module):
 
 
 class BasicBlock(nn.Module):
+    """Residual block of two 3 × 3 × 3 convolutions.
+
+    Args:
+        c_in: input channels.
+        planes: channels of the first convolution; the block has `expansion` times as many output channels.
+        stride: step in voxels, of all axes.
+        dilation: dilation of the 3 × 3 × 3 convolutions.
+        downsample: module of the shortcut; None: the shortcut is the input itself.
+    """
+
     expansion = 1
 
     def __init__(self, c_in: int, planes: int, stride: int, dilation: int, downsample: nn.Module | None):
@@ -54,6 +64,12 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
+    """Residual block of a 1 × 1 × 1, a 3 × 3 × 3 and a 1 × 1 × 1 convolution.
+
+    Args:
+        c_in, planes, stride, dilation, downsample: see `BasicBlock`.
+    """
+
     expansion = 4
 
     def __init__(self, c_in: int, planes: int, stride: int, dilation: int, downsample: nn.Module | None):
@@ -74,7 +90,7 @@ class Bottleneck(nn.Module):
 
 
 class MedicalNet(nn.Module):
-    """The encoder, under the names of the published files; the segmentation head is not in them.
+    """Encoder with the layer names of the published files, which do not include the segmentation head.
 
     [b, 1, d, h, w] -> [b, features, d / 8, h / 8, w / 8].
     """
@@ -129,5 +145,8 @@ NETWORKS = PublishedNetworks(
     new_network=_new_network,
     in_parts=_in_parts,
     published=_published,
-    statistics=lambda _: ((0.0,), (1.0,)),  # not used: each volume has its own, see `BackboneInfo.standardises`
+    statistics=lambda _: (
+        (0.0,),
+        (1.0,),
+    ),  # not used: each volume is standardised by its own, see `BackboneInfo.standardises`
 )

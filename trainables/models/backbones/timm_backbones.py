@@ -1,4 +1,4 @@
-"""timm's networks by name: created, cut into blocks, and given their published weights."""
+"""Creates timm's networks by name, cuts them into blocks and loads their published weights."""
 
 from __future__ import annotations
 
@@ -26,38 +26,38 @@ TIMM = "timm/"
 
 
 def new_network(backbone: str) -> nn.Module:
-    """timm's network, its weights as its constructor draws them.
+    """Creates a network with random weights as its constructor draws them.
 
     Args:
         backbone: `timm/NAME`, with or without a tag.
     Raises:
-        ConfigError: if timm is not installed or does not know it.
+        ConfigError: if timm is not installed or does not have it.
     """
     return _created(backbone)
 
 
 def info(backbone: str) -> BackboneInfo:
-    """Its blocks, and which images it takes.
+    """Facts about a network: its blocks and valid image size.
 
     Raises:
-        ConfigError: if there is no such network, or it is no row of blocks.
+        ConfigError: if there is no such network, or it cannot be cut into blocks.
     """
     study = _studied(backbone)
     return BackboneInfo(tuple(study.anatomy.blocks), only_size=study.only_size)
 
 
 def in_parts(network: nn.Module, backbone: str) -> Backbone:
-    """A network made by `new_network` in parts that share its parameters."""
+    """Divides a network created by `new_network` into parts that share its parameters."""
     study = _studied(backbone)
     blocks, pool, hidden, features = cut(network, study.anatomy, study.groups, study.classifier)
     return Backbone(blocks=blocks, pool=pool, hidden=hidden, features=features)
 
 
 def classifier_of(network: nn.Module) -> str:
-    """Name of the layer that gives the class scores.
+    """Name of the layer that computes the class scores.
 
     Raises:
-        UnstageableError: if there is not one such layer.
+        UnstageableError: if there is no such layer, or more than one.
     """
     name = network.pretrained_cfg.get("classifier")  # type: ignore[union-attr,operator]
     if not isinstance(name, str) or not isinstance(network.get_submodule(name), nn.Linear | nn.Conv2d):
@@ -66,19 +66,19 @@ def classifier_of(network: nn.Module) -> str:
 
 
 def published_state(backbone: str) -> dict[str, Tensor]:
-    """The published weights of a network, its classifier left out; downloaded if they are not in the cache.
+    """Published weights of a network without its classifier; downloaded if they are not in timm's cache.
 
     Raises:
-        ConfigError: if there are none, or they cannot be had.
+        ConfigError: if there are none, or they cannot be downloaded.
     """
     published = _created(backbone).pretrained_cfg
     if not any(published.get(key) for key in ("hf_hub_id", "url", "file")):  # type: ignore[operator,union-attr]
-        _refuse("weights", f"timm publishes none for {backbone}; give a weight file or `none`")
+        _refuse("weights", f"timm publishes none for {backbone}; give a weight file, or `none`")
     try:
         network = _created(backbone, pretrained=True)
-    except Exception as error:  # of whatever timm downloads with
+    except Exception as error:  # timm downloads with different libraries, which raise different exceptions
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        message = f"those of {backbone} cannot be downloaded ({reason}); give a weight file, or `none`"
+        message = f"the weights of {backbone} cannot be downloaded ({reason}); give a weight file, or `none`"
         _refuse("weights", message)
     last = f"{classifier_of(network)}."
     return {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(last)}
@@ -91,7 +91,7 @@ def statistics(backbone: str) -> Statistics:
 
 
 class _Study(NamedTuple):
-    """What is known of an architecture."""
+    """Facts about an architecture."""
 
     anatomy: Anatomy
     groups: Mapping[str, int]
@@ -113,20 +113,20 @@ def _studied(backbone: str) -> _Study:
             classifier = classifier_of(network)
             groups = _groups(network)
             if only and height != width:
-                raise UnstageableError(f"it takes {height} × {width} pixels only")
+                raise UnstageableError(f"it only takes {height} × {width} pixels")
             anatomy = anatomy_of(network, groups, classifier, (channels, height, width))
         except UnstageableError as error:
-            _refuse("backbone", f"{backbone} cannot be trained in stages: {error}; take another model")
+            _refuse("backbone", f"{backbone} cannot be trained in stages: {error}; choose another model")
     mean, std = tuple(published["mean"]), tuple(published["std"])
     return _Study(anatomy, groups, classifier, height if only else None, mean, std)
 
 
 def _groups(network: nn.Module) -> dict[str, int]:
-    """Parameter name -> number of timm's stage that it belongs to."""
+    """Number of timm's stage of each parameter, by the parameter's name."""
     from timm.models import group_parameters
 
     if not hasattr(network, "group_matcher"):
-        raise UnstageableError("timm names no stages of it")
+        raise UnstageableError("timm does not divide it into stages")
     matcher: Any = network.group_matcher
     groups: dict[str, int] = group_parameters(network, matcher(coarse=True), reverse=True)
     return groups
@@ -136,14 +136,14 @@ def _created(backbone: str, **options: Any) -> nn.Module:
     timm = _timm()
     name = backbone.removeprefix(TIMM)
     _check_name(name)
-    # Some are published without a classifier; what number of classes it has is of no account.
+    # Some networks are published without a classifier; the number of classes does not matter.
     network: nn.Module = timm.create_model(name, num_classes=2, **options, **_fixed_size(name))
     return network
 
 
 @lru_cache(maxsize=16)
 def _fixed_size(name: str) -> dict[str, bool]:
-    """What makes a network that fits its position embedding to each image take one size instead: that can be traced."""
+    """Option that makes a network with a position embedding for any image size take one size only, so that it can be traced."""
     network = _timm().create_model(name)
     return {"dynamic_img_size": False} if getattr(network, "dynamic_img_size", False) else {}
 
@@ -153,18 +153,18 @@ def _check_name(name: str) -> None:
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
         close = get_close_matches(architecture, timm.list_models(), n=3)
-        near = f"nearest: {', '.join(close)}" if close else "timm.list_models() names them all"
-        _refuse("backbone", f"{architecture!r} is no model of timm {timm.__version__}; {near}")
+        near = f"nearest: {', '.join(close)}" if close else "timm.list_models() lists all"
+        _refuse("backbone", f"{architecture!r} is not a model of timm {timm.__version__}; {near}")
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
     if tag and tag not in tags:
-        _refuse("backbone", f"{tag!r} is no tag of {architecture} in timm {timm.__version__}; {nearest(tag, tags)}")
+        _refuse("backbone", f"{tag!r} is not a tag of {architecture} in timm {timm.__version__}; {nearest(tag, tags)}")
 
 
 def _timm() -> ModuleType:
     try:
         return import_module("timm")
     except ImportError:
-        _refuse("backbone", "models of timm need it installed: pip install thaw-search[timm]")
+        _refuse("backbone", "timm's models need timm: pip install 'thaw-search[timm]'")
 
 
 def _refuse(key: str, message: str) -> NoReturn:
@@ -174,7 +174,7 @@ def _refuse(key: str, message: str) -> NoReturn:
 def _published(config: ModelConfig) -> Pretrained:
     if config.weights != "default":
         raise weights_error(
-            f"{config.weights!r}: {config.backbone} knows `default`, `none` and weight files; a tag of timm's belongs to the "
+            f"{config.weights!r}: {config.backbone} takes `default`, `none` or a weight file; a tag of timm's is part of the "
             "backbone's name"
         )
     return described(published_state(config.backbone), statistics(config.backbone))
@@ -186,5 +186,5 @@ NETWORKS = PublishedNetworks(
     last_layer=classifier_of,
     published=_published,
     statistics=statistics,
-    can_be_outlined=False,  # buffers that no state dict holds would stay empty
+    can_be_outlined=False,  # they have buffers that are not in the state dict and would stay empty
 )

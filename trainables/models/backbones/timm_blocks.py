@@ -1,8 +1,7 @@
-"""Cuts one of timm's networks into a row of blocks, pool, hidden layers and classifier.
+"""Cuts one of timm's networks into a sequence of blocks, pool, hidden layers and classifier.
 
-timm groups the parameters of its models into stages; the modules behind a group become a block. How the modules follow one
-another is read off a trace of the forward pass, in which they stand as a whole. What comes out is proven: on random numbers
-it must compute what the network computes.
+timm groups the parameters of its models into stages; the modules of a group become a block. Their order is taken from a trace of
+the forward pass that does not look inside them. The result is verified: for random input, its output must equal the network's.
 """
 
 from __future__ import annotations
@@ -18,28 +17,29 @@ from torch.nn import functional as F
 from trainables.recipe.backbone_catalog import HEAD, STEM
 
 _TOLERANCE = 1e-4
-"""Largest difference of outputs, relative to the largest output."""
+"""Largest valid difference of outputs, relative to the largest output."""
 
 
 class UnstageableError(Exception):
-    """Why a network is no row of blocks."""
+    """A network cannot be cut into a sequence of blocks; the message says why."""
 
 
 class Section(NamedTuple):
-    """A stretch of the forward pass: what one module of a `Backbone` computes."""
+    """Part of the forward pass that one module of a `Backbone` computes."""
 
     steps: tuple[str, ...]
-    """Names of its nodes in the trace; none: it hands on what it gets."""
+    """Names of its nodes in the trace; empty: the input is passed on unchanged."""
 
 
 class Anatomy(NamedTuple):
-    """Where a network's parts lie in its forward pass. The same for all networks of one architecture."""
+    """Parts of a network in its forward pass. The same for all networks of one architecture."""
 
     blocks: dict[str, Section]
-    """By name, from input to head."""
+    """Name -> section, from input to head."""
     pool: Section | None
-    """None: it has parameters, or comes after some of the head; then it is in `hidden`."""
+    """None: the pool has parameters or comes after a layer of the head, and is part of `hidden`."""
     hidden: Section
+    """Layers of the head before the classifier."""
 
 
 class Parts(NamedTuple):
@@ -49,31 +49,40 @@ class Parts(NamedTuple):
     pool: nn.Module
     hidden: nn.Module
     features: int
+    """Number of features that the classifier takes."""
 
 
 def anatomy_of(network: nn.Module, groups: Mapping[str, int], classifier: str, size: Sequence[int]) -> Anatomy:
-    """How to cut a network that may be spoilt: its weights are changed.
+    """Finds the parts of a network. Changes its weights.
 
     Args:
-        groups: parameter name -> number of its stage; the classifier's is the head's.
-        classifier: name of its last layer.
-        size: [c, h, w] of its input.
+        network: the network.
+        groups: parameter name -> number of its stage; the classifier's stage is the head.
+        classifier: name of the last layer.
+        size: [c, h, w] of the input.
     Raises:
-        UnstageableError: if it is no row of blocks.
+        UnstageableError: if the network cannot be cut into a sequence of blocks.
     """
     _check_modes_agree(network, groups, classifier)
     graph = _trace(network, groups, classifier)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.02)  # or layers that start at zero would prove nothing
+            parameter.add_(torch.randn_like(parameter), alpha=0.02)  # layers that start at zero could not be verified
     images = torch.randn(2, *size)
     anatomy = _Dissection(network, graph, groups, classifier, images).anatomy()
-    _prove(network, cut(network, anatomy, groups, classifier), classifier, images)
+    _verify(network, cut(network, anatomy, groups, classifier), classifier, images)
     return anatomy
 
 
 def cut(network: nn.Module, anatomy: Anatomy, groups: Mapping[str, int], classifier: str) -> Parts:
-    """The parts of a network whose anatomy is known."""
+    """Cuts a network into its parts.
+
+    Args:
+        network: the network; switched to evaluation mode.
+        anatomy: result of `anatomy_of` for this architecture.
+        groups: parameter name -> number of its stage.
+        classifier: name of the last layer.
+    """
     graph = _trace(network.eval(), groups, classifier)
     nodes = {node.name: node for node in graph.nodes}
     value = next(iter(graph.nodes))
@@ -101,7 +110,7 @@ def cut(network: nn.Module, anatomy: Anatomy, groups: Mapping[str, int], classif
 
 
 class _Coarse(fx.Tracer):
-    """Follows the forward pass of a network and of some of its modules; all others stand as a whole."""
+    """Traces the forward pass of a network and of some of its modules, without looking inside the others."""
 
     def __init__(self, opened: set[str]):
         super().__init__()
@@ -112,20 +121,20 @@ class _Coarse(fx.Tracer):
 
 
 def _trace(network: nn.Module, groups: Mapping[str, int], classifier: str) -> fx.Graph:
-    """The forward pass with images alone: what else it could be given keeps its default."""
+    """Traces the forward pass with images as the only input; all other arguments keep their defaults."""
     opened = {
         name
         for name, module in network.named_modules()
         if classifier.startswith(f"{name}.") or len(_groups_under(module, name, groups)) > 1
     }
     try:
-        beside_images = list(signature(network.forward).parameters.values())[1:]
-        defaults = {parameter.name: parameter.default for parameter in beside_images}
+        others = list(signature(network.forward).parameters.values())[1:]
+        defaults = {parameter.name: parameter.default for parameter in others}
         graph = _Coarse(opened).trace(network, concrete_args=defaults)
-    except Exception as error:  # timm's own code runs, on values it was not written for
+    except Exception as error:  # timm's code runs on proxies that it was not written for
         raise UnstageableError(f"its forward pass cannot be traced ({_first_line(error)})") from error
     for node in [node for node in graph.nodes if node.op == "placeholder"][1:]:
-        _erase_with_users(graph, node)  # fx checks that the defaults are what they were
+        _erase_with_users(graph, node)  # nodes with which fx checks that the defaults are unchanged
     return graph
 
 
@@ -136,10 +145,10 @@ def _erase_with_users(graph: fx.Graph, node: fx.Node) -> None:
 
 
 def _check_modes_agree(network: nn.Module, groups: Mapping[str, int], classifier: str) -> None:
-    """A trace holds what the network does in one mode; its modules know both."""
+    """Checks that the traces in training and evaluation are equal: a trace has one mode, while modules support both."""
     traces = [str(_trace(network.train(mode), groups, classifier)) for mode in (True, False)]
     if traces[0] != traces[1]:
-        raise UnstageableError("outside its modules it does one thing in training and another in evaluation")
+        raise UnstageableError("outside its modules, it behaves differently in training and in evaluation")
 
 
 def _groups_under(module: nn.Module, name: str, groups: Mapping[str, int]) -> set[int]:
@@ -151,11 +160,11 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0][:120] or type(error).__name__
 
 
-# --- where the parts lie ----------------------------------------------------------------------------------------------
+# --- finding the parts ------------------------------------------------------------------------------------------------
 
 
 class _Shapes(fx.Interpreter):
-    """Which steps give no more than one number a feature and image: [b, f], [b, f, 1, 1], [b, 1, f]."""
+    """Finds the steps whose output has one number per feature and image: [b, f], [b, f, 1, 1], [b, 1, f]."""
 
     def __init__(self, network: nn.Module, graph: fx.Graph):
         super().__init__(network, graph=graph)
@@ -180,11 +189,16 @@ class _Dissection:
         try:
             with torch.inference_mode():
                 shapes.run(images)
-        except Exception as error:  # a trace that does not run is not what the network does
+        except Exception as error:  # a trace that cannot run does not represent the network
             raise UnstageableError(f"its forward pass cannot be traced ({_first_line(error)})") from error
         self._pool = self._pooling_step(shapes.flat)
 
     def anatomy(self) -> Anatomy:
+        """Divides the steps into blocks, pool and hidden layers.
+
+        Raises:
+            UnstageableError: if the stages do not follow one another, or have no distinct names.
+        """
         blocks: dict[int, list[fx.Node]] = {}
         current = 0
         start = self._last
@@ -194,25 +208,25 @@ class _Dissection:
                 start = i
                 break
             if group is not None and group < current:
-                raise UnstageableError(f"{_said(step)} belongs to a stage before the one that uses it")
+                raise UnstageableError(f"{_step_name(step)} belongs to an earlier stage than the step before it")
             current = current if group is None else group
             blocks.setdefault(current, []).append(step)
         before, after = self._steps[start : self._pool + 1], self._steps[max(start, self._pool + 1) : self._last]
         named = {self._block_name(number, steps): _section(steps) for number, steps in blocks.items()}
         if len(named) < len(blocks) or HEAD in named or not named:
-            raise UnstageableError(f"its stages have no names of their own ({', '.join(named)})")
+            raise UnstageableError(f"its stages do not have distinct names ({', '.join(named)})")
         if any(self._group(step) is not None for step in before):
             return Anatomy(named, None, _section([*before, *after]))
         return Anatomy(named, _section(before), _section(after))
 
     def _group(self, step: fx.Node) -> int | None:
-        """The stage of a step's own parameters; None if it has none."""
+        """Stage of a step's parameters; None if it has no parameters."""
         found: set[int] = set()
         if step.op == "call_module":
             found |= _groups_under(self._network.get_submodule(str(step.target)), str(step.target), self._groups)
         found |= {self._groups[str(n.target)] for n in step.all_input_nodes if str(n.target) in self._groups}
         if len(found) > 1:
-            raise UnstageableError(f"{_said(step)} joins parameters of several stages")
+            raise UnstageableError(f"{_step_name(step)} uses parameters of several stages")
         return next(iter(found), None)
 
     def _block_name(self, number: int, steps: Sequence[fx.Node]) -> str:
@@ -220,17 +234,17 @@ class _Dissection:
         return STEM if number == 0 or not modules else modules[0]
 
     def _pooling_step(self, flat: set[fx.Node]) -> int:
-        """Position of the step that makes one vector of an image's feature map, seen from the classifier back."""
+        """Position of the step that turns an image's feature map into one vector, found by going back from the classifier."""
         step = self._steps[self._last]
         while (source := _source(step)) in flat:
             step = source
         if step is self._steps[self._last]:
-            raise UnstageableError("its classifier does not take one vector an image")
+            raise UnstageableError("its classifier does not take one vector per image")
         return self._steps.index(step)
 
 
 def _source(step: fx.Node) -> fx.Node | None:
-    """The one step whose value a step works on; None where there is none, or more."""
+    """The only step whose output a step takes; None if there is none, or more than one."""
     sources = [node for node in step.all_input_nodes if node.op not in {"get_attr", "placeholder"}]
     return sources[0] if len(sources) == 1 else None
 
@@ -239,7 +253,7 @@ def _section(steps: Sequence[fx.Node]) -> Section:
     return Section(tuple(step.name for step in steps))
 
 
-def _said(step: fx.Node) -> str:
+def _step_name(step: fx.Node) -> str:
     return str(step.target) if isinstance(step.target, str) else step.name
 
 
@@ -247,14 +261,14 @@ def _said(step: fx.Node) -> str:
 
 
 def _module_of(network: nn.Module, steps: Sequence[fx.Node], given: fx.Node) -> fx.GraphModule:
-    """What some steps make of a value, as a module."""
+    """Module that computes some steps from a given value."""
     graph = fx.Graph()
     copies = {given: graph.placeholder("x")}
 
     def copy(node: fx.Node) -> fx.Node:
         if node not in copies:
             if node.op != "get_attr":
-                raise UnstageableError(f"{_said(node)} is used beyond the block after it")
+                raise UnstageableError(f"{_step_name(node)} is used beyond the next block")
             copies[node] = graph.node_copy(node)
         return copies[node]
 
@@ -264,7 +278,8 @@ def _module_of(network: nn.Module, steps: Sequence[fx.Node], given: fx.Node) -> 
     return fx.GraphModule(network, graph)
 
 
-def _prove(network: nn.Module, parts: Parts, classifier: str, images: Tensor) -> None:
+def _verify(network: nn.Module, parts: Parts, classifier: str, images: Tensor) -> None:
+    """Checks that the parts share no parameters and compute the network's output."""
     pieces = [*parts.blocks.values(), parts.pool, parts.hidden]
     owned = [parameter for piece in pieces for parameter in piece.parameters()]
     if len(owned) > len(set(owned)):
@@ -279,4 +294,4 @@ def _prove(network: nn.Module, parts: Parts, classifier: str, images: Tensor) ->
         logits = F.linear(x, last.weight.flatten(1), last.bias) if x.ndim == 2 else x
     bound = _TOLERANCE * float(expected.abs().max())
     if logits.shape != expected.shape or not torch.allclose(logits, expected, rtol=0, atol=bound):
-        raise UnstageableError("its blocks in a row do not compute what it computes")
+        raise UnstageableError("its blocks in sequence do not compute its output")

@@ -1,6 +1,6 @@
-"""torchvision's networks and data sets, importable also where its compiled operators were built for another torch.
+"""torchvision's networks and data sets, importable even if its compiled operators were built for another version of torch.
 
-The only file that imports torchvision.
+No other file imports torchvision.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def _import_models() -> ModuleType:
 
 
 def _declare_missing_operators() -> None:
-    """Declares the schemas whose absence stops the import. Models need none of the operators behind them."""
-    global _schemas  # a Library unregisters what it declared when it is collected
+    """Declares the operators without which the import fails. Models do not use them."""
+    global _schemas  # a Library removes its declarations when it is garbage-collected
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
     _schemas = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
@@ -54,4 +54,4 @@ def image_sets() -> ModuleType:
 
 models = _load()
 Conv2dNormActivation = models.mobilenetv3.Conv2dNormActivation
-"""Convolution, norm, activation: the layer all its mobile networks are made of."""
+"""Layer of all mobile networks in torchvision: convolution, norm, activation."""

@@ -14,18 +14,18 @@ KINETICS_MEAN, KINETICS_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0
 
 
 def _published(config: ModelConfig) -> Pretrained:
-    """The weights that torchvision has under a name, downloaded if they are not in the cache."""
+    """Loads torchvision's weights by name; downloads them if they are not in the cache."""
     choices = models.get_model_weights(config.backbone)
     names = [name for name in choices.__members__ if name != "DEFAULT"]
     name = "DEFAULT" if config.weights == "default" else config.weights
     if name not in choices.__members__:
         raise weights_error(
-            f"{name!r} is no weight of {config.backbone} ({', '.join(['default', 'none', *names])}, or a file)"
+            f"{name!r} is not among the weights of {config.backbone} ({', '.join(['default', 'none', *names])}, or a file)"
         )
     weights = choices[name]
     try:
         state = weights.get_state_dict(progress=False, check_hash=True)
-    except (OSError, HTTPException, RuntimeError) as error:  # RuntimeError: the checksum of what arrived is wrong
+    except (OSError, HTTPException, RuntimeError) as error:  # RuntimeError: the checksum of the download is wrong
         message = f"{weights} cannot be downloaded ({error}); give a weight file, or efficientnet_lite0, which needs no download"
         raise weights_error(message) from None
     transforms = weights.transforms()

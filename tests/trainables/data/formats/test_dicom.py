@@ -204,9 +204,9 @@ def test_a_palette_becomes_rgb():
         ("waveform_ecg.dcm", "without an image"),
         ("MR_truncated.dcm", "number of bytes of pixel data is less than expected"),
         ("JPEG-lossy.dcm", "damaged or unusual DICOM file: Unable to decode"),
-        ("rtdose.dcm", "has 15 frames; say in data.frame which one is meant: 0 to 14, or middle"),
+        ("rtdose.dcm", "has 15 frames; choose one in data.frame: 0 to 14, or middle"),
         ("badVR.dcm", "invalid literal"),
-        ("no_meta.dcm", "is no image"),
+        ("no_meta.dcm", "is not an image"),
     ],
 )
 def test_a_file_without_a_good_image_says_why(name, reason):
@@ -220,7 +220,7 @@ def test_a_file_without_a_good_image_says_why(name, reason):
         ({"PhotometricInterpretation": "HSV"}, "is a DICOM file in HSV, which is not supported"),
         ({"PhotometricInterpretation": None}, "damaged or unusual DICOM file: .*PhotometricInterpretation"),
         ({"Rows": None}, "damaged or unusual DICOM file: .*Rows"),
-        ({"Rows": 1, "Columns": 6}, "has 6 × 1 pixels; an image has at least 2 along each side"),
+        ({"Rows": 1, "Columns": 6}, "has 6 × 1 pixels; an image needs at least 2 along each side"),
         ({"Rows": 60000, "Columns": 60000}, "3,600,000,000 pixels, more than the limit of 178,956,970"),
         ({"WindowCenter": 1, "WindowWidth": 0}, "Window Width must be greater"),
     ],
@@ -253,7 +253,7 @@ def test_without_pydicom_the_extra_is_named(write, monkeypatch):
 
     file = write(CT)
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(BadImageError, match=r"is a DICOM file; `pip install 'thaw-search\[dicom\]'` lets them be read"):
+    with pytest.raises(BadImageError, match=r"is a DICOM file; to read it, `pip install 'thaw-search\[dicom\]'`"):
         read_image(file, grey=True)
 
 
@@ -291,10 +291,12 @@ def test_16_bits_need_images_that_have_them(write, tmp_path):
     (tmp_path / "t.csv").write_text("path,label\na.dcm,a\nb.png,b\n")
     write(np.uint8([[1, 2], [3, 4]]))
     Image.new("RGB", (5, 4)).save(tmp_path / "b.png")
-    with pytest.raises(ConfigError, match=r"^data.bits: 16: 1 of 2 images are in colour, which has 8: .*b.png; remove"):
+    with pytest.raises(
+        ConfigError, match=r"^data.bits: 16: 1 of 2 images are in colour, with 8 bits a channel: .*b.png; remove"
+    ):
         open_source(config).open()
     Image.new("L", (5, 4)).save(tmp_path / "b.png")
-    with pytest.raises(ConfigError, match=r"^data.bits: 16: no image has more than 8; remove it"):
+    with pytest.raises(ConfigError, match=r"^data.bits: 16: no image has more than 8 bits; remove it"):
         open_source(config).open()
 
 

@@ -99,7 +99,7 @@ MOVING = {"a.gif": {}, "a.webp": {"lossless": True}, "a.png": {}, "a.tiff": {}}
 @pytest.mark.parametrize("name", MOVING)
 def test_one_of_several_frames_is_chosen_or_the_file_is_bad(tmp_path, name):
     write_frames(tmp_path / name, **MOVING[name])
-    with pytest.raises(BadImageError, match=rf"{name}: has 3 frames; say in data.frame .*: 0 to 2, or middle"):
+    with pytest.raises(BadImageError, match=rf"{name}: has 3 frames; choose one in data.frame: 0 to 2, or middle"):
         read_image(tmp_path / name, grey=False)
     for frame, expected in ((0, 0), ("middle", 1), (2, 2)):
         image = read_image(tmp_path / name, grey=False, frame=frame)
@@ -154,7 +154,7 @@ def test_a_gigapixel_image_is_refused_with_its_count_and_the_limit(tmp_path, rec
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 40), (40, 1)])
 def test_an_image_without_area_is_bad(tmp_path, width, height):
     Image.new("L", (width, height)).save(tmp_path / "a.png")
-    with pytest.raises(BadImageError, match=rf"a.png: has {width} × {height} pixels; an image has at least 2"):
+    with pytest.raises(BadImageError, match=rf"a.png: has {width} × {height} pixels; an image needs at least 2"):
         read_image(tmp_path / "a.png", grey=True)
 
 
@@ -193,12 +193,12 @@ def cut_in_half(path):
     ("name", "spoil", "reason"),
     [
         ("a.png", lambda path: path.write_bytes(b""), "is empty"),
-        ("a.jpg", lambda path: path.write_text("<html>not found</html>"), "is no image, or damaged"),
-        ("a.dcm", lambda path: path.write_text("<html>not found</html>"), "is no image, or damaged"),
+        ("a.jpg", lambda path: path.write_text("<html>not found</html>"), "is not an image, or its header"),
+        ("a.dcm", lambda path: path.write_text("<html>not found</html>"), "is not an image, or its header"),
         ("a.dcm", lambda path: path.write_bytes(b""), "is empty"),
         ("a.jpg", cut_in_half, "truncated"),
         ("a.png", cut_in_half, "truncated"),
-        ("a.webp", cut_in_half, "is no image, or damaged|could not|truncated|failed"),
+        ("a.webp", cut_in_half, "is not an image, or its header|could not|truncated|failed"),
         ("a.bmp", cut_in_half, "truncated"),
         ("a.png", lambda path: path.write_bytes(path.read_bytes()[:60] + b"\0" * 900), "."),
         ("a.jpg", lambda path: path.unlink(), "No such file"),

@@ -145,10 +145,10 @@ RGB = np.zeros((2, 2, 2), [("R", "u1"), ("G", "u1"), ("B", "u1")])
     [
         (
             np.zeros((4, 4, 4, 3), np.float32),
-            "has 4 × 4 × 4 × 3 voxels, 4 axes instead of three; a series is no volume",
+            "has 4 × 4 × 4 × 3 voxels, 4 axes instead of three; of a series, save one volume",
         ),
         (np.zeros((4, 4), np.float32), "has 4 × 4 voxels, 2 axes instead of three$"),
-        (np.zeros((4, 4, 1), np.float32), "has 4 × 4 × 1 voxels; a volume has at least 2 along each side"),
+        (np.zeros((4, 4, 1), np.float32), "has 4 × 4 × 1 voxels; a volume needs at least 2 along each side"),
         (RGB, "holds colours; real numbers"),
         (RAMP + 1j, "holds complex numbers; real numbers"),
         (np.full((2, 2, 2), np.nan, np.float32), "holds no finite number"),
@@ -168,7 +168,7 @@ def of_dimensions(*sides):
     ("harm", "message"),
     [
         (lambda content: b"", "is empty"),
-        (lambda content: b"no volume at all" * 50, "is no NIfTI file, or damaged from its start"),
+        (lambda content: b"no volume at all" * 50, "is not a NIfTI file, or its header is damaged"),
         (lambda content: content[:200], "is a damaged or unusual NIfTI file: "),
         (lambda content: content[:-20], "is a damaged or unusual NIfTI file: Expected 96 bytes, got 76"),
         (lambda content: gzip.compress(content)[:-20], "is a damaged or unusual NIfTI file: Compressed file ended"),
@@ -203,7 +203,7 @@ def test_without_nibabel_the_message_says_what_to_install(write, monkeypatch):
         return original(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(BadImageError, match=r"is a NIfTI file; `pip install 'thaw-search\[nifti\]'`"):
+    with pytest.raises(BadImageError, match=r"is a NIfTI file; to read it, `pip install 'thaw-search\[nifti\]'`"):
         read_volume(file)
 
 
@@ -240,7 +240,7 @@ def test_class_folders_of_volumes_are_one_array(folders, bits):
 def test_bad_volumes_are_listed_together_or_left_out(folders, write):
     (folders / "a" / "0.nii").write_bytes(b"nothing")
     write(np.zeros((3, 3, 3, 7), np.float32), "scans/b/3.nii")
-    message = r"(?s)2 of 6 images cannot be read:\n.*0\.nii: is no NIfTI file.*\n.*3\.nii: has 3 × 3 × 3 × 7 voxels"
+    message = r"(?s)2 of 6 images cannot be read:\n.*0\.nii: is not a NIfTI file.*\n.*3\.nii: has 3 × 3 × 3 × 7 voxels"
     with pytest.raises(ConfigError, match=message):
         open_dataset(config(folders, validation=0.4))
     left = open_dataset(config(folders, validation=0.5, on_bad="skip"))
@@ -260,8 +260,8 @@ def test_each_size_and_depth_and_window_is_kept_by_itself(folders):
 @pytest.mark.parametrize(
     ("depth", "message"),
     [
-        (None, r"^data\.depth: 6 of 7 files are NIfTI volumes \(.*\); say in data\.depth how many slices"),
-        (4, r"^data\.depth: 1 of 7 files are no NIfTI volumes \(.*x\.png\); with a depth, all files are \.nii or"),
+        (None, r"^data\.depth: 6 of 7 files are NIfTI volumes \(.*\); set data\.depth to the number of slices"),
+        (4, r"^data\.depth: 1 of 7 files are not NIfTI volumes \(.*x\.png\); data.depth needs \.nii or"),
     ],
 )
 def test_images_among_volumes_are_told_by_their_names(folders, depth, message):

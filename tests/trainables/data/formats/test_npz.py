@@ -134,7 +134,7 @@ MULTI = np.zeros((12, 14), np.uint8)
         ({"val_labels": None}, "has no array val_labels"),
         (
             {"train_images": np.zeros((12, 8, 8, 8), np.uint8)},
-            r"train_images holds volumes \(12 × 8 × 8 × 8\): say in data\.depth how",
+            r"train_images holds volumes \(12 × 8 × 8 × 8\); set data\.depth to",
         ),
         ({"train_images": np.zeros((12, 8, 8, 8, 3), np.uint8)}, r"train_images holds volumes"),
         ({"train_images": np.zeros((12, 64), np.uint8)}, "train_images holds 12 × 64; images are"),
@@ -142,7 +142,7 @@ MULTI = np.zeros((12, 14), np.uint8)
         ({"train_images": np.uint8(3)}, "train_images holds one number; images are"),
         ({"train_images": np.zeros((12, 8, 9))}, "train_images holds float64; uint8 and uint16 are supported"),
         ({"val_images": np.zeros((6, 8, 9, 3), np.uint8)}, "parts differ: train_images .* val_images 6 × 8 × 9 × 3"),
-        ({"train_labels": MULTI}, r"train_labels holds 14 labels an image; one is supported \(\[n\] or \[n, 1\]\)"),
+        ({"train_labels": MULTI}, r"train_labels holds 14 labels per image; one is supported \(\[n\] or \[n, 1\]\)"),
         ({"train_labels": np.uint8(1)}, "train_labels holds one number; labels are"),
         ({"train_labels": np.zeros((12, 1, 1))}, "train_labels holds 12 × 1 × 1; labels are"),
         ({"train_labels": np.zeros(11)}, "train_images holds 12 images, but train_labels 11 labels"),
@@ -150,10 +150,10 @@ MULTI = np.zeros((12, 14), np.uint8)
         ({"train_labels": np.array([{}] * 12)}, "train_labels cannot be read: Object arrays cannot be loaded"),
         (
             {"train_labels": MULTI, "val_images": np.zeros((6, 8, 9))},
-            "train_labels holds 14 labels an image; .*; val_images holds float64",
+            "train_labels holds 14 labels per image; .*; val_images holds float64",
         ),
         ({"train_labels": np.zeros(12), "val_labels": np.zeros(6)}, r"holds only one class \(0\)"),
-        ({"val_labels": np.zeros(6, np.uint8)}, "no image of 'val' is of '1', '2'"),
+        ({"val_labels": np.zeros(6, np.uint8)}, "'val' has no image of '1', '2'"),
     ],
 )
 def test_a_file_that_holds_something_else_is_an_error(write, tmp_path, replaced, message):
@@ -166,11 +166,11 @@ def test_a_file_that_holds_something_else_is_an_error(write, tmp_path, replaced,
     [
         (Path.unlink, "does not exist"),
         (lambda path: (path.unlink(), path.mkdir()), "is a folder; source 'npz' takes a file"),
-        (lambda path: path.write_bytes(b""), "is no NPZ file, or damaged"),
-        (lambda path: path.write_bytes(path.read_bytes()[:900]), "is no NPZ file, or damaged"),
+        (lambda path: path.write_bytes(b""), "is not an NPZ file, or is damaged"),
+        (lambda path: path.write_bytes(path.read_bytes()[:900]), "is not an NPZ file, or is damaged"),
         (
             lambda path: path.write_bytes(path.read_bytes().replace(b"\0\0\1\2\0", b"\0\0\2\2\0")),
-            "is no NPZ file, or damaged: Bad CRC",
+            "is not an NPZ file, or is damaged: Bad CRC",
         ),
     ],
 )
@@ -188,7 +188,7 @@ def test_images_that_are_not_whole_are_an_error_when_they_are_read(write, tmp_pa
         for name in whole.namelist():
             cut.writestr(name, whole.read(name)[: -1 if name == "val_images.npy" else None])
     source = open_source(config.model_copy(update={"path": str(tmp_path / "b.npz")}))
-    with pytest.raises(ConfigError, match="val_images is damaged: it does not hold what its header says"):
+    with pytest.raises(ConfigError, match="val_images is damaged: its size does not match its header"):
         source.open()
 
 
@@ -233,15 +233,15 @@ def test_volumes_of_16_bits_keep_them(write):
 @pytest.mark.parametrize(
     ("content", "depth", "message"),
     [
-        (volumes(), None, r"train_images holds volumes \(12 × 4 × 6 × 7\): say in data\.depth"),
-        (arrays(), 4, r"train_images holds images \(12 × 8 × 9\), and data\.depth asks for volumes"),
+        (volumes(), None, r"train_images holds volumes \(12 × 4 × 6 × 7\); set data\.depth"),
+        (arrays(), 4, r"train_images holds images \(12 × 8 × 9\), but data\.depth is set; remove it"),
         (arrays(train_images=np.zeros((12, 8, 9, 3), np.uint8)), 4, r"train_images holds images \(12 × 8 × 9 × 3\)"),
         (volumes(2), 4, r"train_images holds 12 × 4 × 6 × 7 × 2; volumes are \[n, d, h, w\] or \[n, d, h, w, 3\]"),
         (volumes(3, 1), 4, r"train_images holds 12 × 4 × 6 × 7 × 3 × 1; volumes are"),
         (
             volumes() | {"train_images": np.zeros((12, 1, 6, 7), np.uint8)},
             4,
-            "12 × 1 × 6 × 7; each side has at least 2",
+            "12 × 1 × 6 × 7; each side needs at least 2",
         ),
     ],
 )

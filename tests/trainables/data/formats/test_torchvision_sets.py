@@ -161,7 +161,7 @@ def test_what_is_not_there_is_said_with_where_and_how(tmp_path, name):
     assert problem.path == ("data", "path")
     assert problem.message == (
         f"{tmp_path}: {name} is not in {tmp_path / CATALOG[name].place}; "
-        f"`torchvision.datasets.{name}('{tmp_path}', download=True)` gets it where that is possible; "
+        f"`torchvision.datasets.{name}('{tmp_path}', download=True)` downloads it where possible; "
         f"see https://docs.pytorch.org/vision/stable/generated/torchvision.datasets.{name}.html"
     )
 

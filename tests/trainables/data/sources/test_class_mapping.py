@@ -39,8 +39,11 @@ def test_labels_are_merged_and_dropped(mapping, classes, labels, kept):
 @pytest.mark.parametrize(
     ("mapping", "message"),
     [
-        ({"1": "a", "2": "b"}, r"says nothing of '3' \(2 images\), '4' \(1 image\); `3: null` would drop such images"),
-        ({"1": "a", "2": "a", "3": "a", "4": None}, r"leaves only one class \(a\); there is nothing to tell apart"),
+        (
+            {"1": "a", "2": "b"},
+            r"does not mention '3' \(2 images\), '4' \(1 image\); to drop these images, add `3: null`",
+        ),
+        ({"1": "a", "2": "a", "3": "a", "4": None}, r"leaves only one class \(a\); at least 2 are needed"),
         (dict.fromkeys(NAMES), "drops all images"),
         ({"1": "a", "2": "a", "3": "b", "4": "b", "5": "c"}, "no image belongs to 'c'; labels found: 1, 2, 3, 4"),
     ],
@@ -146,5 +149,5 @@ def test_idx_labels_are_mapped(tmp_path):
     again = open_source(DataConfig(source="idx", path=str(tmp_path), labels={1: None, 3: "x", 7: "y"}))
     assert again.labels.tolist() == [0, 0, 1, 1]
     assert len({source.key, other.key, again.key}) == 3  # other images, if with the same classes and labels
-    with pytest.raises(ConfigError, match=r"^data\.labels: says nothing of '1' \(2 images\)"):
+    with pytest.raises(ConfigError, match=r"^data\.labels: does not mention '1' \(2 images\)"):
         open_source(DataConfig(source="idx", path=str(tmp_path), labels={3: "x", 7: "y"}))

@@ -83,18 +83,18 @@ def test_what_is_doubtful_is_said(folder):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"a": LABELS, "b": PATIENTS}, r"no column names image files that are in .* columns: a \('cat'\), b \('p0'\)"),
-        ({"a": ["x" * 5000] * 12, "b": ["\0"] * 12}, "no column names image files"),
+        ({"a": LABELS, "b": PATIENTS}, r"no column has image files that are in .* columns: a \('cat'\), b \('p0'\)"),
+        ({"a": ["x" * 5000] * 12, "b": ["\0"] * 12}, "no column has image files"),
         ({"file": FILES}, "no column holds labels: .* found no other column"),
         ({"file": FILES, "id": range(12)}, "no column holds labels: .* found 'id'"),
         ({"file": FILES, "y": ["cat"] * 12}, "no column holds labels"),
         (
             {"file": FILES, "y": LABELS, "split": ["train", "test"] * 6},
-            "the column 'split' has no 'val' rows to judge trials by",
+            "the column 'split' has no 'val' rows for validation",
         ),
         (
             {"file": FILES, "y": LABELS, "split": ["training", "testing"] * 6},
-            "the column 'split' holds 'testing', 'training'; to be used as a split it should say train, val or test",
+            "the column 'split' holds 'testing', 'training'; the values of a split must be train, val or test",
         ),
     ],
 )

@@ -118,19 +118,19 @@ def test_an_image_whose_rows_say_one_number_in_two_ways_is_one_image(photos, wri
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        ({3: "high"}, "1 row has no finite number, counted from 1 below the header: 4 ('high')"),
+        ({3: "high"}, "1 row has no finite number (row numbers count from 1 below the header): 4 ('high')"),
         (
             {0: "", 1: "NaN", 5: "inf", 9: "1,5", 10: "-Infinity"},
-            "5 rows have no finite number, counted from 1 below the header: "
-            "1 (nothing), 2 (nothing), 6 ('inf'), 10 ('1,5'), 11 ('-Infinity')",
+            "5 rows have no finite number (row numbers count from 1 below the header): "
+            "1 (empty), 2 (empty), 6 ('inf'), 10 ('1,5'), 11 ('-Infinity')",
         ),
         (
             dict.fromkeys(range(12), "n/a"),
-            "12 rows have no finite number, counted from 1 below the header: "
+            "12 rows have no finite number (row numbers count from 1 below the header): "
             + ", ".join(f"{i} ('n/a')" for i in range(1, 11))
             + ", … and 2 more",
         ),
-        (dict.fromkeys(range(N), "7"), "holds only one label (7.0); there is nothing to tell apart"),
+        (dict.fromkeys(range(N), "7"), "holds only one label (7.0); at least 2 are needed"),
     ],
 )
 def test_cells_without_a_number_are_listed_by_their_rows(photos, write, cells, message):
@@ -145,7 +145,7 @@ def test_rows_of_the_test_split_may_lack_their_number_and_do_not_shift_the_rows_
     assert len(open_dataset(config).images) == 30
     photos.loc[4, "label"] = "?"
     assert problems(write(photos, columns={"split": "part"})) == {
-        "data.columns.label": "1 row has no finite number, counted from 1 below the header: 5 ('?')"
+        "data.columns.label": "1 row has no finite number (row numbers count from 1 below the header): 5 ('?')"
     }
 
 
@@ -246,7 +246,7 @@ def test_a_given_split_is_taken_as_it_is(photos, write):
             {},
             {"folds": 40},
             "folds",
-            "the one image to validate with have one and the same number",
+            "the one image to validate with has the number",
         ),
         (
             {"part": ["train"] * N},
@@ -258,21 +258,26 @@ def test_a_given_split_is_taken_as_it_is(photos, write):
             {"label": [1.0] * 20 + list(range(20)), "part": ["val"] * 20 + ["train"] * 20},
             {"columns": {"split": "part"}},
             "columns.split",
-            "the 20 images to validate with have one and the same number (1): nothing to learn or to compare",
+            "the 20 images to validate with all have the number 1; at least 2 different numbers are needed",
         ),
         (
             {"by": ["one"] * N},
             {"columns": {"group": "by"}},
             "validation",
-            "groups stay whole, and there is 1 group for 2 sides",
+            "groups are not split, and there is 1 group for 2 sides",
         ),
         (
             {"by": ["one", "other"] * 20},
             {"columns": {"group": "by"}, "folds": 3},
             "folds",
-            "groups stay whole, and there are 2 groups for 3 sides",
+            "groups are not split, and there are 2 groups for 3 sides",
         ),
-        ({"label": [1e300, -1e300] * 20}, {}, "validation", "the numbers to validate with spread by inf; scale them"),
+        (
+            {"label": [1e300, -1e300] * 20},
+            {},
+            "validation",
+            "the numbers to validate with have a standard deviation of inf; rescale them",
+        ),
     ],
 )
 def test_a_split_that_cannot_be_is_refused_at_the_field_that_asks_for_it(

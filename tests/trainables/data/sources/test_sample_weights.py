@@ -86,12 +86,12 @@ ONES = ["1"] * 12
     [
         (
             {2: "heavy", 3: "-0.5", 5: "inf"},
-            "3 rows have no weight, a number from 0, counted from 1 below the header: 3 ('heavy'), 4 ('-0.5'), 6 ('inf')",
+            "3 rows have no number of at least 0 (row numbers count from 1 below the header): 3 ('heavy'), 4 ('-0.5'), 6 ('inf')",
         ),
-        ({7: "-1"}, "1 row has no weight, a number from 0, counted from 1 below the header: 8 ('-1')"),
-        ({7: "-inf"}, "1 row has no weight, a number from 0, counted from 1 below the header: 8 ('-inf')"),
-        ({7: ""}, "1 row has none, counted from 1 below the header: 8"),
-        ({7: "nan", 8: "NaN"}, "2 rows have none, counted from 1 below the header: 8, 9"),
+        ({7: "-1"}, "1 row has no number of at least 0 (row numbers count from 1 below the header): 8 ('-1')"),
+        ({7: "-inf"}, "1 row has no number of at least 0 (row numbers count from 1 below the header): 8 ('-inf')"),
+        ({7: ""}, "1 row has no value (row numbers count from 1 below the header): 8"),
+        ({7: "nan", 8: "NaN"}, "2 rows have no value (row numbers count from 1 below the header): 8, 9"),
         (dict.fromkeys(range(12), "0"), "all weights are 0: no image would count"),
         ({12: "2"}, "1 images have rows that differ: '00.png' ('1.0', '2.0')"),
     ],

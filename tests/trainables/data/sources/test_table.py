@@ -171,10 +171,10 @@ def test_a_given_split_is_used_and_test_rows_are_never_read(photos, write, tmp_p
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"columns": {"group": "hospital"}}, r"data\.validation: .*'1' has 1 group, .* take at least 2"),
-        ({"columns": {"group": "patient"}, "folds": 9}, r"data\.folds: .*'1' has 6 groups.*; 9 folds take at least 9"),
-        ({"folds": 7}, r"data\.folds: 7: .* no image of '1' \(6 images\), .*; 6 folds would do"),
-        ({"columns": {"split": "half"}}, r"columns\.split: no row of 'train' is of '4'\n.*no row of 'val' is of '1'"),
+        ({"columns": {"group": "hospital"}}, r"data\.validation: .*'1' has 1 group, .* need at least 2"),
+        ({"columns": {"group": "patient"}, "folds": 9}, r"data\.folds: .*'1' has 6 groups.*; 9 folds need at least 9"),
+        ({"folds": 7}, r"data\.folds: 7: .* no image of '1' \(6 images\), .*; at most 6 folds are possible"),
+        ({"columns": {"split": "half"}}, r"columns\.split: 'train' has no row of '4'\n.*'val' has no row of '1'"),
     ],
 )
 def test_a_class_that_would_miss_on_a_side_is_an_error(photos, write, cache, config, message):
@@ -266,13 +266,13 @@ def test_changed_test_rows_change_nothing(photos, write):
         ("", "csv", "is empty"),
         ("\n\n", "csv", "is empty"),
         ("path,label\n", "csv", "holds no rows"),
-        ("path,label\na.png,1,2\n", "csv", "is damaged, or no such table: .*Expected 2 columns, got 3"),
+        ("path,label\na.png,1,2\n", "csv", "is damaged, or is not a table: .*Expected 2 columns, got 3"),
         ("path,label\na.png\n", "csv", "Expected 2 columns, got 1"),
         (b"path,label\n\xe4.png,1\n", "csv", "UTF8|UTF-8"),
         (b"p\xe4th,label\n", "csv", "is not written in UTF-8: .* at byte 1"),
-        (b"PAR1 or not", "parquet", "is damaged, or no such table"),
-        (b"", "parquet", "is damaged, or no such table"),
-        ("path,label\n", "xlsx", r"is no table by its name; it should end in \.csv, \.tsv or \.parquet"),
+        (b"PAR1 or not", "parquet", "is damaged, or is not a table"),
+        (b"", "parquet", "is damaged, or is not a table"),
+        ("path,label\n", "xlsx", r"does not have the name of a table, which ends in \.csv, \.tsv or \.parquet"),
         (pd.DataFrame({"path": [], "label": []}), "parquet", "holds no rows"),
     ],
 )
@@ -307,16 +307,46 @@ def cells(column, value, *rows):
             "the table has no column 'lable'; did you mean 'label'? (columns: 'path', ",
         ),
         ({"group": "zzz"}, None, "group", "no column 'zzz'; (columns: 'path', 'label', 'patient', 'part')"),
-        ({}, cells("label", None, 2), "label", "1 row has none, counted from 1 below the header: 3"),
-        ({}, cells("label", " ", 0, 9), "label", "2 rows have none, counted from 1 below the header: 1, 10"),
-        ({}, cells("label", "nan", *range(12)), "label", "12 rows have none, counted from 1 below the header: 1, "),
+        ({}, cells("label", None, 2), "label", "1 row has no value (row numbers count from 1 below the header): 3"),
+        (
+            {},
+            cells("label", " ", 0, 9),
+            "label",
+            "2 rows have no value (row numbers count from 1 below the header): 1, 10",
+        ),
+        (
+            {},
+            cells("label", "nan", *range(12)),
+            "label",
+            "12 rows have no value (row numbers count from 1 below the header): 1, ",
+        ),
         ({}, cells("label", "NA", *range(12)), "label", ": 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, … and 2 more"),
-        ({"split": "part"}, cells("label", None, 2, 22), "label", "1 row has none, counted from 1 below the header: 3"),
-        ({}, cells("path", None, 4), "path", "1 row has none, counted from 1 below the header: 5"),
-        ({"group": "patient"}, cells("patient", "", 5), "group", "1 row has none, counted from 1 below the header: 6"),
-        ({"split": "part"}, cells("part", None, 5), "split", "1 row has none, counted from 1 below the header: 6"),
-        ({"split": "part"}, cells("part", "holdout", 5), "split", "holds 'holdout'; it should say train, val or test"),
-        ({}, cells("label", 3, *range(24)), "label", "holds only one label (3); there is nothing to tell apart"),
+        (
+            {"split": "part"},
+            cells("label", None, 2, 22),
+            "label",
+            "1 row has no value (row numbers count from 1 below the header): 3",
+        ),
+        ({}, cells("path", None, 4), "path", "1 row has no value (row numbers count from 1 below the header): 5"),
+        (
+            {"group": "patient"},
+            cells("patient", "", 5),
+            "group",
+            "1 row has no value (row numbers count from 1 below the header): 6",
+        ),
+        (
+            {"split": "part"},
+            cells("part", None, 5),
+            "split",
+            "1 row has no value (row numbers count from 1 below the header): 6",
+        ),
+        (
+            {"split": "part"},
+            cells("part", "holdout", 5),
+            "split",
+            "holds 'holdout'; its values must be train, val or test",
+        ),
+        ({}, cells("label", 3, *range(24)), "label", "holds only one label (3); at least 2 are needed"),
         ({"split": "part"}, cells("part", "test", *range(24)), "label", "holds no row to train with"),
         ({}, cells("path", "gone.png", 3), "path", "1 of 24 image files are not in "),
         ({}, cells("path", "set0/00.png", 3), "label", "1 images have rows that differ: 'set0/00.png' ('1', '4')"),
@@ -371,4 +401,4 @@ def test_a_column_of_lists_is_an_error(photos, write):
 def test_damaged_images_are_left_to_the_decoder(photos, write, tmp_path):
     (tmp_path / "set0/02.png").write_text("not an image")
     assert isinstance(open_source(write(photos)), Source)
-    assert "set0/02.png: is no image, or damaged" in problems(write(photos))["data.path"]
+    assert "set0/02.png: is not an image, or its header" in problems(write(photos))["data.path"]

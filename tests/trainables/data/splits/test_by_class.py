@@ -84,8 +84,12 @@ class TestStratifiedSplit:
     @pytest.mark.parametrize(
         ("counts", "validation", "message"),
         [
-            ((50, 2), 0.2, r"leaves .* for 'class 1' \(2 images\); a share between 0.25 and 0.74 .* at least 3 images"),
-            ((50, 3), 0.9, r"'class 1' \(3 images\); a share between 0.17 and 0.83 would do, or at least 6 images"),
+            (
+                (50, 2),
+                0.2,
+                r"leaves .* for 'class 1' \(2 images\); use a share between 0.25 and 0.74, .* at least 3 images",
+            ),
+            ((50, 3), 0.9, r"'class 1' \(3 images\); use a share between 0.17 and 0.83, or at least 6 images"),
             ((50, 1), 0.5, r"'class 1' \(1 image\); a class needs at least 2 images"),
             ((2, 2, 9), 0.1, r"'class 0' \(2 images\), 'class 1' \(2 images\); .* at least 5 images"),
             ((2,) * 12, 0.1, r"'class 9' \(2 images\), … and 2 more;"),
@@ -107,7 +111,7 @@ class TestStratifiedSplit:
             split(labels, float(low))
             split(labels, float(high))
             split(labels_of(1000, int(enough)), percent / 100)
-            with pytest.raises(ConfigError, match="images a class"):
+            with pytest.raises(ConfigError, match="images for each class"):
                 split(labels_of(1000, int(enough) - 1), percent / 100)
 
 
@@ -138,7 +142,7 @@ class TestFolds:
 
     def test_a_class_smaller_than_the_number_of_folds_is_named(self):
         with pytest.raises(
-            ConfigError, match=r"^data\.folds: 5: .* 'b' \(4 images\), 'c' \(2 images\); 2 folds would do"
+            ConfigError, match=r"^data\.folds: 5: .* 'b' \(4 images\), 'c' \(2 images\); at most 2 folds are possible"
         ):
             stratified_folds(labels_of(9, 4, 2), 5, 0, classes=["a", "b", "c"])
         with pytest.raises(ConfigError, match=r"'c' \(1 image\); a class needs at least 2 images"):
@@ -155,8 +159,8 @@ class TestGivenSplit:
         with pytest.raises(ConfigError) as caught:
             given_split(np.array([False, True, True]), np.array([0, 1, 2]), classes=["a", "b", "c"])
         assert str(caught.value).splitlines() == [
-            "data.columns.split: no row of 'train' is of 'b', 'c'",
-            "data.columns.split: no row of 'val' is of 'a'",
+            "data.columns.split: 'train' has no row of 'b', 'c'",
+            "data.columns.split: 'val' has no row of 'a'",
         ]
 
 
@@ -216,8 +220,8 @@ class TestLongTail:
     @pytest.mark.parametrize(
         ("counts", "long_tail", "message"),
         [
-            ((20, 20), {"imbalance": 2, "largest": 30}, "'class 0' has 20 of 30; 20 at most would do"),
-            ((20, 4), {"imbalance": 2, "largest": 20}, "'class 1' has 4 of 10; 9 at most would do"),
+            ((20, 20), {"imbalance": 2, "largest": 30}, "'class 0' has 20 of 30; use at most 20"),
+            ((20, 4), {"imbalance": 2, "largest": 20}, "'class 1' has 4 of 10; use at most 9"),
             (
                 (20, 20),
                 {"imbalance": 50},

@@ -143,15 +143,17 @@ def test_what_groups_are_called_does_not_matter():
 @pytest.mark.parametrize(
     ("labels", "groups", "shares", "message"),
     [
-        ([0, 0, 1, 1], [1, 2, 3, 3], (0.8, 0.2), "'class 1' has 1 group; training and validation take at least 2"),
+        ([0, 0, 1, 1], [1, 2, 3, 3], (0.8, 0.2), "'class 1' has 1 group; training and validation need at least 2"),
         ([0, 0, 1, 1], [1, 1, 3, 3], (0.8, 0.2), "'class 0' has 1 group, 'class 1' has 1 group; training"),
-        ([0, 0, 0, 1, 1, 1], [1, 2, 3, 4, 4, 5], (1 / 3,) * 3, "'class 1' has 2 groups; 3 folds take at least 3"),
+        ([0, 0, 0, 1, 1, 1], [1, 2, 3, 4, 4, 5], (1 / 3,) * 3, "'class 1' has 2 groups; 3 folds need at least 3"),
         # Each two of three classes share a patient: whichever side two of them are on, the third has one side only.
-        ([0, 1, 1, 2, 2, 0], [1, 1, 2, 2, 3, 3], (0.8, 0.2), "has 2 groups, but share them with other classes"),
+        ([0, 1, 1, 2, 2, 0], [1, 1, 2, 2, 3, 3], (0.8, 0.2), "has 2 groups, shared with other classes"),
     ],
 )
 def test_a_class_that_cannot_be_on_all_sides_is_named_with_its_groups(labels, groups, shares, message):
-    with pytest.raises(ConfigError, match=rf"^data\.validation: no class may miss .* groups stay whole: .*{message}"):
+    with pytest.raises(
+        ConfigError, match=rf"^data\.validation: every side needs each class, and groups are not split: .*{message}"
+    ):
         deal(labels, groups, shares)
 
 

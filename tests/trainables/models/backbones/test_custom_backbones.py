@@ -146,7 +146,7 @@ RETURNED = [
     ("Backbone(blocks={'a': conv}, features=4, dims=4)", "dims = 4; it must be 2 for images or 3 for volumes"),
     (
         "Backbone(blocks={'a': conv}, features=4, std=(1, 0, 1))",
-        r"mean = .* and std = \(1, 0, 1\); they must be tuples of one number a channel",
+        r"mean = .* and std = \(1, 0, 1\); they must be tuples of one number per channel",
     ),
     ("Backbone(blocks={'a': conv}, features=4, mean=(0.5,))", r"mean = \(0.5,\) and std"),
     (
@@ -155,9 +155,9 @@ RETURNED = [
     ),
     (
         "Backbone(blocks={'a': conv}, features=4, pool=nn.Linear(2, 2))",
-        "a pool with parameters; make it part of `hidden`",
+        "a pool with parameters; move it into `hidden`",
     ),
-    ("Backbone(blocks={'a': conv, 'b': conv}, features=4)", "a and b with a parameter in common"),
+    ("Backbone(blocks={'a': conv, 'b': conv}, features=4)", "a and b with a shared parameter"),
     ("Backbone(blocks={}, features='4', dims=1)", "blocks = .*; features = '4'.*; dims = 1"),
 ]
 
@@ -172,13 +172,16 @@ def test_a_wrong_return_value_is_named(value, message, own_module):
 TRIED = [
     (
         "Backbone(blocks={'a': conv}, features=5)",
-        r"makes \[2, 4\] of two images of 8 pixels; its last layer needs \[2, 5\], as features=5 says",
+        r"turns two images of 8 pixels into an output of shape \[2, 4\]; \[2, 5\] is expected, because features = 5",
     ),
     (
         "Backbone(blocks={'a': conv, 'b': nn.Conv2d(3, 4, 3)}, features=4)",
         r"block 'b' of .* was given a tensor of shape \(2, 4, 6, 6\) and raised RuntimeError: .*3 channels",
     ),
-    ("Backbone(blocks={'a': conv}, hidden=Pair(), features=4)", "hidden of .* gives a tuple; it must give one tensor"),
+    (
+        "Backbone(blocks={'a': conv}, hidden=Pair(), features=4)",
+        "hidden of .* returns a tuple; it must return one tensor",
+    ),
     (
         "Backbone(blocks={'a': conv}, hidden=Broken(), features=4)",
         r"hidden of .* raised ValueError: no \(own_networks_\d+\.py:8\)",
@@ -205,5 +208,5 @@ def test_a_network_for_volumes_is_tried_on_the_depth_it_will_see(own_module):
     value = "Backbone(blocks={'a': conv}, pool=nn.Flatten(), features=4 * 3 * 6 * 6, dims=3)"
     name = f"{own_module(f'{start}def net(): return {value}')}:net"
     check_model(ModelConfig(backbone=name), image_size=8, depth=5)
-    with pytest.raises(ConfigError, match=r"its last layer needs \[2, 432\]"):
+    with pytest.raises(ConfigError, match=r"\[2, 432\] is expected"):
         check_model(ModelConfig(backbone=name), image_size=8, depth=8)

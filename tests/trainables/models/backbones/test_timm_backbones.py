@@ -146,7 +146,7 @@ def test_weights_of_another_network_are_refused_by_the_first_names_that_do_not_f
 
 def test_a_broken_safetensors_file_is_refused(tmp_path):
     (tmp_path / "broken.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(ConfigError, match=r"model\.weights: .*broken\.safetensors is no file of tensors"):
+    with pytest.raises(ConfigError, match=r"model\.weights: .*broken\.safetensors is not a file of tensors"):
         pretrained(ModelConfig(backbone="timm/test_convnext", weights=str(tmp_path / "broken.safetensors")))
 
 
@@ -155,17 +155,19 @@ def test_a_failed_download_says_what_else_there_is(monkeypatch, tmp_path):
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ConfigError, match=r"those of timm/test_resnet cannot be downloaded \(.*\); give a weight file"):
+    with pytest.raises(
+        ConfigError, match=r"the weights of timm/test_resnet cannot be downloaded \(.*\); give a weight file"
+    ):
         pretrained(ModelConfig(backbone="timm/test_resnet"))
 
 
 @pytest.mark.parametrize(
     ("name", "weights", "message"),
     [
-        ("regnetx_002", "tv_in1k", "'tv_in1k': timm/regnetx_002 knows `default`, `none` and weight files; a tag"),
-        ("resnet18d_not", "none", "'resnet18d_not' is no model of timm .*; nearest: resnet18d, "),
-        ("zzzzzzzz", "none", r"timm\.list_models\(\) names them all"),
-        ("resnet18.tv_in1", "none", "'tv_in1' is no tag of resnet18 in timm .*; did you mean 'tv_in1k'"),
+        ("regnetx_002", "tv_in1k", "'tv_in1k': timm/regnetx_002 takes `default`, `none` or a weight file; a tag"),
+        ("resnet18d_not", "none", "'resnet18d_not' is not a model of timm .*; nearest: resnet18d, "),
+        ("zzzzzzzz", "none", r"timm\.list_models\(\) lists all"),
+        ("resnet18.tv_in1", "none", "'tv_in1' is not a tag of resnet18 in timm .*; did you mean 'tv_in1k'"),
     ],
 )
 def test_what_timm_does_not_have_is_said(name, weights, message):
@@ -184,10 +186,10 @@ def test_a_network_that_nobody_trained_has_no_published_weights():
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("ghostnet_050", "outside its modules it does one thing in training and another in evaluation"),
-        ("xcit_nano_12_p16_224", "belongs to a stage before the one that uses it"),
+        ("ghostnet_050", "outside its modules, it behaves differently in training and in evaluation"),
+        ("xcit_nano_12_p16_224", "belongs to an earlier stage than the step before it"),
         ("deit_tiny_distilled_patch16_224", "it has no single linear classifier"),
-        ("poolformer_s12", "timm names no stages of it"),
+        ("poolformer_s12", "timm does not divide it into stages"),
     ],
 )
 def test_a_network_that_is_no_row_of_blocks_is_refused(name, why):
@@ -235,10 +237,10 @@ class Unpooled(Row):
 @pytest.mark.parametrize(
     ("kind", "why"),
     [
-        (Skips, "is used beyond the block after it"),
+        (Skips, "is used beyond the next block"),
         (Depends, "cannot be traced"),
-        (OverClasses, "do not compute what it computes"),
-        (Unpooled, "does not take one vector an image"),
+        (OverClasses, "do not compute its output"),
+        (Unpooled, "does not take one vector per image"),
     ],
 )
 def test_nothing_is_staged_that_is_not_proven(kind, why):
@@ -280,7 +282,7 @@ def test_a_recipe_knows_the_blocks_of_timms_models():
             "timm/test_resnet",
             64,
             "stages.1",
-            "train.stages[0].unfreeze_from: 'stages.1' is no block"
+            "train.stages[0].unfreeze_from: 'stages.1' is not a block"
             " (stem … layer4, head, all, last:1 … last:5) of timm/test_resnet",
         ),
     ],
@@ -293,5 +295,5 @@ def test_what_does_not_fit_timms_model_is_a_mistake_of_the_recipe(backbone, size
 
 def test_without_timm_the_message_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ConfigError, match=r"model\.backbone: .*pip install thaw-search\[timm\]"):
+    with pytest.raises(ConfigError, match=r"model\.backbone: .*pip install 'thaw-search\[timm\]'"):
         recipe_of("timm/test_resnet2_never_asked_before", size=64)
