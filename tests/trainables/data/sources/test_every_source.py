@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 from typing import get_args
 
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,33 +22,40 @@ COUNT = 12
 """Images of two classes in turn; where there are test images, two more."""
 PIXELS = np.arange((COUNT + 2) * 9 * 8, dtype=np.uint16).reshape(-1, 9, 8) * 60
 """[n, 9, 8] of 16 bits."""
+VOLUMES = np.repeat(PIXELS[:, None], 6, axis=1)
+"""[n, 6, 9, 8]."""
 TEST_IMAGES = {"table": 2, "npz": 2}
 
 
-def save(file, image):
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(file)
+def save(folder, i, image):
+    folder.mkdir(parents=True, exist_ok=True)
+    if image.ndim == 3:
+        file = folder / f"{i}.nii"
+        nibabel.save(nibabel.Nifti1Image(image.T.astype(np.int32), np.eye(4)), file)
+    else:
+        file = folder / f"{i}.png"
+        Image.fromarray(image).save(file)
     return file
 
 
-def folder_example(root):
+def folder_example(root, images=PIXELS):
     for i in range(COUNT):
-        save(root / "ab"[i % 2] / f"{i}.png", PIXELS[i])
+        save(root / "ab"[i % 2], i, images[i])
     return {"path": root}
 
 
-def table_example(root):
-    paths = [save(root / f"{i}.png", image).name for i, image in enumerate(PIXELS)]
+def table_example(root, images=PIXELS):
+    paths = [save(root, i, image).name for i, image in enumerate(images)]
     labels = ["ab"[i % 2] for i in range(len(paths))]
     splits = ["train"] * (COUNT - 4) + ["val"] * 4 + ["test"] * 2
     pd.DataFrame({"path": paths, "label": labels, "split": splits}).to_csv(root / "t.csv", index=False)
     return {"path": root / "t.csv", "columns": {"split": "split"}}
 
 
-def npz_example(root):
+def npz_example(root, images=PIXELS):
     arrays, start = {}, 0
     for part, count in {"train": COUNT - 4, "val": 4, "test": 2}.items():
-        arrays[f"{part}_images"] = PIXELS[start : start + count]
+        arrays[f"{part}_images"] = images[start : start + count]
         arrays[f"{part}_labels"] = np.arange(count) % 2
         start += count
     np.savez(root / "a.npz", **arrays)
@@ -140,6 +148,14 @@ def test_it_keeps_16_bits_where_it_says_so(spec, example):
         reader = open_source(DataConfig(**example, bits=16)).open()
         assert reader.dtype == np.uint16
         assert reader.decode(3).dtype == np.uint16
+
+
+@each_source
+def test_it_has_volumes_where_it_says_so(spec, tmp_path):
+    if "depth" in spec.supports:
+        made = EXAMPLES[spec.name](tmp_path, VOLUMES)
+        source = open_source(DataConfig(source=spec.name, **made | {"path": str(made["path"])}, depth=4))
+        assert source.open().decode(3).shape == (6, 9, 8, 1)
 
 
 @each_source
