@@ -37,7 +37,7 @@ SPACE = {
     "train.loss.kind": {"choice": ["huber", "mse"]},
     "train.loss.delta": {"log": [0.3, 3.0], "when": {"train.loss.kind": "huber"}},
 }
-JUDGES = "take one of val_loss, spearman, r2, mae, rmse"
+JUDGES = "use one of val_loss, spearman, r2, mae, rmse"
 
 
 @pytest.fixture(scope="module")
@@ -129,14 +129,16 @@ def test_every_preset_is_still_one_of_classification(write):
         pytest.param(
             {"space": {"train.loss.kind": {"choice": ["huber", "ldam"]}}},
             [
-                "space.train.loss.kind: 'ldam' is a loss of classification, and data.task is 'regression'; "
-                "take one of huber, mse"
+                "space.train.loss.kind: 'ldam' is a loss of classification, but data.task is 'regression'; "
+                "use one of huber, mse"
             ],
             id="a loss among the choices",
         ),
         pytest.param(
             {"space": {"train.drw.start_fraction": {"float": [0.2, 0.8]}}},
-            ["space.train.drw.start_fraction: with 0.2, train.drw: weighs classes, and data.task is 'regression'; "],
+            [
+                "space.train.drw.start_fraction: with 0.2, train.drw: applies only to classes, but data.task is 'regression'; "
+            ],
             id="re-weighting",
         ),
         pytest.param(
@@ -145,7 +147,7 @@ def test_every_preset_is_still_one_of_classification(write):
             id="the task itself",
         ),
         pytest.param(
-            {"metric": "kappa"}, [f"train.metric: 'kappa' judges classification, and .*; {JUDGES}"], id="metric"
+            {"metric": "kappa"}, [f"train.metric: 'kappa' is a metric of classification, but .*; {JUDGES}"], id="metric"
         ),
     ],
 )

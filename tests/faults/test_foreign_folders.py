@@ -169,7 +169,7 @@ def test_train_resumes_no_folder_outside(run, thaw, words):
 
 @pytest.mark.parametrize(("given", "mode"), [({}, "token"), ({"RAY_AUTH_MODE": "disabled"}, "disabled")])
 def test_ray_asks_for_a_token_unless_the_user_says_otherwise(given, mode):
-    code = "import json, os, search.cluster; print(json.dumps(os.environ.get('RAY_AUTH_MODE')))"
+    code = "import json, os, search.cluster.ray_connection; print(json.dumps(os.environ.get('RAY_AUTH_MODE')))"
     others = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=others | given, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""A copy of what a run needs to go on, in another place: a folder, or a URL that fsspec knows."""
+"""Backup of everything a run needs to resume, in another folder or at a URL that fsspec supports."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ logger = logging.getLogger(__name__)
 
 
 class BackupError(OSError):
-    """A copy that could not be made. Its text names the place."""
+    """A backup that failed. The message names the destination."""
 
 
 def back_up(run: TrialLayout, place: str) -> str:
-    """Makes the copy equal the run: what is missing or differs is copied, checkpoints that were rotated out are removed.
+    """Makes the backup equal to the run: copies files that are missing or differ, and removes checkpoints that were rotated out.
 
-    Each file appears whole or not at all; the records come last, so that they never name what is not there. A copy that is put in
-    the place of the run's folder goes on like the run itself.
+    Each file appears whole or not at all. The records are written last, so they never name a checkpoint that is not there yet.
+    A backup that is put back in the place of the run's folder can be resumed like the run itself.
 
     Args:
-        place: the folder or URL below which the run's copy lies, under the run's own name.
+        run: folder of the run.
+        place: folder or URL; the backup lies below it, under the run's own name.
     Returns:
-        Where the copy is.
+        Path or URL of the backup.
     Raises:
-        BackupError: if that cannot be done, or another run's copy is there.
+        BackupError: if copying fails, or the backup of another run is there.
     """
     target = f"{place.rstrip('/')}/{run.place.as_posix()}"
     try:
@@ -38,32 +39,30 @@ def back_up(run: TrialLayout, place: str) -> str:
         checkpoints = f"{root}/{run.checkpoints.name}"
         system.makedirs(checkpoints, exist_ok=True)
         system.invalidate_cache()
-        found = system.find(
-            checkpoints, maxdepth=1, detail=True
-        )  # nothing, not an error, where there is no such folder
-        there = {path.rpartition("/")[2]: entry["size"] for path, entry in found.items()}
+        found = system.find(checkpoints, maxdepth=1, detail=True)  # a missing folder yields nothing and is not an error
+        existing = {path.rpartition("/")[2]: entry["size"] for path, entry in found.items()}
         files = sorted(run.checkpoints.glob("[0-9]*.pt"))
         for file in files:
-            if there.get(file.name) != file.stat().st_size:
+            if existing.get(file.name) != file.stat().st_size:
                 _copy(file, system, f"{checkpoints}/{file.name}")
         for file in (run.recipe, run.environment, run.epochs, run.log, run.registry):
             _copy(file, system, f"{root}/{file.name}")
-        for name in there.keys() - {file.name for file in files}:
+        for name in existing.keys() - {file.name for file in files}:
             system.rm_file(f"{checkpoints}/{name}")
     except BackupError:
         raise
-    except Exception as error:  # each file system has its own
+    except Exception as error:  # each file system raises its own kinds
         raise BackupError(f"{target}: the backup failed: {str(error) or type(error).__name__}") from None
     return target
 
 
 def _refuse_another_run(run: TrialLayout, system: fsspec.AbstractFileSystem, recipe: str, target: str) -> None:
     if system.exists(recipe) and system.cat_file(recipe) != run.recipe.read_bytes():
-        raise BackupError(f"{target} is the copy of a run of another recipe; choose another place, or move it away")
+        raise BackupError(f"{target} is the backup of a run with another recipe; choose another place, or move it away")
 
 
 def _copy(file: Path, system: fsspec.AbstractFileSystem, target: str) -> None:
-    """A file that is not there is passed over: it was rotated out meanwhile."""
+    """Copies a file; skips one that has been rotated out in the meantime."""
     try:
         content = file.read_bytes()
     except FileNotFoundError:
@@ -72,7 +71,7 @@ def _copy(file: Path, system: fsspec.AbstractFileSystem, target: str) -> None:
 
 
 class Backup:
-    """Copies beside the training: one copy at a time, and the newest state in the end. What fails is warned of."""
+    """Makes backups in the background, one at a time; the last one has the newest state. Failures are logged as warnings."""
 
     def __init__(self, run: TrialLayout, place: str | None):
         self._run, self._place = run, place
@@ -80,13 +79,13 @@ class Backup:
         self._last: Future[None] | None = None
 
     def ask(self) -> None:
-        """There is something new. Returns at once."""
-        # One that waits for its turn will find the newest state, too.
+        """Requests a backup of the newest state; returns at once."""
+        # A backup that is still waiting for its turn will copy the newest state as well.
         if self._threads and (self._last is None or self._last.running() or self._last.done()):
             self._last = self._threads.submit(self._copy)
 
     def close(self) -> None:
-        """Waits until all that was asked for is copied."""
+        """Waits until all requested backups are done."""
         if self._threads:
             self._threads.shutdown()
 

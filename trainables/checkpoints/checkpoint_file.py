@@ -1,7 +1,7 @@
-"""One checkpoint file: written whole, verified, and loaded without trusting it.
+"""One checkpoint file: written whole, verified, and loaded without trusting its content.
 
-It is the zip archive that `torch.save` writes, perhaps deflated: any torch reads it. It holds tensors and plain values and is
-loaded with `weights_only`: a checkpoint can never run code, nor take much more memory than its size.
+The file is the zip archive that `torch.save` writes, optionally deflated; any torch can read it. It holds only tensors and plain
+values and is loaded with `weights_only`, so that a checkpoint can neither run code nor take much more memory than its size.
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ from torch import Tensor
 from trainables.run_folder.layout import SCHEMA_VERSION
 
 _LARGEST_RATIO, _ALLOWANCE = 64, 64 * 2**20
-"""What a file may unpack to: so many times its size, and these bytes. Weights deflate by a tenth."""
+"""Limit of a file's unpacked size: this many times its size, plus these bytes. (Weights shrink by about a tenth only.)"""
 
 
 class CheckpointError(ValueError):
-    """A file that is no usable checkpoint."""
+    """A file that cannot be used as a checkpoint."""
 
 
 def write_state(file: IO[bytes], state: Mapping[str, Any], *, compress: bool = False) -> None:
-    """
+    """Writes the content of a checkpoint.
+
     Args:
-        compress: deflate it.
+        file: open binary file.
+        state: tensors and plain values.
+        compress: deflate the archive.
     """
     content = {"schema": SCHEMA_VERSION, **state}
     if not compress:
@@ -53,58 +56,59 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         _verify_archive(path)
         state = torch.load(path, weights_only=True, map_location="cpu")
         _verify_tensors(state)
-    except UnpicklingError:  # torch's own words for it invite to load the file without protection
-        raise CheckpointError(f"{path} is no checkpoint: it holds more than tensors and plain values") from None
-    except Exception as error:  # foreign bytes make zip reader and unpickler raise nearly anything
+    except UnpicklingError:  # torch's own message suggests loading the file without protection
+        raise CheckpointError(f"{path} is not a checkpoint: it holds more than tensors and plain values") from None
+    except Exception as error:  # foreign bytes make the zip reader and the unpickler raise nearly anything
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise CheckpointError(f"{path} is damaged or no checkpoint: {reason}") from None
+        raise CheckpointError(f"{path} is damaged or not a checkpoint: {reason}") from None
     if not isinstance(state, dict) or not isinstance(state.get("schema"), int):
-        raise CheckpointError(f"{path} is no checkpoint of a run")
+        raise CheckpointError(f"{path} is not a checkpoint of a run")
     if state["schema"] > SCHEMA_VERSION:
         raise CheckpointError(
-            f"{path} was written by a newer version (schema {state['schema']}, known: {SCHEMA_VERSION})"
+            f"{path} was written by a newer version of thaw (schema {state['schema']}, newest known here: {SCHEMA_VERSION})"
         )
     loaded: dict[str, Any] = state
     return loaded
 
 
 def checksum_of(path: Path) -> str:
-    """Names a checkpoint's content: a hash over names, sizes and checksums of its parts, however it is compressed.
+    """Returns a hash that identifies a checkpoint's content, however it is compressed: of its parts' names, sizes and checksums.
 
-    Only the archive's directory is read for it; that the parts have their checksums is `verify`'s to find out.
+    Only the archive's directory is read; `verify` checks that the parts match their checksums.
 
     Raises:
-        CheckpointError: if it is no archive.
+        CheckpointError: if it is not an archive.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             parts = sorted((part.filename, part.file_size, part.CRC) for part in archive.infolist())
     except Exception as error:
-        raise CheckpointError(f"{path} is damaged or no checkpoint: {error}") from None
-    # The folder in the archive is called after the file that torch wrote first.
+        raise CheckpointError(f"{path} is damaged or not a checkpoint: {error}") from None
+    # torch names the folder in the archive after the file it writes, so leave it out.
     named = [(name.partition("/")[2], size, crc) for name, size, crc in parts]
     return hashlib.sha256(repr(sorted(named)).encode()).hexdigest()[:32]
 
 
 def verify(path: Path, checksum: str | None = None) -> None:
-    """Reads all of a checkpoint.
+    """Reads a whole checkpoint and checks that it is intact.
 
     Args:
-        checksum: that it was registered with.
+        path: checkpoint file.
+        checksum: its checksum in the registry; None: not checked.
     Raises:
-        CheckpointError: if a part of it is not as it was written, or it is another file than was registered.
+        CheckpointError: if a part is damaged, or the file is not the one that was registered.
     """
     load_checkpoint(path)
     if checksum is not None and checksum_of(path) != checksum:
-        raise CheckpointError(f"{path} is another file than was registered under its name")
+        raise CheckpointError(f"{path} is not the file that was registered under its name")
 
 
 def _verify_archive(path: Path) -> None:
-    """torch writes a checksum for every tensor of the file (a zip archive) and checks none when it loads it.
+    """Checks the checksums of the zip archive: torch writes one for every tensor, but checks none when it loads the file.
 
     Raises:
-        ValueError: if a part does not have its checksum, or they unpack to what no checkpoint would.
-        BadZipFile: if it is no zip archive.
+        ValueError: if a part does not match its checksum, or the parts unpack to more than those of any checkpoint would.
+        BadZipFile: if it is not a zip archive.
     """
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(part.file_size for part in archive.infolist())
@@ -115,13 +119,14 @@ def _verify_archive(path: Path) -> None:
 
 
 def _verify_tensors(value: Any) -> None:
-    """
+    """Checks that the file holds the data of every tensor: strides could make a billion numbers of a single one.
+
     Raises:
-        ValueError: if a tensor would be larger than what the file holds of it: one number can be told to be a billion.
+        ValueError: if a tensor is larger than its data.
     """
     if isinstance(value, Tensor):
         if value.layout != torch.strided or value.nbytes > value.untyped_storage().nbytes():
-            raise ValueError(f"a tensor of shape {tuple(value.shape)} that the file does not hold")
+            raise ValueError(f"it lacks the data of a tensor of shape {tuple(value.shape)}")
     elif isinstance(value, Mapping):
         for item in value.values():
             _verify_tensors(item)

@@ -1,4 +1,4 @@
-"""A run's folder of checkpoints: the newest good one, the best one, a named one; rotated."""
+"""Checkpoint folder of a run: finds the newest readable, the best or a named checkpoint, and removes old ones."""
 
 from __future__ import annotations
 
@@ -18,23 +18,27 @@ logger = logging.getLogger(__name__)
 
 
 class CheckpointFolder:
-    """The checkpoints of one run."""
+    """Checkpoints of one run."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     @property
     def files(self) -> dict[int, Path]:
-        """By epoch."""
+        """Checkpoint files by epoch, ascending."""
         found = [path for path in self.folder.glob("*.pt") if re.fullmatch(CHECKPOINT_FILE, path.name)]
         return {epoch_of(path): path for path in sorted(found, key=epoch_of)}
 
     def save(self, name: str, state: Mapping[str, Any] | bytes, *, compress: bool = False, sync: bool = False) -> Path:
-        """Writes a checkpoint under the name that `layout.checkpoint_name` gives.
+        """Writes a checkpoint.
 
         Args:
-            state: what it holds, or a file's content as `write_state` makes it.
+            name: file name, as `layout.checkpoint_name` builds it.
+            state: tensors and plain values, or the content of a file as `write_state` writes it.
+            compress: deflate the file.
             sync: see `replacing`.
+        Returns:
+            Path of the file.
         """
         path = self.folder / name
         with replacing(path, "wb", sync=sync) as file:
@@ -44,11 +48,11 @@ class CheckpointFolder:
                 write_state(file, state, compress=compress)
         for other in self.folder.glob(f"{epoch_of(path):04d}_*.pt"):
             if other.name != name:
-                other.unlink()  # of an epoch that came out differently before a crash
+                other.unlink()  # left from before a crash, when the same epoch had another score
         return path
 
     def good(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        """The checkpoints that can be read, the newest first; a damaged one is passed over with a warning."""
+        """Yields the readable checkpoints, newest first; skips damaged ones with a warning."""
         for path in reversed(self.files.values()):
             try:
                 state = load_checkpoint(path)
@@ -58,11 +62,11 @@ class CheckpointFolder:
                 yield path, state
 
     def newest(self) -> dict[str, Any] | None:
-        """The newest that can be read; None where there is none."""
+        """Content of the newest readable checkpoint; None if there is none."""
         return next((state for _, state in self.good()), None)
 
     def best(self) -> Path:
-        """The best epoch's, as the newest good one has it.
+        """Path of the best epoch's checkpoint, according to the newest readable one.
 
         Raises:
             CheckpointError: if there is none.
@@ -70,11 +74,11 @@ class CheckpointFolder:
         newest = self.newest()
         epoch = 0 if newest is None else newest["report"]["best_epoch"]
         if epoch not in (files := self.files):
-            raise CheckpointError(f"{self.folder} has no checkpoint of a best epoch; {self._those(files)}")
+            raise CheckpointError(f"{self.folder} has no checkpoint of the best epoch; {self._available(files)}")
         return files[epoch]
 
     def named(self, which: str) -> Path:
-        """A checkpoint as people name it: `best`, `newest`, an epoch (`12`) or a file's name.
+        """Path of a checkpoint as users name it: `best`, `newest`, an epoch (`12`) or a file name.
 
         Raises:
             CheckpointError: if there is no such checkpoint.
@@ -87,14 +91,14 @@ class CheckpointFolder:
         for epoch, path in files.items():
             if which == path.name or (which.isdecimal() and int(which) == epoch):
                 return path
-        raise CheckpointError(f"{self.folder} has no checkpoint {which!r}; {self._those(files)}")
+        raise CheckpointError(f"{self.folder} has no checkpoint {which!r}; {self._available(files)}")
 
     @staticmethod
-    def _those(files: Mapping[int, Path]) -> str:
-        return f"there are best, newest and epochs {', '.join(map(str, files))}" if files else "there is none at all"
+    def _available(files: Mapping[int, Path]) -> str:
+        return f"available: best, newest and epochs {', '.join(map(str, files))}" if files else "it holds none"
 
     def remove_torn(self) -> None:
-        """Removes what a killed process left half-written. Nobody else may be writing."""
+        """Removes half-written files of a killed process. No other process may be writing at the same time."""
         for path in self.folder.glob(".*.pt.*"):
             path.unlink()
 
@@ -102,7 +106,7 @@ class CheckpointFolder:
         """Removes the checkpoints of all other epochs.
 
         Returns:
-            Those that went.
+            Paths of the removed checkpoints.
         """
         gone = [path for epoch, path in self.files.items() if epoch not in epochs]
         for path in gone:
@@ -111,13 +115,14 @@ class CheckpointFolder:
 
 
 def epoch_of(path: Path) -> int:
+    """Epoch of a checkpoint, from its file name."""
     return int(path.name.split("_")[0])
 
 
 def judged_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights whose score a checkpoint has, by their names in the model: the average's where that is judged.
+    """Weights that were scored for a checkpoint, by their names in the model: the averaged ones if the average is scored.
 
-    Only what training had changed by then; all else is as the pretrained weights have it.
+    Holds only the weights that training had changed by then; the others are the pretrained ones.
     """
     trainer = checkpoint["trainer"]
     weights, stage, ema = dict(trainer["weights"]), trainer["stage"], checkpoint["recipe"]["train"]["ema"]
@@ -131,7 +136,7 @@ def judged_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _in_model(name: str, cut: int) -> str:
-    """A tail counts its blocks from its cut."""
+    """Name in the model of a weight of a tail, which counts its blocks from its cut."""
     if not name.startswith("blocks."):
         return name
     _, block, rest = name.split(".", 2)

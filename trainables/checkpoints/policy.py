@@ -1,4 +1,4 @@
-"""Which epochs get a checkpoint, and which keep it. Pure."""
+"""Rules for which epochs get a checkpoint and which checkpoints stay on disk. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from trainables.recipe.train_config import CheckpointPolicy
 def milestone_of(
     report: Mapping[str, Any], before: Mapping[str, Any] | None, policy: CheckpointPolicy, stages: Sequence[Stage]
 ) -> str | None:
-    """The milestone that an epoch reaches, as the policy writes it; of several the last. None: none.
+    """Returns the milestone that an epoch reaches, as the policy writes it; the last one of several; None if there is none.
 
     Args:
-        report: the epoch's.
-        before: that of the epoch before it; None: it is the first.
+        report: report of the epoch.
+        before: report of the previous epoch; None if the epoch is the first.
+        policy: policy with the milestones.
+        stages: stages of the recipe.
     """
     most = sum(stage.epochs for stage in stages)
     done, done_before = _planned(report, stages), 0 if before is None else _planned(before, stages)
@@ -36,12 +38,18 @@ def milestone_of(
 
 
 def _planned(report: Mapping[str, Any], stages: Sequence[Stage]) -> int:
-    """See `stages.planned_epochs`."""
+    """Epochs done by the plan; see `stages.planned_epochs`."""
     return sum(stage.epochs for stage in stages[: report["stage_index"]]) + int(report["epoch_in_stage"])
 
 
 def is_due(report: Mapping[str, Any], milestone: str | None, policy: CheckpointPolicy) -> bool:
-    """Whether an epoch's checkpoint is to be written."""
+    """Returns True if an epoch's checkpoint is to be written.
+
+    Args:
+        report: report of the epoch.
+        milestone: milestone that the epoch reaches, if any.
+        policy: policy of the run.
+    """
     epoch = report["epoch"]
     return (
         report["finished"]
@@ -55,11 +63,13 @@ def is_due(report: Mapping[str, Any], milestone: str | None, policy: CheckpointP
 def epochs_to_keep(
     scores: Mapping[int, float], policy: CheckpointPolicy, metric: Metric, *, milestones: Collection[int] = ()
 ) -> set[int]:
-    """The newest epochs, the best ones, each n-th with the best up to it, and the milestones.
+    """Returns the epochs whose checkpoints stay: the newest, the best, each n-th with the best up to it, and the milestones.
 
     Args:
-        scores: epoch -> score of every checkpoint there is; NaN is never among the best. Of equal scores the earlier one is better.
-        milestones: those of them that are milestones.
+        scores: epoch -> score, for every existing checkpoint; NaN is never among the best. Of equal scores the earlier is better.
+        policy: policy of the run.
+        metric: metric of the scores.
+        milestones: epochs that are milestones.
     """
     sign = 1 if metric.mode == "min" else -1
     ranked = sorted((epoch for epoch in scores if scores[epoch] == scores[epoch]), key=lambda e: (sign * scores[e], e))

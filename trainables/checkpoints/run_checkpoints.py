@@ -1,4 +1,4 @@
-"""`RunCheckpoints`: when a run's checkpoints are written, which stay, and what the registry says of them."""
+"""`RunCheckpoints`: writes the checkpoints of a run when they are due, removes old ones, and maintains their registry."""
 
 from __future__ import annotations
 
@@ -36,12 +36,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SYNCED_FROM_S = 5.0
-"""Epochs that take so long wait until the disk has their checkpoint: shorter ones would notice, and are soon done again."""
+"""Duration of an epoch from which its checkpoint is synced to disk. Shorter epochs would be slowed down, and are quickly trained
+again."""
 
 
 @dataclass(frozen=True)
 class _Held:
-    """A checkpoint that the policy lets pass: written if the run ends unexpectedly before the next."""
+    """Checkpoint of an epoch for which none is due; written only if the run ends before the next epoch."""
 
     name: str
     content: bytes
@@ -52,20 +53,24 @@ class _Held:
 
 
 class RunCheckpoints:
-    """The checkpoints of a run that goes on."""
+    """Checkpoints of a run that is training."""
 
     def __init__(self, recipe: Recipe, layout: TrialLayout, model: nn.Module, *, in_processes: bool):
-        """
+        """Prepares the checkpoints of a run; `reconcile` must follow.
+
         Args:
-            in_processes: the run is one of several processes, which are ended without being asked: each epoch is written.
+            recipe: recipe of the run.
+            layout: folder of the run.
+            model: model of the run.
+            in_processes: whether several processes train the run. They may be killed without notice, so every epoch is written.
         """
         self._train, self._policy, self._in_processes = recipe.train, recipe.train.checkpoints, in_processes
         self.folder = CheckpointFolder(layout.checkpoints)
         self.config: dict[str, Any] = recipe.model_dump(mode="json")
-        """The recipe as plain data."""
+        """Recipe as plain data."""
         self._registry, self._config_hash = layout.registry, config_hash(self.config)
         self._entries: dict[int, Entry] = {}
-        """Of the files there are, by epoch."""
+        """Registry entries of the existing files, by epoch."""
         self._parameters, self._blocks = {name for name, _ in model.named_parameters()}, recipe.blocks
         self._course = Course(self._parameters, self._blocks)
         self._held: _Held | None = None
@@ -75,13 +80,13 @@ class RunCheckpoints:
         """Makes the registry agree with the files.
 
         Args:
-            reports: of the epochs that are done.
-            weights: all that training has changed by then, and what it changes next.
+            reports: reports of the epochs that are done.
+            weights: weights of all blocks that have trained or train next, by their names in the model.
         """
         try:
             known = {entry.epoch: entry for entry in read_registry(self._registry)}
         except RunFileError as error:
-            logger.warning("%s; the registry is made anew from the files", error)
+            logger.warning("%s; the registry is rebuilt from the checkpoint files", error)
             known = {}
         done = {report["epoch"]: report for report in reports}
         entries = {epoch: entry for epoch, entry in known.items() if epoch in done}
@@ -98,7 +103,7 @@ class RunCheckpoints:
         self._course.begin(weights)
 
     def _read(self, path: Path, before: Mapping[str, Any] | None) -> Entry:
-        """What the registry has to say of a file."""
+        """Builds the registry entry of a checkpoint file."""
         state = load_checkpoint(path)
         try:
             report, weights = state["report"], state["trainer"]["weights"]
@@ -110,18 +115,20 @@ class RunCheckpoints:
                 step=state["trainer"]["steps"],
             )
         except (ValueError, LookupError, TypeError, AttributeError):
-            raise CheckpointError(f"{path} is no checkpoint of this run") from None
+            raise CheckpointError(f"{path} is not a checkpoint of this run") from None
 
     def after_epoch(
         self, report: EpochReport, line: Mapping[str, Any], before: Mapping[str, Any] | None, trainer: Trainer
     ) -> str | None:
-        """Writes an epoch's checkpoint if one is due, and else holds it back.
+        """Writes the checkpoint of an epoch if one is due, and holds it in memory otherwise.
 
         Args:
-            line: the report as plain data.
-            before: the report of the epoch before it.
+            report: report of the epoch.
+            line: the same report as plain data.
+            before: report of the previous epoch; None if there is none.
+            trainer: trainer of the run.
         Returns:
-            The file's name; None if none was written.
+            Name of the file; None if none was written.
         """
         name = checkpoint_name(report.epoch, report.stage, self._train.metric, report.score)
         line = {**line, "checkpoint": name}
@@ -134,7 +141,7 @@ class RunCheckpoints:
             "software": {**software(), "project_commit": project_commit()},
         }
         blocks = self._course.step(trained["weights"])
-        # What is held of the epoch before is let go of last: Ctrl+C may come at any moment.
+        # The held checkpoint of the previous epoch is dropped last, because Ctrl+C may come at any moment.
         if self._in_processes or is_due(line, milestone, self._policy):
             sync = report.train_s + report.val_s >= _SYNCED_FROM_S
             path = self.folder.save(name, state, compress=self._policy.compress, sync=sync)
@@ -147,7 +154,7 @@ class RunCheckpoints:
         return None
 
     def tidy(self) -> None:
-        """Removes the checkpoints that the policy lets go, and has the rest copied. After an epoch is in the records."""
+        """Removes the checkpoints that the policy does not retain, and requests a backup. Call once the epoch is recorded."""
         scores = {e: float("nan") if entry.score is None else entry.score for e, entry in self._entries.items()}
         milestones = {epoch for epoch, entry in self._entries.items() if entry.milestone}
         kept = epochs_to_keep(scores, self._policy, self._train.metric, milestones=milestones)
@@ -158,7 +165,7 @@ class RunCheckpoints:
             self._backup.ask()
 
     def close(self) -> None:
-        """Writes what was held back, and waits for the backup."""
+        """Writes the held checkpoint, if there is one, and waits for the backup."""
         if (held := self._held) is not None:
             path = self.folder.save(held.name, held.content, sync=True)
             self._register(path, held.report, held.milestone, held.blocks, held.step)

@@ -1,4 +1,4 @@
-"""How long the weights of blocks are, and how far they move."""
+"""Norms of the blocks' weights, and their changes between checkpoints."""
 
 from __future__ import annotations
 
@@ -14,29 +14,31 @@ from trainables.run_folder.checkpoint_registry import BlockChange
 
 
 def block_of(name: str, blocks: Sequence[str]) -> str:
-    """The block that a weight of the model belongs to: `blocks.7.0.weight` -> `features.7`."""
+    """Returns the block that a weight of the model belongs to: `features.7` for `blocks.7.0.weight`."""
     part, _, rest = name.partition(".")
     return blocks[int(rest.partition(".")[0])] if part == "blocks" else HEAD
 
 
 class Course:
-    """The way that a run's parameters take, from one checkpoint to the next."""
+    """Measures how a run's parameters change from one checkpoint to the next."""
 
     def __init__(self, parameters: Collection[str], blocks: Sequence[str]):
-        """
+        """Prepares the measurement; `begin` must follow.
+
         Args:
-            parameters: names of what can train; all else in a state is left out.
+            parameters: names of the weights that are measured; others in a state are ignored.
+            blocks: names of the backbone's blocks.
         """
         self._parameters, self._blocks = frozenset(parameters), blocks
         self._before: dict[str, Tensor] = {}
 
     def begin(self, weights: Mapping[str, Tensor]) -> None:
-        """The next change is counted from here."""
+        """Sets the weights from which the next change is measured."""
         self._before = {name: tensor.clone() for name, tensor in weights.items() if name in self._parameters}
 
     @torch.no_grad()
     def step(self, weights: Mapping[str, Tensor]) -> dict[str, BlockChange]:
-        """The blocks as they are now, beside where they were."""
+        """Measures norm and change of each block, and sets the weights from which the next change is measured."""
         now = {name: tensor for name, tensor in weights.items() if name in self._parameters}
         norms = dict(zip(now, _lengths(now.values()), strict=True))
         known = [name for name in now if name in self._before]
@@ -77,27 +79,29 @@ def _finite(value: float | None) -> float | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One tensor, or all of a block, in two checkpoints."""
+    """Difference of one tensor, or of a whole block, between two checkpoints a and b."""
 
     name: str
     norm_a: float
     norm_b: float
     cosine: float
-    """Of the two as vectors; NaN where one is all zeros."""
+    """Cosine of the angle between the two as vectors; NaN if one is all zeros."""
     change: float
-    """Length of b − a over that of a."""
+    """Norm of b − a, divided by the norm of a."""
 
 
 def differences(a: Mapping[str, Tensor], b: Mapping[str, Tensor], blocks: Sequence[str]) -> dict[str, list[Difference]]:
-    """Block by block: all of it but the running statistics of BatchNorm, then each of its tensors.
+    """Compares two checkpoints block by block: first the whole block without BatchNorm's running statistics, then each tensor.
 
     Args:
-        a, b: floating-point tensors; what only one has, or in another shape, is left out.
+        a, b: weights by name; tensors that only one has, or that differ in shape, and tensors that are not floating-point are
+            ignored.
+        blocks: names of the backbone's blocks.
     """
     common = [name for name in b if name in a and a[name].shape == b[name].shape and b[name].is_floating_point()]
     found = {}
     for block, names in _by_block(common, blocks).items():
-        # Running variances are larger than all else by orders of magnitude.
+        # Running variances would dominate the block: they are larger than the weights by orders of magnitude.
         own = [name for name in names if not name.endswith(("running_mean", "running_var"))]
         whole = _difference(block, _as_one(a, own), _as_one(b, own))
         found[block] = [whole, *(_difference(_within(name), a[name], b[name]) for name in names)]
@@ -109,7 +113,7 @@ def _as_one(weights: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
 
 
 def _within(name: str) -> str:
-    """A weight's name in its block."""
+    """Name of a weight within its block."""
     return name.split(".", 2)[2] if name.startswith("blocks.") else name.removeprefix("head.")
 
 

@@ -12,10 +12,12 @@ from typing import IO, Any
 
 @contextlib.contextmanager
 def replacing(path: Path, mode: str = "w", *, sync: bool = True) -> Iterator[IO[Any]]:
-    """A file that takes the place of `path` when the block ends well, and leaves no trace when it does not.
+    """Opens a temporary file that replaces `path` when the block succeeds and is deleted when it fails.
 
     Args:
-        sync: wait until the disk has it, so that a power cut leaves it whole, too. A killed process never needs that.
+        path: file to write; missing folders are made.
+        mode: `w` or `wb`.
+        sync: wait until the data are on disk, so that the file is whole even after a power cut. A killed process does not need it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     encoding = None if "b" in mode else "utf-8"

@@ -1,4 +1,4 @@
-"""What is wrong with a config, said so that a person can mend it: where, what, and what would be right."""
+"""Errors in a config, reported so that a person can fix them: where, what, and what would be right."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Path = tuple[str | int, ...]
 
 
 class Config(BaseModel):
-    """Base of every config: frozen, no unknown keys, the docstring under a field is its description."""
+    """Base class of all configs: frozen, rejects unknown keys, and takes the docstring under a field as its description."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
@@ -22,43 +22,49 @@ class Config(BaseModel):
 
 
 class Problem(NamedTuple):
-    """One mistake in a config."""
+    """One error in a config."""
 
     path: Path
-    """Keys and list positions from the top of the config to the mistake."""
+    """Keys and list positions from the top of the config to the error."""
     message: str
 
 
 class ConfigError(ValueError):
-    """A config that cannot be used, with all its mistakes."""
+    """A config that cannot be used, with all its problems."""
 
     def __init__(self, problems: Sequence[Problem]):
         self.problems = tuple(problems)
         super().__init__("\n".join(": ".join(filter(None, (dotted(p.path), p.message))) for p in self.problems))
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[tuple[Problem, ...]]]:
-        return type(self), (self.problems,)  # crosses process borders inside Ray
+        return type(self), (self.problems,)  # Ray pickles it to pass it between processes
 
 
 def dotted(path: Path) -> str:
-    """`("train", "stages", 2, "name")` -> `train.stages[2].name`."""
+    """Writes a path as text: `("train", "stages", 2, "name")` becomes `train.stages[2].name`."""
     text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
     return text.removeprefix(".")
 
 
 def nearest(key: str, valid: Sequence[str]) -> str:
-    """`; did you mean 'x'?` where one of `valid` is close to `key`, else the list of them."""
+    """Returns `did you mean 'x'?` if one of `valid` is close to `key`, else the list of all valid keys."""
     close = difflib.get_close_matches(key, valid, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(valid)}"
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], data: Any) -> list[Problem]:
-    """pydantic's findings as problems whose paths are those of `data` (without the tags of discriminated unions)."""
+    """Turns pydantic's errors into problems whose paths are those of `data`, without the tags of discriminated unions.
+
+    Args:
+        error: error that pydantic raised.
+        model: type of the config.
+        data: plain data that was validated.
+    """
     items = [(_path_in_data(item["loc"], data), item) for item in error.errors(include_url=False)]
     return [
         Problem(path, _message(item, path, model))
         for path, item in items
-        # A list counts as too short when its items are wrong: the items' own messages say it better.
+        # pydantic also reports a list as too short if its items are invalid; the messages about the items are enough.
         if not (item["type"] == "too_short" and any(len(p) > len(path) and p[: len(path)] == path for p, _ in items))
     ]
 
@@ -76,7 +82,7 @@ def _path_in_data(loc: Path, data: Any) -> Path:
         elif not last or not isinstance(key, str):
             continue
         else:
-            break  # the value is a scalar; what is left names the type that was tried
+            break  # the value is a scalar; the remaining keys name the type that was tried
         path.append(key)
     return tuple(path)
 
@@ -103,11 +109,11 @@ def _short(value: Any) -> str:
 
 
 def keys_at(model: type[BaseModel], loc: Path) -> list[str]:
-    """The keys that are valid in the mapping at `loc` of a config of type `model`; a `loc` of pydantic's, tags and all."""
+    """Returns the valid keys of the mapping at `loc` in a config of type `model`; `loc` is pydantic's, including tags."""
     models = [model]
     for key in loc:
         if isinstance(key, int):
-            continue  # a tuple's element type was already unwrapped with its field
+            continue  # the element type of a tuple was already unwrapped with its field
         models = [m for m in models if key in _tags(m)] or [
             m for owner in models if key in owner.model_fields for m in _models_in(owner.model_fields[key].annotation)
         ]
@@ -115,7 +121,7 @@ def keys_at(model: type[BaseModel], loc: Path) -> list[str]:
 
 
 def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
-    """The kinds by which a discriminated union tells this model from others."""
+    """Values of `kind` by which a discriminated union recognises this model."""
     return typing.get_args(model.model_fields["kind"].annotation) if "kind" in model.model_fields else ()
 
 

@@ -15,17 +15,17 @@ _STEP = re.compile(rf"{_KEY}|{_SELECTOR}")
 
 
 class PathError(ValueError):
-    """A path that leads nowhere in the config it is applied to."""
+    """A path that does not exist in the config it is applied to."""
 
 
 def with_values(data: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of `data` with other values at some paths.
+    """Copies `data` and sets new values at some paths.
 
-    Mappings that are missing or null are made. Another `kind` replaces the mapping it stands in, because the other keys
-    there belong to the former kind; kinds are set first, whatever the order of `values`.
+    Mappings that are missing or null are created. A new `kind` clears the mapping it belongs to, because the other keys there
+    belong to the former kind; kinds are set first, whatever the order of `values`.
 
     Raises:
-        PathError: if a path leads through something that is no mapping or list, or to an item that is not there.
+        PathError: if a path leads through something that is not a mapping or list, or to a list item that does not exist.
     """
     changed = copy.deepcopy(dict(data))
     for text in sorted(values, key=lambda text: not text.endswith(".kind")):
@@ -35,13 +35,13 @@ def with_values(data: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
 
 
 def resolve(text: str, data: Mapping[str, Any]) -> list[Path]:
-    """The places a dotted path stands for in `data`; several where it holds `[*]`.
+    """Returns the places in `data` that a dotted path names; several if it contains `[*]`.
 
     Raises:
-        PathError: if it is no path, or selects an item that is not there.
+        PathError: if it is not a path, or selects a list item that does not exist.
     """
     if not _PATH.fullmatch(text):
-        raise PathError(f"{text!r} is no path; it should look like train.stages[0].head_lr")
+        raise PathError(f"{text!r} is not a path; a path looks like train.stages[0].head_lr")
     return list(_walk(_STEP.findall(text), data, ()))
 
 
@@ -52,11 +52,11 @@ def _walk(steps: list[str], data: Any, walked: Path) -> Iterator[Path]:
     step, rest = steps[0], steps[1:]
     if not step.startswith("["):
         if data is not None and not isinstance(data, Mapping):
-            raise PathError(f"{dotted(walked)} has no keys, so no {step!r}")
+            raise PathError(f"{dotted(walked)} has no keys, so it has no {step!r}")
         yield from _walk(rest, data.get(step) if data else None, (*walked, step))
         return
     if not isinstance(data, list | tuple):
-        raise PathError(f"{dotted(walked)} is no list, so it has no {step}")
+        raise PathError(f"{dotted(walked)} is not a list, so it has no {step}")
     for index in _selected(step[1:-1], data, walked):
         yield from _walk(rest, data[index], (*walked, index))
 
@@ -72,7 +72,7 @@ def _selected(selector: str, items: list[Any] | tuple[Any, ...], walked: Path) -
             return [names.index(selector)]
         raise PathError(f"{dotted(walked)} has no item named {selector!r} ({', '.join(map(str, names))})") from None
     if not -len(items) <= index < len(items):
-        raise PathError(f"{dotted(walked)} has no item [{index}]: it has {len(items)}") from None
+        raise PathError(f"{dotted(walked)} has no item [{index}]; it has {len(items)} items") from None
     return [index % len(items)]
 
 

@@ -1,4 +1,4 @@
-"""`Rungs`: where on its way a trial is judged. Plain data, known to the scheduler and to workers."""
+"""`Rungs`: points of a trial at which the scheduler compares it with others. Plain data for the scheduler and the workers."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ Unit = Literal["epochs", "compute", "stages"]
 
 @dataclass(frozen=True)
 class Rungs:
-    """Positions on a trial's way at which it is judged, at the end of the first epoch that comes to them."""
+    """Positions of the rungs; a trial is compared with others at the end of the first epoch that reaches one."""
 
     unit: Unit = "epochs"
     positions: tuple[float, ...] = ()
-    """Ascending: epochs done, shares of its planned compute (`EpochReport.compute_share`), or stages ended."""
+    """Ascending positions: epochs done, shares of the planned compute (`EpochReport.compute_share`), or stages ended."""
 
     def passed(self, report: Mapping[str, Any]) -> int:
-        """How many of them a trial has come to.
+        """Number of rungs that a trial has reached.
 
         Args:
-            report: its newest line in `epochs.jsonl`.
+            report: newest report of the trial in `epochs.jsonl`.
         """
-        return bisect_right(self.positions, self._way(report))
+        return bisect_right(self.positions, self._progress(report))
 
     def left_behind(self, report: Mapping[str, Any]) -> int:
-        """How many of them a trial is beyond, judged before this report: fewer than `passed` where it has just come to one."""
-        if self.unit == "compute":  # the epoch that comes to a share is somewhat beyond it
+        """Number of rungs that a trial had reached before this report: fewer than `passed` if it has just reached one."""
+        if self.unit == "compute":  # the epoch that reaches a share usually exceeds it a little
             return max(0, self.passed(report) - 1)
-        return sum(ceil(at) < self._way(report) for at in self.positions)
+        return sum(ceil(at) < self._progress(report) for at in self.positions)
 
-    def _way(self, report: Mapping[str, Any]) -> float:
+    def _progress(self, report: Mapping[str, Any]) -> float:
+        """Progress of a trial, in the unit of the positions."""
         if self.unit == "stages":
             return float(report["stage_index"] + report["stage_over"])
         return float(report["epoch" if self.unit == "epochs" else "compute_share"])

@@ -8,27 +8,27 @@ from enum import StrEnum
 from typing import Literal, get_args
 
 Task = Literal["classification", "regression"]
-"""What a run learns: a class for each image, or a number."""
+"""Task of a run: predict a class for each image, or a number."""
 
 
 class Metric(StrEnum):
-    """What an epoch can be judged by, on the validation split; `metrics_of` tells which metrics are a task's."""
+    """Metrics of an epoch, on the validation split; `metrics_of` lists those of a task."""
 
     ADJUSTED_BALANCED_ACCURACY = "adjusted_balanced_accuracy"
     """Mean recall over classes, rescaled so that chance is 0."""
     KAPPA = "kappa"
     AUC = "auc"
-    """One against the rest, macro average."""
+    """Area under the ROC curve, each class against the rest, macro average."""
     MACRO_F1 = "macro_f1"
     ACCURACY = "accuracy"
     BALANCED_ACCURACY = "balanced_accuracy"
     """Mean recall over classes."""
     CORRECTED_BALANCED_ACCURACY = "corrected_balanced_accuracy"
-    """The same after the class shares that training taught are divided out (`trainables/tasks/class_prior.py`)."""
+    """Mean recall after the class shares learned in training are divided out (`trainables/tasks/class_prior.py`)."""
     CORRECTED_MACRO_F1 = "corrected_macro_f1"
     VAL_LOSS = "val_loss"
-    """Plain cross-entropy: it does not move when re-weighting starts. In regression the mean squared error in variances of the
-    training targets: 1 is what predicting their mean would come to."""
+    """Plain cross-entropy, which does not change when re-weighting starts. In regression the mean squared error over the variance
+    of the training targets, so that predicting their mean gives 1."""
     SPEARMAN = "spearman"
     """Rank correlation of predictions and targets."""
     R2 = "r2"
@@ -45,11 +45,11 @@ class Metric(StrEnum):
 
     @property
     def worst(self) -> float:
-        """What any score is better than."""
+        """Score that is worse than any other."""
         return float("inf") if self.mode == "min" else float("-inf")
 
     def better(self, value: float, than: float) -> bool:
-        """Whether `value` is strictly better than `than`."""
+        """Returns True if `value` is strictly better than `than`."""
         return value < than if self.mode == "min" else value > than
 
 
@@ -108,70 +108,72 @@ METRICS: Mapping[Metric, MetricSpec] = {
 """Every metric, in the order of reports. A new one is a name in `Metric`, an entry here, and a function that computes it."""
 
 FALLBACK_ORDER = tuple(metric for metric, spec in METRICS.items() if spec.stands_in)
-"""Where the chosen metric is not finite, the first of its task's among these that is judges the epoch."""
+"""Metrics that replace the chosen one as the score where that is not finite: the first of the task that is finite."""
 
 
 def metrics_of(task: Task) -> tuple[Metric, ...]:
-    """The metrics that a task can be judged by, in the order of `Metric`."""
+    """Returns the metrics of a task, in the order of `Metric`."""
     return tuple(metric for metric in Metric if task in METRICS[metric].tasks)
 
 
 class Objective(StrEnum):
-    """What trials of a search can be compared by beside the metrics: their score, and costs, of which less is better."""
+    """Objectives of a search besides the metrics: the score, and costs, which are minimised."""
 
     SCORE = "score"
     """`train.metric` of the best epoch."""
     MACS = "macs"
-    """Multiplications and additions, in pairs, that the network does for one image of the last stage's size."""
+    """Multiply-adds of the network for one image of the last stage's size."""
     PARAMETERS = "parameters"
-    """Of the whole network, frozen ones included."""
+    """Number of parameters of the whole network, frozen ones included."""
     TRAIN_S = "train_s"
     """Seconds of training."""
 
 
 def mode_of_objective(name: str, metric: Metric) -> str:
-    """`max` or `min`, for an `Objective` or a `Metric` by name in a search whose score is `metric`."""
+    """Returns `max` or `min` for the name of an `Objective` or a `Metric`, in a search whose score is `metric`."""
     if name == Objective.SCORE:
         return metric.mode
     return Metric(name).mode if name in list(Metric) else "min"
 
 
 WEIGHTS = ("ema", "raw")
-"""What an epoch of a run with an average has validated: the averaged weights and the current ones."""
+"""Weights that are validated in a run with a weight average: the averaged and the current ones."""
 
 
 def metric_of_weights(weights: str, metric: Metric) -> str:
-    """`raw_kappa`: name of a metric of weights that are validated and not judged."""
+    """Returns the name of a metric of weights that are validated but not scored, such as `raw_kappa`."""
     return f"{weights}_{metric.value}"
 
 
 class Flag(StrEnum):
-    """What an epoch can be warned of; `trainables/training/warning_flags.py` has the rules."""
+    """Warning signs of an epoch; `trainables/training/warning_flags.py` has the rules."""
 
     NAN = "nan"
-    """The training or the validation loss is no finite number."""
+    """The training or the validation loss is not finite."""
     SPIKE = "spike"
     """The training or the validation loss is far above its recent level."""
     COLLAPSE = "collapse"
-    """Classes are left out and the rest are told apart no better than by chance; or one number is predicted for all images."""
+    """Some classes are never predicted and the others no better than by chance; or all images get nearly the same number."""
     DRW_DROP = "drw_drop"
-    """The score fell when re-weighting began and has not come back."""
+    """The score fell when re-weighting began and has not recovered."""
     STUCK_AUC = "stuck_auc"
-    """No epoch's AUC has come up to 0.70."""
+    """No epoch has reached an AUC of 0.70."""
     GAP = "gap"
     """The validation loss rises while the training loss still falls."""
 
 
 CANDIDATE, SEED = "candidate", "train.seed"
-"""What tells the trials of a comparison apart, in place of searched values."""
+"""Keys that identify the trials of a comparison, in place of searched values."""
 
 
 class TrialStatus(StrEnum):
+    """Status of a trial."""
+
     RUNNING = "running"
-    """Started and neither ended nor given up: it is running now or waits for `thaw resume`."""
+    """Started and not ended: it is running now, or waits for `thaw resume`."""
     FINISHED = "finished"
     PRUNED = "pruned"
-    """Ended early: by the scheduler, or by itself for a flag of `train.stop_on`."""
+    """Ended early: pruned by the scheduler, or stopped by a flag of `train.stop_on`."""
     FAILED = "failed"
     INFEASIBLE = "infeasible"
-    """Came to its end, but costs or reports what `search.constraints` rules out."""
+    """Finished, but violates `search.constraints`."""

@@ -1,4 +1,4 @@
-"""What a stage sees of the data: its share of the training images, at its size."""
+"""Data set as a stage sees it: its share of the training images, at its image size."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from trainables.recipe.recipe import Recipe
 
 
 def data_of_stage(recipe: Recipe, dataset: Dataset, stage: int) -> Dataset:
-    """The data set as a stage has it. Who judges is the same in all stages; images to judge by have the stage's size, too,
-    because that is the size at which its network is used.
+    """Returns the data set as a stage sees it.
+
+    The validation images are the same in all stages, but have the stage's size, because the network is used at that size.
 
     Args:
-        dataset: of the run: all training images, at `data.image_size` and at all sizes of its stages.
+        recipe: recipe of the run.
+        dataset: data set of the run, with all training images, at `data.image_size` and at all sizes of the stages.
+        stage: position of the stage.
     """
     fraction = recipe.train.stages[stage].data_fraction
     train = dataset.train
@@ -26,5 +29,5 @@ def data_of_stage(recipe: Recipe, dataset: Dataset, stage: int) -> Dataset:
 
 
 def _images_at(size: int, recipe: Recipe, dataset: Dataset) -> np.ndarray:
-    """[n, (d,) s, s, c], the images at a size that the recipe names."""
+    """Images [n, (d,) s, s, c] at a size that the recipe names."""
     return dataset.images if size == recipe.data.image_size else dataset.images_at[size]

@@ -1,9 +1,9 @@
-"""Activations of the frozen prefix: computed once per node, memory-mapped, shared by all epochs of all trials.
+"""Cache of the frozen prefix's features: computed once per node, memory-mapped, shared by all epochs of all trials.
 
-While the blocks below the cut keep their pretrained weights and their BatchNorm stands still, what leaves them for an image is
-the same in every epoch of every trial. (AutoFreeze and Egeria reuse such features within one run; Nautilus and Hippo plan the
-runs of a model selection around them.) The prefix always takes as many images together, so that on CPU cached features
-have the very bits of those that are computed when they are needed: a cache changes speed, not results.
+As long as the blocks below the cut are frozen at their pretrained weights, BatchNorm included, their output for an image is the
+same in every epoch of every trial. (AutoFreeze and Egeria reuse such features within one run; Nautilus and Hippo plan the runs of
+a model selection around them.) The prefix always gets the same number of images at a time, so that on CPU cached features equal
+uncached ones to the last bit: the cache changes speed, not results.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,126 +23,85 @@ from torch import Tensor
 
 from trainables.core.atomic_write import replacing
 from trainables.frozen_prefix.feature_file import FeatureWriter, load_features
-from trainables.recipe.backbone_catalog import HEAD, backbone_info
-from trainables.recipe.recipe import Recipe
 from trainables.storage import cache_folder
 
-PREFIX_BATCH, PREFIX_BATCH_OF_VOLUMES = 32, 4
-"""Images, or volumes, that go through a frozen prefix together, whatever the batch size: on CPU, what comes out for an image then
-has the same bits in whatever company it goes through. Volumes are few, for they take much memory."""
-
 VERSION = 1
-"""Of how features are computed and written; a new one builds new caches."""
+"""Version of how features are computed and written; a new one invalidates all caches."""
 
 Progress = Callable[[int, int], None]
-"""Called as `progress(done, total)`, in images."""
+"""Callback `progress(done, total)`, in images."""
 
 
 class UncachedError(Exception):
-    """Why features are not cached. The run goes on without."""
+    """Features that are not cached; the message is the reason. The run continues without the cache."""
 
 
 def worth_caching(*, epochs: float, compute_s: float, gather_s: float, write_s: float) -> bool:
-    """Whether computing features once and reading them in each epoch takes less time than computing them in each.
+    """Returns True if computing features once and reading them in each epoch is faster than computing them in each epoch.
 
     Args:
-        epochs: that will need them, over all runs.
-        compute_s, gather_s, write_s: of one image.
+        epochs: number of epochs that will need the features, over all runs.
+        compute_s: seconds to compute the features of one image.
+        gather_s: seconds to read them from the cache.
+        write_s: seconds to write them.
     """
     return compute_s + write_s + epochs * gather_s < epochs * compute_s
 
 
-def prefix_batch(recipe: Recipe) -> int:
-    """How many images go through a recipe's frozen prefix together."""
-    return PREFIX_BATCH if backbone_info(recipe.model.backbone).dims == 2 else PREFIX_BATCH_OF_VOLUMES
-
-
-def why_uncached(recipe: Recipe, stage: int, *, trains: bool = True) -> str | None:
-    """Why the features of a stage's frozen prefix cannot or shall not be shared; None where they can.
-
-    Args:
-        trains: of the training images; else of those that judge.
-    """
-    train, cut, blocks = recipe.train, recipe.cut(stage), recipe.blocks
-    if cut == 0:
-        return "nothing is frozen"
-    if not train.prefix_cache:
-        return "train.prefix_cache is off"
-    if any(recipe.cut(before) < cut for before in range(stage)):
-        return f"blocks before {blocks[cut] if cut < len(blocks) else HEAD} have been trained in an earlier stage"
-    if recipe.model.weights == "none":
-        return "the network starts at random, in each run from other weights"
-    if trains and train.augment and train.augment.views is None:
-        return "training images are new in each epoch; train.augment.views gives them a number of versions"
-    if trains and train.mixes_images:
-        return "training images are mixed anew in each epoch; train.mix.at: cut mixes what leaves the frozen blocks instead"
-    return None
-
-
-def epochs_by_cut(recipe: Recipe, stage: int, *, trains: bool = True) -> Counter[int]:
-    """Cut -> epochs of one run that can take its features from a cache, of the very images that a stage has."""
-
-    def images_of(i: int) -> tuple[int, float]:
-        return recipe.image_size(i), recipe.train.stages[i].data_fraction if trains else 1.0
-
-    epochs: Counter[int] = Counter()
-    for i, other in enumerate(recipe.train.stages):
-        if images_of(i) == images_of(stage) and why_uncached(recipe, i, trains=trains) is None:
-            epochs[recipe.cut(i)] += other.epochs
-    return epochs
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Images:
-    """Images whose features are kept together: those that train or those that judge, in one view."""
+    """Images whose features are cached together: the training or the validation images, in one view."""
 
     name: str
-    """For people: `training images, view 3 of 8`."""
+    """Readable name, such as `training images, view 3`."""
     key: str
-    """Changes when anything does that their features depend on, the cut aside."""
+    """Identity of everything the features depend on, except for the cut."""
     source: str
-    """Where they come from, for people."""
+    """Readable name of the data source."""
     positions: np.ndarray
-    """[n] ascending."""
+    """[n] positions in the data set, ascending."""
     load: Callable[[np.ndarray], Tensor]
-    """Positions [b] -> images as the network takes them."""
+    """Loads the images at positions [b] as the network takes them."""
     epochs: Mapping[int, float]
-    """Cut -> epochs, over all runs, that will read its features."""
+    """Number of epochs, over all runs, that will read the features, by cut."""
 
 
 class PrefixCache:
-    """Features of some cuts through one network."""
+    """Cache of one network's features at several cuts."""
 
     def __init__(
         self,
         prefix: Callable[[Tensor, int, int], Tensor],
         *,
         blocks: Sequence[str],
-        batch: int = PREFIX_BATCH,
+        batch: int,
         rounded_to: torch.dtype | None,
         progress: Progress | None,
     ):
-        """
+        """Prepares the cache; computes nothing yet.
+
         Args:
-            prefix: `prefix(x, start, cut)` takes what enters block `start`, [b, …], to what enters block `cut`.
-            blocks: their names.
-            batch: how many images go through together.
-            rounded_to: type in which features are kept; None: their own.
-            progress: told how far a build is.
+            prefix: `prefix(x, start, cut)` passes [b, …] inputs of block `start` on to the input of block `cut`.
+            blocks: names of the blocks.
+            batch: number of images that pass through the prefix at a time.
+            rounded_to: type of the cached features; None: the type they are computed in.
+            progress: callback for the progress of computing features.
         """
         self._prefix, self._progress = prefix, progress
         self._blocks, self._batch, self._rounded_to = blocks, batch, rounded_to
         self._refused: dict[tuple[str, int], str] = {}
         self.spent_s = 0.0
-        """Time in which features were computed to be kept."""
+        """Seconds spent on computing features for the cache."""
 
     def features(self, images: Images, cut: int) -> Tensor:
-        """[n, …] features of the images, in the order of their positions; computed where nobody has yet.
+        """Returns the features of images at a cut; computes them if they are not cached yet.
 
-        With them come those of all smaller cuts that will be worth it: they lie on the way.
+        The same pass also caches those of smaller cuts that are worth it, because it computes them on the way.
 
+        Returns:
+            [n, …] in the order of the images' positions.
         Raises:
-            UncachedError: if they would cost more than they save, find no room, or are under way in another process.
+            UncachedError: if caching costs more than it saves, there is no room, or another process is computing the features.
         """
         if (found := load_features(_array(images, cut))) is not None:
             return found
@@ -157,25 +115,25 @@ class PrefixCache:
         except Timeout:
             raise UncachedError("another run is computing them right now") from None
         except OSError as error:
-            raise self._refusal(images, cut, f"they cannot be kept: {error}") from None
+            raise self._refusal(images, cut, f"they cannot be written to the cache: {error}") from None
         if (found := load_features(_array(images, cut))) is None:
-            raise self._refusal(images, cut, "they had to make room for others at once")
+            raise self._refusal(images, cut, "they were deleted at once to make room for others")
         return found
 
     def _refusal(self, images: Images, cut: int, reason: str) -> UncachedError:
-        """An error that stays: the next epoch need not try again."""
+        """Creates an error that is remembered, so that the next epoch does not try again."""
         self._refused[images.key, cut] = reason
         return UncachedError(reason)
 
     def _missing(self, images: Images, cut: int) -> list[int]:
-        """This cut and those on the way to it that will be needed, as far as nobody has computed them; ascending."""
+        """This cut and the needed cuts below it whose features are not cached yet, ascending."""
         return [c for c in range(1, cut + 1) if images.epochs.get(c) and load_features(_array(images, c)) is None]
 
     def _build(self, images: Images, cut: int) -> None:
         missing = self._missing(images, cut)
         if cut not in missing:
             return  # another run was faster
-        # From rounded features others would come out than from the images.
+        # Rounded features cannot be a starting point: the result would differ from that of the images.
         start, below = (0, None) if self._rounded_to else _largest_below(images, missing[0])
         count = len(images.positions)
 
@@ -200,16 +158,16 @@ class PrefixCache:
             cache_folder.add(array, kind="features", source=images.source, what=what, images=count, own=writers[c].own)
 
     def _along(self, x: Tensor, start: int, cuts: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-        """The features at some ascending cuts, in one pass from block `start` on."""
+        """Yields each of some ascending cuts with its features, in one pass from block `start`."""
         for cut in cuts:
             x = self._prefix(x, start, cut)
             start = cut
             yield cut, x
 
     def _worth_it(self, images: Images, chunk: Tensor, start: int, cuts: Sequence[int]) -> dict[int, int]:
-        """Those of some ascending cuts that are worth caching, with the bytes an image takes; judged by a chunk's time."""
+        """Returns the bytes an image takes, for each of some ascending cuts that is worth caching; timed on one chunk of images."""
         worth: dict[int, int] = {}
-        for _ in range(2):  # the first pass pays for what torch prepares
+        for _ in range(2):  # the first pass includes torch's one-time preparations
             began, worth = time.perf_counter(), {}
             for cut, features in self._along(chunk, start, cuts):
                 compute_s = (time.perf_counter() - began) / len(chunk)
@@ -227,7 +185,7 @@ def _array(images: Images, cut: int) -> Path:
 
 
 def _largest_below(images: Images, cut: int) -> tuple[int, Tensor | None]:
-    """The largest cached cut below this one, with its features; 0 where there is none."""
+    """Returns the largest cached cut below this one and its features; 0 and None if there is none."""
     for start in range(cut - 1, 0, -1):
         if (features := load_features(_array(images, start))) is not None:
             return start, features
@@ -235,7 +193,7 @@ def _largest_below(images: Images, cut: int) -> tuple[int, Tensor | None]:
 
 
 _MEMORY_BYTES_PER_S = 2e9
-"""At which rows are copied out of the page cache."""
+"""Assumed speed at which rows are copied from the page cache."""
 
 
 def _memory_bytes() -> int:
@@ -244,7 +202,7 @@ def _memory_bytes() -> int:
 
 @functools.cache
 def _disk_bytes_per_s(folder: Path) -> float:
-    """How fast the disk under a folder takes what is written; measured once."""
+    """Write speed of the disk that holds a folder; measured once."""
     block, blocks = os.urandom(1 << 20), 8
     probe = folder / f".probe-{os.getpid()}"
     began = time.perf_counter()

@@ -1,57 +1,57 @@
-"""`FrozenPrefix`: what leaves a stage's frozen blocks, computed when it is needed or kept from before."""
+"""`FrozenPrefix`: features after a stage's frozen blocks, read from the cache or computed when they are needed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from trainables.data.batches.gpu_resident import resident_features
+from trainables.data.batches.image_loader import ImageLoader
 from trainables.data.dataset import Dataset
-from trainables.frozen_prefix.feature_cache import (
-    Images,
-    PrefixCache,
-    Progress,
-    UncachedError,
-    epochs_by_cut,
-    prefix_batch,
-    why_uncached,
-)
+from trainables.frozen_prefix.feature_cache import Images, PrefixCache, Progress, UncachedError
 from trainables.frozen_prefix.feature_file import gather_features
 from trainables.models.build_model import BuiltModel
 from trainables.models.precision import autocast
 from trainables.models.staged_model import StagedModel
+from trainables.recipe.prefix_rules import epochs_by_cut, prefix_batch, why_uncached
 from trainables.recipe.recipe import Recipe
 
 Lookup = Callable[[np.ndarray, np.ndarray | None], Tensor]
-"""Positions [b] and versions [b] of images -> what is made of them, [b, …]."""
-
-
-class ImageLoader(Protocol):
-    """`Feed.images`."""
-
-    def __call__(self, positions: np.ndarray, versions: np.ndarray | None, *, stage: int) -> Tensor: ...
+"""Loads the features [b, …] of images, given their positions [b] and versions [b]."""
 
 
 class Side(NamedTuple):
-    """Images of a stage that train, or that judge."""
+    """Training or validation images of a stage."""
 
     data: Dataset
-    """As the stage sees it."""
+    """Data set as the stage sees it."""
     positions: np.ndarray
-    """[n] ascending."""
+    """[n] positions in the data set, ascending."""
     stage: int
     trains: bool
+    """True for training images, False for validation images."""
 
 
 def through_prefix(model: StagedModel, x: Tensor, cut: int, *, start: int = 0, batch: int) -> Tensor:
-    """What enters block `start` -> what enters block `cut`, for at most `batch` images, which are made as many: on CPU the bits
-    that come out for an image depend on how many there are."""
+    """Passes at most `batch` images through the blocks from `start` to `cut`.
+
+    They are padded to `batch`, because on CPU the last bits of an image's features depend on the number of images.
+
+    Args:
+        model: model with the blocks.
+        x: [b, …] input of block `start`.
+        cut: position of the first block that is not applied.
+        start: position of the first block that is applied.
+        batch: number of images to pad to.
+    Returns:
+        [b, …] input of block `cut`.
+    """
     count = len(x)
     if count < batch:
         x = torch.cat([x, x[:1].expand(batch - count, *x.shape[1:])])
@@ -59,7 +59,7 @@ def through_prefix(model: StagedModel, x: Tensor, cut: int, *, start: int = 0, b
 
 
 class FrozenPrefix:
-    """The frozen blocks of a run's stages."""
+    """Frozen blocks of a run's stages, with the cache of their features."""
 
     def __init__(
         self,
@@ -71,12 +71,15 @@ class FrozenPrefix:
         sharing_runs: int,
         progress: Progress | None,
     ):
-        """
+        """Prepares the frozen blocks of a run.
+
         Args:
-            built: its model is on the device.
-            images: gives what goes in.
+            recipe: recipe of the run.
+            built: model of the run, already on the device.
+            images: loads the images.
+            device: device the features go to.
             sharing_runs: runs that are expected to need the same features, this one included.
-            progress: told how far the computing of features to keep is.
+            progress: callback for the progress of computing features to cache.
         """
         self._recipe, self._built, self._images, self._device = recipe, built, images, device
         self._sharing_runs, self._batch = sharing_runs, prefix_batch(recipe)
@@ -88,56 +91,83 @@ class FrozenPrefix:
 
     @property
     def cache_s(self) -> float:
-        """Time in which features were computed to be kept, so far."""
+        """Seconds spent so far on computing features for the cache."""
         return self.cache.spent_s
 
     @torch.no_grad()
     def through(self, x: Tensor, start: int, cut: int) -> Tensor:
-        """What enters block `start` -> what enters block `cut`, for at most a prefix batch of images."""
+        """Passes at most a prefix batch of images through the blocks from `start` to `cut`, in the precision of the recipe.
+
+        Args:
+            x: [b, …] input of block `start`.
+            start: position of the first block that is applied.
+            cut: position of the first block that is not applied.
+        Returns:
+            [b, …] input of block `cut`.
+        """
         with autocast(self._device, self._recipe.train):
             return through_prefix(self._built.model, x, cut, start=start, batch=self._batch)
 
     def computed(self, side: Side, positions: np.ndarray, versions: np.ndarray | None) -> Tensor:
-        """What leaves the prefix for some images, computed now."""
-        images, cut = self._images(positions, versions, stage=side.stage), self._recipe.cut(side.stage)
+        """Computes the features of some images now.
+
+        Args:
+            side: training or validation images of a stage.
+            positions: [b] positions of the images.
+            versions: [b] numbers of the augmented views; None: images are not augmented.
+        Returns:
+            [b, …] output of the stage's frozen blocks; the images themselves if no block is frozen.
+        """
+        images, cut = self._images.load(positions, versions, stage=side.stage), self._recipe.cut(side.stage)
         if cut == 0:
             return images
         features = self.through(images, 0, cut)
         return features if self._rounded_to is None else features.to(self._rounded_to).float()
 
-    def kept(self, side: Side, versions: np.ndarray | None) -> tuple[Lookup | None, str | None]:
-        """Where an epoch finds features, which are computed now if nobody has; or why there is no such place.
+    def cached(self, side: Side, versions: np.ndarray | None) -> tuple[Lookup | None, str | None]:
+        """Opens the cached features of an epoch, computing them first if necessary.
 
         Args:
-            versions: of the images that the epoch shows.
+            side: training or validation images of a stage.
+            versions: [n] numbers of the augmented views that the epoch shows; None: images are not augmented.
+        Returns:
+            Function that looks up features, and None; or None and the reason why the features are not cached.
         """
+        if reason := why_uncached(self._recipe, side.stage, trains=side.trains):
+            return None, reason
         cut = self._recipe.cut(side.stage)
-        reason = why_uncached(self._recipe, side.stage, trains=side.trains)
         views: list[int | None] = [None] if versions is None else sorted(set(versions.tolist()))
         try:
-            if reason:
-                raise UncachedError(reason)
-            kept = [self.cache.features(self._in_view(side, view), cut) for view in views]
+            features = [self.cache.features(self._in_view(side, view), cut) for view in views]
         except UncachedError as error:
             return None, str(error)
+        return self._lookup(side, views, features), None
 
-        features = [resident_features(of_view, self._device) for of_view in kept]
-        if len({of_view.device for of_view in features}) > 1:  # not all views have room
-            features = kept
+    def _lookup(self, side: Side, views: list[int | None], features: list[Tensor]) -> Lookup:
+        """Returns the function that looks up images in the features of some views.
 
-        def lookup(positions: np.ndarray, of_versions: np.ndarray | None) -> Tensor:
-            rows = torch.from_numpy(np.searchsorted(side.positions, positions)).to(features[0].device)
-            if of_versions is None or len(views) == 1:
-                found = gather_features(features[0], rows)
+        Args:
+            side: training or validation images of a stage.
+            views: numbers of the augmented views; None: images are not augmented.
+            features: [n, …] of each view, in the order of the side's positions.
+        """
+        on_device = [resident_features(of_view, self._device) for of_view in features]
+        has_room = len({of_view.device for of_view in on_device}) == 1
+        held = on_device if has_room else features  # all views in one place
+
+        def lookup(positions: np.ndarray, versions: np.ndarray | None) -> Tensor:
+            rows = torch.from_numpy(np.searchsorted(side.positions, positions)).to(held[0].device)
+            if versions is None or len(views) == 1:
+                found = gather_features(held[0], rows)
             else:
-                which = torch.from_numpy(np.searchsorted(np.array(views), of_versions)).to(features[0].device)
-                parts = [gather_features(of_view, rows[which == i]) for i, of_view in enumerate(features)]
+                which = torch.from_numpy(np.searchsorted(np.array(views), versions)).to(held[0].device)
+                parts = [gather_features(of_view, rows[which == i]) for i, of_view in enumerate(held)]
                 place = torch.argsort(torch.argsort(which, stable=True))
                 found = gather_features(torch.cat([part for part in parts if len(part)]), place)
             found = found.to(self._device, non_blocking=True)
             return found if self._rounded_to is None else found.float()
 
-        return lookup, None
+        return lookup
 
     def _in_view(self, side: Side, view: int | None) -> Images:
         recipe, train, model = self._recipe, self._recipe.train, self._recipe.model
@@ -148,7 +178,7 @@ class FrozenPrefix:
             "view": augmented,
             "network": [model.backbone, self._built.fingerprint, self._built.mean, self._built.std],
             "numbers": [train.precision, train.prefix_dtype, self._batch, torch.__version__],
-            # What else can move the last bit.
+            # These can change the last bits, too.
             "device": [self._device.type, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
         }
         name = "training images" if side.trains else "validation images"
@@ -157,7 +187,8 @@ class FrozenPrefix:
         epochs = epochs_by_cut(recipe, side.stage, trains=side.trains)
 
         def load(positions: np.ndarray) -> Tensor:
-            return self._images(positions, None if versions is None else versions[: len(positions)], stage=side.stage)
+            of_chunk = None if versions is None else versions[: len(positions)]
+            return self._images.load(positions, of_chunk, stage=side.stage)
 
         return Images(
             name=name if augmented is None else f"{name}, view {view}",

@@ -19,11 +19,11 @@ from trainables.data.batches.batches import generator
 from trainables.data.dataset import Dataset
 from trainables.data.stage_view import data_of_stage
 from trainables.data.store.decoded_images import Progress
-from trainables.frozen_prefix.feature_cache import prefix_batch
 from trainables.model_package.manifest import Inference, Input, Manifest, PackageError, Target
 from trainables.model_package.network import Outcome, TorchNetwork, chosen_device
 from trainables.models.build_model import BuiltModel, build_model
 from trainables.recipe.backbone_catalog import backbone_info
+from trainables.recipe.prefix_rules import prefix_batch
 from trainables.recipe.recipe import Recipe
 from trainables.run_folder.layout import PackageLayout, TrialLayout
 from trainables.tasks.classification import Classification, Task, task_of

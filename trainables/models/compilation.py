@@ -1,4 +1,4 @@
-"""torch.compile of what trains, whether this machine has what it needs, and how to do without it."""
+"""torch.compile: compiles modules, checks that this machine has a compiler, and keeps it from being imported needlessly."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from trainables.core.config_errors import ConfigError, Problem
 
 
 def check_compiler(device: torch.device) -> None:
-    """Looks for the compiler that torch.compile writes code for.
+    """Checks that the compiler that torch.compile needs is installed.
 
     Raises:
-        ConfigError: if there is none.
+        ConfigError: if it is not.
     """
     missing = _missing_on_gpu() if device.type == "cuda" else _missing_on_cpu()
     if missing:
-        message = f"torch.compile needs {missing}, and there is none here; install one, or set compile: false"
+        message = f"torch.compile needs {missing}, which is not installed here; install it, or set compile: false"
         raise ConfigError([Problem(("train", "compile"), message)])
 
 
@@ -43,11 +43,11 @@ def _missing_on_gpu() -> str | None:
 
 
 def compile_anew(module: nn.Module) -> None:
-    """Compiles what a module computes; it stays the same module, under the same names.
+    """Compiles a module in place: it stays the same object, and its parameters keep their names.
 
-    What was compiled before is forgotten: torch may take up a graph of other parameters that require gradients.
-    Each batch size (an epoch has two at most) has a graph of its own, whichever came first: a resumed run computes with the
-    same graphs as an uninterrupted one. Dropout draws what it draws uncompiled.
+    Earlier compilations are discarded, because torch might otherwise reuse a graph in which other parameters require gradients.
+    Each batch size (an epoch has two at most) gets a graph of its own, whichever comes first, so that a resumed run computes with
+    the same graphs as an uninterrupted one. Dropout draws the same numbers as it does uncompiled.
     """
     torch._dynamo.reset()
     module.compile(dynamic=False, options={"fallback_random": True})
@@ -55,8 +55,10 @@ def compile_anew(module: nn.Module) -> None:
 
 @contextmanager
 def compiler_left_out() -> Iterator[None]:
-    """While torchvision is imported: it asks torch's compiler a question about one operator of detectors, and to answer it the
-    compiler would be imported, which costs each process two seconds and 80 MB. What runs uncompiled does not need it.
+    """Prevents the import of torch's compiler while torchvision is imported.
+
+    torchvision queries the compiler about one operator of detectors. Importing the compiler for that costs each process two
+    seconds and 80 MB, and only compiled code needs it.
     """
     name = "torch._dynamo.utils"
     if name in sys.modules:

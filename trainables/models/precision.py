@@ -8,13 +8,14 @@ import torch
 
 
 class HasPrecision(Protocol):
-    """A `TrainConfig`, or what else says in what precision a network runs."""
+    """Object that names the precision a network runs in, such as a `TrainConfig`."""
 
     @property
-    def precision(self) -> Literal["fp32", "bf16", "fp16"]: ...
+    def precision(self) -> Literal["fp32", "bf16", "fp16"]:
+        """Precision of convolutions and matrix products."""
 
 
 def autocast(device: torch.device, train: HasPrecision) -> torch.autocast:
-    """Convolutions and matrix products within are of the recipe's precision."""
+    """Context in which convolutions and matrix products run in the precision of the recipe."""
     dtype = torch.float16 if train.precision == "fp16" else torch.bfloat16
     return torch.autocast(device.type, dtype, enabled=train.precision != "fp32")

@@ -1,4 +1,4 @@
-"""`data` of a recipe: images, labels, how they are split; and how training images are varied and mixed."""
+"""`data` of a recipe: images, labels and their split. Also `train.augment` and `train.mix`: augmentation and mixing of images."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from trainables.recipe.source_catalog import SOURCES, SPECIAL_KEYS, SourceName, 
 from trainables.recipe.torchvision_catalog import CATALOG
 
 DEFAULT_VALIDATION = 0.2
-"""Share of each class that judges, where neither the config nor the source says who does."""
+"""Share of each class used for validation if neither the config nor the source defines the split."""
 
 Frame = Annotated[int, Field(ge=0)] | Literal["middle"]
-"""Of a file with several frames or pages, the one that is meant, counted from 0."""
+"""Frame or page to read from a file with several, counted from 0."""
 
 
 class LongTail(Config):
@@ -26,7 +26,7 @@ class LongTail(Config):
     imbalance: float = Field(ge=1)
     """Images of the largest class over images of the smallest."""
     largest: int | None = Field(None, ge=1)
-    """Training images of the largest class (n_max); null: as many as leave every class j its n_j."""
+    """Training images of the largest class (n_max); null: as many as possible so that every class j has at least its n_j."""
 
 
 class Columns(Config):
@@ -37,37 +37,37 @@ class Columns(Config):
     label: str = "label"
     """Names or numbers; in regression the targets."""
     group: str | None = None
-    """What must stay on one side of the split: a patient, a video, a device."""
+    """Groups: images of one group (a patient, a video, a device) stay on the same side of the split."""
     split: str | None = None
-    """`train`, `val` or `test`, where the split is given. Rows of `test` are left alone until `thaw confirm` reads them."""
+    """A given split: `train`, `val` or `test`. Rows of `test` are not used until `thaw confirm` reads them."""
     weight: str | None = None
-    """How much an image counts in the training loss: numbers from 0."""
+    """Weights of the images in the training loss, 0 or more."""
 
     @model_validator(mode="after")
-    def _a_column_says_one_thing(self) -> Columns:
+    def _one_role_per_column(self) -> Columns:
         names = [name for name in (self.path, self.label, self.group, self.split, self.weight) if name is not None]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"one column cannot say two things: {', '.join(map(repr, twice))}")
+            raise ValueError(f"a column can have only one role; named more than once: {', '.join(map(repr, twice))}")
         return self
 
     def named(self) -> dict[str, str]:
-        """Each role that has a column -> the column's name."""
+        """Column names by role, for the roles that have a column."""
         return {role: name for role, name in self if name is not None}
 
 
 class Window(Config):
-    """What a grey DICOM image or a NIfTI volume shows, in its units after rescaling: Hounsfield units of a CT, say."""
+    """Range of values shown of a grey DICOM image or a NIfTI volume, in units after rescaling (for a CT, Hounsfield units)."""
 
     center: float
     width: float = Field(gt=0)
-    """From black, at center − width / 2, to white."""
+    """Distance from black, at center − width / 2, to white, at center + width / 2."""
 
 
 def label_name(label: object) -> str:
-    """One name for what means one label, however YAML, CSV and Parquet write it: 1, "1", 1.0 and "1.0 " are `1`.
+    """Returns the name of a label, the same however YAML, CSV or Parquet write it: 1, "1", 1.0 and "1.0 " are all `1`.
 
     Raises:
-        ValueError: for what is neither text nor a number; YAML reads `yes` and `no` as booleans.
+        ValueError: if the label is neither text nor a number; YAML reads `yes` and `no` as booleans.
     """
     if isinstance(label, bool) or not isinstance(label, str | int | float):
         raise ValueError(f"{label!r} is neither a name nor a number; put quotes around it if it is meant as a name")
@@ -77,11 +77,11 @@ def label_name(label: object) -> str:
 
 def _label_names(given: object) -> object:
     if not isinstance(given, Mapping):
-        return given  # pydantic tells
+        return given  # pydantic reports it
     named: dict[str, str | None] = {}
     for label, target in given.items():
         if (name := label_name(label)) in named:
-            raise ValueError(f"{name!r} stands twice")
+            raise ValueError(f"{name!r} is given twice")
         named[name] = None if target is None else label_name(target)
     return dict(sorted(named.items()))  # equal configs have equal hashes, whatever the order of their labels
 
@@ -96,62 +96,66 @@ Labels = Annotated[
 class DataConfig(Config):
     """Images, their labels and how they are split."""
 
-    source: SourceName = Field(description="; ".join(f"`{spec.name}`: {spec.description}" for spec in SOURCES) + ".")
+    source: SourceName = Field(
+        description="Kind of data. " + "; ".join(f"`{spec.name}`: {spec.description}" for spec in SOURCES) + "."
+    )
     task: Task = "classification"
-    """`classification`: one class of several for each image; `regression`: a number, which a table's label column holds."""
+    """`classification`: predict one of several classes for each image; `regression`: predict a number, given in a table's label
+    column."""
     path: str | None = Field(
         None,
-        description="; ".join(f"`{spec.name}`: the {spec.path}" for spec in SOURCES if spec.path)
-        + f". Of {', '.join(source_names(lambda spec: spec.urls))} also a URL, such as s3://bucket/photos.",
+        description="Place of the data. "
+        + "; ".join(f"`{spec.name}`: the {spec.path}" for spec in SOURCES if spec.path)
+        + f". {', '.join(source_names(lambda spec: spec.urls))} also take a URL, such as s3://bucket/photos.",
     )
     name: str | None = None
-    """Of a data set of torchvision: CIFAR10, Flowers102, …"""
+    """Name of the torchvision data set: CIFAR10, Flowers102, …"""
     columns: Columns | None = None
-    """Of a table, what each column says."""
+    """Names of a table's columns."""
     images: str | None = None
-    """The folder that a table's paths start from, or its URL; null: the table's own."""
+    """Folder or URL that a table's paths are relative to; null: the folder of the table."""
     labels: Labels | None = None
-    """The class of each label, as in `{1: AB, 2: AB, 3: CD, 4: CD}`; a label of class null drops its images. null: each
-    label is a class."""
+    """Class of each label, as in `{1: AB, 2: AB, 3: CD, 4: CD}`; images whose label has class null are dropped. null: each label
+    is a class."""
     bits: Literal[8, 16] = 8
-    """Of a grey value: 16 keeps what 16-bit PNG, TIFF, NPZ and DICOM files hold, 8 rounds it."""
+    """Bits of a grey value: 16 preserves the values of 16-bit PNG, TIFF, NPZ and DICOM files, 8 rounds them."""
     frame: Frame | None = None
-    """Which frame or page is read of files with several: a position counted from 0, or `middle`; null: such files are mistakes."""
+    """Frame or page to read from files with several: a position counted from 0, or `middle`; null: such files are errors."""
     window: Window | None = None
-    """Of grey DICOM images and NIfTI volumes; null: the first window or look-up table that a DICOM file names, else from its
-    darkest to its brightest pixel (8-bit files as they are), and of a volume its 0.5 and 99.5 percentiles."""
+    """Range of values shown of grey DICOM images and NIfTI volumes; null: a DICOM file's own first window or look-up table, or else
+    its darkest to its brightest pixel (8-bit files are not changed); for a volume, its 0.5 to its 99.5 percentile."""
     image_size: int = Field(224, ge=8)
-    """Side of the square images the network sees, in pixels; of volumes, height and width of their slices."""
+    """Side of the square images the network sees, in pixels; for volumes, height and width of the slices."""
     depth: int | None = Field(None, ge=2)
-    """Makes them volumes, NIfTI files or the 3-D arrays of an NPZ file, and says how many slices the network sees of each. The
-    whole volume is resampled to depth × image_size × image_size voxels. null: they are images."""
+    """Number of slices the network sees of each volume; the data are then volumes: NIfTI files or 3-D arrays of an NPZ file. The
+    whole volume is resampled to depth × image_size × image_size voxels. null: the data are images."""
     on_bad: Literal["fail", "skip"] = "fail"
-    """What happens if images cannot be read. `fail`: all are named, and nothing starts; `skip`: they are left out before the
-    split, with a warning that says where they are listed."""
+    """Handling of images that cannot be read. `fail`: lists all of them, and nothing starts; `skip`: leaves them out before the
+    split, with a warning that names the file that lists them."""
     folds: int | None = Field(None, ge=2)
-    """Cross-validation: images are parted into this many folds, alike in their classes, and one of them judges the run."""
+    """Cross-validation: number of folds the images are divided into, with the same class shares; one of them is for validation."""
     fold: int | None = Field(None, ge=0)
-    """The fold that judges, counted from 0; null: the first."""
+    """Fold used for validation, counted from 0; null: the first."""
     validation: float | None = Field(None, gt=0, lt=1)
-    """Share of each class (in regression: of each tenth of the images by their number) that is set aside to judge the run; 0.2
-    where neither `folds` nor `columns.split` is given and no split comes with the data, as it does with `npz` and some of
-    `torchvision`. Where groups stay together, as near to it as whole groups come."""
+    """Share of each class that is set aside for validation (in regression: of each tenth of the images ordered by target). Defaults
+    to 0.2 if neither `folds` nor `columns.split` is given and the data have no split of their own, as `npz` and some of
+    `torchvision` do. Groups stay whole, so the share is met as closely as whole groups allow."""
     test: float | None = Field(None, gt=0, lt=1)
-    """Share of each class that neither trains nor judges, set aside before all else for `thaw confirm`; not where the source has
-    test images of its own."""
+    """Share of each class that is set aside for `thaw confirm`, before training and validation images are chosen. Cannot be given
+    if the source has test images of its own."""
     seed: int = Field(0, ge=0)
-    """Seed of the split and of `long_tail`: trials of one search share it, whatever their own seed is."""
+    """Seed of the split and of `long_tail`. All trials of a search share it, whatever their own seed."""
     long_tail: LongTail | None = None
 
     def at_size(self, image_size: int) -> DataConfig:
-        """The same images and split at another size."""
+        """The same images and split at another image size."""
         return self if image_size == self.image_size else self.model_copy(update={"image_size": image_size})
 
-    # Frozen as a config is, it may be a key; a dict is none.
+    # A frozen config may be a dictionary key, but its dicts have no hash of their own.
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
 
-    # Rules between fields are rules of one of them, so that a mistake has a place to point to.
+    # Rules between fields are validators of one of them, so that an error can point to its place.
 
     @field_validator(*SPECIAL_KEYS)
     @classmethod
@@ -161,10 +165,10 @@ class DataConfig(Config):
         if source is None or key in source_spec(source).supports or value == cls.model_fields[key].default:
             return value
         some = sources_with(key)
-        if len(some) == 1:
-            raise ValueError(f"only source {some[0]!r} has it, {source!r} has none; remove it")
-        has_no = "has no volumes" if key == "depth" else "has none"
-        raise ValueError(f"source {source!r} {has_no}; only {', '.join(some)} may; remove it")
+        if key == "depth":
+            raise ValueError(f"source {source!r} cannot hold volumes, only {', '.join(some)} can; remove it")
+        names = repr(some[0]) if len(some) == 1 else ", ".join(some)
+        raise ValueError(f"applies only to source {names}, not to {source!r}; remove it")
 
     @field_validator("name")
     @classmethod
@@ -172,8 +176,8 @@ class DataConfig(Config):
         if info.data.get("source") != "torchvision" or value in CATALOG:
             return value
         if value is None:
-            raise ValueError(f"says which data set of torchvision is meant: {', '.join(CATALOG)}")
-        raise ValueError(f"{value!r} is no data set of torchvision that can be read; {nearest(value, list(CATALOG))}")
+            raise ValueError(f"is required with source 'torchvision': one of {', '.join(CATALOG)}")
+        raise ValueError(f"{value!r} is not a torchvision data set that can be read; {nearest(value, list(CATALOG))}")
 
     @field_validator("columns")
     @classmethod
@@ -187,14 +191,14 @@ class DataConfig(Config):
         source = info.data.get("source")
         if source and value not in source_spec(source).tasks:
             some = " or ".join(map(repr, source_names(lambda spec: value in spec.tasks)))
-            raise ValueError(f"{value!r} takes source {some} with its column of numbers; {source!r} has classes")
+            raise ValueError(f"{value!r} needs source {some} with a column of numbers; {source!r} has only classes")
         return value
 
     @field_validator("labels", "long_tail")
     @classmethod
-    def _of_classes_only(cls, value: Any, info: ValidationInfo) -> Any:
+    def _classification_only(cls, value: Any, info: ValidationInfo) -> Any:
         if value is not None and info.data.get("task") == "regression":
-            raise ValueError("is about classes, and data.task is 'regression'; remove it")
+            raise ValueError("applies only to classes, but data.task is 'regression'; remove it")
         return value
 
     @field_validator("depth")
@@ -202,7 +206,7 @@ class DataConfig(Config):
     def _no_frame_of_a_volume(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value is not None and info.data.get("frame") is not None:
             raise ValueError(
-                f"{value}: a volume is read whole, and data.frame chooses one of its slices; remove one of them"
+                f"{value}: a volume is read whole, but data.frame chooses one of its slices; remove one of the two"
             )
         return value
 
@@ -210,19 +214,19 @@ class DataConfig(Config):
     @classmethod
     def _no_folds_of_a_given_split(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value and (column := _split_column(info)):
-            raise ValueError(f"the column {column!r} (data.columns.split) gives the split already; keep one of the two")
+            raise ValueError(f"the column {column!r} (data.columns.split) already gives the split; keep one of the two")
         return value
 
     @field_validator("fold")
     @classmethod
     def _one_of_the_folds(cls, value: int | None, info: ValidationInfo) -> int | None:
         if "folds" not in info.data:
-            return value  # a mistake of its own
+            return value  # `folds` is invalid and reported by itself
         folds = info.data["folds"]
         if value is not None and folds is None:
-            raise ValueError(f"{value}: there are no folds; say how many in data.folds, or remove it")
+            raise ValueError(f"{value}: there are no folds; set their number in data.folds, or remove it")
         if value is not None and value >= folds:
-            raise ValueError(f"{value}: {folds} folds are counted from 0 to {folds - 1}")
+            raise ValueError(f"{value}: with {folds} folds it must be from 0 to {folds - 1}")
         return 0 if value is None and folds else value
 
     @field_validator("validation")
@@ -230,10 +234,10 @@ class DataConfig(Config):
     def _one_way_to_split(cls, value: float | None, info: ValidationInfo) -> float | None:
         folds, column = info.data.get("folds"), _split_column(info)
         if value is not None and folds:
-            raise ValueError(f"{value:g}: each of data.folds' {folds} folds holds its share; keep one of the two")
+            raise ValueError(f"{value:g}: one of the {folds} folds (data.folds) is for validation; keep one of the two")
         if value is not None and column:
             raise ValueError(
-                f"{value:g}: the column {column!r} (data.columns.split) gives the split; keep one of the two"
+                f"{value:g}: the column {column!r} (data.columns.split) already gives the split; keep one of the two"
             )
         source = info.data.get("source")
         splits_itself = source is not None and source_spec(source).splits_itself
@@ -244,7 +248,7 @@ class DataConfig(Config):
     def _no_share_of_a_given_split(cls, value: float | None, info: ValidationInfo) -> float | None:
         if value is not None and (column := _split_column(info)):
             raise ValueError(
-                f"{value:g}: the column {column!r} (data.columns.split) says which rows are of the test; keep one of the two"
+                f"{value:g}: the column {column!r} (data.columns.split) already gives the test rows; keep one of the two"
             )
         return value
 

@@ -12,11 +12,11 @@ from trainables.core.vocabulary import Task
 
 
 class Huber(Config):
-    """Half the squared error up to `delta`, linear beyond (Huber 1964): an outlier pulls no harder than what is `delta` away."""
+    """Half the squared error up to `delta`, linear beyond (Huber 1964): outliers pull no harder than an error of `delta`."""
 
     kind: Literal["huber"]
     delta: float = Field(1.0, gt=0)
-    """In standard deviations of the training targets."""
+    """Error from which the loss is linear, in standard deviations of the training targets."""
 
 
 class Mse(Config):
@@ -26,16 +26,19 @@ class Mse(Config):
 
 
 class CrossEntropy(Config):
+    """Cross-entropy."""
+
     kind: Literal["cross_entropy"] = "cross_entropy"
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the target that is spread over all classes (Szegedy et al. 2016)."""
 
 
 class Focal(Config):
-    """Cross-entropy that looks away from what is easy (Lin et al. 2017)."""
+    """Cross-entropy that gives less weight to images that are easy to classify (Lin et al. 2017)."""
 
     kind: Literal["focal"]
     gamma: float = Field(2.0, ge=0)
-    """0 is cross-entropy; larger values look away more."""
+    """Focusing exponent: 0 is cross-entropy; larger values give easy images less weight."""
 
 
 class BalancedSoftmax(Config):
@@ -60,19 +63,20 @@ Loss = Annotated[CrossEntropy | Focal | BalancedSoftmax | Ldam | Huber | Mse, Fi
 
 
 class Drw(Config):
-    """Deferred re-weighting: classes weigh by their effective number from some epoch on (Cao et al. 2019; Cui et al. 2019)."""
+    """Deferred re-weighting: from some epoch on, classes are weighted by their effective number of images (Cao et al. 2019; Cui et
+    al. 2019)."""
 
     start_epoch: int | None = Field(None, ge=1)
-    """First re-weighted epoch, counted from 1 over all stages as if each used all its epochs; or `start_fraction`."""
+    """First re-weighted epoch, counted from 1 over all stages as if each used all its epochs; or give `start_fraction`."""
     start_fraction: float | None = Field(None, ge=0, lt=1)
-    """Share of the run's largest number of epochs that goes by before re-weighting."""
+    """Share of the run's largest number of epochs that passes before re-weighting."""
     beta: float = Field(0.9999, ge=0, lt=1)
-    """Effective number of n images: (1 − beta^n) / (1 − beta)."""
+    """Parameter of the effective number of n images, (1 − beta^n) / (1 − beta)."""
 
     @model_validator(mode="after")
     def _one_start(self) -> Drw:
         if (self.start_epoch is None) == (self.start_fraction is None):
-            raise ValueError("needs either start_epoch or start_fraction, and not both")
+            raise ValueError("needs either start_epoch or start_fraction, but not both")
         return self
 
 

@@ -1,4 +1,4 @@
-"""`Recipe`: everything that defines one training run. Recipe + data set = the same result, bit for bit on CPU."""
+"""`Recipe`: everything that defines one training run. The same recipe and data give the same result, bit for bit on CPU."""
 
 from __future__ import annotations
 
@@ -30,26 +30,27 @@ C = TypeVar("C", bound=Config)
 
 
 class ModelConfig(Config):
-    """The pretrained network."""
+    """Pretrained network."""
 
     backbone: Annotated[
         str, AfterValidator(checked_backbone), WithJsonSchema({"type": "string", "pattern": BACKBONE_PATTERN})
     ]
-    """The network's name in torchvision; `efficientnet_lite0`, whose ImageNet weights come with the installation;
-    `medicalnet_resnet50` and its siblings; `timm/NAME`; or `module:function`, a function of yours that returns a
+    """Name of the network: a torchvision model; `efficientnet_lite0`, whose ImageNet weights come with the installation;
+    `medicalnet_resnet50` and its siblings; `timm/NAME`; or `module:function`, your own function that returns a
     `trainables.models.Backbone`."""
     weights: str = "default"
-    """`default` (the best published ones), `none`, the name of a torchvision weight (`IMAGENET1K_V1`), or a weight file's path."""
+    """Pretrained weights: `default` (the best published ones), `none`, the name of torchvision weights (`IMAGENET1K_V1`), or the
+    path of a weight file."""
 
     @property
     def names_a_file(self) -> bool:
-        """Whether `weights` is a path."""
+        """True if `weights` is a path."""
         return "/" in self.weights or self.weights.endswith((".pt", ".pth", ".safetensors"))
 
     @model_validator(mode="after")
-    def _a_function_brings_its_weights(self) -> ModelConfig:
+    def _custom_backbone_has_its_own_weights(self) -> ModelConfig:
         if is_custom(self.backbone) and self.weights != "default":
-            raise ValueError(f"{self.backbone} brings its own weights; remove weights: {self.weights}")
+            raise ValueError(f"{self.backbone} loads its own weights; remove weights: {self.weights}")
         return self
 
 
@@ -66,7 +67,7 @@ class Recipe(Config):
         return backbone_info(self.model.backbone).blocks
 
     def cut(self, stage: int) -> int:
-        """Position of the first block that trains in a stage; the number of blocks where only the head does."""
+        """Position of the first block that trains in a stage; the number of blocks if only the head trains."""
         return first_open_block(self.train.stages[stage].unfreeze_from, self.blocks)
 
     def image_size(self, stage: int) -> int:
@@ -75,17 +76,17 @@ class Recipe(Config):
 
     @property
     def image_sizes(self) -> tuple[int, ...]:
-        """Sides of the images that the run needs beside those of `data.image_size`, ascending."""
+        """Image sizes that the run needs in addition to `data.image_size`, ascending, in pixels."""
         return tuple(
             sorted({stage.image_size for stage in self.train.stages if stage.image_size} - {self.data.image_size})
         )
 
     def batch_size(self, stage: int) -> int:
-        """Images a step in a stage, before accumulation."""
+        """Number of images in a batch of a stage, before accumulation."""
         return self.train.stages[stage].batch_size or self.train.batch_size
 
     def at(self, epoch: int) -> Recipe:
-        """The recipe as it trains an epoch (counted from 1): with the changes before it made, and none to come."""
+        """Recipe in effect in an epoch (counted from 1): with the changes due by then applied, and no further ones."""
         if not self.train.changes:
             return self
         data = self.model_dump(mode="json", exclude={"train": {"changes"}})
@@ -95,19 +96,20 @@ class Recipe(Config):
         return Recipe.model_validate(data)
 
     def goes_on_unchanged(self, stage: int) -> bool:
-        """Whether a stage trains the same blocks on the same images in the same way as the one before it."""
+        """Returns True if a stage trains the same blocks on the same images in the same way as the one before it."""
         if not 0 < stage < len(self.train.stages) or self.train.stages[stage].schedule.kind != "constant":
-            return False  # a schedule that starts anew is change enough
-        return self._as_it_trains(stage) == self._as_it_trains(stage - 1)
+            return False  # a schedule that restarts is a change
+        return self._resolved(stage) == self._resolved(stage - 1)
 
-    def _as_it_trains(self, stage: int) -> Stage:
-        """A stage without its name and its end, and with what its fields come to."""
+    def _resolved(self, stage: int) -> Stage:
+        """Stage with its defaults filled in from the recipe, without its name and the rules for its end."""
         same = {"name": "", "epochs": 1, "plateau": None}
         resolved = {"image_size": self.image_size(stage), "batch_size": self.batch_size(stage)}
         return self.train.stages[stage].model_copy(update={**same, **resolved, "unfreeze_from": str(self.cut(stage))})
 
     def head_frozen_epochs(self, stage: int) -> int:
-        """First epochs of a stage in which the head rests: given, or 3 where blocks first open under a trained head."""
+        """Number of first epochs of a stage in which the head is frozen: as given, else 3 if blocks first open under a trained
+        head."""
         given = self.train.stages[stage].head_frozen_epochs
         if given is not None:
             return given
@@ -116,10 +118,10 @@ class Recipe(Config):
 
 
 def parse_recipe(data: Mapping[str, Any]) -> Recipe:
-    """A recipe from plain data.
+    """Builds a recipe from plain data.
 
     Raises:
-        ConfigError: with every mistake found.
+        ConfigError: with all problems that were found.
     """
     problems: list[Problem] = []
     if isinstance(data, Mapping):
@@ -136,21 +138,24 @@ def parse_recipe(data: Mapping[str, Any]) -> Recipe:
 
 
 def idle_stages(recipes: Sequence[Recipe]) -> list[Problem]:
-    """A problem for each stage that goes on unchanged in every one of some recipes.
+    """Returns a problem for each stage that does not differ from the one before it in any of some recipes.
 
-    Not part of `parse_recipe`: where depths are searched, two stages may well come out alike in a single trial.
+    Not part of `parse_recipe`, because two stages of a single trial may well be alike if depths are searched.
     """
     stages = recipes[0].train.stages if recipes else ()
-    message = "trains what {!r} before it trains, in the same way; open or freeze blocks, change a value, or make it one stage"
+    message = (
+        "stage {!r} trains the same blocks in the same way as {!r} before it; "
+        "open or freeze blocks, change a value, or merge the two stages"
+    )
     return [
-        Problem(("train", "stages", i), f"stage {stage.name!r} {message.format(stages[i - 1].name)}")
+        Problem(("train", "stages", i), message.format(stage.name, stages[i - 1].name))
         for i, stage in enumerate(stages)
         if all(recipe.goes_on_unchanged(i) for recipe in recipes)
     ]
 
 
 def _across_sections(data: object) -> list[Problem]:
-    """Rules between model, data and training that no single config can know, for the parts that are valid by themselves."""
+    """Checks the rules between model, data and training, as far as these sections are valid by themselves."""
     sections = data if isinstance(data, Mapping) else {}
     problems = task_problems(sections)
     model = _valid(ModelConfig, sections.get("model"))
@@ -171,7 +176,7 @@ def _across_sections(data: object) -> list[Problem]:
                 problems.append(Problem((*place, "unfreeze_from"), f"{error} of {model.backbone}"))
                 continue
             if stage.head_frozen_epochs and cut == len(blocks):
-                message = f"only the head trains in stage {stage.name!r}: freezing it too leaves nothing; remove it"
+                message = f"only the head trains in stage {stage.name!r}, so it cannot be frozen; remove it"
                 problems.append(Problem((*place, "head_frozen_epochs"), message))
         images = _valid(DataConfig, sections.get("data"))
         if images:
@@ -180,7 +185,7 @@ def _across_sections(data: object) -> list[Problem]:
     if train and data:
         problems += _unfit_variations(train, data)
     if train and train.precision == "fp16" and train.device == "cpu":
-        problems.append(Problem(("train", "precision"), "fp16 needs a GPU, and train.device is cpu; use bf16 or fp32"))
+        problems.append(Problem(("train", "precision"), "fp16 needs a GPU, but train.device is cpu; use bf16 or fp32"))
     if train and train.drw_start and train.drw_start > train.max_epochs:
         message = f"{train.drw_start}: re-weighting would start after the last epoch ({train.max_epochs})"
         problems.append(Problem(("train", "drw", "start_epoch"), message))
@@ -188,12 +193,12 @@ def _across_sections(data: object) -> list[Problem]:
 
 
 def _unfit_changes(recipe: Recipe) -> list[Problem]:
-    """What of `train.changes` cannot be; an otherwise valid recipe's."""
+    """Problems of `train.changes` in an otherwise valid recipe."""
     data, problems = recipe.model_dump(mode="json", exclude={"train": {"changes"}}), []
     for i, change in enumerate(recipe.train.changes):
         place = ("train", "changes", i)
         if change.after_epoch >= recipe.train.max_epochs:
-            message = f"{change.after_epoch}: no epoch comes after it (there are at most {recipe.train.max_epochs})"
+            message = f"{change.after_epoch}: no epoch follows it (the run has at most {recipe.train.max_epochs})"
             problems.append(Problem((*place, "after_epoch"), message))
         fixed = {path: why for path in change.set if (why := why_fixed(path, data))}
         problems += [Problem((*place, "set", path), why) for path, why in fixed.items()]
@@ -202,14 +207,14 @@ def _unfit_changes(recipe: Recipe) -> list[Problem]:
         try:
             parse_recipe(changed)
         except ConfigError as error:
-            problems += [_blamed(problem, (*place, "set"), values, data) for problem in error.problems]
+            problems += [_at_its_value(problem, (*place, "set"), values, data) for problem in error.problems]
         else:
             data = changed
     return list(dict.fromkeys(problems))
 
 
-def _blamed(problem: Problem, place: Path, values: Mapping[str, Any], data: Mapping[str, Any]) -> Problem:
-    """A changed recipe's problem, laid at the door of the value that stands there."""
+def _at_its_value(problem: Problem, place: Path, values: Mapping[str, Any], data: Mapping[str, Any]) -> Problem:
+    """Moves a problem of a changed recipe to the value of the change that causes it."""
     for path in values:
         for at in resolve(path, data):
             if problem.path[: len(at)] == at or at[: len(problem.path)] == problem.path:
@@ -218,46 +223,47 @@ def _blamed(problem: Problem, place: Path, values: Mapping[str, Any], data: Mapp
 
 
 def _unfit_images(backbone: str, info: BackboneInfo, data: DataConfig) -> Iterator[Problem]:
-    """Why a backbone cannot take what the data gives."""
+    """Yields the reasons why a backbone cannot take the images or volumes of the data."""
     place = ("model", "backbone")
     if info.dims == 3 and data.depth is None:
-        message = f"{backbone} takes volumes, and {data.source!r} gives images: {', '.join(IMAGE_BACKBONES)} take these"
-        mend = "; if it has volumes, say in data.depth how many slices the network sees of each"
-        yield Problem(place, message + (mend if data.source in sources_with("depth") else ""))
+        valid = f"backbones for images: {', '.join(IMAGE_BACKBONES)}"
+        message = f"{backbone} takes volumes, but source {data.source!r} gives images; {valid}"
+        hint = "; if the data are volumes, set data.depth to the number of slices the network sees of each"
+        yield Problem(place, message + (hint if data.source in sources_with("depth") else ""))
     elif info.dims == 2 and data.depth is not None:
-        message = f"{backbone} takes images, and data.depth asks for volumes: {', '.join(VOLUME_BACKBONES)} take these"
-        yield Problem(place, message)
+        valid = f"backbones for volumes: {', '.join(VOLUME_BACKBONES)}"
+        yield Problem(place, f"{backbone} takes images, but the data are volumes (data.depth is set); {valid}")
     elif info.dims == 2 and info.channels != 3:
-        yield Problem(place, f"{backbone} takes {info.channels} channels, and images are given with 3")
+        yield Problem(place, f"{backbone} takes {info.channels} channels, but images have 3")
     elif unfit := _unfit_size(backbone, info, data.image_size):
         yield Problem(("data", "image_size"), unfit)
 
 
 def _unfit_variations(train: TrainConfig, data: DataConfig) -> Iterator[Problem]:
-    """Variations and mixings that the other kind of image has."""
+    """Yields a problem for each augmentation or mixing that is not possible with the data: some need volumes, some images."""
     for name in ("depth_flip", "tilt_degrees"):
         if data.depth is None and train.augment and (value := getattr(train.augment, name)):
-            yield Problem(("train", "augment", name), f"{value:g}: only volumes have a depth (data.depth); remove it")
+            yield Problem(("train", "augment", name), f"{value:g}: applies only to volumes (data.depth); remove it")
     if data.depth is not None and train.mix and train.mix.cutmix_alpha is not None:
-        message = f"{train.mix.cutmix_alpha:g}: CutMix cuts rectangles from images; volumes take mixup_alpha"
+        message = f"{train.mix.cutmix_alpha:g}: CutMix works on images only; use mixup_alpha for volumes"
         yield Problem(("train", "mix", "cutmix_alpha"), message)
 
 
 def unfit_channels(recipe: Recipe, channels: int) -> list[Problem]:
-    """A problem if the network cannot take images of so many channels, which only looking at them tells."""
+    """Returns a problem if the network cannot take images of so many channels, a number known only once the data are read."""
     name, taken = recipe.model.backbone, backbone_info(recipe.model.backbone).channels
     if channels <= taken:
         return []
     return [
-        Problem(("model", "backbone"), f"{name} takes {taken} channel, and the volumes are in colour, with {channels}")
+        Problem(("model", "backbone"), f"{name} takes {taken} channel, but the volumes are in colour, with {channels}")
     ]
 
 
 def _unfit_size(backbone: str, info: BackboneInfo, size: int) -> str | None:
     if info.only_size and size != info.only_size:
-        return f"{size}: {backbone} takes {info.only_size} only"
+        return f"{size}: {backbone} takes only {info.only_size}"
     if size % info.size_multiple:
-        return f"{size}: {backbone} takes multiples of {info.size_multiple} only"
+        return f"{size}: {backbone} takes only multiples of {info.size_multiple}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""`train.changes`: what of a recipe changes while its run goes on, and what may. Plain data."""
+"""`train.changes`: values of a recipe that change during its run, and which ones may. Plain data."""
 
 from __future__ import annotations
 
@@ -30,39 +30,40 @@ CHANGEABLE = (
     "train.drw.beta",
     "train.ema.decay",
 )
-"""What may change, with all that lies under it: numbers that weights, moments and the counting of epochs do not depend on."""
+"""Paths that may change, with everything below them: numbers on which weights, moments and the counting of epochs do not depend."""
 
 
 class Change(Config):
-    """Values that a run goes on with. Weights, moments, averages and the place in the plan stay what they are."""
+    """Values that a run continues with after some epoch. Weights, moments, averages and the position in the plan are unaffected."""
 
     after_epoch: int = Field(ge=1)
-    """Epochs done before, over all stages."""
+    """Last epoch before the change, counted from 1 over all stages."""
     set: dict[str, Any] = Field(min_length=1)
-    """Values by dotted paths, as in `space`. Only numbers that leave the run's structure alone: learning rates and their schedules,
-    dropout, weight decay, momentum, clipping, the loss's numbers, the decay of the average."""
+    """New values by dotted paths, as in `space`. Only numbers that do not change the run's structure: learning rates and their
+    schedules, dropout, weight decay, momentum, clipping, parameters of the loss, decay of the weight average."""
 
 
 def may_change(path: str, data: Mapping[str, Any]) -> bool:
-    """Whether a dotted path names only places of a recipe that may change.
+    """Returns True if a dotted path names only values of a recipe that may change during a run.
 
     Args:
-        data: the recipe, as plain data.
+        path: dotted path.
+        data: the recipe as plain data.
     Raises:
-        PathError: if it leads nowhere in it.
+        PathError: if the path leads nowhere in the recipe.
     """
     return all(_is_changeable(place) for place in resolve(path, data))
 
 
 def why_fixed(path: str, data: Mapping[str, Any]) -> str | None:
-    """Why a run cannot change what a dotted path names, if so; see `may_change`."""
+    """Returns the reason why a run cannot change what a dotted path names, or None if it can; see `may_change`."""
     try:
         if not may_change(path, data):
-            return f"cannot change while a run goes on; what can: {', '.join(CHANGEABLE)}"
+            return f"cannot change during a run; these can: {', '.join(CHANGEABLE)}"
         above = next((missing for place in resolve(path, data) if (missing := _missing_above(place, data))), None)
     except PathError as error:
         return str(error)
-    return None if above is None else f"there is no {dotted(above)} in this run that could change"
+    return None if above is None else f"cannot change, because this run has no {dotted(above)}"
 
 
 def _is_changeable(place: KeyPath) -> bool:
@@ -71,7 +72,7 @@ def _is_changeable(place: KeyPath) -> bool:
 
 
 def _missing_above(place: KeyPath, data: Any) -> KeyPath | None:
-    """The first mapping on the way to a place that is null: values under it would make it."""
+    """First null mapping on the way to a place: a value set below it would create it."""
     for length, key in enumerate(place[:-1], start=1):
         data = data[key]
         if data is None:

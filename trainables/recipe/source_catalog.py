@@ -26,7 +26,7 @@ class SourceSpec:
     """`module:function`, Path -> `Detected`, or None if the source cannot read what is there; None: nothing is ever detected."""
     looks_like: str | None = None
     """What `detect` detects."""
-    path: str | None = "folder that holds it"
+    path: str | None = "folder of the data"
     """What `data.path` names; None: it needs none."""
     urls: bool = False
     """Whether `data.path` can be a URL."""
@@ -55,7 +55,7 @@ SOURCES = (
     ),
     SourceSpec(
         name="npz",
-        description="MedMNIST's files",
+        description="an NPZ file as MedMNIST has them",
         open="trainables.data.sources.kinds.npz_file:open_npz",
         open_test="trainables.data.sources.kinds.npz_file:open_test_npz",
         detect="trainables.data.sources.kinds.npz_file:detect_npz",
@@ -67,14 +67,14 @@ SOURCES = (
     ),
     SourceSpec(
         name="idx",
-        description="the MNIST family's files",
+        description="IDX files of the MNIST family",
         open="trainables.data.sources.kinds.idx_files:open_idx_files",
         detect="trainables.data.sources.kinds.idx_files:detect_idx_files",
         looks_like="a folder with MNIST's IDX files",
     ),
     SourceSpec(
         name="folder",
-        description="one folder of image files for each class",
+        description="a folder of image files for each class",
         open="trainables.data.sources.kinds.class_folders:open_class_folders",
         detect="trainables.data.sources.kinds.class_folders:detect_class_folders",
         looks_like="a folder with one sub-folder of images for each class",
@@ -83,7 +83,7 @@ SOURCES = (
     ),
     SourceSpec(
         name="torchvision",
-        description="a data set of torchvision that is on disk",
+        description="a torchvision data set that is on disk",
         open="trainables.data.sources.kinds.torchvision_set:open_torchvision_set",
         supports=frozenset({"name"}),
         splits_itself=True,

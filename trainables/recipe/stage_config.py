@@ -1,4 +1,4 @@
-"""Stages of `train`: what trains in each, on what, how fast and until when."""
+"""Stages of `train`: open blocks, data, learning rates and end of each stage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainables.core.config_errors import Config
 
 
 class Plateau(Config):
-    """When validation has stopped improving."""
+    """Rule for when the validation loss has stopped improving."""
 
     patience: int = Field(5, ge=1)
     """Epochs without improvement after which the stage ends."""
@@ -24,11 +24,13 @@ class Plateau(Config):
 
 
 class Constant(Config):
+    """No change after the warm-up."""
+
     kind: Literal["constant"] = "constant"
 
 
 class Cosine(Config):
-    """Half a cosine until the stage's last possible epoch (Loshchilov & Hutter 2017)."""
+    """Half a cosine down to the stage's last possible epoch (Loshchilov & Hutter 2017)."""
 
     kind: Literal["cosine"]
     min_lr: float = Field(1e-6, ge=0)
@@ -36,7 +38,7 @@ class Cosine(Config):
 
 
 class Step(Config):
-    """A drop every so many epochs."""
+    """A drop every `every_epochs` epochs, by `factor`."""
 
     kind: Literal["step"]
     every_epochs: int = Field(5, ge=1)
@@ -50,7 +52,7 @@ class ReduceOnPlateau(Config):
 
     kind: Literal["reduce_on_plateau"]
     patience: int = Field(2, ge=0)
-    """Epochs without improvement that are let pass; the next one drops the learning rate."""
+    """Epochs without improvement that are tolerated; the next one drops the learning rate."""
     threshold: float = Field(1e-4, ge=0)
     """Smallest drop of the validation loss that counts as improvement."""
     factor: float = Field(0.5, gt=0, lt=1)
@@ -75,38 +77,38 @@ Schedule = Annotated[
 class OneCycle(Config):
     """One learning-rate curve over all stages, not restarted at their borders (Smith & Topin 2019).
 
-    A stage's learning rates are what the curve is multiplied with in it. A stage that ends early counts as if it had used all
-    its epochs, so that the curve always comes to its end.
+    In each stage the curve is multiplied by the stage's learning rates. A stage that ends early counts as if it had used all its
+    epochs, so that the curve always reaches its end.
     """
 
     warmup_fraction: float = Field(0.3, ge=0, le=1)
     """Share of the run in which the learning rate rises."""
     start_divisor: float = Field(25.0, ge=1)
-    """Peak over first learning rate."""
+    """Ratio of the peak to the first learning rate."""
     end_divisor: float = Field(1e4, ge=1)
-    """First over last learning rate."""
+    """Ratio of the first to the last learning rate."""
 
 
 # --- stages ----------------------------------------------------------------------------------------------------------
 
 
 class Stage(Config):
-    """A stretch of training in which the same blocks train."""
+    """A part of the training in which the same blocks are open."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")
-    """Appears in logs and checkpoint names."""
+    """Name of the stage in logs and checkpoint names."""
     unfreeze_from: str
-    """First block that trains; all later ones do too. A block's name, `head`, `last:N` or `all`."""
+    """First block that trains; all later ones train, too. A block's name, `head`, `last:N` or `all`."""
     epochs: int = Field(10, ge=1)
-    """The stage ends after this many epochs at the latest."""
+    """Largest number of epochs of the stage."""
     plateau: Plateau | None = Plateau()
-    """Ends the stage before that; null: it runs all its epochs. The last stage ends by `early_stop` instead."""
+    """Rule that ends the stage early; null: it runs all its epochs. The last stage uses `early_stop` instead."""
     data_fraction: float = Field(1.0, gt=0, le=1)
-    """Share of each class's training images that the stage sees. Those of a smaller share are among those of a larger one."""
+    """Share of each class's training images that the stage sees. A larger share includes the images of a smaller one."""
     image_size: int | None = Field(None, ge=8)
     """Side of the images the network sees in this stage, in training and in validation, in pixels; null: `data.image_size`."""
     batch_size: int | None = Field(None, ge=1)
-    """Images a step, before accumulation; null: `train.batch_size`."""
+    """Images in a batch, before accumulation; null: `train.batch_size`."""
     head_lr: float = Field(1e-3, gt=0)
     """Peak learning rate of the head."""
     backbone_lr: float | None = Field(None, gt=0)
@@ -114,24 +116,25 @@ class Stage(Config):
     backbone_lr_ratio: float | None = Field(None, gt=0)
     """Peak learning rate of the open blocks as a multiple of `head_lr`; 0.1 if neither is given."""
     lr_scale: float = Field(1.0, gt=0)
-    """What both peaks are multiplied with: stages of 1, 0.8 and 0.5 learn ever more carefully."""
+    """Factor of both peak learning rates; with 1, 0.8 and 0.5, for example, later stages learn more slowly."""
     schedule: Schedule = Constant()
-    """What the learning rates do after their warm-up. A kind alone will do: `schedule: cosine`."""
+    """Course of the learning rates after the warm-up. A kind without settings may be given as `schedule: cosine`."""
     head_warmup_epochs: int = Field(0, ge=0)
     """Epochs over which the head's learning rate rises linearly."""
     backbone_warmup_epochs: int = Field(3, ge=0)
     """Epochs over which the open blocks' learning rate rises linearly: 3 means 1/3, 2/3, 1."""
     head_frozen_epochs: int | None = Field(None, ge=0)
-    """First epochs of the stage in which the head rests; null: 3 in the stage that first opens blocks under a trained head,
-    else 0."""
+    """Number of first epochs of the stage in which the head is frozen; null: 3 in the stage that first opens blocks under a trained
+    head, else 0."""
     dropout: float = Field(0.2, ge=0, lt=1)
     """Dropout before the last layer."""
     weight_decay: float = Field(1e-4, ge=0)
+    """Weight decay; biases and the scales of norms have none."""
 
     @model_validator(mode="after")
     def _one_backbone_learning_rate(self) -> Stage:
         if self.backbone_lr is not None and self.backbone_lr_ratio is not None:
-            raise ValueError("backbone_lr and backbone_lr_ratio say the same thing twice; keep one")
+            raise ValueError("backbone_lr and backbone_lr_ratio set the same learning rate; keep one of the two")
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""What `data.task` asks of `train`: its defaults, and what belongs to the other task. Plain data in and out."""
+"""Rules that `data.task` sets for `train`: defaults of the task, and settings that only the other task has. Plain data."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from trainables.core.vocabulary import Flag, Metric, Task, metrics_of
 from trainables.recipe.loss_config import loss_kinds
 
 _REGRESSION_DEFAULTS = {"metric": Metric.SPEARMAN.value, "loss": {"kind": "huber"}}
-"""Spearman, for what is asked of a popularity score is the right order: it does not depend on the score's scale, and a few images
-that everybody likes do not decide it alone. Huber for the same reason."""
+"""Defaults of regression. Spearman, because of a score such as popularity the right order matters: it does not depend on the scale,
+and a few extreme images do not dominate it. Huber for the same reason."""
 _OTHER: Mapping[Task, Task] = {"classification": "regression", "regression": "classification"}
 
 
 def task_of(recipe: Mapping[str, Any]) -> Task | None:
-    """The task that a recipe's plain data names; None where that is no task."""
+    """Returns the task of a recipe given as plain data; None if its value is not a task."""
     data = recipe.get("data")
     named = data.get("task", "classification") if isinstance(data, Mapping) else "classification"
     return next((task for task in _OTHER if task == named), None)
 
 
 def with_defaults_of_task(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A recipe's plain data, with the metric and the loss of regression where that is the task and it names none."""
+    """Fills in the metric and the loss of regression, if that is the task and the recipe, given as plain data, names none."""
     if task_of(recipe) != "regression" or not isinstance(recipe.get("train"), Mapping):
         return recipe
     return {**recipe, "train": {**_REGRESSION_DEFAULTS, **recipe["train"]}}
 
 
 def task_problems(recipe: Mapping[str, Any]) -> list[Problem]:
-    """What `train` asks for and only the other task has. Whatever else is wrong with it hides none of this."""
+    """Returns a problem for each setting of `train` that only the other task has, even if the recipe has other problems."""
     task, train = task_of(recipe), recipe.get("train")
     if task is None or not isinstance(train, Mapping):
         return []
@@ -39,21 +39,21 @@ def task_problems(recipe: Mapping[str, Any]) -> list[Problem]:
 
 def _foreign(task: Task, train: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     other = _OTHER[task]
-    here = f"data.task is {task!r}"
+    here = f"but data.task is {task!r}"
     metric, own = train.get("metric"), [m.value for m in metrics_of(task)]
     if metric in [m.value for m in metrics_of(other)] and metric not in own:
-        yield ("metric",), f"{str(metric)!r} judges {other}, and {here}; take one of {', '.join(own)}"
+        yield ("metric",), f"{str(metric)!r} is a metric of {other}, {here}; use one of {', '.join(own)}"
     loss = train.get("loss")
     kind = loss.get("kind") if isinstance(loss, Mapping) else None
     if kind in loss_kinds(other):
-        yield ("loss", "kind"), f"{kind!r} is a loss of {other}, and {here}; take one of {', '.join(loss_kinds(task))}"
+        yield ("loss", "kind"), f"{kind!r} is a loss of {other}, {here}; use one of {', '.join(loss_kinds(task))}"
     if task == "classification":
         return
     if train.get("drw") is not None:
-        yield ("drw",), f"weighs classes, and {here}; remove it"
+        yield ("drw",), f"applies only to classes, {here}; remove it"
     if train.get("balance", "none") != "none":
-        yield ("balance",), f"{train['balance']!r} balances classes, and {here}; remove it"
+        yield ("balance",), f"{train['balance']!r} applies only to classes, {here}; remove it"
     stop_on = train.get("stop_on")
     for i, flag in enumerate(stop_on if isinstance(stop_on, list | tuple) else ()):
         if flag in (Flag.DRW_DROP, Flag.STUCK_AUC):
-            yield ("stop_on", i), f"{str(flag)!r} is about classes, and {here}; remove it"
+            yield ("stop_on", i), f"{str(flag)!r} applies only to classes, {here}; remove it"

@@ -1,4 +1,4 @@
-"""torchvision's data sets of labelled images: which of their parts train and judge, and where they lie. Plain data."""
+"""Catalog of torchvision's data sets of labelled images: their training and validation parts, and their places. Plain data."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 
 
 class Parts(NamedTuple):
-    """A data set of torchvision."""
+    """Parts of a torchvision data set."""
 
     place: str
-    """Folder or file below the root that holds it."""
+    """Folder or file of the data set, below the root."""
     train: Mapping[str, Any]
-    """Arguments that give its training images."""
+    """Arguments of its class that select the training images."""
     validation: Mapping[str, Any] | None = None
-    """Those that give its validation images; None: it has none. Its test images are nobody's business here."""
+    """Arguments that select the validation images; None: it has none. Test images are not used here."""
     files: bool = False
-    """Whether it is made of image files, and takes a `loader` that is given their paths."""
+    """True if it consists of image files, and its class takes a `loader` for their paths."""
 
 
 _TRAIN, _VAL = {"split": "train"}, {"split": "val"}
@@ -49,4 +49,5 @@ CATALOG = {
     "StanfordCars": Parts("stanford_cars", _TRAIN, files=True),
     "USPS": Parts("usps.bz2", {"train": True}),
 }
-"""Those whose images have one label each. EMNIST comes by `source: idx`; PCAM and the Caltech sets read slowly or need more."""
+"""Data sets whose images have one label each. For EMNIST use `source: idx`; PCAM and the Caltech sets are slow to read or need
+other packages."""

@@ -1,4 +1,4 @@
-"""`building.json` of a trial: what it computes for its cache and how far it is, for who watches the search. Plain data."""
+"""`building.json` of a trial: progress of what it is computing for its cache, shown by `thaw watch`. Plain data."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ from trainables.core.atomic_write import replacing
 
 
 class Building:
-    """Writes the file at most once in a while, and takes it away when all is computed."""
+    """Writes the progress file at intervals, and deletes it when the computation is done."""
 
     def __init__(self, file: Path, *, every_s: float = 1.0):
-        """
+        """Deletes a progress file that a killed worker has left.
+
         Args:
-            every_s: what is computed in less is never written.
+            file: the progress file.
+            every_s: seconds between two writes; a computation that takes less is never written.
         """
         self._file, self._every_s = file, every_s
         self._due, self._done = 0.0, 0
-        file.unlink(missing_ok=True)  # of a worker that was killed
+        file.unlink(missing_ok=True)
 
     def progress(self, what: str) -> Callable[[int, int], None]:
-        """To be called as `progress(done, total)` while `what` is done: `computing features`."""
+        """Returns a callback `progress(done, total)` for one kind of work, such as `computing features`."""
 
         def show(done: int, total: int) -> None:
             now = time.monotonic()
             if done <= self._done or not self._done:
-                self._due = now + self._every_s  # another one begins
+                self._due = now + self._every_s  # a new computation begins
             self._done = done if done < total else 0
-            with contextlib.suppress(OSError):  # what is computed matters more than that it is seen
+            with contextlib.suppress(OSError):  # a progress file that cannot be written must not stop the computation
                 if done >= total:
                     self._file.unlink(missing_ok=True)
                 elif now >= self._due:
@@ -43,10 +45,13 @@ class Building:
 
 
 def read_building(file: Path) -> tuple[str | None, float]:
-    """`computing features 1200/3000` and since when it is known, in seconds since 1970; None where nothing is computed."""
+    """Returns the progress, such as `computing features 1200/3000`, and the time it was written, in seconds since 1970.
+
+    None and 0 if nothing is being computed.
+    """
     try:
         at = file.stat().st_mtime
-        told = json.loads(file.read_bytes())
-        return f"{told['what']} {told['done']}/{told['total']}", at
+        progress = json.loads(file.read_bytes())
+        return f"{progress['what']} {progress['done']}/{progress['total']}", at
     except (OSError, ValueError, KeyError, TypeError):
         return None, 0.0

@@ -1,6 +1,6 @@
-"""The registry of a run's checkpoints: a line for each that was ever written, also of those rotated out. Plain data.
+"""Registry of a run's checkpoints: a line for each checkpoint ever written, including those rotated out. Plain data.
 
-The files are the truth: whoever opens a run to go on with it makes the registry agree with them.
+When a run is resumed, the registry is made to agree with the checkpoint files.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from trainables.run_folder.layout import CHECKPOINT_FILE, RunFileError
 
 
 class BlockChange(Config):
-    """The parameters of a block after an epoch."""
+    """Size and change of a block's parameters after an epoch."""
 
     norm: float | None
-    """Length of all of them as one vector; None where it is no finite number."""
+    """Norm of all parameters as one vector; None if it is not finite."""
     change: float | None
-    """Length of what they moved by since the checkpoint before, over `norm`; None where it is not known: the block had been frozen
+    """Norm of their change since the previous checkpoint, divided by `norm`; None if it is unknown because the block was frozen
     until then."""
 
 
 class Entry(Config):
-    """One checkpoint."""
+    """Registry entry of one checkpoint."""
 
     file: str = Field(pattern=CHECKPOINT_FILE)
     epoch: int = Field(ge=1)
     step: int = Field(ge=0)
-    """Steps of the optimizer until then."""
+    """Optimizer steps so far."""
     stage: str
     time: str
-    """When its epoch was done; UTC, ISO 8601."""
+    """End of its epoch; UTC, ISO 8601."""
     train_loss: float | None
     val_loss: float | None
     score: float | None
@@ -46,46 +46,48 @@ class Entry(Config):
     config: str
     """`config_hash` of the recipe."""
     commit: str | None
-    """Of the user's own code (`provenance.project_commit`)."""
+    """Commit of the user's own code (`provenance.project_commit`)."""
     size: int = Field(ge=0)
-    """Bytes."""
+    """Size of the file, in bytes."""
     checksum: str
     """`checkpoint_file.checksum_of` the file."""
     best: bool
-    """The best epoch so far."""
+    """True if its epoch is the best so far."""
     milestone: str | None
-    """`10` or `50%`, as the policy has it."""
+    """Milestone of the policy that the epoch reaches, such as `10` or `50%`."""
     blocks: dict[str, BlockChange]
-    """Of the blocks that training had changed by then, and of the head."""
+    """Changes of the head and of the blocks that have trained so far, by name."""
 
 
 def config_hash(recipe: Mapping[str, Any]) -> str:
-    """Names a recipe, given as plain data."""
+    """Hash that identifies a recipe, given as plain data."""
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def metrics_in(report: Mapping[str, Any]) -> dict[str, float | None]:
-    """The metrics among the fields of an epoch's line."""
+    """Metrics among the fields of an epoch report."""
     return {metric.value: report[metric.value] for metric in Metric if metric.value in report}
 
 
 def append_entry(file: Path, entry: Entry) -> None:
+    """Appends an entry to a registry."""
     with file.open("a", encoding="utf-8") as lines:
         lines.write(entry.model_dump_json() + "\n")
 
 
 def write_registry(file: Path, entries: Iterable[Entry]) -> None:
+    """Writes a registry in place of the existing one."""
     with replacing(file, sync=False) as lines:
         lines.writelines(entry.model_dump_json() + "\n" for entry in entries)
 
 
 def read_registry(file: Path) -> list[Entry]:
-    """Its entries by epoch; none if there is no such file. Of two of an epoch the later one counts.
+    """Reads a registry, ordered by epoch; empty if there is no such file. The last entry of an epoch counts.
 
-    A last line that is torn is left out: its writer was killed.
+    A truncated last line is ignored: the process that wrote it was killed.
 
     Raises:
-        RunFileError: if a line cannot be read, with file and line.
+        RunFileError: if a line cannot be read; names file and line.
     """
     lines = file.read_bytes().splitlines() if file.exists() else []
     entries: dict[int, Entry] = {}

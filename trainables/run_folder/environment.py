@@ -1,4 +1,4 @@
-"""What a run's numbers depend on beside its recipe."""
+"""Environment of a run: versions, commits and other facts its results depend on besides the recipe."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LIBRARIES = ("thaw-search", "torch", "torchvision", "numpy", "pillow", "optuna"
 
 @lru_cache(maxsize=1)
 def software() -> dict[str, str | None]:
-    """Versions of Python and the libraries that matter, and the commit of this code where it is a git checkout."""
+    """Versions of Python and the relevant libraries, and the commit of this code if it is a git checkout."""
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for name in _LIBRARIES:
         versions[name] = metadata.version(name)
@@ -24,12 +24,19 @@ def software() -> dict[str, str | None]:
 
 @lru_cache(maxsize=1)
 def project_commit() -> str | None:
-    """Commit of the user's own code: of the git checkout that holds the working directory; `…-dirty` where it was changed since."""
+    """Commit of the user's own code: of the git checkout that holds the working directory; `…-dirty` if it has changes."""
     return _commit(Path.cwd())
 
 
 def environment(*, data_fingerprint: str, pretrained: str, device: str, cpu_threads: int) -> dict[str, Any]:
-    """What is written beside a run and into an exported config."""
+    """Returns the environment that is written to a run's folder and into an exported config.
+
+    Args:
+        data_fingerprint: fingerprint of the data set.
+        pretrained: fingerprint of the pretrained weights.
+        device: type of the device, `cpu` or `cuda`.
+        cpu_threads: number of threads on the CPU.
+    """
     return {
         "data_fingerprint": data_fingerprint,
         "pretrained_fingerprint": pretrained,
@@ -41,11 +48,11 @@ def environment(*, data_fingerprint: str, pretrained: str, device: str, cpu_thre
 
 
 def _commit(folder: Path) -> str | None:
-    # No monitor: a checkout's own settings could name a program for it.
-    words = ["git", "-C", str(folder), "-c", "core.fsmonitor=false"]
-    words += ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    # fsmonitor is off, because the checkout's own settings could name a program to run for it.
+    command = ["git", "-C", str(folder), "-c", "core.fsmonitor=false"]
+    command += ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        answer = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603  fixed words
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603  fixed words
     except (OSError, subprocess.SubprocessError):
         return None
-    return answer.stdout.strip()
+    return result.stdout.strip()

@@ -1,4 +1,4 @@
-"""`EpochReport`: what is known after an epoch. One line of `epochs.jsonl`. Plain data."""
+"""`EpochReport`: results of an epoch, one line of `epochs.jsonl`. Plain data."""
 
 from __future__ import annotations
 
@@ -21,68 +21,70 @@ class EpochReport:
     """One epoch of a run: training, then validation."""
 
     epoch: int
-    """Counted from 1 over all stages."""
+    """Number of the epoch, counted from 1 over all stages."""
     stage: str
+    """Name of the stage."""
     stage_index: int
+    """Position of the stage, counted from 0."""
     epoch_in_stage: int
-    """Counted from 1."""
+    """Number of the epoch in its stage, counted from 1."""
     open_from: str
-    """First block that trained; `head` where only the head did."""
+    """First block that trained; `head` if only the head trained."""
     head_lr: float
     backbone_lr: float
-    """0 where no block was open."""
+    """Learning rate of the open blocks; 0 if none was open."""
     head_frozen: bool
     reweighted: bool
-    """Whether DRW's class weights were in force."""
+    """True if DRW's class weights were used."""
     train_loss: float
     metrics: Mapping[str, float]
-    """Validation scalars by `Metric` name, those of the task; and `classes_predicted`, or `prediction_spread` in regression;
-    with an average also `layout.metric_of_weights` of the weights that are not judged."""
+    """Validation scalars: the task's metrics by `Metric` name; `classes_predicted`, or `prediction_spread` in regression; with a
+    weight average also `layout.metric_of_weights` of the weights that are not scored."""
     per_class: Mapping[str, list[float]]
     """`precision`, `recall`, `f1`, `true_count`, `predicted_count`, each [c]; empty in regression."""
     confusion: list[list[int]]
-    """[c][c]: images of true class (row) by predicted class (column); empty in regression."""
+    """Number of images by true class (row) and predicted class (column), [c][c]; empty in regression."""
     flags: tuple[Flag, ...]
     """Warning signs, in the order of `Flag`."""
     score: float
-    """Of this epoch, by the recipe's metric (or its fallback)."""
+    """Score of the epoch: the recipe's metric, or its fallback."""
     best_score: float
-    """Of the best epoch so far."""
+    """Score of the best epoch so far."""
     best_epoch: int
     best_corrected: float
-    """The best score so far with the class shares that training taught divided out (`metrics.corrected_score`)."""
+    """Best score so far with the class shares learned in training divided out (`metrics.corrected_score`)."""
     drw_pending: bool
-    """Re-weighting is still to come or has not settled: what a scheduler may see in `best_corrected`."""
+    """True if re-weighting has not started or not settled yet; a scheduler may then compare trials by `best_corrected`."""
     train_s: float
     """Wall time of training, in seconds."""
     val_s: float
     """Wall time of validation, in seconds."""
     cache_s: float
-    """Of these two, the time in which features of frozen blocks were computed to be kept, in seconds."""
+    """Part of these two times spent on computing features of frozen blocks for the cache, in seconds."""
     uncached: str | None
-    """Why training images went through frozen blocks in this epoch; None: their features had been kept."""
+    """Reason why training images passed through the frozen blocks in this epoch; None: their features were cached."""
     images_per_s: float
-    """Training images over `train_s`."""
+    """Training images per second of `train_s`."""
     compute: int
-    """Trained parameters × training images, added up over all epochs so far."""
+    """Trained parameters × training images, summed over all epochs so far."""
     compute_share: float
-    """Of what the run would spend if each stage used all its epochs."""
+    """Share of the compute of a run whose stages use all their epochs."""
     time: str
-    """UTC, ISO 8601."""
+    """End of the epoch, UTC, ISO 8601."""
     stage_over: bool
-    """The next epoch belongs to the next stage, or there is none."""
+    """True if the next epoch belongs to the next stage, or there is none."""
     finished: bool
-    """The run is over."""
+    """True if the run is over."""
     stopped_for: Flag | None = None
-    """The flag of `train.stop_on` that ended the run."""
+    """Flag of `train.stop_on` that ended the run."""
     inherited: bool = False
-    """Another run did this epoch, from which this one goes on, and spent the time: all times are 0."""
+    """True if the epoch was trained by the run that this one continues from; all times are 0 then."""
     checkpoint: str | None = None
-    """Name of the checkpoint file written after this epoch, where one was."""
+    """Name of the checkpoint file written after this epoch, if any."""
 
     @property
     def scalars(self) -> dict[str, float]:
-        """All numbers that make a curve over epochs, by name."""
+        """Numbers to plot over the epochs, by name."""
         return {
             "train_loss": self.train_loss,
             **self.metrics,
@@ -97,14 +99,14 @@ class EpochReport:
         }
 
     def to_json(self) -> str:
-        """One line; metrics stand beside the other fields; what is not finite becomes null."""
+        """Writes the report as one line of JSON; metrics become fields like the others, and numbers that are not finite null."""
         fields = dict(vars(self))
         metrics = fields.pop("metrics")
         return json.dumps(finite({**fields, **metrics}), allow_nan=False)
 
 
 def finite(value: Any) -> Any:
-    """The value with null for each number that JSON does not know."""
+    """Returns the value with None in place of each number that is not finite, which JSON cannot represent."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -115,7 +117,7 @@ def finite(value: Any) -> Any:
 
 
 OF_THE_MACHINE = ("train_s", "val_s", "cache_s", "uncached", "images_per_s", "time", "inherited")
-"""Fields in which runs of one recipe may differ."""
+"""Fields that may differ between runs of the same recipe."""
 
 _NUMBER, _SCORE = (int, float), (int, float, type(None))
 _NEEDED: dict[str, type | tuple[type, ...]] = {
@@ -129,17 +131,17 @@ _NEEDED: dict[str, type | tuple[type, ...]] = {
     "train_s": _NUMBER,
     "time": str,
 }
-"""What readers rely on, and its kinds."""
+"""Fields that readers rely on, and their types."""
 _KINDS = {**_NEEDED, "val_s": _NUMBER, "cache_s": _NUMBER}
 
 
 def read_epochs(file: Path) -> list[dict[str, Any]]:
-    """The reports in an `epochs.jsonl`, oldest first; none if there is no such file.
+    """Reads the reports of an `epochs.jsonl`, oldest first; empty if there is no such file.
 
-    A last line that is torn is left out: its writer was killed.
+    A truncated last line is ignored: the process that wrote it was killed.
 
     Raises:
-        RunFileError: if a line cannot be read, with file and line.
+        RunFileError: if a line cannot be read; names file and line.
     """
     try:
         lines = file.read_bytes().splitlines()
@@ -154,15 +156,15 @@ def read_epochs(file: Path) -> list[dict[str, Any]]:
                 break
             raise RunFileError(f"{file}:{position}: not a line of JSON ({error})") from None
         if fault := fault_of(report):
-            raise RunFileError(f"{file}:{position}: an epoch report {fault}")
+            raise RunFileError(f"{file}:{position}: the epoch report {fault}")
         reports.append(report)
     return reports
 
 
 def last_report(file: Path) -> dict[str, Any] | None:
-    """The newest report in an `epochs.jsonl`, read from its end; None if there is none yet.
+    """Reads the newest report of an `epochs.jsonl` from the end of the file; None if there is none yet.
 
-    What is torn or no report is passed over: the file may be written this moment.
+    Skips lines that are truncated or not reports, because the file may be being written.
     """
     for line in _lines_from_the_end(file):
         try:
@@ -191,10 +193,10 @@ def _lines_from_the_end(file: Path, *, block: int = 1 << 14) -> Iterator[bytes]:
 
 
 def fault_of(report: Any) -> str | None:
-    """Why something read from a file is no epoch's report: `without score`; None where it is one."""
+    """Returns the reason why a value read from a file is not an epoch report, such as `has no score`; None if it is one."""
     if not isinstance(report, dict):
-        return "that is no JSON object"
+        return "is not a JSON object"
     if missing := [key for key in _NEEDED if key not in report]:
-        return f"without {', '.join(missing)}"
+        return f"has no {', '.join(missing)}"
     wrong = [key for key, kinds in _KINDS.items() if not isinstance(report.get(key, 0.0), kinds)]
-    return f"whose {wrong[0]} is {str(report[wrong[0]])[:60]!r}" if wrong else None
+    return f"has {str(report[wrong[0]])[:60]!r} for {wrong[0]}" if wrong else None

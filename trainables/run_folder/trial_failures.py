@@ -1,4 +1,4 @@
-"""What a trial's failure asks for: another try, its end, or the end of the search, whose storage takes nothing any more."""
+"""Classification of a trial's failure: try again, give up the trial, or stop the search because its storage fails."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import errno
 from trainables.run_folder.layout import TrialLayout
 
 _REFUSALS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.ESTALE}
-"""No room, read-only, over quota, a broken disk, a network share that went away."""
+"""Disk full, read-only, over quota, broken disk, network share that is gone."""
 
 
 def refusal_in(error: BaseException) -> OSError | None:
-    """The storage's refusal that an error is or came from: it is no trial's fault, and no other trial would fare better."""
+    """Storage error that an exception is or was caused by; None if there is none. It would make any other trial fail, too."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in _REFUSALS:
@@ -21,7 +21,7 @@ def refusal_in(error: BaseException) -> OSError | None:
 
 
 def last_failure(folder: TrialLayout) -> str | None:
-    """The last line of a trial's `error.txt`: the error's kind and words."""
+    """Last line of a trial's `error.txt`, with the type and message of the error; None if there is no such file."""
     try:
         lines = folder.error.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except FileNotFoundError:
@@ -33,10 +33,11 @@ _TWICE = " (twice in the same way: not tried again)"
 
 
 def mark_if_repeated(folder: TrialLayout, before: str | None) -> None:
-    """Makes the trial's failure its last one if it failed in the same way before.
+    """Marks a trial as not to be tried again if it failed in the same way as before.
 
     Args:
-        before: what `last_failure` said before the trial was tried again.
+        folder: folder of the trial.
+        before: result of `last_failure` before the trial was tried again.
     """
     if before is not None and last_failure(folder) == before:
         with folder.error.open("a", encoding="utf-8") as file:
@@ -44,5 +45,5 @@ def mark_if_repeated(folder: TrialLayout, before: str | None) -> None:
 
 
 def is_final(failure: str | None) -> bool:
-    """Whether `last_failure` is of a trial that is not to be tried again."""
+    """Returns True if a result of `last_failure` marks a trial that is not to be tried again."""
     return failure is not None and failure.endswith(_TWICE)

@@ -1,4 +1,4 @@
-"""`log.txt` of a trial: what is logged, warned of and printed while it runs, by Python or by the libraries below it."""
+"""`log.txt` of a trial: log messages, warnings and prints while it runs, from Python and from native libraries."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from pathlib import Path
 from typing import TextIO
 
 LONGEST = 2 * 2**20
-"""Bytes of a log; of a longer one the first and the last quarter stay."""
+"""Largest size of a log, in bytes; a longer one is cut to a quarter of this from its start and a quarter from its end."""
 
 _FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S")
 
 
 class TrialLog:
-    """Takes over a worker's output for as long as it works for one trial: workers are reused for others."""
+    """Redirects a worker's output to the log while it works for a trial; workers are reused for other trials."""
 
     def __init__(self, file: Path):
         self._file = file
         file.parent.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():
-            pass  # Python then warns anew of what it warned of in the trial before
+            pass  # entering and leaving makes Python repeat warnings that the previous trial has already shown
 
     @contextmanager
     def taking(self) -> Iterator[None]:
-        """Inside, output goes to the log; an exception is written there and goes on."""
+        """Redirects all output inside the block to the log; an exception is written there and raised again."""
         with ExitStack() as stack:
-            # Appending, so that nothing tears where an older attempt's worker still writes, or when the log is shortened.
+            # Appending, so that lines stay whole while the worker of an older attempt still writes, or the log is shortened.
             stream = stack.enter_context(self._file.open("a", encoding="utf-8", errors="backslashreplace", buffering=1))
-            for taken in (
+            for redirection in (
                 _descriptors_to(stream),
                 redirect_stdout(stream),
                 redirect_stderr(stream),
                 _logging_to(stream),
             ):
-                stack.enter_context(taken)
+                stack.enter_context(redirection)
             try:
                 yield
             except BaseException:
@@ -61,18 +61,18 @@ class TrialLog:
 
 @contextmanager
 def _descriptors_to(target: TextIO) -> Iterator[None]:
-    """Standard output and error of the process, which libraries outside Python write to."""
+    """Redirects the process's standard output and error, to which native libraries write."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    kept = {number: os.dup(number) for number in (1, 2)}
+    originals = {number: os.dup(number) for number in (1, 2)}
     try:
-        for number in kept:
+        for number in originals:
             os.dup2(target.fileno(), number)
         yield
     finally:
-        for number, before in kept.items():
-            os.dup2(before, number)
-            os.close(before)
+        for number, original in originals.items():
+            os.dup2(original, number)
+            os.close(original)
 
 
 @contextmanager

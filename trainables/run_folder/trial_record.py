@@ -1,4 +1,4 @@
-"""`TrialRecord`: what a search's driver writes about a trial in `trial.json`. Plain data."""
+"""`TrialRecord`: record of a trial that the driver of the search writes to `trial.json`. Plain data."""
 
 from __future__ import annotations
 
@@ -16,46 +16,47 @@ from trainables.run_folder.trial_summary import TrialSummary, size_of, summary_i
 
 
 class Parent(Config):
-    """Where a trial goes on from, in population-based training."""
+    """Trial and epoch that another trial continues from, in population-based training."""
 
     trial: int = Field(ge=0)
     epoch: int = Field(ge=1)
-    """After which it leaves the other one's way."""
+    """Last epoch taken over from the parent."""
     stage: int = Field(ge=0)
-    """Position of the stage that it goes on in."""
+    """Position of the stage in which the trial continues."""
 
 
 class TrialRecord(Config):
-    """One trial of a search, beside its epochs."""
+    """Record of one trial of a search, without its epochs."""
 
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 
     version: int = Field(SCHEMA_VERSION, alias="schema", ge=1, le=SCHEMA_VERSION)
     number: int = Field(ge=0)
     params: dict[str, Any]
-    """Searched values by dotted recipe path; of a trial with a parent those that it went on with."""
+    """Searched values by dotted recipe path; for a trial with a parent, the values it continues with."""
     parent: Parent | None = None
     status: TrialStatus
     reason: str | None = None
-    """Why it was pruned, failed or is infeasible."""
+    """Reason why it was pruned, failed or is infeasible."""
     objectives: dict[str, float] = Field(default_factory=dict)
-    """What it came to, by the names of `search.objectives`, `score` always among them; where it ended early, what it had come to
-    by then. Empty before it ended, and where it failed."""
+    """Values of `search.objectives` by name, always including `score`; if the trial ended early, the values reached by then. Empty
+    before it ended, and if it failed."""
     started: str
-    """UTC, ISO 8601."""
+    """Start time, UTC, ISO 8601."""
     ended: str | None = None
     summary: TrialSummary | None = None
-    """Of its epochs, when it ended."""
+    """Summary of its epochs, written when it ended."""
 
     def write(self, folder: TrialLayout) -> None:
+        """Writes the record to the trial's folder."""
         with replacing(folder.trial) as file:
             file.write(self.model_dump_json(indent=2))
 
     def summary_now(self, folder: TrialLayout) -> TrialSummary:
-        """The epochs in short: what is recorded, or the epochs themselves where they have been written since.
+        """Summary of the trial's epochs: the recorded one, or a new one if epochs have been written since.
 
         Raises:
-            RunFileError: if they cannot be read; names the file.
+            RunFileError: if the epochs cannot be read; names the file.
         """
         if self.summary is not None and size_of(folder.epochs) in {None, self.summary.epochs_bytes}:
             return self.summary
@@ -63,15 +64,16 @@ class TrialRecord(Config):
 
 
 def now() -> str:
-    """UTC, ISO 8601."""
+    """Current time, UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def read_record(folder: TrialLayout) -> TrialRecord:
-    """
+    """Reads the record of a trial.
+
     Raises:
         FileNotFoundError: if the trial has none (yet).
-        RunFileError: if it is damaged, of a newer version or of another trial; names the file.
+        RunFileError: if it is damaged, from a newer version or of another trial; names the file.
     """
     file = folder.trial
     try:

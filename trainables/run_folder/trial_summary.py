@@ -1,4 +1,4 @@
-"""What a trial came to, from its epoch reports: the part of a table's row that training decides. Plain data."""
+"""`TrialSummary`: results of a trial from its epoch reports, for the tables of trials. Plain data."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from trainables.run_folder.epoch_report import read_epochs
 from trainables.run_folder.layout import RunFileError
 
 AT_BEST = (*(metric.value for metric in Metric), "classes_predicted", "prediction_spread")
-"""Scalars of the best epoch that stand in a trial's row."""
+"""Scalars of the best epoch that a trial's row shows."""
 
 
 class TrialSummary(Config):
-    """A trial's epochs in short. Written when it ends, so that tables of thousands of trials need not read all their epochs."""
+    """Summary of a trial's epochs, written when it ends, so that tables of thousands of trials need not read all their epochs."""
 
     score: float | None
     best_epoch: int | None
@@ -26,34 +26,37 @@ class TrialSummary(Config):
     stage: str | None
     stage_index: int | None
     metrics: dict[str, float | None]
-    """`AT_BEST`, of the best epoch."""
+    """`AT_BEST` in the best epoch."""
     flags: str | None
-    """Raised in some epoch: `spike, gap`."""
+    """Flags raised in any epoch, such as `spike, gap`."""
     flags_at_best: str | None
+    """Flags raised in the best epoch."""
     stopped_for: str | None
+    """Flag of `train.stop_on` that ended the run."""
     train_s: float
-    """Seconds, of all epochs, like the two below."""
+    """Seconds of training, over all epochs."""
     val_s: float
+    """Seconds of validation, over all epochs."""
     cache_s: float
-    """Part of the other two."""
+    """Part of these two times spent on computing features for the cache."""
     compute: float | None
-    """Of all epochs but inherited ones, where reports tell it."""
+    """Trained parameters × training images of all epochs except inherited ones; None if the reports do not have it."""
     epochs_bytes: int
-    """Size of the epochs' file that this is of: one that differs has been written since."""
+    """Size of `epochs.jsonl` when the summary was made, in bytes; if it differs, epochs have been written since."""
 
     def row(self) -> dict[str, Any]:
-        """Its columns in a table of trials."""
+        """Columns of the trial in a table of trials."""
         fields = self.model_dump(exclude={"metrics", "epochs_bytes"})
         return {**fields, **{name: self.metrics.get(name) for name in AT_BEST}}
 
 
 def summary_in(file: Path) -> TrialSummary:
-    """How far a trial came, its best epoch's metrics, its flags and its costs, from its `epochs.jsonl`; there may be none yet.
+    """Summarises the `epochs.jsonl` of a trial, which may not exist yet: last epoch, metrics of the best one, flags and costs.
 
     Raises:
-        RunFileError: if it cannot be read; names the file.
+        RunFileError: if the file cannot be read; names the file.
     """
-    size = size_of(file) or 0  # before reading: what is appended meanwhile makes it differ
+    size = size_of(file) or 0  # taken before reading, so that it differs if epochs are appended meanwhile
     fields = {**_fields(read_epochs(file)), "epochs_bytes": size}
     try:
         return TrialSummary.model_validate(fields)
@@ -78,14 +81,14 @@ def _fields(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _own_compute(reports: Sequence[dict[str, Any]]) -> float | None:
-    """Reports add it up over inherited epochs, too."""
+    """Compute without inherited epochs, which the reports' sums include."""
     last = reports[-1].get("compute") if reports else None
     inherited = [report["compute"] for report in reports if report.get("inherited")]
     return last - inherited[-1] if last is not None and inherited else last
 
 
 def size_of(file: Path) -> int | None:
-    """In bytes; None: it is not there."""
+    """Size of a file in bytes; None if it does not exist."""
     try:
         return file.stat().st_size
     except FileNotFoundError:
@@ -93,6 +96,6 @@ def size_of(file: Path) -> int | None:
 
 
 def listed(flags: Iterable[str]) -> str:
-    """`spike, gap`: each flag once, in the order of `Flag`."""
+    """Lists flags as text, such as `spike, gap`: each once, in the order of `Flag`."""
     raised = set(flags)
     return ", ".join(flag for flag in Flag if flag in raised) if raised else ""

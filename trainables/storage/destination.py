@@ -1,4 +1,4 @@
-"""A folder or URL that copies are written to, as configs name it. Plain data."""
+"""`Destination`: folder or URL to which copies are written, as given in a config. Plain data."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-# As SQLAlchemy reads URLs: all from the colon to the last @ that can be is the password.
+# As SQLAlchemy parses URLs, the password reaches from the colon to the last possible @.
 _PASSWORD = re.compile(r"(?<=://)([^/@:]*:)([^@]+)(?=@)|([?&](?:password|passwd|pwd)=)([^&]+)", re.IGNORECASE)
 
 
 def without_passwords(text: str) -> str:
-    """A text whose URLs have `${PASSWORD}` where they had literal passwords, to be shown."""
+    """Replaces literal passwords in the URLs of a text by `${PASSWORD}`, so that it can be shown."""
 
     def hidden(match: re.Match[str]) -> str:
         before, password = match[1] or match[3], match[2] or match[4]
@@ -30,8 +30,8 @@ def _checked(place: str) -> str:
         raise ValueError("must be an absolute path or a URL: trials do not run in this folder")
     if _PASSWORD.search(place):
         raise ValueError(
-            "the URL holds a password, which would be written to the run; leave it out, and give it to the protocol's own "
-            "settings or the environment"
+            "the URL contains a password, which would be written to the run's folder; remove it, and set it in the "
+            "protocol's own configuration or in the environment"
         )
     from fsspec import get_filesystem_class
 
@@ -43,4 +43,4 @@ def _checked(place: str) -> str:
 
 
 Destination = Annotated[str, AfterValidator(_checked)]
-"""An absolute path, or a URL that fsspec has what it takes for."""
+"""Absolute path, or URL of a protocol that fsspec supports and whose package is installed."""

@@ -1,4 +1,4 @@
-"""`RemoteFolder`: files below a URL or path that fsspec knows, written whole or not at all."""
+"""`RemoteFolder`: files below a URL or path that fsspec supports, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ from trainables.storage.urls import at_once
 
 
 class RemoteFolder:
-    """A folder elsewhere, whose files are named by their paths below it: `trials/0007/trial.json`.
+    """A remote folder, whose files are named by their paths below it, such as `trials/0007/trial.json`.
 
-    What a protocol raises on its own comes as `OSError`, with its words.
+    Errors of the protocol are raised as `OSError` with the same message.
     """
 
     def __init__(self, url: str):
-        """
+        """Connects to the folder, which need not exist yet.
+
         Raises:
-            OSError: if there is nothing that reads the URL.
+            OSError: if no installed package supports the URL.
         """
         self.url = without_passwords(url.rstrip("/"))
         with _as_os_error():
-            # Listings are asked for anew: others write there, too.
+            # No cache of listings, because other processes write there, too.
             self._system, self._root = fsspec.core.url_to_fs(url.rstrip("/"), use_listings_cache=False)
         self._made: set[str] = set()
 
     @property
     def on_disk(self) -> Path | None:
-        """Where it is on this machine, if it is."""
+        """Path of the folder if it is on this machine; None otherwise."""
         return Path(self._root) if isinstance(self._system, LocalFileSystem) else None
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of all files at any depth; none where there is no such folder."""
+        """Sizes of all files at any depth, in bytes, by name; empty if there is no such folder."""
         with _as_os_error():
             self._system.invalidate_cache()
             found = self._system.find(self._root, detail=True)
@@ -45,7 +46,7 @@ class RemoteFolder:
         return {path.removeprefix(start): entry["size"] for path, entry in found.items() if path.startswith(start)}
 
     def read(self, name: str) -> bytes | None:
-        """What a file holds; None: there is none."""
+        """Returns the content of a file; None if it does not exist."""
         with _as_os_error():
             try:
                 content: bytes = self._system.cat_file(self._path(name))
@@ -54,7 +55,7 @@ class RemoteFolder:
         return content
 
     def fetch(self, files: Mapping[str, Path]) -> None:
-        """Brings files to places on disk, many at a time. One that is gone is passed over."""
+        """Downloads files to paths on disk, many at a time. Skips files that no longer exist."""
 
         def bring(file: tuple[str, Path]) -> None:
             name, place = file
@@ -68,27 +69,27 @@ class RemoteFolder:
             at_once(bring, list(files.items()))
 
     def write(self, files: Mapping[str, bytes]) -> None:
-        """Writes files, many at a time and in no order. The folder that this one lies in must exist, where there are folders."""
+        """Writes files, many at a time and in no order. The parent of this folder must exist, if the file system has folders."""
         with _as_os_error():
             for name in files:
                 self._make_folder(name.rpartition("/")[0])
             at_once(lambda file: write_whole(self._system, self._path(file[0]), file[1]), list(files.items()))
 
     def remove(self, names: Iterable[str]) -> None:
-        """Removes files, as far as they are there."""
+        """Removes files; ignores those that do not exist."""
 
-        def gone(name: str) -> None:
+        def delete(name: str) -> None:
             with suppress(FileNotFoundError):
                 self._system.rm_file(self._path(name))
 
         with _as_os_error():
-            at_once(gone, list(names))
+            at_once(delete, list(names))
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
 
     def _make_folder(self, name: str) -> None:
-        # Object stores have none, and would make a bucket that was only misspelt.
+        # Object stores have no folders, and mkdir would create a bucket for a misspelt name.
         if self._system.async_impl or name in self._made:
             return
         if name:
@@ -99,8 +100,14 @@ class RemoteFolder:
 
 
 def write_whole(system: fsspec.AbstractFileSystem, path: str, content: bytes) -> None:
-    """Writes a file that appears whole or not at all."""
-    if system.async_impl:  # object stores: an object is never there in part
+    """Writes a file that appears whole or not at all.
+
+    Args:
+        system: file system to write to.
+        path: path of the file on it.
+        content: content of the file.
+    """
+    if system.async_impl:  # object stores never show a partial object
         system.pipe_file(path, content)
         return
     folder, _, name = path.rpartition("/")
@@ -120,5 +127,5 @@ def _as_os_error() -> Iterator[None]:
         yield
     except OSError:
         raise
-    except Exception as error:  # each protocol has errors of its own; a missing package is an ImportError
+    except Exception as error:  # each protocol has its own errors; a missing package is an ImportError
         raise OSError(str(error) or type(error).__name__) from error

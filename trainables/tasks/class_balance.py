@@ -1,4 +1,4 @@
-"""Which way of balancing a run uses: balanced sampling and class weights exclude each other."""
+"""Choice between balanced sampling and class weights, which exclude each other."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ Balance = Literal["none", "sampler", "class_weights"]
 
 
 def chosen_balance(train: TrainConfig, counts: np.ndarray) -> Balance:
-    """What `balance` comes to for these classes.
+    """Resolves `train.balance` for the given class counts.
 
-    `auto` leaves alone what the loss or DRW already corrects and what is balanced; it draws rare classes more often where a
-    batch would mostly lack the rarest one (a weight on a class that is not there teaches nothing), and weighs classes otherwise.
+    `auto` chooses `none` if the loss or DRW already corrects the imbalance, or if the classes are nearly balanced. It chooses
+    balanced sampling if most batches would lack the rarest class (a weight on an absent class has no effect), else class weights.
 
     Args:
+        train: training section of the recipe.
         counts: [c] training images of each class; each at least 1.
     """
     if train.balance != "auto":

@@ -1,4 +1,4 @@
-"""What a run learns, and how its outputs are judged."""
+"""`Task`: training loss and validation of a run, for classification or regression."""
 
 from __future__ import annotations
 
@@ -22,56 +22,87 @@ from trainables.tasks.regression import Regression
 
 
 class Task(Protocol):
-    """What a trainer asks of the task it trains for."""
+    """Interface between a trainer and the task it trains for."""
 
     @property
     def outputs(self) -> int:
-        """Of the network, for each image."""
+        """Number of the network's outputs for each image."""
 
     @property
     def cosine_scale(self) -> float | None:
-        """Of the last layer; None: it is linear."""
+        """Scale of a cosine head; None: the head is linear."""
 
     @property
     def balanced(self) -> bool:
-        """Whether each class is to be drawn equally often."""
+        """True if each class is to be drawn equally often."""
 
     @property
     def constants(self) -> Mapping[str, float]:
-        """What was learned from the training split beside the weights, and turns outputs into predictions."""
+        """Constants from the training split that turn outputs into predictions."""
 
     def loss(
         self, outputs: Tensor, truth: Tensor, /, *, reweighted: bool, mixing: Mixing | None, weights: Tensor | None
     ) -> Tensor:
-        """[] what training minimises; see `Classification.loss`."""
+        """Training loss.
+
+        Args:
+            outputs: [b, c] outputs of the network.
+            truth: [b] classes or targets.
+            reweighted: whether DRW's class weights are used.
+            mixing: mixing of the images; None: not mixed.
+            weights: [b] weight of each image; None: all equal.
+        Returns:
+            [] weighted mean.
+        """
 
     def judge(self, outputs: Tensor, truth: Tensor, /, *, reweighted: bool) -> tuple[float, Evaluation]:
-        """The validation loss, which no training loss moves; and all other metrics."""
+        """Validates outputs.
+
+        Args:
+            outputs: [n, c] outputs of the network.
+            truth: [n] classes or targets.
+            reweighted: whether the epoch trained with DRW's class weights.
+        Returns:
+            Validation loss, which does not depend on the training loss; and the other metrics.
+        """
 
 
 def task_of(recipe: Recipe, dataset: Dataset, *, device: torch.device) -> Task:
-    """The task that a recipe names."""
+    """Builds the task of a recipe.
+
+    Args:
+        recipe: recipe of the run.
+        dataset: data set of the run.
+        device: device of the outputs.
+    """
     if recipe.data.task == "regression":
         return Regression(recipe, dataset)
     return Classification(recipe, dataset, device=device)
 
 
 class Classification:
-    """One class of several for each image."""
+    """Prediction of one of several classes for each image."""
 
     def __init__(self, recipe: Recipe, dataset: Dataset, *, device: torch.device):
+        """Builds the loss from the recipe and the class counts.
+
+        Args:
+            recipe: recipe of the run.
+            dataset: data set of the run.
+            device: device of the outputs.
+        """
         train = recipe.train
         spec = loss_spec(train.loss)
         assert spec.task == "classification"
-        # Of all training images, also in a stage that sees a part of them: each class gives the same share of its own to it, so
-        # that priors stay, and margins and weights that moved from stage to stage would be another loss in each.
+        # Counts of all training images, even in a stage that sees a part of them: that part has the same class shares, and margins
+        # and weights that changed between stages would make the loss of each stage a different one.
         self._config, self._counts = train.loss, dataset.train_counts
         balance = chosen_balance(train, self._counts)
         self.balanced = balance == "sampler"
-        """Whether each class is to be drawn equally often."""
+        """True if each class is to be drawn equally often."""
         self.outputs = len(dataset.classes)
         self.cosine_scale: float | None = getattr(train.loss, spec.cosine_scale) if spec.cosine_scale else None
-        """Of the last layer; None: it is linear."""
+        """Scale of a cosine head; None: the head is linear."""
         self._loss = build_loss(
             train.loss,
             torch.from_numpy(self._counts),
@@ -82,7 +113,7 @@ class Classification:
 
     @property
     def constants(self) -> Mapping[str, float]:
-        """None: the most probable class is predicted."""
+        """Empty: the prediction is the most probable class."""
         return {}
 
     def loss(
@@ -94,14 +125,16 @@ class Classification:
         mixing: Mixing | None = None,
         weights: Tensor | None = None,
     ) -> Tensor:
-        """[] what training minimises.
+        """Training loss.
 
         Args:
             logits: [b, c].
-            labels: [b].
-            reweighted: whether DRW's class weights are in force.
-            mixing: what was done to the images; None: nothing.
-            weights: [b] how much each image counts, beside its class; None: all alike.
+            labels: [b] classes.
+            reweighted: whether DRW's class weights are used.
+            mixing: mixing of the images; None: not mixed.
+            weights: [b] weight of each image, multiplied with that of its class; None: all equal.
+        Returns:
+            [] weighted mean.
         """
         if mixing is None:
             return self._loss(logits, labels, reweighted=reweighted, image_weights=weights)
@@ -111,12 +144,14 @@ class Classification:
         return self._loss.of_mixed(logits, labels, labels[mixing.partners], own, others, reweighted=reweighted)
 
     def judge(self, logits: Tensor, labels: Tensor, *, reweighted: bool) -> tuple[float, Evaluation]:
-        """Plain cross-entropy, which no loss, margin or weight moves; and all other metrics.
+        """Validates logits.
 
         Args:
             logits: [n, c].
-            labels: [n].
-            reweighted: whether the epoch trained with DRW's weights, which decide what the corrected metrics correct.
+            labels: [n] classes.
+            reweighted: whether the epoch trained with DRW's class weights, on which the corrected metrics depend.
+        Returns:
+            Validation loss, the plain cross-entropy whatever the training loss and its weights; and the other metrics.
         """
         logits = logits.double()
         probabilities = logits.softmax(dim=1).cpu().numpy()
@@ -126,7 +161,7 @@ class Classification:
         )
 
     def learned_prior(self, *, reweighted: bool) -> np.ndarray:
-        """[c] see `prior.learned_prior`."""
+        """Class shares [c] contained in the network's probabilities; see `prior.learned_prior`."""
         weights = self._loss.weights(reweighted=reweighted)
         return learned_prior(
             self._config,

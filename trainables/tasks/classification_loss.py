@@ -1,4 +1,4 @@
-"""The training loss of a classification run: its function, and how much each class and image weighs."""
+"""Training loss of a classification run: the loss function, and the weights of classes and images."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from trainables.tasks.losses import LossFunction, effective_number_weights, inve
 
 @dataclass(frozen=True, eq=False)
 class ClassificationLoss:
-    """A run's training loss: which function, and how much each class weighs."""
+    """Training loss of a run: the loss function and the class weights."""
 
     function: LossFunction
     class_weights: Tensor | None
-    """[c] in force until re-weighting starts, if it does."""
+    """[c] class weights before re-weighting; None: all equal."""
     drw_weights: Tensor | None
-    """[c] in force once re-weighting has started."""
+    """[c] class weights once re-weighting has started."""
 
     def __call__(
         self, logits: Tensor, labels: Tensor, *, reweighted: bool, image_weights: Tensor | None = None
@@ -32,7 +32,7 @@ class ClassificationLoss:
             logits: [b, c].
             labels: [b] classes.
             reweighted: whether deferred re-weighting has started.
-            image_weights: [b] how much each image counts, beside its class; None: all alike.
+            image_weights: [b] weight of each image, multiplied with that of its class; None: all equal.
         Returns:
             [] weighted mean.
         """
@@ -44,24 +44,25 @@ class ClassificationLoss:
     def of_mixed(
         self, logits: Tensor, labels: Tensor, others: Tensor, own: Tensor, foreign: Tensor, *, reweighted: bool
     ) -> Tensor:
-        """Loss of a batch of mixed images: as if each were two, one of each label, that weigh as much as their shares.
+        """Loss of a batch of mixed images: each counts as two images, one of either label, weighted by their shares.
 
         Args:
             logits: [b, c].
             labels, others: [b] classes of each image and of the one it is mixed with.
-            own, foreign: [b] how much each image, and the one it is mixed with, weighs.
+            own, foreign: [b] weights of each image and of the one it is mixed with.
+            reweighted: whether deferred re-weighting has started.
         Returns:
-            [] mean weighted by shares and classes; where nothing is foreign the loss of the plain batch.
+            [] mean weighted by shares and classes; the loss of the plain batch where all of `foreign` is 0.
         """
         weight, logits = self.weights(reweighted=reweighted), logits.float()
         total = weights = torch.zeros((), device=logits.device)
         for of_class, part in ((labels, own), (others, foreign)):
             total = total + (part * self.function(logits, of_class, weight=weight, reduction="none")).sum()
             weights = weights + (part if weight is None else part * weight[of_class]).sum()
-        return total / weights.clamp_min(torch.finfo(torch.float32).tiny)  # a batch of images that do not count
+        return total / weights.clamp_min(torch.finfo(torch.float32).tiny)  # all weights of a batch may be 0
 
     def weights(self, *, reweighted: bool) -> Tensor | None:
-        """[c] in force; None: all classes weigh alike."""
+        """[c] current class weights; None: all equal."""
         return self.drw_weights if reweighted else self.class_weights
 
 
@@ -73,11 +74,14 @@ def build_loss(
     class_weights: bool,
     device: torch.device | str,
 ) -> ClassificationLoss:
-    """The training loss that a recipe asks for.
+    """Builds the training loss of a recipe.
 
     Args:
+        loss_config: `train.loss` of the recipe.
         counts: [c] training images of each class.
-        class_weights: whether classes weigh by inverse frequency while DRW is not in force.
+        drw: deferred re-weighting; None: off.
+        class_weights: weigh classes by inverse frequency before re-weighting.
+        device: device of the weights and margins.
     Raises:
         ValueError: if the counts are needed and a class has no training image.
     """

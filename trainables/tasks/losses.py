@@ -1,8 +1,8 @@
-"""Losses: those for imbalanced classes, on logits, with the class weights and margins they take from the class counts; those of
-regression, on numbers. `LOSSES` in `recipe/loss_config.py` declares each and names the function here that builds it.
+"""Losses: of classification, on logits, with the class weights and margins they derive from the class counts; and of regression,
+on numbers. `LOSSES` in `recipe/loss_config.py` declares each and names the function here that builds it.
 
-A weighted mean divides by the batch's sum of weights, as `torch.nn.functional.cross_entropy` does. A `reduction` of `none`
-gives, as there, each image's loss times the weight of its class instead.
+As in `torch.nn.functional.cross_entropy`, a weighted mean divides by the batch's sum of weights, and a `reduction` of `none`
+returns the loss of each image times the weight of its class.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Device = torch.device | str
 
 
 class LossFunction(Protocol):
-    """A loss of classification with all but the class weights filled in: [b, c] logits and [b] classes -> [] or [b]."""
+    """Loss of classification with every argument but the class weights bound: [b, c] logits and [b] classes -> [] or [b]."""
 
     def __call__(
         self, logits: Tensor, labels: Tensor, *, weight: Tensor | None, reduction: Reduction = "mean"
@@ -29,7 +29,7 @@ class LossFunction(Protocol):
 
 
 class RegressionLossFunction(Protocol):
-    """A loss of regression: [b] predicted and [b] true numbers, in standard deviations of the training targets -> [] or [b]."""
+    """Loss of regression: [b] predicted and [b] true numbers, in standard deviations of the training targets -> [] or [b]."""
 
     def __call__(self, predicted: Tensor, true: Tensor, *, reduction: Reduction) -> Tensor: ...
 
@@ -63,7 +63,7 @@ def effective_number_weights(counts: Tensor, beta: float) -> Tensor:
         ValueError: if a class has no training image.
     """
     n = _all_present(counts)
-    # expm1, for 1 - beta**n loses its digits where beta is close to 1. The constant numerator cancels in the sum to c.
+    # expm1, because 1 - beta**n loses digits if beta is close to 1. The constant numerator cancels in the scaling to c.
     return _summing_to_c(-1 / torch.expm1(n * torch.tensor(beta, dtype=torch.float64).log()))
 
 
@@ -81,8 +81,12 @@ def inverse_frequency_weights(counts: Tensor) -> Tensor:
 
 
 def log_class_prior(counts: Tensor) -> Tensor:
-    """Logarithm of each class's share of the training images, [c] float32.
+    """Logarithm of each class's share of the training images.
 
+    Args:
+        counts: [c] training images of each class; each at least 1.
+    Returns:
+        [c] float32.
     Raises:
         ValueError: if a class has no training image.
     """
@@ -118,6 +122,7 @@ def cross_entropy(
         labels: [b] classes.
         weight: [c] class weights.
         label_smoothing: share of the target that is spread over all classes (Szegedy et al. 2016).
+        reduction: `mean` or `none`.
     Returns:
         [] weighted mean, or [b].
     """
@@ -136,8 +141,9 @@ def focal(
     Args:
         logits: [b, c].
         labels: [b] classes.
-        gamma: 0 is cross-entropy.
+        gamma: focusing exponent; 0 gives cross-entropy.
         weight: [c] class weights.
+        reduction: `mean` or `none`.
     Returns:
         [] weighted mean, or [b].
     """
@@ -168,11 +174,12 @@ def balanced_softmax(
     """Cross-entropy of logits + tau · log prior (Ren et al. 2020; Menon et al. 2021, eq. 10).
 
     Args:
-        logits: [b, c], used as they are for prediction.
+        logits: [b, c]; predictions use them without the prior.
         labels: [b] classes.
         log_prior: [c], see `log_class_prior`.
-        tau: 0 is cross-entropy, 1 balanced softmax.
+        tau: weight of the prior; 0 gives cross-entropy, 1 balanced softmax.
         weight: [c] class weights.
+        reduction: `mean` or `none`.
     Returns:
         [] weighted mean, or [b].
     """
@@ -191,13 +198,14 @@ def ldam(
     weight: Tensor | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Cross-entropy after the true class's logit was lowered by its margin (Cao et al. 2019, eq. 12).
+    """Cross-entropy with the true class's logit lowered by the margin of the class (Cao et al. 2019, eq. 12).
 
     Args:
-        logits: [b, c] scale · cosine, as the cosine head gives them.
+        logits: [b, c] scale · cosine, as the cosine head outputs them.
         labels: [b] classes.
         margins_in_logits: [c] scale · margin.
         weight: [c] class weights.
+        reduction: `mean` or `none`.
     Returns:
         [] weighted mean, or [b].
     """

@@ -1,4 +1,4 @@
-"""What a validation epoch is judged by. Every number is scikit-learn's, without its cost or its warnings."""
+"""Classification metrics of a validation epoch. They equal scikit-learn's, without its cost and its warnings."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Predictions compared with the truth. Plain Python values only, so that it can be stored anywhere."""
+    """Comparison of predictions with the truth. Holds only plain Python values, so that it can be stored anywhere."""
 
     metrics: dict[str, float]
     """Every `Metric` of the task except `val_loss` by name, and `classes_predicted` or `prediction_spread`; NaN where undefined.
-    Only those named `corrected_…` know of the learned prior."""
+    Only those named `corrected_…` use the learned prior."""
     per_class: dict[str, list[float]]
-    """`precision`, `recall`, `f1` (0 where undefined), `true_count`, `predicted_count` (whole numbers), each [c]; none in
+    """`precision`, `recall`, `f1` (0 where undefined), `true_count`, `predicted_count` (whole numbers), each [c]; empty in
     regression."""
     confusion: list[list[int]]
-    """[c][c]: images of true class (row) by predicted class (column); empty in regression."""
+    """Number of images by true class (row) and predicted class (column), [c][c]; empty in regression."""
 
 
 def evaluate(
@@ -36,13 +36,13 @@ def evaluate(
 ) -> Evaluation:
     """Compares predicted probabilities with labels.
 
-    The most probable class is predicted, the first one of a tie; a row with NaN predicts the first class that is NaN.
+    The prediction is the most probable class, the first one of a tie; for a row with NaN, the first class that is NaN.
 
     Args:
-        probabilities: [n, c] one row an image; only their order within a column matters to the AUC.
+        probabilities: [n, c] one row for each image; for the AUC only their order within a column matters.
         labels: [n] true classes, 0 … c − 1.
-        learned_prior: [c] what training taught of how common classes are, in any scale (`prior.learned_prior`): the corrected
-            metrics divide the probabilities by it (post-hoc logit adjustment, Menon et al. 2021). None: nothing to correct.
+        learned_prior: [c] class shares learned in training, in any scale (`prior.learned_prior`); the corrected metrics divide the
+            probabilities by it (post-hoc logit adjustment, Menon et al. 2021). None: no correction.
     Raises:
         ValueError: if shapes do not fit, there is no image, or a label is not a class.
     """
@@ -72,10 +72,10 @@ def evaluate(
 
 
 def measured(**given: tuple[Any, ...]) -> dict[str, float]:
-    """Every metric by name that can be computed from what is given, in the order of `METRICS`.
+    """Computes the metrics that depend on the given arguments only, by name, in the order of `METRICS`.
 
     Args:
-        given: `MetricSpec.of` -> the arguments of the function that computes it.
+        given: `MetricSpec.of` -> arguments of the functions of these metrics.
     """
     return {
         metric.value: resolve_name(spec.function)(*given[spec.of])
@@ -85,7 +85,7 @@ def measured(**given: tuple[Any, ...]) -> dict[str, float]:
 
 
 def _confusion(scores: Floats, labels: Ints) -> Ints:
-    """[c][c] images of true class (row) by the class that scores most (column)."""
+    """Counts images by true class (row) and class with the highest score (column), [c, c]."""
     c = scores.shape[1]
     return np.bincount(labels * c + scores.argmax(axis=1), minlength=c * c).reshape(c, c)
 
@@ -107,9 +107,9 @@ def accuracy(confusion: Ints) -> float:
 
 
 def above_chance(balanced: float, *, classes: int) -> float:
-    """Balanced accuracy rescaled so that chance is 0 and perfect is 1; NaN for one class, where they coincide.
+    """Balanced accuracy rescaled so that chance is 0 and perfect is 1; NaN for a single class, where the two coincide.
 
-    (scikit-learn gives −inf instead of NaN where the one class was sometimes missed.)
+    (scikit-learn returns −inf instead of NaN if the single class was sometimes missed.)
     """
     return (balanced - 1 / classes) / (1 - 1 / classes) if classes > 1 else math.nan
 
@@ -117,7 +117,7 @@ def above_chance(balanced: float, *, classes: int) -> float:
 def kappa(confusion: Ints) -> float:
     """Cohen's kappa (1960) of a [c, c] confusion matrix: agreement beyond what the marginal counts make likely.
 
-    0 for a constant prediction; NaN where truth and prediction are one and the same class throughout.
+    0 for a constant prediction; NaN if truth and prediction are the same class for all images.
     """
     n = confusion.sum()
     agreed = confusion.trace() / n
@@ -134,11 +134,11 @@ def macro_f1(confusion: Ints) -> float:
 def auc(probabilities: Floats, labels: Ints) -> float:
     """Area under the ROC curve, each class against the rest, macro average.
 
-    By ranks (Hanley & McNeil 1982), ties counting half. NaN where a class does not occur or a probability is NaN.
+    Computed from ranks (Hanley & McNeil 1982); ties count half. NaN if a class does not occur or a probability is NaN.
 
     Args:
-        probabilities: [n, c]. Of two classes only the second column is read, as in binary AUC: rounding may tie
-            probabilities near 1 that are distinct near 0.
+        probabilities: [n, c]. With two classes only the second column is used, as in binary AUC: rounding may make
+            probabilities near 1 equal whose complements near 0 are distinct.
         labels: [n] classes, 0 … c − 1.
     """
     n, c = probabilities.shape
@@ -154,9 +154,9 @@ def auc(probabilities: Floats, labels: Ints) -> float:
 
 
 def mean_ranks(values: Floats) -> Floats:
-    """[n] ranks from 1, ties getting their mean; NaN throughout where a value is NaN.
+    """Ranks [n] counted from 1; ties get their mean rank. All are NaN if a value is NaN.
 
-    (SciPy's `rankdata`, whose import takes most of a second and 40 MB in each worker.)
+    (Does the same as SciPy's `rankdata`, whose import costs each worker most of a second and 40 MB.)
     """
     if np.isnan(values).any():
         return np.full(len(values), math.nan)
@@ -166,13 +166,14 @@ def mean_ranks(values: Floats) -> Floats:
 
 
 def score_of(metrics: Mapping[str, float], metric: Metric) -> float:
-    """The number that judges an epoch: the chosen metric, or the first finite one of `FALLBACK_ORDER` that the task has.
+    """Returns the score of an epoch: the chosen metric, or the first finite one of `FALLBACK_ORDER` that the task has.
 
-    What is minimised has no stand-in, since the others grow where it shrinks: not finite, it is inf. So a score is
-    never NaN, always comparable by `metric.better`, and the worst possible where nothing is known.
+    A metric that is minimised has no fallback, because the others are maximised; it becomes inf if it is not finite. A score is
+    therefore never NaN, can always be compared by `metric.better`, and is the worst possible if nothing is known.
 
     Args:
-        metrics: values by `Metric` name; `val_loss` is only needed where it is the chosen one.
+        metrics: values by `Metric` name; `val_loss` is only needed if it is the chosen metric.
+        metric: the chosen metric.
     """
     candidates = [metric] if metric.mode == "min" else [metric, *(m for m in FALLBACK_ORDER if m in metrics)]
     return next((metrics[m] for m in candidates if math.isfinite(metrics[m])), metric.worst)
@@ -186,11 +187,13 @@ _CORRECTED = {
 
 
 def corrected_score(evaluation: Evaluation, metric: Metric) -> float:
-    """What `score_of` would be with the class shares that training taught divided out: near what deferred re-weighting will make of
-    the network. The same as `score_of` for metrics that are not corrected, and where the correction is no number.
+    """Returns the score with the class shares learned in training divided out, an estimate of the score after re-weighting.
+
+    Equal to `score_of` for metrics without a correction, and if the corrected value is not finite.
 
     Args:
-        evaluation: with the validation loss among its metrics.
+        evaluation: evaluation with the validation loss among its metrics.
+        metric: the chosen metric.
     """
     score = score_of(evaluation.metrics, metric)
     if metric not in _CORRECTED:
@@ -202,5 +205,5 @@ def corrected_score(evaluation: Evaluation, metric: Metric) -> float:
 
 
 def _ratio(part: Ints, whole: Ints) -> Floats:
-    """`part / whole`, 0 where `whole` is 0."""
+    """Divides `part` by `whole`; 0 where `whole` is 0."""
     return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)

@@ -1,4 +1,4 @@
-"""Regression: a number for each image."""
+"""`Regression`: task of predicting a number for each image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainables.tasks.regression_metrics import evaluate_numbers
 
 
 class Regression:
-    """A number for each image, which the network gives in standard deviations of the training targets above their mean."""
+    """Prediction of a number for each image. The network outputs standard deviations of the training targets above their mean."""
 
     balanced = False
     outputs = 1
@@ -34,7 +34,7 @@ class Regression:
 
     @property
     def constants(self) -> Mapping[str, float]:
-        """A prediction is `target_mean` + `target_std` · output."""
+        """Constants that turn outputs into predictions: `target_mean` + `target_std` · output."""
         return {"target_mean": self._mean, "target_std": self._std}
 
     def loss(
@@ -46,13 +46,16 @@ class Regression:
         mixing: Mixing | None = None,
         weights: Tensor | None = None,
     ) -> Tensor:
-        """[] what training minimises: on standardised targets, in float32.
+        """Training loss, on standardised targets and in float32.
 
         Args:
             outputs: [b, 1].
             targets: [b] float64, in their own unit.
-            mixing: what was done to the images: a mixed one is as near to both targets as their shares say; None: nothing.
-            weights: [b] how much each image counts; None: all alike.
+            reweighted: ignored; regression has no class weights.
+            mixing: mixing of the images, whose losses for both targets are weighted by their shares; None: not mixed.
+            weights: [b] weight of each image; None: all equal.
+        Returns:
+            [] weighted mean.
         """
         predicted, true = outputs.float().squeeze(1), self._standardised(targets).float()
         if mixing is None and weights is None:
@@ -64,14 +67,18 @@ class Regression:
             losses = own * self._loss(predicted, true, reduction="none")
             losses = losses + foreign * self._loss(predicted, true[mixing.partners], reduction="none")
             total = (own + foreign).sum()
-        return losses.sum() / total.clamp_min(torch.finfo(torch.float32).tiny)  # a batch of images that do not count
+        return losses.sum() / total.clamp_min(torch.finfo(torch.float32).tiny)  # all weights of a batch may be 0
 
     def judge(self, outputs: Tensor, targets: Tensor, *, reweighted: bool) -> tuple[float, Evaluation]:  # noqa: ARG002
-        """Mean squared error in variances of the training targets, whatever the loss; and all other metrics, in the targets' unit.
+        """Validates predictions.
 
         Args:
             outputs: [n, 1].
             targets: [n] float64, in their own unit.
+            reweighted: ignored; regression has no class weights.
+        Returns:
+            Validation loss, the mean squared error over the variance of the training targets whatever the training loss; and the
+            other metrics, in the targets' unit.
         """
         predicted = outputs.double().squeeze(1)
         numbers = predicted * self._std + self._mean

@@ -1,4 +1,4 @@
-"""What predicted numbers are judged by. Every value is scikit-learn's or SciPy's, without its cost or its warnings."""
+"""Regression metrics of predicted numbers. They equal scikit-learn's or SciPy's, without their cost and their warnings."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Floats = npt.NDArray[np.float64]
 def evaluate_numbers(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> Evaluation:
     """Compares predicted numbers with the true ones.
 
-    Returns:
-        `spearman`, `r2`, `mae`, `rmse`, the last two in the targets' unit, and `prediction_spread`, the standard deviation of the
-        predictions over that of the targets; NaN where undefined, and throughout where a prediction is not finite.
     Args:
         predictions, targets: [n].
+    Returns:
+        `spearman`, `r2`, `mae`, `rmse`, the last two in the targets' unit, and `prediction_spread`, the standard deviation of the
+        predictions over that of the targets. NaN where undefined; all are NaN if a prediction is not finite.
     Raises:
         ValueError: if shapes do not fit, or there is no image.
     """
@@ -27,22 +27,23 @@ def evaluate_numbers(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> Eval
     if p.ndim != 1 or p.shape != y.shape or p.size == 0:
         raise ValueError(f"predictions {p.shape} and targets {y.shape} are not both [n] with n ≥ 1")
     if not np.isfinite(p).all():
-        p = np.full_like(p, math.nan)  # ranks would make something of inf
+        p = np.full_like(p, math.nan)  # inf would get a rank
     metrics = {**measured(numbers=(p, y)), "prediction_spread": _ratio(float(p.std()), float(y.std()))}
     return Evaluation(metrics=metrics, per_class={}, confusion=[])
 
 
 def r2(predictions: Floats, targets: Floats) -> float:
-    """Share of the targets' variance that is explained: 0 for their mean, below 0 for worse. NaN for targets that are all the same.
+    """Share of the targets' variance that is explained: 0 if their mean is predicted, negative if worse. NaN if all targets are
+    equal.
 
-    (scikit-learn gives 0 or 1 instead of NaN.)
+    (scikit-learn returns 0 or 1 instead of NaN.)
     """
-    left, total = np.square(targets - predictions).sum(), np.square(targets - targets.mean()).sum()
-    return 1 - _ratio(float(left), float(total))
+    residual, total = np.square(targets - predictions).sum(), np.square(targets - targets.mean()).sum()
+    return 1 - _ratio(float(residual), float(total))
 
 
 def spearman(predictions: Floats, targets: Floats) -> float:
-    """Rank correlation (Spearman 1904), ties getting their mean rank. NaN where either side is all the same, or holds NaN."""
+    """Rank correlation (Spearman 1904); ties get their mean rank. NaN if one side is constant or holds NaN."""
     if np.isnan(predictions).any():
         return math.nan
     a, b = (ranks - ranks.mean() for ranks in (mean_ranks(predictions), mean_ranks(targets)))

@@ -1,4 +1,4 @@
-"""`ActiveStage`: what trains during one stage — the tail, its optimizer, its average — and the best weights it reached."""
+"""`ActiveStage`: the part of the model that trains during one stage, its optimizer, its weight average and its best weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainables.training.stage_plan import EpochPlan, Opening
 
 
 class ActiveStage:
-    """One stage at work on a model."""
+    """One stage of training on a model."""
 
     def __init__(
         self,
@@ -30,13 +30,15 @@ class ActiveStage:
         replicas: Replicas,
         moments_of: torch.optim.Optimizer | None = None,
     ):
-        """Starts a stage on the model as it is.
+        """Starts a stage from the model's current weights.
 
         Args:
-            index: of the stage in the recipe.
-            device: where the model is.
-            replicas: the processes that train it together.
-            moments_of: optimizer of the stage before, whose moments go on; None: they start afresh.
+            model: network to train.
+            recipe: recipe of the run, with the changes that are due.
+            index: position of the stage in the recipe.
+            device: device the model is on.
+            replicas: processes that train the run together.
+            moments_of: optimizer of the previous stage, whose moments are carried over; None: moments start from zero.
         """
         self._model, self._train, self._replicas = model, recipe.train, replicas
         self._index = index
@@ -57,7 +59,10 @@ class ActiveStage:
 
     @property
     def validated(self) -> dict[str, nn.Module]:
-        """`raw`: the tail as it is, and `ema`: its average, where there is one; first the one that is judged. Never compiled."""
+        """Tails to validate: `raw`, the current weights, and `ema`, their average if there is one; the scored one comes first.
+
+        They are never compiled.
+        """
         raw: dict[str, nn.Module] = {"raw": self._model.tail(self.cut)}
         ema = self._train.ema
         if ema is None or self._ema is None:
@@ -67,11 +72,16 @@ class ActiveStage:
 
     @property
     def judged(self) -> nn.Module:
-        """The tail whose predictions count."""
+        """Tail whose validation metrics are those of the epoch."""
         return next(iter(self.validated.values()))
 
     def change(self, recipe: Recipe, *, cosine_scale: float | None) -> None:
-        """Goes on by a recipe with other values of what may change (`changes.CHANGEABLE`). Between two epochs."""
+        """Continues with a recipe that differs only in values that may change (`changes.CHANGEABLE`). Call between two epochs.
+
+        Args:
+            recipe: the changed recipe.
+            cosine_scale: scale of a cosine head; None: the head is linear.
+        """
         assert self._opening is not None
         self._train, self.stage = recipe.train, recipe.train.stages[self._index]
         self.tail.head.dropout.p = self.stage.dropout
@@ -85,7 +95,7 @@ class ActiveStage:
         self._open(self._opening)
 
     def begin_epoch(self, plan: EpochPlan) -> None:
-        """Opens what the plan opens, with an optimizer that holds exactly that, at the plan's learning rates."""
+        """Opens the blocks that the plan names, with an optimizer for exactly their parameters, and sets the learning rates."""
         if plan.opening != self._opening:
             self._open(plan.opening)
         assert self.optimizer is not None
@@ -95,14 +105,14 @@ class ActiveStage:
         set_training_mode(self._model, self.cut)
 
     def backward(self, loss: Tensor) -> None:
-        """Adds a loss's gradients to those of the next step."""
+        """Adds the gradients of a loss to those of the next step."""
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def step(self) -> None:
-        """Moves what is open along the gradients that have been added up; not where fp16 made them overflow."""
+        """Updates the open parameters with the accumulated gradients; skips the update if they overflowed in fp16."""
         assert self.optimizer is not None
         self._replicas.add_up(p.grad for p in self.tail.parameters() if p.grad is not None)
-        # Each process normalises by the statistics of its own part; running ones follow all parts.
+        # Each process normalises its own part by that part's statistics; running statistics are averaged over all parts.
         self._replicas.average(buffer for buffer in self.tail.buffers() if buffer.is_floating_point())
         if self._train.clip_norm is not None:
             self._scaler.unscale_(self.optimizer)
@@ -116,22 +126,22 @@ class ActiveStage:
             self._ema.update_parameters(self.tail)
 
     def keep_if_best(self, score: float) -> None:
-        """Remembers the judged weights if none of this stage scored better."""
+        """Stores the validated weights if this is the best score of the stage so far."""
         self._best_is_now = self._train.metric.better(score, self._best_score)
         if self._best_is_now:
             self._best_score = score
             self._best_weights = {name: tensor.clone() for name, tensor in self.judged.state_dict().items()}
 
     def restore_best(self) -> None:
-        """Puts the stage's best weights back into the model; leaves it alone where no epoch had a score."""
+        """Puts the stage's best weights back into the model; does nothing if no epoch had a score."""
         if self._best_weights is not None:
             self.tail.load_state_dict(self._best_weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """After an epoch: all but the model's own weights."""
+        """State of the stage after an epoch, without the model's own weights."""
         assert self.optimizer is not None
         assert self._opening is not None
-        # The same tensors as elsewhere in the state, which a file then holds once.
+        # If they are the current weights, refer to the same tensors: a file then stores them only once.
         best = dict(self.judged.state_dict()) if self._best_is_now else self._best_weights
         return {
             "cut": self.cut,
@@ -143,15 +153,19 @@ class ActiveStage:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Of the same stage, into a model that has its weights back."""
+        """Restores a state of the same stage; the model's own weights have been restored before.
+
+        Raises:
+            ValueError: if the state belongs to another network.
+        """
         self._open(Opening(self.cut, head=state["head_trains"]))
         assert self.optimizer is not None
         self.optimizer.load_state_dict(state["optimizer"])
         for parameter, moments in self.optimizer.state.items():
-            if odd := [
+            if mismatched := [
                 name for name, t in moments.items() if torch.is_tensor(t) and t.shape not in {parameter.shape, ()}
             ]:
-                raise ValueError(f"{odd[0]} of a parameter of shape {tuple(parameter.shape)} has another one")
+                raise ValueError(f"{mismatched[0]} does not have the shape of its parameter, {tuple(parameter.shape)}")
         self._scaler.load_state_dict(state["scaler"])
         if self._ema is not None:
             self._ema.load_state_dict(state["ema"])
@@ -159,7 +173,7 @@ class ActiveStage:
         if self._best_weights is not None:
             shapes = {name: tensor.shape for name, tensor in self.tail.state_dict().items()}
             if {name: tensor.shape for name, tensor in self._best_weights.items()} != shapes:
-                raise ValueError("the stage's best weights are those of another network")
+                raise ValueError("the stage's best weights belong to another network")
 
     def _open(self, opening: Opening) -> None:
         apply_opening(self._model, opening, bn_affine=self._train.bn_affine)

@@ -1,11 +1,11 @@
-"""`Feed`: what the tail is given. Images in an epoch's order, varied, mixed and normalised, as they leave the frozen prefix."""
+"""`Feed`: the batches that the tail trains on. Images in the order of the epoch, augmented, mixed, normalised and passed through
+the frozen prefix."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import islice, repeat
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -13,24 +13,16 @@ import torch
 from torch import Tensor
 
 from trainables.core.seeding import random_state
-from trainables.data.batches.augment import augment, version_numbers
-from trainables.data.batches.batches import (
-    epoch_order,
-    gather,
-    normalise,
-    own_parts,
-    own_statistics,
-    split_batches,
-    standardise,
-)
+from trainables.data.batches.augment import version_numbers
+from trainables.data.batches.batches import epoch_order, own_parts, split_batches
+from trainables.data.batches.image_loader import ImageLoader
 from trainables.data.batches.mixing import Mixing, draw_mixing, mixed
 from trainables.data.dataset import Dataset
-from trainables.data.stage_view import data_of_stage
-from trainables.frozen_prefix.feature_cache import Progress, prefix_batch
+from trainables.frozen_prefix.feature_cache import Progress
 from trainables.frozen_prefix.frozen_prefix import FrozenPrefix, Lookup, Side
 from trainables.models.build_model import BuiltModel
 from trainables.recipe.augment_config import Mix
-from trainables.recipe.backbone_catalog import backbone_info
+from trainables.recipe.prefix_rules import prefix_batch
 from trainables.recipe.recipe import Recipe
 from trainables.training.replicas import ALONE, Replicas
 
@@ -39,18 +31,18 @@ class Batch(NamedTuple):
     """b images as the tail gets them."""
 
     features: Tensor
-    """What the prefix makes of them, or of this process's part of them: a feature map [b, c, h, w] or [b, c, d, h, w], or pooled
-    [b, f]."""
+    """Output of the prefix for the images, or for this process's part of them: a feature map [b, c, h, w] or [b, c, d, h, w], or
+    pooled [b, f]."""
     labels: Tensor
-    """[b], or the targets of regression."""
+    """[b] classes, or targets in regression."""
     weights: Tensor | None = None
-    """[b] how much each image counts; None: all alike."""
+    """[b] weight of each image in the loss; None: all equal."""
     mixing: Mixing | None = None
-    """How they were mixed with each other; None: they were not."""
+    """Mixing of the images with each other; None: not mixed."""
 
 
 class Feed:
-    """The batches of a run."""
+    """Batches of a run."""
 
     def __init__(
         self,
@@ -64,48 +56,49 @@ class Feed:
         sharing_runs: int = 1,
         progress: Progress | None = None,
     ):
-        """
+        """Prepares the batches of a run.
+
         Args:
-            built: its model is on the device.
+            recipe: recipe of the run.
+            dataset: data set of the run.
+            built: model of the run, already on the device.
             balanced: draw each class equally often.
-            replicas: the processes that share each batch.
+            device: device the batches go to.
+            replicas: processes that share each batch.
             sharing_runs: runs that are expected to need the same features of frozen blocks, this one included.
-            progress: told how far the computing of features to keep is.
+            progress: callback for the progress of computing features to cache.
         """
-        self._recipe, self._built, self._device, self._balanced = recipe, built, device, balanced
-        self._standardises = backbone_info(recipe.model.backbone).standardises
+        self._recipe, self._device, self._balanced, self._replicas = recipe, device, balanced, replicas
         self._chunk = prefix_batch(recipe)
-        self._replicas = replicas
-        self.data = functools.cache(partial(data_of_stage, recipe, dataset))
-        """Stage -> the data set as it sees it."""
+        self.images = ImageLoader(recipe, dataset, mean=built.mean, std=built.std, device=device)
         self._prefix = FrozenPrefix(
             recipe, built, self.images, device=device, sharing_runs=sharing_runs, progress=progress
         )
         self.uncached: str | None = None
-        """Why training images go through the frozen blocks in this epoch; None: their features have been kept."""
+        """Reason why training images pass through the frozen blocks in this epoch; None: their features are cached."""
 
     @property
     def cache_s(self) -> float:
-        """Time in which features of frozen blocks were computed to be kept, so far."""
+        """Seconds spent so far on computing features of frozen blocks for the cache."""
         return self._prefix.cache_s
 
     def steps(self, epoch: int, *, stage: int) -> Iterator[list[Batch]]:
-        """A training epoch's optimizer steps, each of `accumulate` batches.
+        """Yields the batches of each optimizer step of a training epoch, `train.accumulate` at a time.
 
         Args:
-            epoch: counted from 1, over all stages.
-            stage: index of the stage it belongs to.
+            epoch: number of the epoch, counted from 1 over all stages.
+            stage: position of its stage.
         """
-        train, data = self._recipe.train, self.data(stage)
+        train, data = self._recipe.train, self.images.of_stage(stage)
         order = epoch_order(data, balanced=self._balanced, seed=train.seed, epoch=epoch)
         versions = version_numbers(order, epoch=epoch, views=train.augment.views) if train.augment else None
         side = Side(data, data.train, stage=stage, trains=True)
-        lookup, self.uncached = self._prefix.kept(side, versions)
+        lookup, self.uncached = self._prefix.cached(side, versions)
         batches_of = partial(self._batches, order, versions, stage=stage, whole=train.mix is not None)
         if lookup:
             batches = batches_of(lookup)
         elif train.mixes_images or self._recipe.cut(stage) == 0:
-            batches = batches_of(partial(self.images, stage=stage))
+            batches = batches_of(partial(self.images.load, stage=stage))
         else:
             batches = batches_of(partial(self._prefix.computed, side), chunk=self._chunk)
         if train.mix:
@@ -114,26 +107,13 @@ class Feed:
             yield step
 
     def validation(self, *, stage: int) -> Iterator[Batch]:
-        """All validation images, as they are."""
-        data = self.data(stage)
+        """Yields all validation images in batches, without augmentation."""
+        data = self.images.of_stage(stage)
         side = Side(data, data.validation, stage=stage, trains=False)
-        lookup, _ = self._prefix.kept(side, None)
+        lookup, _ = self._prefix.cached(side, None)
         if lookup:
             return self._batches(side.positions, None, lookup, stage=stage)
         return self._batches(side.positions, None, partial(self._prefix.computed, side), stage=stage, chunk=self._chunk)
-
-    def images(self, positions: np.ndarray, versions: np.ndarray | None, *, stage: int = 0) -> Tensor:
-        """[b, c, h, w], or volumes [b, c, d, h, w], as the network sees them in a stage; augmented to some versions of theirs where
-        these are given."""
-        images, _ = gather(self.data(stage), positions, self._device)
-        # Before they vary: brightness and contrast that are varied shall be seen.
-        statistics = own_statistics(images) if self._standardises else None
-        train = self._recipe.train
-        if train.augment and versions is not None:
-            images = augment(images, train.augment, seed=train.seed, positions=positions, versions=versions)
-        if statistics:
-            return standardise(images, *statistics)
-        return normalise(images, self._built.mean, self._built.std)
 
     def _batches(
         self,
@@ -145,32 +125,29 @@ class Feed:
         chunk: int | None = None,
         whole: bool = False,
     ) -> Iterator[Batch]:
-        """The order in batches.
+        """Yields images in batches, in the given order.
 
         Args:
-            load: gives what the batches are made of.
-            chunk: how many images it is asked for at a time; None: a batch of them.
-            whole: features of all images and not only of this process's part: they are to be mixed, also with those of others.
+            order: [n] positions of the images.
+            versions: [n] numbers of the augmented views; None: images are not augmented.
+            load: loads the features for some positions and versions.
+            stage: position of the stage.
+            chunk: number of images to load at a time; None: a batch.
+            whole: yield the features of all images, not only of this process's part, because images are mixed across parts.
         """
+        data = self.images.of_stage(stage)
         sizes = [len(batch) for batch in split_batches(order, self._recipe.batch_size(stage))]
-        labels = torch.split(torch.from_numpy(self.data(stage).truth[order]).to(self._device), sizes)
-        counts = self.data(stage).weights
-        of_images = None if counts is None else torch.from_numpy(counts[order]).float().to(self._device)
-        weights = repeat(None) if of_images is None else iter(torch.split(of_images, sizes))
-        own, sizes = own_parts(sizes, (ALONE if whole else self._replicas).part)
-        order, versions = order[own], None if versions is None else versions[own]
-        ready, done = torch.empty(0), 0
-        for size, of_batch in zip(sizes, labels, strict=True):
-            while len(ready) < size:
-                part = slice(done, done + (chunk or size))
-                more = load(order[part], None if versions is None else versions[part])
-                ready = torch.cat([ready, more]) if len(ready) else more
-                done += len(more)
-            yield Batch(ready[:size], of_batch, next(weights))
-            ready = ready[size:]
+        labels = torch.split(torch.from_numpy(data.truth[order]).to(self._device), sizes)
+        weights: Sequence[Tensor | None] = [None] * len(sizes)
+        if data.weights is not None:
+            weights = torch.split(torch.from_numpy(data.weights[order]).float().to(self._device), sizes)
+        own, own_sizes = own_parts(sizes, (ALONE if whole else self._replicas).part)
+        features = _in_chunks(load, order[own], None if versions is None else versions[own], own_sizes, chunk)
+        for batch in zip(features, labels, weights, strict=True):
+            yield Batch(*batch)
 
     def _mixed(self, plain: Iterator[Batch], config: Mix, epoch: int, *, stage: int) -> Iterator[Batch]:
-        """Batches whose images, or what leaves the prefix for them, are mixed with each other."""
+        """Mixes the images of each batch, or their features, with each other."""
         random = random_state(self._recipe.train.seed, "mix", epoch)
         size, cut = self._recipe.image_size(stage), self._recipe.cut(stage)
         for batch in plain:
@@ -181,3 +158,26 @@ class Feed:
                     [self._prefix.through(part, 0, cut) for part in torch.split(features, self._chunk)]
                 )
             yield batch._replace(features=features, mixing=mixing)
+
+
+def _in_chunks(
+    load: Lookup, positions: np.ndarray, versions: np.ndarray | None, sizes: Sequence[int], chunk: int | None
+) -> Iterator[Tensor]:
+    """Yields batches of features, loaded in chunks that may cross the batches' borders.
+
+    Args:
+        load: loads the features for some positions and versions.
+        positions: [n] positions of the images.
+        versions: [n] numbers of the augmented views; None: images are not augmented.
+        sizes: number of images of each batch.
+        chunk: number of images to load at a time; None: a batch.
+    """
+    ready, done = torch.empty(0), 0
+    for size in sizes:
+        while len(ready) < size:
+            part = slice(done, done + (chunk or size))
+            more = load(positions[part], None if versions is None else versions[part])
+            ready = torch.cat([ready, more]) if len(ready) else more
+            done += len(more)
+        yield ready[:size]
+        ready = ready[size:]

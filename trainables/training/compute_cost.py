@@ -1,4 +1,4 @@
-"""What training costs, counted and not timed: trained parameters × training images. The same on every machine."""
+"""Cost of training, counted instead of timed: trained parameters × training images. The same on every machine."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from trainables.training.freezing import trainable_parameters
 
 
 def trained_parameters(model: nn.Module) -> int:
-    """Numbers of a model that training moves as it stands."""
+    """Number of a model's parameters that currently train."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def planned_compute(recipe: Recipe, model: StagedModel, images: Callable[[int], int]) -> int:
-    """What a run spends whose stages use all their epochs.
+    """Compute of a run whose stages use all their epochs, in trained parameters × training images.
 
     Args:
-        model: the recipe's.
-        images: stage -> training images that it sees in an epoch.
+        recipe: recipe of the run.
+        model: model of the recipe.
+        images: function that takes a stage's position and returns the training images it sees in an epoch.
     """
     bn_affine = recipe.train.bn_affine
     blocks = [sum(p.numel() for p in trainable_parameters(block, bn_affine=bn_affine)) for block in model.blocks]

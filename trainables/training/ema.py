@@ -1,4 +1,4 @@
-"""Exponential moving average of what trains."""
+"""Exponential moving average of the weights that train."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ _Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def averaged(tail: nn.Module, decay: float) -> AveragedModel:
-    """A copy of `tail` that `update_parameters(tail)` moves towards it, running statistics included.
+    """Copies `tail` into an average that `update_parameters(tail)` moves towards it, running statistics included.
 
-    The decay ramps up as (1 + n) / (10 + n), n the number of updates, so that short stages are not judged on their start.
+    The decay ramps up as (1 + n) / (10 + n), with n the number of updates, so that the average of a short stage does not hang on to
+    the stage's first weights.
     """
     return AveragedModel(tail, multi_avg_fn=_update(decay), use_buffers=True)
 
 
 def go_on_with(average: AveragedModel, decay: float) -> None:
-    """Has an average move by another decay from now on."""
+    """Changes the decay of an average for the following updates."""
     average.multi_avg_fn = _update(decay)
 
 

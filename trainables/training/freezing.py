@@ -1,4 +1,4 @@
-"""Makes a model obey a stage: what trains, and which BatchNorm stands still."""
+"""Freezes and opens the blocks of a model for a stage, and sets the mode of their BatchNorm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def apply_opening(model: StagedModel, opening: Opening, *, bn_affine: Literal["frozen", "train"]) -> None:
-    """Freezes everything, then opens the blocks from the cut on and the head; BatchNorm's scale and shift as `bn_affine` says."""
+    """Freezes a model, then opens the blocks and the head that train.
+
+    Args:
+        model: model to change.
+        opening: blocks to open, and whether the head trains.
+        bn_affine: whether scale and shift of BatchNorm train in open blocks.
+    """
     model.requires_grad_(False)
     for block in model.blocks[opening.cut :]:
         for parameter in trainable_parameters(block, bn_affine=bn_affine):
@@ -23,14 +29,14 @@ def apply_opening(model: StagedModel, opening: Opening, *, bn_affine: Literal["f
 
 
 def trainable_parameters(block: nn.Module, *, bn_affine: Literal["frozen", "train"]) -> Iterator[nn.Parameter]:
-    """Those that train in an open block."""
+    """Yields the parameters that train in an open block."""
     for module in block.modules():
         if bn_affine == "train" or not isinstance(module, _BATCH_NORMS):
             yield from module.parameters(recurse=False)
 
 
 def set_training_mode(model: StagedModel, cut: int) -> None:
-    """Open blocks and the head in training mode, frozen blocks still."""
+    """Sets open blocks and the head to training mode, frozen blocks to evaluation mode."""
     model.train()
     for block in model.blocks[:cut]:
         block.eval()  # not only requires_grad=False: running statistics would drift, and stochastic depth would act

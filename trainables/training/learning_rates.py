@@ -1,4 +1,4 @@
-"""Learning rates by the epoch. Pure numbers."""
+"""Learning rates by epoch. Pure functions of numbers."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ def warmup_factor(epoch: int, warmup_epochs: int) -> float:
     """Linear rise to 1 (Goyal et al. 2017): three warm-up epochs give 1/3, 2/3, 1. No epoch is spent at 0.
 
     Args:
-        epoch: epochs of the stage that are done, so 0 in its first.
-        warmup_epochs: 0 switches the warm-up off.
+        epoch: number of epochs done in the stage, so 0 in its first.
+        warmup_epochs: number of warm-up epochs; 0 switches the warm-up off.
     """
     return min(1.0, (epoch + 1) / max(1, warmup_epochs))
 
 
 def cosine_factor(epoch: int, *, warmup_epochs: int, epochs: int) -> float:
-    """Half a cosine over what the warm-up leaves of the stage (Loshchilov & Hutter 2017).
+    """Half a cosine over the epochs after the warm-up (Loshchilov & Hutter 2017).
 
-    It is 1 until the warm-up is over and in the first epoch after it, and would reach 0 one epoch after the stage's
-    last: every epoch trains.
+    It is 1 during the warm-up and in the first epoch after it, and would reach 0 one epoch after the last one of the stage, so
+    that every epoch trains.
 
     Args:
-        epoch: epochs of the stage that are done, fewer than `epochs`.
-        epochs: the stage's largest number of epochs; may be smaller than the warm-up.
+        epoch: number of epochs done in the stage, less than `epochs`.
+        warmup_epochs: number of warm-up epochs.
+        epochs: largest number of epochs of the stage; may be smaller than the warm-up.
     """
     span = max(1, epochs - warmup_epochs)
     done = max(0, epoch - warmup_epochs)
@@ -36,9 +37,14 @@ def cosine_factor(epoch: int, *, warmup_epochs: int, epochs: int) -> float:
 
 
 def drops_on_plateau(losses: Sequence[float], *, patience: int, threshold: float) -> int:
-    """How often the loss has gone more than `patience` epochs without a drop larger than `threshold`, as torch counts it.
+    """Counts how often the loss has gone more than `patience` epochs without a drop larger than `threshold`, as torch does.
 
-    The wait starts anew after each time. NaN never improves.
+    The count of epochs restarts each time. NaN is never an improvement.
+
+    Args:
+        losses: validation losses of the epochs so far, oldest first.
+        patience: number of epochs without improvement that are tolerated.
+        threshold: smallest drop that counts as improvement.
     """
     low, waited, drops = math.inf, 0, 0
     for loss in losses:
@@ -54,10 +60,14 @@ def drops_on_plateau(losses: Sequence[float], *, patience: int, threshold: float
 def learning_rate(
     schedule: Schedule, peak: float, epoch: int, *, warmup_epochs: int, epochs: int, losses: Sequence[float] = ()
 ) -> float:
-    """Linear warm-up to the peak, then what the schedule says until the stage's last epoch; never 0.
+    """Learning rate of an epoch: linear warm-up to the peak, then the schedule until the stage's last epoch; never 0.
 
     Args:
-        epoch: epochs of the stage that are done, so 0 in its first.
+        schedule: schedule of the stage.
+        peak: learning rate after the warm-up.
+        epoch: number of epochs done in the stage, so 0 in its first.
+        warmup_epochs: number of warm-up epochs.
+        epochs: largest number of epochs of the stage.
         losses: validation losses of the stage's epochs so far.
     """
     match schedule:
@@ -74,10 +84,11 @@ def learning_rate(
 
 
 def one_cycle_factor(progress: float, config: OneCycle) -> float:
-    """Two half cosines: up to 1, then down to next to nothing (Smith & Topin 2019, as torch draws it).
+    """Two half cosines: up to 1, then down to nearly 0 (Smith & Topin 2019, in torch's version).
 
     Args:
-        progress: share of the run that is done, in 0 … 1.
+        progress: share of the run that is done, from 0 to 1.
+        config: shape of the curve.
     """
     start, peak_at = 1 / config.start_divisor, config.warmup_fraction
     if progress < peak_at:
@@ -86,5 +97,5 @@ def one_cycle_factor(progress: float, config: OneCycle) -> float:
 
 
 def _eased(begin: float, end: float, share: float) -> float:
-    """Half a cosine from `begin` to `end`."""
+    """Interpolates from `begin` to `end` by half a cosine."""
     return end + (begin - end) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))

@@ -1,4 +1,4 @@
-"""Optimizers that hold what trains and nothing else."""
+"""Optimizers for the parameters that train."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainables.recipe.train_config import Optimizer
 
 
 def _uncompiled(kind: type[torch.optim.Optimizer]) -> Any:
-    """The same optimizer without torch's compiler, which it imports to tell it to keep out: two seconds and 80 MB a process."""
+    """Returns the same optimizer without its hooks for torch's compiler, whose import costs each process two seconds and 80 MB."""
     plain = {
         name: inspect.unwrap(getattr(kind, name))
         for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
@@ -23,13 +23,15 @@ def _uncompiled(kind: type[torch.optim.Optimizer]) -> Any:
 
 
 class _SGD(torch.optim.SGD):
-    """Fused, torch's takes moments for all parameters of a group or for none, and some may have been carried: new ones are 0."""
+    """SGD that sets missing moments to 0 if some parameters of a group have carried moments over: torch's fused SGD needs them for
+    all parameters of a group or for none."""
 
     def step(self, closure: Any = None) -> Any:
+        """Updates the parameters; see `torch.optim.SGD.step`."""
         for group in self.param_groups:
-            moving = [parameter for parameter in group["params"] if parameter.grad is not None]
-            new = [parameter for parameter in moving if self.state[parameter].get("momentum_buffer") is None]
-            if group["momentum"] and len(new) < len(moving):
+            active = [parameter for parameter in group["params"] if parameter.grad is not None]
+            new = [parameter for parameter in active if self.state[parameter].get("momentum_buffer") is None]
+            if group["momentum"] and len(new) < len(active):
                 for parameter in new:
                     self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return inspect.unwrap(torch.optim.SGD.step)(self, closure)
@@ -43,11 +45,16 @@ _KINDS = {
 
 
 def parameter_groups(model: StagedModel, *, layer_decay: float, weight_decay: float) -> list[dict[str, Any]]:
-    """What trains of a model, grouped by how it trains.
+    """Groups the parameters of a model that train by learning rate and weight decay.
 
-    A group's `name` is `backbone` or `head`; its learning rate is that of its name times its `lr_scale`, which is 1 in the head
-    and the last block and `layer_decay` times smaller with each block towards the input (Clark et al. 2020). Biases and the
-    scales of norms do not decay: pulled to 0 they would undo what they are there for.
+    A group's `name` is `backbone` or `head`. Its learning rate is that of its name times its `lr_scale`, which is 1 in the head and
+    the last block and is multiplied by `layer_decay` with each block towards the input (Clark et al. 2020). Biases and the scales
+    of norms have no weight decay, which would pull them to 0 and defeat their purpose.
+
+    Args:
+        model: model with the parameters.
+        layer_decay: factor from the learning rate of a block to that of the block before it.
+        weight_decay: weight decay of weights with more than one dimension.
     """
     last = len(model.blocks) - 1
     parts = [("backbone", layer_decay ** (last - i), block) for i, block in enumerate(model.blocks)]
@@ -64,17 +71,17 @@ def parameter_groups(model: StagedModel, *, layer_decay: float, weight_decay: fl
 
 
 def build_optimizer(config: Optimizer, groups: Sequence[dict[str, Any]]) -> torch.optim.Optimizer:
-    """An optimizer of `parameter_groups`; their learning rates are set each epoch."""
+    """Builds an optimizer for `parameter_groups`; the learning rates are set in each epoch."""
     options: dict[str, Any] = (
         {"momentum": config.momentum} if config.kind == "sgd" else {"betas": (config.momentum, 0.999)}
     )
-    # Fused: a step goes through each parameter once, not once for each operation.
+    # Fused: a step passes over each parameter once instead of once for each operation.
     optimizer: torch.optim.Optimizer = _KINDS[config.kind](groups, lr=0.0, fused=True, **options)
     return optimizer
 
 
 def carry_state(old: torch.optim.Optimizer, new: torch.optim.Optimizer) -> None:
-    """Moves the moments of parameters that `old` and `new` share."""
+    """Carries over the moments of the parameters that `old` and `new` share."""
     for group in new.param_groups:
         for parameter in group["params"]:
             if parameter in old.state:

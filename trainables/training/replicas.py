@@ -1,8 +1,8 @@
-"""Several processes that train one run: each puts its part of every batch through the network, and all take the same step.
+"""Several processes that train one run: each passes its part of every batch through the network, and all take the same step.
 
-What comes out of the parts is gathered before the loss is taken, so that the loss is that of the whole batch, whatever it divides
-by and whoever is mixed with whom; the gradients of the parts add up to its gradient. This knows torch.distributed and not who
-started the processes.
+The outputs of the parts are gathered before the loss is computed, so that the loss is that of the whole batch, also if images of
+different parts are mixed; the gradients of the parts add up to its gradient. This module uses torch.distributed and does not depend
+on how the processes were started.
 """
 
 from __future__ import annotations
@@ -16,21 +16,25 @@ from torch import Tensor
 
 
 class Replicas:
-    """The processes of a run: here one, which has nobody to agree with."""
+    """Processes of a run; here a single one."""
 
     rank = 0
-    """Of this process, from 0."""
+    """Rank of this process, counted from 0."""
     count = 1
+    """Number of processes."""
 
     def part(self, images: int) -> slice:
-        """This process's part of a batch. Parts differ by one image at most."""
+        """Part of a batch that this process gets. Parts differ by one image at most."""
         return slice(images * self.rank // self.count, images * (self.rank + 1) // self.count)
 
     def gathered(self, outputs: Tensor, *, images: int) -> Tensor:
-        """[images, c] of a whole batch, the same in each process; gradients flow into the own part alone.
+        """Gathers the outputs of a whole batch, the same in each process; gradients flow only into this process's part.
 
         Args:
-            outputs: [b, c] of the own part.
+            outputs: [b, c] outputs of this process's part.
+            images: number of images in the whole batch.
+        Returns:
+            [images, c].
         """
         assert len(outputs) == images
         return outputs
@@ -42,7 +46,7 @@ class Replicas:
         """Replaces each tensor by its mean over the processes."""
 
     def agreed(self, value: Any) -> Any:
-        """What the first process has."""
+        """Returns the first process's value in every process."""
         return value
 
 
@@ -50,21 +54,23 @@ ALONE = Replicas()
 
 
 class Processes(Replicas):
-    """Those of torch.distributed's default group, which is set up already."""
+    """Processes of torch.distributed's default group, which must be initialised already."""
 
     def __init__(self) -> None:
         self.rank, self.count = dist.get_rank(), dist.get_world_size()
 
     def gathered(self, outputs: Tensor, *, images: int) -> Tensor:
+        """See `Replicas.gathered`."""
         own = self.part(images)
         outputs = outputs.float()
-        # Zeros of the others' parts plus theirs: parts may differ in length, which gathering does not allow with every backend.
+        # A sum of zero-padded parts, because not every backend can gather parts of different lengths.
         whole = outputs.new_zeros(images, *outputs.shape[1:])
         whole[own] = outputs.detach()
         dist.all_reduce(whole)
         return torch.cat([whole[: own.start], outputs, whole[own.stop :]])
 
     def add_up(self, tensors: Iterable[Tensor]) -> None:
+        """See `Replicas.add_up`."""
         if not (held := list(tensors)):
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in held])
@@ -74,12 +80,14 @@ class Processes(Replicas):
             tensor.copy_(total.view(tensor.shape))
 
     def average(self, tensors: Iterable[Tensor]) -> None:
+        """See `Replicas.average`."""
         held = list(tensors)
         self.add_up(held)
         for tensor in held:
             tensor.div_(self.count)
 
     def agreed(self, value: Any) -> Any:
+        """See `Replicas.agreed`."""
         values = [value]
         dist.broadcast_object_list(values)
         return values[0]

@@ -1,4 +1,4 @@
-"""When a stage ends, and where a run stands. Pure: values in, values out."""
+"""Position of a run in its stages: the plan of the next epoch and the end of each stage. Pure functions of values."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ from trainables.training.learning_rates import learning_rate, one_cycle_factor
 
 
 def is_plateau(losses: Sequence[float], *, patience: int, threshold: float) -> bool:
-    """Whether the loss has not dropped by more than `threshold` below its last low for `patience` epochs.
+    """Returns True if the loss has not dropped by more than `threshold` below its last low for `patience` epochs.
 
-    Drops smaller than `threshold` add up: they count once they exceed it together. NaN never improves.
+    Smaller drops add up and count once they exceed `threshold` together. NaN is never an improvement.
+
+    Args:
+        losses: validation losses of the epochs so far, oldest first.
+        patience: number of epochs without improvement that make a plateau.
+        threshold: smallest drop that counts as improvement.
     """
     low, waited = float("inf"), 0
     for loss in losses:
@@ -28,36 +33,40 @@ def is_plateau(losses: Sequence[float], *, patience: int, threshold: float) -> b
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """How far a run has come: all that decides what the next epoch does."""
+    """Progress of a run: everything that determines the next epoch."""
 
     epoch: int = 0
-    """Epochs done, over all stages."""
+    """Number of epochs done, over all stages."""
     stage: int = 0
-    """Index of the current stage."""
+    """Position of the current stage, counted from 0."""
     epoch_in_stage: int = 0
-    """Epochs done in it."""
+    """Number of epochs done in the current stage."""
     losses: tuple[float, ...] = field(default=())
-    """Validation losses of the epochs done in this stage."""
+    """Validation losses of the epochs done in the current stage."""
 
     def after_epoch(self, val_loss: float) -> Position:
+        """Position after one more epoch."""
         return replace(
             self, epoch=self.epoch + 1, epoch_in_stage=self.epoch_in_stage + 1, losses=(*self.losses, val_loss)
         )
 
     def next_stage(self) -> Position:
+        """Position at the start of the next stage."""
         return replace(self, stage=self.stage + 1, epoch_in_stage=0, losses=())
 
 
 def planned_epochs(recipe: Recipe, position: Position) -> int:
-    """Epochs done by the recipe's plan: a stage that ended on its plateau counts as if it had used all it had.
+    """Number of epochs done by the recipe's plan: a stage that ended on its plateau counts as if it had used all its epochs.
 
-    What is timed by the plan (DRW) thus happens in the same stage of every run, however early the stages before ended.
+    Re-weighting (DRW), which is timed by the plan, thus starts in the same stage of every run, however early the stages before
+    ended.
     """
     return sum(stage.epochs for stage in recipe.train.stages[: position.stage]) + position.epoch_in_stage
 
 
 def stage_is_over(recipe: Recipe, position: Position) -> bool:
-    """Whether the current stage ends with the epoch just done: on its plateau (the last stage: early stop) or its last epoch."""
+    """Returns True if the current stage ends with the epoch just done: its last one, or by its plateau (`early_stop` in the last
+    stage)."""
     train = recipe.train
     stage = train.stages[position.stage]
     if position.epoch_in_stage >= stage.epochs:
@@ -68,21 +77,21 @@ def stage_is_over(recipe: Recipe, position: Position) -> bool:
         return False
     losses = position.losses
     if final and train.drw_start is not None:
-        # A run that defers re-weighting is only judged on what re-weighting makes of it.
+        # Early stop of a run that defers re-weighting only considers re-weighted epochs.
         reweighted = max(0, planned_epochs(recipe, position) - train.drw_start + 1)
         losses = losses[max(0, len(losses) - reweighted) :]
     return is_plateau(losses, patience=rule.patience, threshold=rule.threshold)
 
 
 SETTLING_EPOCHS = 3
-"""First epochs of a stage, and of re-weighting, whose signs may be those of the change alone."""
+"""First epochs of a stage, and of re-weighting, whose warning signs may come from the change alone."""
 
 
 def has_settled(recipe: Recipe, position: Position) -> bool:
-    """Whether the epoch just done can be held against the run, and not the change it follows.
+    """Returns True if warning signs of the epoch just done come from the run and not from a recent change.
 
-    It cannot in the first `SETTLING_EPOCHS` of a stage, while the head rests or a learning rate warms up, nor in the first
-    `SETTLING_EPOCHS` of re-weighting.
+    A run has not settled in the first `SETTLING_EPOCHS` of a stage, while the head is frozen or a learning rate warms up, and in
+    the first `SETTLING_EPOCHS` of re-weighting.
     """
     stage = recipe.train.stages[position.stage]
     rest = recipe.head_frozen_epochs(position.stage)
@@ -94,12 +103,12 @@ def has_settled(recipe: Recipe, position: Position) -> bool:
 
 
 def drw_is_pending(recipe: Recipe, position: Position) -> bool:
-    """Whether re-weighting is still to come, or is in its first `SETTLING_EPOCHS`."""
+    """Returns True if re-weighting has not started yet, or is in its first `SETTLING_EPOCHS`."""
     return recipe.train.drw_start is not None and _reweighted_epochs(recipe, position) <= SETTLING_EPOCHS
 
 
 def _reweighted_epochs(recipe: Recipe, position: Position) -> int:
-    """Epochs done with DRW's class weights, by the plan; 0 or less before."""
+    """Number of epochs done with DRW's class weights, by the plan; 0 or less before."""
     start = recipe.train.drw_start
     return 0 if start is None else planned_epochs(recipe, position) - start + 1
 
@@ -109,27 +118,28 @@ def _opens_blocks(recipe: Recipe, position: Position) -> bool:
 
 
 class Opening(NamedTuple):
-    """What of a model trains."""
+    """Parts of a model that train."""
 
     cut: int
-    """Position of the first open block; the number of blocks where none is."""
+    """Position of the first open block; the number of blocks if none is open."""
     head: bool
+    """True if the head trains."""
 
 
 class EpochPlan(NamedTuple):
-    """What the next epoch trains, and how fast."""
+    """Open blocks and learning rates of an epoch."""
 
     opening: Opening
     head_lr: float
-    """0 while the head rests."""
+    """Learning rate of the head; 0 while it is frozen."""
     backbone_lr: float
-    """0 where no block is open."""
+    """Learning rate of the open blocks; 0 if none is open."""
     reweighted: bool
-    """Whether DRW's class weights are in force."""
+    """True if DRW's class weights are used."""
 
 
 def plan_epoch(recipe: Recipe, position: Position) -> EpochPlan:
-    """The epoch that follows `position`."""
+    """Plans the epoch that follows `position`."""
     train = recipe.train
     stage, cut = train.stages[position.stage], recipe.cut(position.stage)
     rest, done = recipe.head_frozen_epochs(position.stage), position.epoch_in_stage
@@ -140,7 +150,7 @@ def plan_epoch(recipe: Recipe, position: Position) -> EpochPlan:
         head_lr, backbone_lr = head_lr * factor, backbone_lr * factor
     else:
         rate = partial(learning_rate, stage.schedule, losses=position.losses)
-        # The head's schedule begins when the head does.
+        # The head's schedule starts when the head starts to train.
         head_lr = rate(head_lr, max(0, done - rest), warmup_epochs=stage.head_warmup_epochs, epochs=stage.epochs - rest)
         backbone_lr = rate(backbone_lr, done, warmup_epochs=stage.backbone_warmup_epochs, epochs=stage.epochs)
     return EpochPlan(

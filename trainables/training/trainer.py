@@ -1,4 +1,4 @@
-"""`Trainer`: staged unfreezing as an iterator of epoch reports. It knows neither files nor Ray."""
+"""`Trainer`: staged unfreezing as an iterator of epoch reports. It uses neither files nor Ray."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ from trainables.training.warning_flags import Vitals, flag_that_stops, flags_of
 State = dict[str, Any]
 
 _WATCHED = ("val_loss", "auc", "classes_predicted", "adjusted_balanced_accuracy", "kappa", "prediction_spread")
-"""Metrics of an epoch that are kept for the rules of `health`, where the task has them."""
+"""Metrics of an epoch that the rules of `health` use, if the task has them."""
 
 
 _POSITION, _HISTORY = TypeAdapter(Position), TypeAdapter(list[Vitals])
 
 
 class OtherOriginError(ValueError):
-    """The state of a run on other pretrained weights or other data."""
+    """A state that belongs to a run with other pretrained weights or other data."""
 
 
 def device_of(recipe: Recipe) -> torch.device:
-    """Where a recipe trains on this machine.
+    """Returns the device on which a recipe trains on this machine.
 
     Raises:
         ConfigError: if it needs a GPU and there is none.
@@ -56,15 +56,15 @@ def device_of(recipe: Recipe) -> torch.device:
     gpu = torch.cuda.is_available()
     if not gpu and (train.device == "cuda" or train.precision == "fp16"):
         key = "device" if train.device == "cuda" else "precision"
-        raise ConfigError([Problem(("train", key), f"{getattr(train, key)} needs a GPU, and there is none here")])
+        raise ConfigError([Problem(("train", key), f"{getattr(train, key)} needs a GPU, but there is none here")])
     return torch.device("cuda" if gpu and train.device != "cpu" else "cpu")
 
 
 class Trainer:
     """One training run.
 
-    Iterating trains epoch by epoch until the run is over. `state_dict` after an epoch and `load_state_dict` into a new
-    trainer of the same recipe and data continue as if nothing had happened: bit for bit on CPU.
+    Iterating trains epoch by epoch until the run is over. A new trainer of the same recipe and data that loads the `state_dict` of
+    an epoch continues like an uninterrupted one, bit for bit on CPU.
     """
 
     def __init__(
@@ -76,16 +76,21 @@ class Trainer:
         sharing_runs: int = 1,
         progress: Progress | None = None,
     ):
-        """
+        """Builds the model of a recipe and prepares its first stage.
+
         Args:
-            replicas: the processes that train the run together; each iterates over a trainer of its own.
+            recipe: recipe of the run.
+            dataset: data set of the run.
+            replicas: processes that train the run together; each iterates over a trainer of its own.
             sharing_runs: runs that are expected to need the same features of frozen blocks, this one included.
-            progress: told how far the computing of features to keep is, in images.
+            progress: callback for the progress of computing features to cache, in images.
+        Raises:
+            ConfigError: if the recipe needs a GPU and there is none, or the pretrained weights cannot be loaded.
         """
         torch.set_num_threads(recipe.train.cpu_threads)
         assert replicas.count == recipe.train.workers
         self._given, self.recipe = recipe, recipe.at(1)
-        """As it was given; and as it is now, after the changes that were due (`train.changes`)."""
+        """Recipe as given, and as it is now, with the changes that are due (`train.changes`)."""
         self.dataset = dataset
         self.replicas = replicas
         self.device = device_of(recipe)
@@ -115,7 +120,7 @@ class Trainer:
 
         self.position = Position()
         self.steps = 0
-        """Steps of the optimizer so far."""
+        """Number of optimizer steps so far."""
         self.best_score, self.best_epoch = train.metric.worst, 0
         self._best_corrected, self._compute = train.metric.worst, 0
         self._planned_compute = planned_compute(recipe, self.model, self._images)
@@ -126,7 +131,7 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether the run is over."""
+        """True if the run is over."""
         last = self.position.stage == len(self.recipe.train.stages) - 1
         return self._stopped_for is not None or (last and stage_is_over(self.recipe, self.position))
 
@@ -146,7 +151,7 @@ class Trainer:
         cached_s, started = self.feed.cache_s, time.perf_counter()
         train_loss = self._train_epoch(reweighted=plan.reweighted)
         trained = time.perf_counter()
-        # Agreed: processors of two kinds may differ in the last bit, on which a plateau may hang.
+        # Agreed, because different processors may differ in the last bits, which may decide whether a plateau is reached.
         train_loss, evaluation = self.replicas.agreed(
             (train_loss, self._validate(self.feed, reweighted=plan.reweighted))
         )
@@ -155,7 +160,7 @@ class Trainer:
         return self._report(plan, train_loss, evaluation, times)
 
     def _adopt(self, recipe: Recipe) -> None:
-        """Goes on by another state of the given recipe."""
+        """Continues with the recipe after a change."""
         self.recipe = recipe
         self.task = task_of(recipe, self.dataset, device=self.device)
         self.model.head.set_scale(self.task.cosine_scale)
@@ -165,7 +170,7 @@ class Trainer:
         self._active.restore_best()
         self.position = self.position.next_stage()
         cut = self.recipe.cut(self.position.stage)
-        # Moments would meet gradients of a network that now moves below them: new blocks start all afresh.
+        # When new blocks open, all moments start from zero: the old ones belong to a network whose lower blocks did not change.
         moments = self._active.optimizer if cut >= self._deepest_cut else None
         self._deepest_cut = min(cut, self._deepest_cut)
         self._active = self._stage(moments)
@@ -178,7 +183,7 @@ class Trainer:
 
     def _images(self, stage: int) -> int:
         """Training images that a stage sees in an epoch."""
-        return len(self.feed.data(stage).train)
+        return len(self.feed.images.of_stage(stage).train)
 
     # --- an epoch ---------------------------------------------------------------------------------------------------
 
@@ -189,7 +194,7 @@ class Trainer:
             Mean training loss.
         """
         epoch, active = self.position.epoch + 1, self._active
-        # What is dropped is drawn by each process for its part.
+        # Each process draws dropout for its own part of the batch.
         purpose = f"dropout {rank}" if (rank := self.replicas.rank) else "dropout"
         torch.manual_seed(derived_seed(self.recipe.train.seed, purpose, epoch))
         total, images = torch.zeros((), device=self.device), 0
@@ -207,23 +212,24 @@ class Trainer:
         return float(total) / images
 
     def evaluate(self, dataset: Dataset, *, reweighted: bool) -> Evaluation:
-        """Metrics of the weights as they are now, on the validation images of another data set.
+        """Evaluates the current weights on the validation images of another data set.
 
         Args:
-            reweighted: whether these weights were trained with DRW's, which decides what the corrected metrics correct.
+            dataset: data set to evaluate on.
+            reweighted: whether the weights were trained with DRW's class weights, on which the corrected metrics depend.
         """
         return self._validate(self._feed_of(dataset), reweighted=reweighted)
 
     def _validate(self, feed: Feed, *, reweighted: bool) -> Evaluation:
-        """See the task's `judge`, and `validation.with_others`."""
+        """Validates the scored weights, and the others of a run with a weight average; see `validation.with_others`."""
         self.model.eval()
         tails = {name: tail.eval() for name, tail in self._active.validated.items()}
         images = feed.validation(stage=self.position.stage)
         outputs, truth = outputs_of(
             list(tails.values()), images, self.recipe.train, device=self.device, replicas=self.replicas
         )
-        judged, *others = (self.task.judge(of_tail, truth, reweighted=reweighted) for of_tail in outputs)
-        return with_others(judged, dict(zip(list(tails)[1:], others, strict=True)), self.recipe.train.metric)
+        scored, *others = (self.task.judge(of_tail, truth, reweighted=reweighted) for of_tail in outputs)
+        return with_others(scored, dict(zip(list(tails)[1:], others, strict=True)), self.recipe.train.metric)
 
     def _report(
         self, plan: EpochPlan, train_loss: float, evaluation: Evaluation, times: Mapping[str, float]
@@ -232,7 +238,7 @@ class Trainer:
         self.position = self.position.after_epoch(metrics["val_loss"])
         score = score_of(metrics, self.recipe.train.metric)
         self._active.keep_if_best(score)
-        # Over all stages, also where their image sizes differ: each score is that of a network at the size it is to be used at.
+        # Compared over all stages, even if their image sizes differ: a network is scored at the size at which it will be used.
         if self.recipe.train.metric.better(score, self.best_score):
             self.best_score, self.best_epoch = score, self.position.epoch
         corrected = corrected_score(evaluation, self.recipe.train.metric)
@@ -278,7 +284,7 @@ class Trainer:
     def _watch(
         self, plan: EpochPlan, train_loss: float, metrics: Mapping[str, float], score: float
     ) -> tuple[Flag, ...]:
-        """The epoch's flags; one of `stop_on` ends the run."""
+        """Returns the flags of the epoch, and ends the run if one of them is in `stop_on`."""
         self._history.append(
             Vitals(
                 stage=self.position.stage,
@@ -297,9 +303,9 @@ class Trainer:
     # --- state ------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> State:
-        """All that the rest of the run depends on, as tensors and plain values; of the weights only what training changed.
+        """Everything the rest of the run depends on, as tensors and plain values; only the weights that training has changed.
 
-        Random numbers need no state: each epoch derives its own from the seed.
+        Random number generators need no state, because each epoch derives its own from the seed.
         """
         return {
             "pretrained": self.pretrained_fingerprint,
@@ -316,7 +322,7 @@ class Trainer:
         }
 
     def changed_weights(self) -> dict[str, torch.Tensor]:
-        """The weights of all blocks that have been open so far, and of the head, by their names in the model."""
+        """Weights of the head and of all blocks that have been open so far, by their names in the model."""
         changed = {f"blocks.{i}": self.model.blocks[i] for i in range(self._deepest_cut, len(self.model.blocks))}
         changed["head"] = self.model.head
         return {
@@ -324,17 +330,17 @@ class Trainer:
         }
 
     def load_state_dict(self, state: State) -> None:
-        """Continues where `state` was taken.
+        """Continues from a state that `state_dict` returned.
 
         Raises:
-            OtherOriginError: if it belongs to other pretrained weights or other data.
-            Exception: of nearly any kind, if it was not made by `state_dict` of the same recipe; the trainer is of no use then.
+            OtherOriginError: if the state belongs to other pretrained weights or other data.
+            Exception: of nearly any kind, if the state belongs to another recipe; the trainer cannot be used any more then.
         """
         for key, own in (("pretrained", self.pretrained_fingerprint), ("data", self.dataset.fingerprint)):
             if state[key] != own:
                 what = "pretrained weights" if key == "pretrained" else "data"
                 raise OtherOriginError(
-                    f"the checkpoint was made from other {what} ({state[key][:12]}) than these ({own[:12]})"
+                    f"the checkpoint was made with other {what} ({state[key][:12]}) than this run's ({own[:12]})"
                 )
         self.position = _POSITION.validate_python(state["position"])
         if self._given.train.changes:
@@ -346,7 +352,7 @@ class Trainer:
         self._stopped_for = None if state["stopped_for"] is None else Flag(state["stopped_for"])
         self._deepest_cut = state["deepest_cut"]
         if state["weights"].keys() != self.changed_weights().keys():
-            raise ValueError("its weights are those of another network")
+            raise ValueError("its weights belong to another network")
         self.model.load_state_dict(state["weights"], strict=False)
         self._active = self._stage()
         self._active.load_state_dict(state["stage"])

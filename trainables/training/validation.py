@@ -1,4 +1,4 @@
-"""Validation of the weights that are judged, and of those that are not: an average is compared with what it averages."""
+"""Validation of the scored weights, and for comparison of the others in a run with a weight average."""
 
 from __future__ import annotations
 
@@ -25,10 +25,16 @@ def outputs_of(
     device: torch.device,
     replicas: Replicas,
 ) -> tuple[list[Tensor], Tensor]:
-    """What tails make of the same images, whose frozen blocks run once for all of them.
+    """Computes the outputs of several tails for the same images; frozen blocks run only once for all of them.
 
+    Args:
+        tails: tails to validate.
+        batches: batches of this process, as `Feed.validation` yields them.
+        train: training section of the recipe.
+        device: device of the tails.
+        replicas: processes that share each batch.
     Returns:
-        [n, c] for each tail, and the truth [n].
+        Outputs [n, c] of each tail, and the truth [n].
     """
     outputs: list[list[Tensor]] = [[] for _ in tails]
     truth = []
@@ -43,11 +49,12 @@ def outputs_of(
 def with_others(
     judged: tuple[float, Evaluation], others: Mapping[str, tuple[float, Evaluation]], metric: Metric
 ) -> Evaluation:
-    """The evaluation of what is judged, its loss included; and the loss and the metric of other weights under their names.
+    """Adds to the evaluation of the scored weights its validation loss, and the loss and the metric of the other weights.
 
     Args:
-        judged, others: validation loss and all else, of the weights that are judged and of others by name.
-        metric: the one that judges.
+        judged: validation loss and evaluation of the scored weights.
+        others: the same of the other weights, by name.
+        metric: metric of the run.
     """
     loss, evaluation = judged
     metrics = {**evaluation.metrics, Metric.VAL_LOSS.value: loss}

@@ -1,6 +1,6 @@
-"""Signs that a run goes wrong. Pure functions of the numbers of its epochs so far.
+"""Warning signs of a run that goes wrong. Pure functions of the metrics of its epochs so far.
 
-A rule that compares epochs needs a minimum of them and is silent before; each constant says which.
+A rule that compares epochs needs a minimum number of them and raises no flag before; see the constants.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from trainables.core.vocabulary import Flag, Metric
 
 @dataclass(frozen=True, kw_only=True)
 class Vitals:
-    """What the rules look at, of one epoch."""
+    """Metrics of one epoch that the rules use."""
 
     stage: int
     reweighted: bool
     train_loss: float
     val_loss: float
     score: float
-    # NaN in the other task, where they show nothing:
+    # NaN, which raises no flag, in the task that does not have the metric:
     auc: float = math.nan
     classes_predicted: float = math.nan
     adjusted_balanced_accuracy: float = math.nan
@@ -34,22 +34,23 @@ class Vitals:
 # --- one epoch ------------------------------------------------------------------------------------------------------
 
 COLLAPSE_ADJUSTED_BALANCED_ACCURACY = 0.1
-"""Below this, recall hardly differs from chance."""
+"""Adjusted balanced accuracy below which recall hardly differs from chance."""
 COLLAPSE_KAPPA = 0.05
-"""Below this, predictions hardly depend on the image. A constant prediction has exactly 0."""
+"""Kappa below which predictions hardly depend on the image. A constant prediction has exactly 0."""
 
 
 def has_collapsed(*, classes_predicted: float, classes: int, adjusted_balanced_accuracy: float, kappa: float) -> bool:
-    """Whether the network has given up on telling classes apart: it leaves some out and is no better than chance.
+    """Returns True if the network no longer distinguishes the classes: it never predicts some and is no better than chance.
 
-    Accuracy is not asked, for it looks fine where the one class that is predicted is common. All three signs must
-    agree: a long-tailed run that has not found its rarest class yet tells the others apart, and a run that is at
-    chance while it still uses every class has merely not learned yet. A value that is NaN (one class in the
-    validation split) shows nothing.
+    Accuracy is not used, because it looks fine if the only predicted class is common. All three signs must agree: a long-tailed
+    run that has not found its rarest class yet still distinguishes the others, and a run at chance level that predicts every class
+    has only not learned yet. A value that is NaN (one class in the validation split) raises no flag.
 
     Args:
-        classes_predicted: classes predicted at least once.
-        classes: classes that exist.
+        classes_predicted: number of classes predicted at least once.
+        classes: number of classes.
+        adjusted_balanced_accuracy: mean recall, rescaled so that chance is 0.
+        kappa: Cohen's kappa.
     """
     return (
         classes_predicted < classes
@@ -59,28 +60,29 @@ def has_collapsed(*, classes_predicted: float, classes: int, adjusted_balanced_a
 
 
 COLLAPSE_SPREAD = 0.01
-"""Predicted numbers that spread less than this share of what the targets do are one number."""
+"""Standard deviation of the predictions, as a share of that of the targets, below which they count as one number."""
 
 
 def predicts_one_number(prediction_spread: float) -> bool:
-    """Whether a regression has given up on telling images apart. NaN (nothing predicted, nothing to predict) shows nothing."""
+    """Returns True if a regression predicts nearly the same number for all images; False for NaN (an undefined spread)."""
     return prediction_spread < COLLAPSE_SPREAD
 
 
 # --- epochs so far, the newest last ---------------------------------------------------------------------------------
 
 SPIKE_FACTOR = 2.0
-"""A spike is a loss above so many times its recent level …"""
+"""Multiple of the recent level that a spike exceeds …"""
 SPIKE_MARGIN = 0.1
-"""… and this: near 0, losses double for nothing."""
+"""… by more than this margin: losses near 0 double easily."""
 SPIKE_RECENT = 5
-"""Epochs whose median is the recent level."""
+"""Number of epochs whose median is the recent level."""
 SPIKE_MIN_EPOCHS = 4
-"""The first epoch that can be a spike: a level takes three."""
+"""First epoch that can be a spike: the level needs three before it."""
 
 
 def is_spike(losses: Sequence[float]) -> bool:
-    """Whether the newest loss is far above its recent level. One that is not finite is no spike, and no level."""
+    """Returns True if the newest loss is far above its recent level. Losses that are not finite count neither as spike nor for
+    the level."""
     recent = [loss for loss in losses[-SPIKE_RECENT - 1 : -1] if math.isfinite(loss)]
     if len(recent) < SPIKE_MIN_EPOCHS - 1 or not math.isfinite(losses[-1]):
         return False
@@ -88,17 +90,18 @@ def is_spike(losses: Sequence[float]) -> bool:
 
 
 DRW_DROP_PATIENCE = 5
-"""Re-weighted epochs that a run has to come back to the score it had before."""
+"""Number of re-weighted epochs in which a run has to recover its earlier score."""
 DRW_DROP_TOLERANCE = 0.01
-"""So close to it counts as back."""
+"""Difference from the earlier score that still counts as recovered."""
 
 
 def dropped_after_drw(before: Sequence[float], since: Sequence[float], metric: Metric) -> bool:
-    """Whether no re-weighted epoch has come back to the best score from before.
+    """Returns True if no re-weighted epoch has recovered the best score from before re-weighting.
 
     Args:
-        before: scores of the epochs before re-weighting; none: nothing to fall from.
-        since: scores of the re-weighted epochs; the rule is silent for fewer than `DRW_DROP_PATIENCE`.
+        before: scores of the epochs before re-weighting; False if there are none.
+        since: scores of the re-weighted epochs; False if there are fewer than `DRW_DROP_PATIENCE`.
+        metric: metric of the scores.
     """
     if not before or len(since) < DRW_DROP_PATIENCE:
         return False
@@ -108,35 +111,35 @@ def dropped_after_drw(before: Sequence[float], since: Sequence[float], metric: M
 
 
 STUCK_AUC = 0.70
-"""An AUC below this has not learned to rank."""
+"""AUC below which a network has not learned to rank."""
 STUCK_AUC_MIN_EPOCHS = 10
-"""The rule is silent in a run's first epochs."""
+"""Number of epochs that the rule needs."""
 
 
 def is_auc_stuck(aucs: Sequence[float]) -> bool:
-    """Whether no epoch of the run has reached an AUC of `STUCK_AUC`. Undefined ones (NaN) show nothing."""
+    """Returns True if no epoch of the run has reached an AUC of `STUCK_AUC`. Undefined values (NaN) are ignored."""
     known = [auc for auc in aucs if math.isfinite(auc)]
     return len(known) >= STUCK_AUC_MIN_EPOCHS and max(known) < STUCK_AUC
 
 
 GAP_PATIENCE = 5
-"""Epochs since the lowest validation loss before the rule speaks: it is silent in the first five."""
+"""Number of epochs since the lowest validation loss that the rule needs."""
 GAP_RISE = 0.10
-"""Share by which the validation loss lies above its low …"""
+"""Share by which the validation loss exceeds its lowest value …"""
 GAP_RECENT = 3
-"""… in each of so many newest epochs."""
+"""… in each of this many newest epochs."""
 GAP_FALL = 0.05
 """Share by which the training loss has fallen since then."""
 
 
 def has_gap(train_losses: Sequence[float], val_losses: Sequence[float]) -> bool:
-    """Whether the validation loss rises while the training loss still falls.
+    """Returns True if the validation loss rises while the training loss still falls.
 
-    Each loss is compared with itself at the epoch of the lowest validation loss. With each other they cannot be: margins,
-    weights and dropout put the training loss on a scale of its own.
+    Each loss is compared with its own value at the epoch of the lowest validation loss. The two cannot be compared with each
+    other, because margins, weights and dropout put the training loss on a scale of its own.
 
     Args:
-        train_losses, val_losses: of epochs that trained alike: the same stage, the same weights of classes.
+        train_losses, val_losses: losses of epochs that trained in the same way: in the same stage, with the same class weights.
     """
     if not all(map(math.isfinite, (*train_losses, *val_losses))):
         return False
@@ -151,12 +154,12 @@ def has_gap(train_losses: Sequence[float], val_losses: Sequence[float]) -> bool:
 
 
 def flags_of(history: Sequence[Vitals], *, classes: int, metric: Metric) -> tuple[Flag, ...]:
-    """The newest epoch's flags, in the order of `Flag`.
+    """Returns the flags of the newest epoch, in the order of `Flag`.
 
     Args:
         history: all epochs of the run so far, at least one.
-        classes: classes that exist.
-        metric: what `score` is.
+        classes: number of classes.
+        metric: metric of the scores.
     """
     now, alike = history[-1], _trained_alike(history)
     train_losses = [epoch.train_loss for epoch in alike]
@@ -183,17 +186,18 @@ def flags_of(history: Sequence[Vitals], *, classes: int, metric: Metric) -> tupl
 
 
 def flag_that_stops(flags: Sequence[Flag], stop_on: Collection[Flag], *, settled: bool) -> Flag | None:
-    """The first flag that ends the run; None: it goes on.
+    """Returns the first flag that ends the run, or None if the run continues.
 
     Args:
-        settled: whether the epoch can be held against the run (`stages.has_settled`). What is no number is held against it
-            at any time.
+        flags: flags of the newest epoch.
+        stop_on: flags that end the run.
+        settled: whether the run has settled after a change (`stages.has_settled`). `nan` ends it even before.
     """
     return next((flag for flag in flags if flag in stop_on and (settled or flag is Flag.NAN)), None)
 
 
 def _trained_alike(history: Sequence[Vitals]) -> list[Vitals]:
-    """The newest epochs whose training losses can be compared: of one stage, and all re-weighted or none."""
+    """Newest epochs whose training losses are comparable: from one stage, and either all re-weighted or none."""
     now = history[-1]
     alike = takewhile(lambda epoch: (epoch.stage, epoch.reweighted) == (now.stage, now.reweighted), reversed(history))
     return list(alike)[::-1]

@@ -1,4 +1,4 @@
-"""What the stages of a recipe cost, measured: a few real batches through the real trainer, of which nothing is kept."""
+"""Measures the cost of a recipe's stages: trains each on a few real batches with the real trainer and discards the result."""
 
 from __future__ import annotations
 
@@ -13,100 +13,108 @@ import torch
 from trainables.core.seeding import random_state
 from trainables.data.dataset import Dataset
 from trainables.data.stage_view import data_of_stage
-from trainables.frozen_prefix.feature_cache import why_uncached
 from trainables.models.staged_model import StagedModel
 from trainables.recipe.backbone_catalog import backbone_info
+from trainables.recipe.prefix_rules import why_uncached
 from trainables.recipe.recipe import Recipe
 from trainables.storage import cache_folder
 from trainables.training.trainer import Trainer, device_of
 from trainables.trial.peak_memory import PeakMemory
 
 _MEASURE_FOR_S = 2.0
-"""Batches are taken until a measured epoch should take about this long."""
+"""Target duration of the measured epoch; it decides the number of batches."""
 _MOST_BATCHES = 12
 _MANY = 1_000_000
-"""Runs that a search may have: what can be kept for them is."""
+"""Assumed number of runs in the search: so many that all features that can be cached are."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageCost:
-    """One stage of a recipe, tried on a few batches."""
+    """Cost of one stage of a recipe, measured on a few batches."""
 
     stage: str
     unfreeze_from: str
     cut: int
     """Position of the first block that trains."""
     epochs: int
-    """The most the stage may take."""
+    """Largest number of epochs of the stage."""
     batch: tuple[int, ...]
-    """[b, c, h, w], or [b, c, d, h, w], as the network sees a batch."""
+    """Shape of a batch at the network's input: [b, c, h, w], or [b, c, d, h, w] for volumes."""
     features: tuple[int, ...]
-    """What the frozen blocks make of it, and the open ones take."""
+    """Shape of the frozen blocks' output, which the open blocks take."""
     logits: tuple[int, ...]
-    """[b, c]"""
+    """Shape of the outputs, [b, c]."""
     trained_parameters: int
-    """Numbers that the stage moves, the head's included."""
+    """Number of parameters that train in the stage, the head's included."""
     train_loss: float
-    """Of the first epoch over a single batch: before anything is learned."""
+    """Training loss of the first epoch, over a single batch: before anything is learned."""
     val_loss: float
-    """After an epoch or two of that."""
+    """Validation loss after the second such epoch."""
     train_s: float
-    """Seconds an epoch of the whole data set trains for, extrapolated; with the features of frozen blocks at hand where these
-    can be kept."""
+    """Seconds of training in an epoch over the whole data set, extrapolated; with cached features of frozen blocks if these can be
+    cached."""
     val_s: float
-    """Seconds its validation takes."""
+    """Seconds of validation in such an epoch."""
     cache_s: float
-    """Seconds in which those features are computed, once for all trials."""
+    """Seconds to compute those features, once for all trials."""
     cache_bytes: int
-    """What they take on disk."""
+    """Size of those features on disk."""
     images: int
-    """Images that were measured, both sides together."""
+    """Number of images measured, for training and validation together."""
 
     @property
     def finite(self) -> bool:
-        """Whether the losses are numbers."""
+        """True if both losses are finite."""
         return math.isfinite(self.train_loss) and math.isfinite(self.val_loss)
 
     @property
     def epoch_s(self) -> float:
+        """Seconds of an epoch, validation included."""
         return self.train_s + self.val_s
 
 
 @dataclass(frozen=True, kw_only=True)
 class DryRun:
-    """Stages tried one after the other."""
+    """Costs of several stages, measured one after the other."""
 
     stages: tuple[StageCost, ...]
     ram_bytes: int
-    """Most that models, optimizers and batches took in RAM, beside what the process held before."""
+    """Peak of the RAM that models, optimizers and batches took, on top of what the process used before."""
     gpu_bytes: int | None
-    """Most that tensors took on the GPU; None on the CPU."""
+    """Peak of the GPU memory that tensors took; None on the CPU."""
 
 
 def dry_run(stages: Sequence[tuple[Recipe, int]], dataset: Dataset) -> DryRun:
-    """Tries some stages, each given as a recipe and its index there; all recipes train on the same kind of device.
+    """Measures some stages, each given as a recipe and the stage's position in it.
 
+    Args:
+        stages: stages to measure; all recipes train on the same kind of device.
+        dataset: data set of the recipes.
     Raises:
-        ConfigError: if the weights cannot be had, or a recipe needs a GPU that is not there.
+        ConfigError: if the weights cannot be loaded, or a recipe needs a GPU and there is none.
     """
-    # All stages under one watch: what one has taken from the system, the next one takes over.
+    # One peak for all stages: each stage reuses the memory that the process got for the one before.
     with PeakMemory(device_of(stages[0][0])) as peak:
         costs = tuple(measure_stage(recipe, index, dataset) for recipe, index in stages)
     return DryRun(stages=costs, ram_bytes=peak.ram_bytes, gpu_bytes=peak.gpu_bytes)
 
 
 def measure_stage(recipe: Recipe, index: int, dataset: Dataset) -> StageCost:
-    """Trains a stage on a few batches, from the pretrained weights and with the head at work.
+    """Trains a stage on a few batches, from the pretrained weights and with an open head.
 
+    Args:
+        recipe: recipe of the stage.
+        index: position of the stage in it.
+        dataset: data set of the recipe.
     Raises:
-        ConfigError: if the weights cannot be had, or the recipe needs a GPU that is not there.
+        ConfigError: if the weights cannot be loaded, or the recipe needs a GPU and there is none.
     """
     stage, batch_size, seed = recipe.train.stages[index], recipe.batch_size(index), recipe.train.seed
     dataset = data_of_stage(recipe, dataset, index)
     alone = _alone(recipe, index)
     one_batch = sample(dataset, batch_size, seed=seed)
-    trainer = Trainer(_computing(alone), one_batch)
-    first, second = next(trainer), next(trainer)  # the first epoch also pays for memory and kernels
+    trainer = Trainer(_uncached(alone), one_batch)
+    first, second = next(trainer), next(trainer)  # the first epoch also allocates memory and loads kernels
     batches = int(min(_MOST_BATCHES, max(1, _MEASURE_FOR_S / (second.train_s + second.val_s))))
     data = sample(dataset, batch_size * batches, seed=seed)
     with cache_folder.temporary():
@@ -135,27 +143,33 @@ def measure_stage(recipe: Recipe, index: int, dataset: Dataset) -> StageCost:
 
 
 def _alone(recipe: Recipe, index: int) -> Recipe:
-    """The stage by itself, for as many epochs as are asked of it; the head trains in all of them."""
+    """Recipe of the stage alone, for two epochs in which the head trains."""
     alone = {"epochs": 2, "plateau": None, "head_frozen_epochs": 0, "image_size": None, "data_fraction": 1.0}
     stage = recipe.train.stages[index].model_copy(update=alone)
-    # No flag stops it: a loss that is no number is something to report.
-    kept = not why_uncached(recipe, index)
+    # No flag stops it: a loss that is not finite is to be reported.
+    cacheable = not why_uncached(recipe, index)
     changes: dict[str, object] = {"stages": (stage,), "early_stop": None, "stop_on": (), "changes": ()}
-    changes["prefix_cache"] = kept
+    changes["prefix_cache"] = cacheable
     augment = recipe.train.augment
-    if augment and augment.views:  # one of them, so that the second epoch finds what the first has kept
+    if augment and augment.views:  # a single view, so that the second epoch finds what the first has cached
         changes["augment"] = augment.model_copy(update={"views": 1})
     train, data = recipe.train.model_copy(update=changes), recipe.data.at_size(recipe.image_size(index))
     return recipe.model_copy(update={"train": train, "data": data})
 
 
-def _computing(recipe: Recipe) -> Recipe:
-    """The same, with nothing kept."""
+def _uncached(recipe: Recipe) -> Recipe:
+    """The same recipe with caching of features turned off."""
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"prefix_cache": False})})
 
 
 def sample(dataset: Dataset, count: int, *, seed: int) -> Dataset:
-    """A small data set in memory: about `count` images on each side, at least one of each class."""
+    """Draws a small data set in memory: about `count` images each for training and validation, at least one of each class.
+
+    Args:
+        dataset: data set to draw from.
+        count: number of images on each side; classes may make it larger.
+        seed: seed of the draw.
+    """
     sides = [_drawn(dataset, side, count, seed) for side in (dataset.train, dataset.validation)]
     taken = np.concatenate(sides)
     identity = hashlib.sha256(dataset.fingerprint.encode() + taken.tobytes()).hexdigest()
@@ -168,12 +182,12 @@ def sample(dataset: Dataset, count: int, *, seed: int) -> Dataset:
         weights=None if dataset.weights is None else dataset.weights[taken],
         train=np.arange(len(sides[0])),
         validation=np.arange(len(sides[0]), len(taken)),
-        fingerprint=identity,  # of its own: nothing that is kept for the whole data set may be mistaken for the sample's
+        fingerprint=identity,  # a new one, so that features cached for the whole data set are not used for the sample
     )
 
 
 def _drawn(dataset: Dataset, side: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """[about count] of the positions of a side: one of each class, then any."""
+    """Draws about `count` of a side's positions: one of each class, then random ones."""
     order = random_state(seed, "dry_run").permutation(side)
     of_each_class = np.unique(dataset.labels[order], return_index=True)[1]
     others = np.delete(order, of_each_class)
@@ -184,7 +198,7 @@ def _drawn(dataset: Dataset, side: np.ndarray, count: int, seed: int) -> np.ndar
 def _shapes(
     model: StagedModel, cut: int, shape: tuple[int, ...], batch: int, device: torch.device
 ) -> dict[str, tuple[int, ...]]:
-    """What flows through the network, as `StageCost` names it."""
+    """Shapes of a batch on its way through the network, by the field names of `StageCost`."""
     model.eval()
     image = torch.zeros(1, *shape, device=device)
     features = model.prefix(image, cut)

@@ -1,4 +1,4 @@
-"""What a trial's network costs whoever uses it."""
+"""Costs of using a trial's network: multiply-adds and parameters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _OF_THE_NETWORK = {Objective.MACS, Objective.PARAMETERS}
 
 
 def network_costs(trainer: Trainer, names: Collection[str]) -> dict[str, float]:
-    """Those of `names` that only the network says: multiply-adds of an image of the last stage's size, parameters."""
+    """Returns the objectives among `names` that are properties of the network: multiply-adds of one image of the last stage's size,
+    and number of parameters."""
     if not _OF_THE_NETWORK & set(names):
         return {}
     recipe = trainer.recipe
@@ -32,7 +33,10 @@ def network_costs(trainer: Trainer, names: Collection[str]) -> dict[str, float]:
 
 @torch.no_grad()
 def multiply_adds(network: nn.Module, image: Tensor) -> float:
-    """Multiply-adds of a network's convolutions, matrix products and attention for one batch; leaves it in eval."""
+    """Counts the multiply-adds of a network's convolutions, matrix products and attention for one batch.
+
+    Leaves the network in evaluation mode.
+    """
     network.eval()
     with FlopCounterMode(display=False) as counter:
         network(image)

@@ -1,4 +1,4 @@
-"""What a trial comes to beside its score: what its network costs and what its training took."""
+"""Values of a trial's objectives: its score, metrics, costs of its network, and training time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from trainables.core.vocabulary import Objective
 def objectives_of(
     names: Collection[str], reports: Sequence[Mapping[str, Any]], costs: Mapping[str, float]
 ) -> list[float | None]:
-    """What a trial has come to so far, for each of some names; None where its best epoch has no such number.
+    """Returns a trial's current value of each objective; None where its best epoch has no such value.
 
     Args:
-        names: of `Objective` and `Metric`; metrics are those of the best epoch.
-        reports: all epochs so far, as on disk.
-        costs: what `network_costs` returned.
+        names: names of `Objective` and `Metric`; metrics are those of the best epoch.
+        reports: reports of all epochs so far, as on disk; at least one.
+        costs: result of `network_costs`.
     """
     last = reports[-1]
     best = next((report for report in reports if report["epoch"] == last["best_epoch"]), {})

@@ -1,4 +1,4 @@
-"""How much memory a stretch of work takes, on the CPU and on the GPU."""
+"""Measures the peak memory of a piece of work, in RAM and on the GPU."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from types import TracebackType
 
 import torch
 
-_STATM = Path("/proc/self/statm")  # Linux; elsewhere only the peak of the whole process is known
+_STATM = Path("/proc/self/statm")  # Linux only; other systems report only the peak of the whole process
 _EVERY_S = 0.005
 
 
 class PeakMemory:
-    """Watches memory while its block runs.
+    """Samples memory while its block runs.
 
     ```python
     with PeakMemory(device) as peak:
@@ -28,16 +28,15 @@ class PeakMemory:
         self._gpu = device if device.type == "cuda" else None
         self._ended = threading.Event()
         self.ram_bytes = 0
-        """Most that this process held in RAM, above what it held at the start; where the system does not tell at any time,
-        what its highest peak rose by."""
+        """Peak RAM of this process, on top of what it used at the start; outside Linux, the rise of the process's overall peak."""
         self.gpu_bytes: int | None = None
-        """Most that tensors took on the GPU at a time; None on the CPU."""
+        """Peak GPU memory of tensors; None on the CPU."""
 
     def __enter__(self) -> PeakMemory:
         self._start = self._highest = _resident_bytes()
         if self._gpu is not None:
             torch.cuda.reset_peak_memory_stats(self._gpu)
-        # Sampled, because the system's own peak never falls: it would be that of whatever ran before.
+        # Sampled, because the system's own peak never falls: it may be the peak of something that ran before.
         self._watch = threading.Thread(target=self._sample, daemon=True)
         self._watch.start()
         return self

@@ -1,4 +1,4 @@
-"""A run that begins where another one was after an epoch."""
+"""Starts a run from the state of another run after some epoch."""
 
 from __future__ import annotations
 
@@ -20,42 +20,45 @@ _INHERITED = {"train_s": 0.0, "val_s": 0.0, "cache_s": 0.0, "inherited": True}
 
 
 def fork(parent: TrialLayout, child: TrialLayout, recipe: Recipe, *, after_epoch: int) -> None:
-    """Lets a run begin with another one's epochs and checkpoint; does nothing where it has begun.
+    """Copies the epochs and the checkpoint of a parent run into a new run; does nothing if the new run has checkpoints already.
 
-    Where the epoch's checkpoint is gone or damaged, or that of its best epoch is, the nearest earlier one will do; where there is
-    none, nothing is taken over: the run does again what is missing, and comes to the same.
+    If the checkpoint of the epoch, or that of its best epoch, is missing or damaged, the nearest earlier one is used; if there is
+    none, nothing is copied. The run then trains the missing epochs itself, with the same result.
 
     Args:
-        recipe: the child's; up to the epoch it is the parent's.
+        parent: folder of the parent run.
+        child: folder of the new run.
+        recipe: recipe of the new run; equal to the parent's up to the epoch.
+        after_epoch: epoch after which the new run starts.
     """
     own, theirs = CheckpointFolder(child.checkpoints), CheckpointFolder(parent.checkpoints)
     if own.files:
         return
     for epoch in sorted((epoch for epoch in theirs.files if epoch <= after_epoch), reverse=True):
         try:
-            taken = _with_its_best(theirs, epoch)
+            states = _with_its_best(theirs, epoch)
         except CheckpointError as error:
-            logger.warning("%s; beginning before it", error)
+            logger.warning("%s; trying an earlier one", error)
             continue
         reports = [{**report, **_INHERITED} for report in read_epochs(parent.epochs) if report["epoch"] <= epoch]
         with replacing(child.epochs) as file:
             file.writelines(json.dumps(report) + "\n" for report in reports)
-        for name, state in taken.items():  # the best first: after a kill in between the run begins there
+        for name, state in states.items():  # the best epoch's first: after a kill in between, the run starts from it
             state |= {"report": {**state["report"], **_INHERITED}, "recipe": recipe.model_dump(mode="json")}
             own.save(name, state, compress=recipe.train.checkpoints.compress)
         return
 
 
 def _with_its_best(folder: CheckpointFolder, epoch: int) -> dict[str, dict[str, Any]]:
-    """The checkpoint of the best epoch so far, and an epoch's own, by their files' names.
+    """States of the best epoch so far and of the epoch itself, by file name.
 
     Raises:
-        CheckpointError: if one of them is damaged or gone.
+        CheckpointError: if one of them is missing or damaged.
     """
     path = folder.named(str(epoch))
     state = load_checkpoint(path)
     report = state.get("report")
     if not isinstance(report, Mapping) or "best_epoch" not in report:
-        raise CheckpointError(f"{path} is no checkpoint of a run")
+        raise CheckpointError(f"{path} is not a checkpoint of a run")
     best = folder.named(str(report["best_epoch"])) if report["best_epoch"] else path
     return {best.name: load_checkpoint(best), path.name: state}

@@ -1,4 +1,4 @@
-"""`TrainingRun`: a trainer and its folder. Whoever starts it again, it goes on from the newest good checkpoint there."""
+"""`TrainingRun`: a trainer with a folder. Started again on the same folder, it resumes from the newest readable checkpoint."""
 
 from __future__ import annotations
 
@@ -32,20 +32,21 @@ from trainables.training.trainer import OtherOriginError, Trainer
 logger = logging.getLogger(__name__)
 
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-"""The fast one, where PyYAML was built with it: a recipe is written at each start of a trial."""
+"""YAML dumper: the fast one, if PyYAML was built with it, because a recipe is written at each start of a trial."""
 
 _LOG_COLUMNS = ("epoch", "stage", "stage_index", "val_loss", "score", "checkpoint", "time")
 
 
 class SupersededError(RuntimeError):
-    """Another process owns the run's folder by now."""
+    """The run's folder now belongs to another process."""
 
 
 class TrainingRun:
-    """Trains a recipe in a folder: `recipe.yaml`, a line in `epochs.jsonl` and `log.csv` for each epoch, checkpoints.
+    """Trains a recipe in a folder, where it writes `recipe.yaml`, a line in `epochs.jsonl` and `log.csv` for each epoch, and
+    checkpoints.
 
-    Iterating yields the epochs that are still to be done. An epoch is on disk before its report is handed on. Whoever stops before
-    the run is over closes it: `close`, or `contextlib.closing`.
+    Iterating yields the reports of the remaining epochs; an epoch is on disk before its report is yielded. A caller that stops
+    before the run is over must close it, by `close` or `contextlib.closing`.
     """
 
     def __init__(
@@ -60,16 +61,18 @@ class TrainingRun:
         check_ownership: Callable[[], None] = lambda: None,
         go_on_from: str | None = None,
     ):
-        """Opens the folder and takes up what is in it.
+        """Opens the folder and resumes the run in it, if there is one.
 
         Args:
-            dataset: the recipe's, where it is open already.
-            replicas, sharing_runs, progress: see `Trainer`. Of several processes the first has the folder.
-            check_ownership: called before anything is written; raises `SupersededError` where the folder has a new owner.
-            go_on_from: a checkpoint as `CheckpointFolder.named` takes it; what came after it is done again. None: the newest good
-                one.
+            recipe: recipe of the run.
+            folder: folder of the run.
+            dataset: data set of the recipe, if it is open already; None: it is opened here.
+            replicas, sharing_runs, progress: see `Trainer`. Of several processes, only the first uses the folder.
+            check_ownership: called before anything is written; raises `SupersededError` if the folder has a new owner.
+            go_on_from: checkpoint to resume from, as `CheckpointFolder.named` takes it; later epochs are trained again. None: the
+                newest readable one.
         Raises:
-            RunFileError: if the folder's checkpoints are of other data or other pretrained weights, or `go_on_from` cannot be used.
+            RunFileError: if the folder's checkpoints belong to other data or pretrained weights, or `go_on_from` cannot be used.
         """
         self.recipe = recipe
         self.folder = folder
@@ -80,9 +83,9 @@ class TrainingRun:
         self.trainer = self._new_trainer()
         self._checkpoints = RunCheckpoints(recipe, folder, self.trainer.model, in_processes=replicas.count > 1)
         self.reports: list[dict[str, Any]] = []
-        """Of all epochs done so far, as on disk."""
+        """Reports of all epochs so far, as on disk."""
         check_ownership()
-        self._continue(go_on_from)
+        self._resume(go_on_from)
 
     def __iter__(self) -> Iterator[EpochReport]:
         return self
@@ -96,7 +99,7 @@ class TrainingRun:
             self._check_ownership()
             try:
                 self._checkpoints.close()
-            except OSError as second:  # what went wrong first is what to tell: often it is the same full disk
+            except OSError as second:  # report the first error; both often have the same cause, such as a full disk
                 logger.warning("the last epoch's checkpoint could not be written: %s", second)
             if not isinstance(error, KeyboardInterrupt):
                 with contextlib.suppress(OSError), replacing(self.folder.error) as file:
@@ -104,7 +107,7 @@ class TrainingRun:
             raise
 
     def close(self) -> None:
-        """Sees to it that the last epoch done has a checkpoint, whatever the policy, and that the backup is made."""
+        """Writes a checkpoint of the last epoch if the policy did not, and waits for the backup."""
         try:
             self._check_ownership()
         except SupersededError:
@@ -112,11 +115,12 @@ class TrainingRun:
         self._checkpoints.close()
 
     def test(self) -> None:
-        """Writes the metrics of the best epoch's weights on the test split, where the data have one. Only after the last epoch:
-        the trainer is left at the best one.
+        """Writes the metrics of the best epoch's weights on the test split, if the data have one.
+
+        Call only after the last epoch, because the trainer then holds the weights of the best one.
 
         Raises:
-            CheckpointError: if that epoch's checkpoint is gone or damaged.
+            CheckpointError: if the best epoch's checkpoint is missing or damaged.
         """
         test = open_test(self.recipe.data, self.trainer.dataset, image_sizes=self.recipe.image_sizes)
         if test is None:
@@ -128,16 +132,16 @@ class TrainingRun:
         with replacing(self.folder.test) as file:
             file.write(json.dumps({"images": len(test.validation), **finite(asdict(evaluation))}, indent=2))
 
-    def _continue(self, go_on_from: str | None) -> None:
-        """Takes up a checkpoint and makes the records agree with it: a kill leaves them an epoch apart."""
+    def _resume(self, go_on_from: str | None) -> None:
+        """Loads a checkpoint and makes the records agree with it, because a kill may leave them an epoch apart."""
         folder = self._checkpoints.folder
         folder.remove_torn()
-        last = self._take_up_newest() if go_on_from is None else self._take_up_named(go_on_from)
+        last = self._load_newest() if go_on_from is None else self._load_named(go_on_from)
         if last is not None:
             self.reports = [report for report in read_epochs(self.folder.epochs) if report["epoch"] < last["epoch"]]
             self.reports.append(last)
         self._checkpoints.reconcile(self.reports, self.trainer.changed_weights())
-        # Not synced: all of it can be made again from the checkpoints, and the recipe is its owner's.
+        # Not synced: all of it can be restored from the checkpoints, and the caller has the recipe.
         with replacing(self.folder.recipe, sync=False) as file:
             yaml.dump(self._checkpoints.config, file, Dumper=_DUMPER, sort_keys=False)
         with replacing(self.folder.environment, sync=False) as file:
@@ -150,50 +154,53 @@ class TrainingRun:
             log.writerows(self.reports)
         self.folder.error.unlink(missing_ok=True)
 
-    def _take_up_newest(self) -> dict[str, Any] | None:
-        """
+    def _load_newest(self) -> dict[str, Any] | None:
+        """Loads the newest usable checkpoint.
+
         Returns:
-            The report of the epoch it goes on after; None: it starts anew.
+            Report of its epoch; None if there is no checkpoint and the run starts from the beginning.
         """
         for path, state in self._checkpoints.folder.good():
             try:
-                return self._take_up(path, state)
+                return self._load(path, state)
             except CheckpointError as error:
                 logger.warning("%s; using the one before it", error)
                 self.trainer = self._new_trainer()
         return None
 
-    def _take_up_named(self, which: str) -> dict[str, Any]:
+    def _load_named(self, which: str) -> dict[str, Any]:
+        """Loads a checkpoint, removes later ones, and returns the report of its epoch."""
         folder = self._checkpoints.folder
         try:
             path = folder.named(which)
-            report = self._take_up(path, load_checkpoint(path))
+            report = self._load(path, load_checkpoint(path))
         except CheckpointError as error:
             raise RunFileError(str(error)) from None
         folder.keep([epoch for epoch in folder.files if epoch <= report["epoch"]])
         return report
 
-    def _take_up(self, path: Path, state: dict[str, Any]) -> dict[str, Any]:
-        """
+    def _load(self, path: Path, state: dict[str, Any]) -> dict[str, Any]:
+        """Loads a checkpoint's state into the trainer and returns the report of its epoch.
+
         Raises:
-            CheckpointError: if it was not written by a run of this recipe, in this place.
-            RunFileError: if it was, on other data or other pretrained weights.
+            CheckpointError: if it was not written by a run of this recipe, or is not of the epoch in its name.
+            RunFileError: if it was written with other data or other pretrained weights.
         """
         try:
             self.trainer.load_state_dict(state["trainer"])
             report: dict[str, Any] = state["report"]
             fault = fault_of(report)
             if not fault and not report["epoch"] == self.trainer.position.epoch == epoch_of(path):
-                fault = f"of epoch {report['epoch']}"
+                fault = f"is of epoch {report['epoch']}"
         except OtherOriginError as error:
-            raise RunFileError(f"{self.folder.root} cannot go on: {error}") from None
+            raise RunFileError(f"{self.folder.root} cannot be resumed: {error}") from None
         except (MemoryError, torch.OutOfMemoryError):
             raise
-        except Exception as error:  # what does not fit can fail anywhere
+        except Exception as error:  # a state of another recipe can fail anywhere
             reason = str(error).partition("\n")[0]
-            raise CheckpointError(f"{path} is no checkpoint of this run: {type(error).__name__}: {reason}") from None
+            raise CheckpointError(f"{path} is not a checkpoint of this run: {type(error).__name__}: {reason}") from None
         if fault:
-            raise CheckpointError(f"{path} is no checkpoint of this run: its report is one {fault}")
+            raise CheckpointError(f"{path} is not a checkpoint of this run: its report {fault}")
         return report
 
     def _environment(self) -> dict[str, Any]:

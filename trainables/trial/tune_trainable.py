@@ -1,4 +1,4 @@
-"""`StagedUnfreezing`: a training run as Ray Tune's trainable. The only file of this room that imports Ray."""
+"""`StagedUnfreezing`: a training run as a trainable of Ray Tune. The only file of `trainables` that imports Ray."""
 
 from __future__ import annotations
 
@@ -34,60 +34,63 @@ from trainables.trial.training_run import SupersededError, TrainingRun
 _log = logging.getLogger(__name__)
 
 REPORT_EVERY_S = 0.2
-"""Epochs that take less share a report: telling Ray costs more than an epoch of a head on kept features."""
+"""Seconds below which several epochs share a report: a report to Ray costs more than an epoch of a head on cached features."""
 
 
 class StagedUnfreezing(tune.Trainable):
-    """One `step` is an epoch, or several that are done in a moment. A trial that is taken up first reports its last epoch again.
+    """Trains a trial. One `step` is an epoch, or several short ones. A resumed trial first reports its last epoch again.
 
     Actors are reused: data and pretrained weights stay in the process from trial to trial.
 
-    Ray keeps no checkpoints of it: the run's folder is the truth, and a trial goes on from there whoever starts it again.
+    Ray stores no checkpoints of it: a trial always resumes from its folder, whichever process starts it again.
 
     Config:
-        run: the search's folder.
-        number: the trial's number in it.
-        attempt: which start or resume of the search this belongs to.
-        recipe: the trial's recipe, as JSON.
-        parent: the trial and the epoch that it goes on from, as the fields of `record.Parent`; None or missing: from nowhere.
-        trials: how many the search has; they share what frozen blocks make of the images.
-        reads_test: whether the run ends with a look at the test split.
-        objectives: names of `Objective` and `Metric` that the search asks for.
-        rungs: where the scheduler judges, as the fields of `Rungs`: a step ends there.
+        run: folder of the search.
+        number: number of the trial in it.
+        attempt: number of the start or resume of the search that this belongs to.
+        recipe: recipe of the trial, as JSON.
+        parent: trial and epoch that it continues from, as the fields of `record.Parent`; None or missing: no parent.
+        trials: number of trials in the search, which share the features of frozen blocks.
+        reads_test: whether the run is evaluated on the test split in the end.
+        objectives: names of `Objective` and `Metric` that the search optimises.
+        rungs: rungs of the scheduler, as the fields of `Rungs`; a step ends when it reaches one.
 
     Results:
-        epoch: epochs done, over all stages.
-        best_score: of the best epoch so far, so that the dip after a stage change speaks against nobody.
-        finished: the run came to its own end; a result without it that stays the last one was pruned.
-        stopped_for: the flag that made it end itself early, or None.
-        objectives: what the trial has come to by now in each of them, or None. (A list: Ray flattens mappings.)
-        reports: the step's lines in `epochs.jsonl`.
-        given_up: why it ends without having trained: it has failed twice in the same way. Only then.
-        refused: why the search is to stop: its storage takes nothing any more. Only then.
+        epoch: number of epochs done, over all stages.
+        best_score: score of the best epoch so far, so that a temporary dip after a stage change does not count against a trial.
+        finished: whether the run is over; a trial whose last result is not finished was pruned.
+        stopped_for: flag that ended the run early, or None.
+        objectives: current values of the objectives, each None if unknown. (A list, because Ray flattens mappings.)
+        reports: reports of the step's epochs, as in `epochs.jsonl`.
+        given_up: reason why the trial ends without training, if it has failed twice in the same way. Absent otherwise.
+        refused: reason why the search must stop, if its storage fails. Absent otherwise.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        # Nothing is opened before the first step: Ray may set up an actor and tear it down without one.
+        """Stores the trial's config; called by Ray."""
+        # Nothing is opened before the first step, because Ray may set up an actor and tear it down without one.
         self._run: TrainingRun | None = None
         self._output: TrialLog | None = None
         self._assignment = config
         self._rungs = Rungs(**config["rungs"])
-        # What the trial before took shall be free for this one and for its neighbours.
+        # Free the memory of the previous trial for this one and for other processes.
         gc.collect()
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.empty_cache()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Prepares the actor for another trial; called by Ray."""
         self._close()
         self.setup(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
+        """Trains some epochs and returns their results; called by Ray."""
         folder = RunLayout(self._assignment["run"]).trial(self._assignment["number"])
         if self._output is None:
-            self._failed_before = last_failure(folder)  # opening the run forgets it
+            self._failed_before = last_failure(folder)  # read first, because opening the run deletes it
             if is_final(self._failed_before):
-                return self._last_word(given_up=self._failed_before)
+                return self._final_result(given_up=self._failed_before)
         try:
             if self._output is None:
                 self._output = TrialLog(folder.output)
@@ -97,28 +100,29 @@ class StagedUnfreezing(tune.Trainable):
             raise
         except Exception as error:
             if refusal := refusal_in(error):
-                return self._last_word(refused=str(refusal))
+                return self._final_result(refused=str(refusal))
             with contextlib.suppress(OSError):
                 mark_if_repeated(folder, self._failed_before)
-            raise  # which ends the process: what a GPU or a library is left in concerns no other trial
+            raise  # ends the process, so that a GPU or library in a bad state does not affect other trials
 
     def _some_epochs(self) -> dict[str, Any]:
         names = self._assignment["objectives"]
         if self._run is None:
             self._run = _opened_here(self._assignment)
             self._costs = network_costs(self._run.trainer, names)
-            if taken_up := self._run.reports[-1:]:
-                return self._result(taken_up)  # nobody may have judged it: its driver was killed, or its worker
+            if resumed := self._run.reports[-1:]:
+                return self._result(resumed)  # the scheduler may not have seen it: the driver or the worker was killed
         began = time.monotonic()
         passed = self._rungs.passed(self._run.reports[-1]) if self._run.reports else 0
         reports: list[dict[str, Any]] = []
         while not reports or not self._is_due(reports[-1], since=began, passed=passed):
-            next(self._run, None)  # None: the last epoch was done by a process that could not tell Ray any more
+            # The run may be over, if the process that trained the last epoch could not report it to Ray.
+            next(self._run, None)
             reports.append(self._run.reports[-1])
         return self._result(reports)
 
     def _result(self, reports: list[dict[str, Any]]) -> dict[str, Any]:
-        """What Ray is told after some epochs."""
+        """Result to report to Ray after some epochs."""
         assert self._run is not None
         report = reports[-1]
         score = report["best_score"]
@@ -137,9 +141,9 @@ class StagedUnfreezing(tune.Trainable):
             "reports": reports,
         }
 
-    def _last_word(self, **why: str | None) -> dict[str, Any]:
-        """What Ray is told in place of epochs."""
-        nothing: dict[str, Any] = {
+    def _final_result(self, **why: str | None) -> dict[str, Any]:
+        """Result to report to Ray if the trial ends without training."""
+        empty: dict[str, Any] = {
             "epoch": 0,
             "best_score": None,
             "finished": False,
@@ -147,17 +151,20 @@ class StagedUnfreezing(tune.Trainable):
             "objectives": [],
             "reports": [],
         }
-        return {**nothing, "done": True, **why}
+        return {**empty, "done": True, **why}
 
     def _is_due(self, report: dict[str, Any], *, since: float, passed: int) -> bool:
-        """Whether Ray is to be told now.
+        """Returns True if the step ends with this report.
 
         Args:
-            passed: rungs that the run had come to when the step began.
+            report: report of the last epoch.
+            since: start of the step, by `time.monotonic`.
+            passed: number of rungs that the run had reached when the step began.
         """
         return report["finished"] or self._rungs.passed(report) > passed or time.monotonic() - since >= REPORT_EVERY_S
 
     def cleanup(self) -> None:
+        """Closes the run; called by Ray when the actor ends."""
         self._close()
 
     def _close(self) -> None:
@@ -167,9 +174,9 @@ class StagedUnfreezing(tune.Trainable):
 
 
 def _opened_here(assignment: dict[str, Any]) -> TrainingRun:
-    """The trial's run; where it cannot be opened, its folder says on which machine and why, if that can be written.
+    """Opens the run of a trial; if that fails, writes the machine and the reason to the trial's folder, if possible.
 
-    Nodes may join when the others have been checked.
+    The machine matters, because nodes may join a cluster after the others have been checked.
     """
     try:
         return _open(assignment)
@@ -192,9 +199,7 @@ def _open(assignment: dict[str, Any]) -> TrainingRun:
     def check_ownership() -> None:
         newest = layout.read_attempt()
         if newest != attempt:
-            raise SupersededError(
-                f"{layout.root}: attempt {newest} of this search has taken over from attempt {attempt}"
-            )
+            raise SupersededError(f"{layout.root}: attempt {newest} of this search has replaced attempt {attempt}")
 
     folder, recipe = layout.trial(assignment["number"]), parse_recipe(json.loads(assignment["recipe"]))
     _log.info("trial %d, attempt %d: process %d on %s", folder.number, attempt, os.getpid(), socket.gethostname())

@@ -275,9 +275,9 @@ GOOD = [r.to_json().encode() for r in reports_of([0.1, 0.2, 0.3])]
     [
         ([GOOD[0], b'{"epoch": 2, "st', GOOD[2]], r"epochs\.jsonl:2: not a line of JSON"),
         ([b"", GOOD[0]], r"epochs\.jsonl:1: not a line of JSON"),
-        ([GOOD[0], b"7"], r"epochs\.jsonl:2: an epoch report that is no JSON object"),
+        ([GOOD[0], b"7"], r"epochs\.jsonl:2: the epoch report is not a JSON object"),
         ([b'{"epoch": 1, "stage": "head", "stage_index": 0, "score": 0, "flags": [], "time": ""}'],
-         r"epochs\.jsonl:1: an epoch report without best_score, best_epoch, train_s"),
+         r"epochs\.jsonl:1: the epoch report has no best_score, best_epoch, train_s"),
     ],
 )  # fmt: skip
 def test_a_bad_line_is_refused_by_file_and_number(tmp_path, lines, message):

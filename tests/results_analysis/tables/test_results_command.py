@@ -168,7 +168,7 @@ def epochs_are_a_folder(trial):
         (newer_record, "trial.json: schema 99 is newer than 1"),
         (torn_middle, "epochs.jsonl:1: not a line of JSON"),
         (binary_epochs, "epochs.jsonl:1: not a line of JSON"),
-        (foreign_epochs, "epochs.jsonl:1: an epoch report without epoch, stage"),
+        (foreign_epochs, "epochs.jsonl:1: the epoch report has no epoch, stage"),
         (wrong_kinds, "epochs.jsonl: metrics.kappa: 'high': input should be a valid number"),
         (epochs_are_a_folder, "Is a directory"),
     ],

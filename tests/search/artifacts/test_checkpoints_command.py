@@ -93,8 +93,8 @@ def _another(path):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        pytest.param(_flip, "is damaged or no checkpoint", id="a wrong bit"),
-        pytest.param(_another, "is another file than was registered under its name", id="another file"),
+        pytest.param(_flip, "is damaged or not a checkpoint", id="a wrong bit"),
+        pytest.param(_another, "is not the file that was registered under its name", id="another file"),
         pytest.param(lambda path: path.unlink(), "is missing: it was to be kept", id="no file"),
     ],
 )
@@ -239,7 +239,7 @@ def test_a_searchs_trial_is_named(thaw, run, tmp_path):
         ),
         ((NAME, "compare", "1"), f"error: usage: thaw checkpoints {NAME} compare A B"),
         ((NAME, "backup"), f"error: usage: thaw checkpoints {NAME} backup DEST"),
-        ((NAME, "compare", "1", "77"), r"error: .* has no checkpoint '77'; there are best, newest and epochs 1, 2"),
+        ((NAME, "compare", "1", "77"), r"error: .* has no checkpoint '77'; available: best, newest and epochs 1, 2"),
         ((NAME, "list", "--best-only"), "error: --best-only needs the action prune"),
     ],
 )
@@ -276,7 +276,7 @@ def test_training_goes_on_from_a_named_checkpoint(run, tmp_path, monkeypatch, ca
     assert (code, said.err) == (2, "error: --checkpoint needs --resume NAME, the run that the checkpoint belongs to\n")
     code, said = train("--resume", NAME, "--checkpoint", "99")
     assert code == 2
-    assert "has no checkpoint '99'; there are best, newest and epochs" in said.err
+    assert "has no checkpoint '99'; available: best, newest and epochs" in said.err
 
 
 @pytest.mark.slow

@@ -241,7 +241,7 @@ def test_a_search_that_another_process_began_meanwhile_is_left_to_it(folder, mon
     import search.preflight.data_and_weights
 
     finished = folder / "finished"
-    monkeypatch.setattr(sys, "argv", ["thaw", "search", "small.yaml", f"search.launch.on_finish=touch {finished}"])
+    monkeypatch.setattr(sys, "argv", ["thaw", "search", "small.yaml", f"search.on_finish=touch {finished}"])
 
     def looking_while_the_other_runs(*_, **__):
         make_run(folder, "small")

@@ -54,7 +54,7 @@ BLOCKS = r"\(features.0 … features.8, head, all, last:1 … last:9\) of effici
             id="metric",
         ),
         pytest.param(
-            "image_size: 32", "image_size: 40", "3 data.image_size: 40: .* takes multiples of 32 only", id="size"
+            "image_size: 32", "image_size: 40", "3 data.image_size: 40: .* takes only multiples of 32", id="size"
         ),
         pytest.param("source: digits", "source: folder", "1 data: source 'folder' needs `path`", id="no path"),
         pytest.param(
@@ -190,20 +190,20 @@ BLOCKS = r"\(features.0 … features.8, head, all, last:1 … last:9\) of effici
         pytest.param(
             "stages[*]",
             "stages[2]",
-            r"17 space.train.stages\[2\].head_lr: train.stages has no item \[2\]: it has 2",
+            r"17 space.train.stages\[2\].head_lr: train.stages has no item \[2\]; it has 2 items",
             id="stage by number",
         ),
         pytest.param("stages[*]", "stages[tpo]", r"17 space.* no item named 'tpo' \(head, top\)", id="stage by name"),
         pytest.param(
             "train.loss.max_margin",
             "train.metric.x",
-            "16 space.train.metric.x: train.metric has no keys, so no 'x'",
+            "16 space.train.metric.x: train.metric has no keys, so it has no 'x'",
             id="path through a value",
         ),
         pytest.param(
             "train.loss.max_margin",
             "train..x",
-            r"16 space.train..x: 'train..x' is no path; it should look like",
+            r"16 space.train..x: 'train..x' is not a path; a path looks like",
             id="no path",
         ),
         pytest.param(

@@ -26,8 +26,8 @@ def test_each_searched_path_is_judged_by_itself(mistakes):
 """
     lines = mistakes(replaced(FILE[FILE.index("space:") : FILE.index("search:")], space))
     assert [line.split(" ", 1)[1].split(" (")[0] for line in lines] == [
-        "space.train.stages[7].head_lr: train.stages has no item [7]: it has 2",
-        "space.train.stages[8].head_lr: train.stages has no item [8]: it has 2",
+        "space.train.stages[7].head_lr: train.stages has no item [7]; it has 2 items",
+        "space.train.stages[8].head_lr: train.stages has no item [8]; it has 2 items",
         "space.train.metric: cannot be searched: trials would be compared by different metrics",
         "space.train.batch_size: -3: input should be greater than or equal to 1",
         "space.train.stages[*].unfreeze_from: 'features.9' is not a block",
@@ -89,7 +89,7 @@ def test_a_recipe_that_is_wrong_is_not_blamed_on_the_space(mistakes):
         ("broken", "space.python: my_functions:broken raised KeyError: 'x'"),
         ("sometimes_broken", "space.python: my_functions:sometimes_broken raised ZeroDivisionError: "),
         ("typo", "space.train.bach_size: unknown key; did you mean 'batch_size'?"),
-        ("nowhere", "space.train.stages[9].epochs: train.stages has no item [9]: it has 2"),
+        ("nowhere", "space.train.stages[9].epochs: train.stages has no item [9]; it has 2 items"),
         ("metric", "space.train.metric: cannot be searched: trials would be compared by different metrics"),
         ("negative", "space.train.batch_size: -"),
         ("missing", "space.python: my_functions has no 'missing'; valid: "),

@@ -16,7 +16,10 @@ write, load, mistakes = search_files.write, search_files.load, search_files.mist
 # --- stages that change nothing -------------------------------------------------------------------------------------
 
 TWICE = "train.stages=[{name: a, unfreeze_from: 'last:2'}, {name: b, unfreeze_from: features.7, epochs: 3}]"
-SAID = "stage 'b' trains what 'a' before it trains, in the same way; open or freeze blocks, change a value, or make it one stage"
+SAID = (
+    "stage 'b' trains the same blocks in the same way as 'a' before it; "
+    "open or freeze blocks, change a value, or merge the two stages"
+)
 
 
 def test_a_stage_that_changes_nothing_is_a_mistake(mistakes):
@@ -96,12 +99,12 @@ def test_every_progressive_field_can_be_searched(load):
         (
             "{choice: [32, 64]}",
             "{choice: [32, 40]}",
-            r"search.yaml:14 space.train.stages\[small\].image_size: 40: efficientnet_lite0 takes multiples of 32 only",
+            r"search.yaml:14 space.train.stages\[small\].image_size: 40: efficientnet_lite0 takes only multiples of 32",
         ),
         (
             "mix: {mixup_alpha: 0.2}",
             "mix: {cutmix_alpha: 0.2, at: cut}",
-            r"search.yaml:4 train.mix.at: 'cut' takes MixUp only",
+            r"search.yaml:4 train.mix.at: 'cut' works with MixUp only",
         ),
     ],
 )

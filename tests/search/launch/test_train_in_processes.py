@@ -221,5 +221,7 @@ def test_a_run_that_cannot_go_on_says_why_as_in_one_process(folder):
     network.write_text(network.read_text().replace("12)", "16)").replace("features=12", "features=16"))
     again = train(folder)
     assert again.returncode == 2
-    assert again.stderr.startswith(f"error: {run} cannot go on: the checkpoint was made from other pretrained weights")
+    assert again.stderr.startswith(
+        f"error: {run} cannot be resumed: the checkpoint was made with other pretrained weights"
+    )
     assert "Traceback" not in again.stderr

@@ -216,8 +216,8 @@ def test_a_place_that_cannot_be_written_is_said_before_anything_starts(search, s
     [
         ("nowhere://x", "nowhere"),
         ("copies", "must be an absolute path or a URL"),
-        ("sftp://me:secret@host/runs", "the URL holds a password"),
-        ("s3://key:secret@bucket/runs", "the URL holds a password"),
+        ("sftp://me:secret@host/runs", "the URL contains a password"),
+        ("s3://key:secret@bucket/runs", "the URL contains a password"),
     ],
 )
 def test_a_place_that_makes_no_sense_is_a_mistake_in_the_file(tmp_path, mirror, message):

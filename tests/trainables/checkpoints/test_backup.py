@@ -64,7 +64,7 @@ def test_the_copy_of_another_run_is_not_written_over(recipe_of, folder, tmp_path
     back_up(folder, str(tmp_path / "far"))
     there = content(tmp_path / "far")
     folder.recipe.write_text("another")
-    with pytest.raises(BackupError, match="is the copy of a run of another recipe"):
+    with pytest.raises(BackupError, match="is the backup of a run with another recipe"):
         back_up(folder, str(tmp_path / "far"))
     assert content(tmp_path / "far") == there
 

@@ -49,7 +49,7 @@ def test_a_checksum_names_the_content_however_it_is_packed(tmp_path):
     assert checksum_of(tmp_path / "a") == checksum_of(tmp_path / "b")
     with (tmp_path / "c").open("wb") as file:
         checkpoint_file.write_state(file, {"w": torch.arange(5000.0) + 1})
-    with pytest.raises(CheckpointError, match="is another file than was registered under its name"):
+    with pytest.raises(CheckpointError, match="is not the file that was registered under its name"):
         verify(tmp_path / "c", checksum_of(tmp_path / "a"))
     verify(tmp_path / "c")
 
@@ -100,33 +100,33 @@ HOSTILE = {
     "a zip bomb": (lambda state, path: zip_bomb(path), r"would unpack to 104,857,600"),
     "one number that claims to be a terabyte": (
         changed("trainer.weights.x", torch.zeros(1).expand(2**38)),
-        r"a tensor of shape \(274877906944,\) that the file does not hold",
+        r"it lacks the data of a tensor of shape \(274877906944,\)",
     ),
     "a sparse tensor": (
         changed("x", torch.sparse_coo_tensor(size=(2**40,), check_invariants=True)),
         "a tensor of shape",
     ),
-    "a schema that is no number": (changed("schema", "1"), "is no checkpoint of a run"),
-    "no trainer": (lambda state, path: torch.save({**state, "trainer": None}, path), "is no checkpoint of this run"),
+    "a schema that is no number": (changed("schema", "1"), "is not a checkpoint of a run"),
+    "no trainer": (lambda state, path: torch.save({**state, "trainer": None}, path), "is not a checkpoint of this run"),
     "weights of another network": (
         changed("trainer.weights.x", torch.zeros(3)),
-        "is no checkpoint of this run",
+        "is not a checkpoint of this run",
     ),
-    "a stage that is not there": (changed("trainer.position.stage", 7), "is no checkpoint of this run"),
-    "a stage that is no number": (changed("trainer.position.stage", [1]), "is no checkpoint of this run"),
-    "losses that are words": (changed("trainer.position.losses", ["a"]), "is no checkpoint of this run"),
+    "a stage that is not there": (changed("trainer.position.stage", 7), "is not a checkpoint of this run"),
+    "a stage that is no number": (changed("trainer.position.stage", [1]), "is not a checkpoint of this run"),
+    "losses that are words": (changed("trainer.position.losses", ["a"]), "is not a checkpoint of this run"),
     "moments of another shape": (
         changed("trainer.stage.optimizer.state", {0: {"momentum_buffer": torch.zeros(7)}}),
-        "of a parameter of shape .* has another one",
+        "does not have the shape of its parameter",
     ),
     "best weights of another network": (
         changed("trainer.stage.best.weights", {"w": torch.zeros(1)}),
-        "the stage's best weights are those of another network",
+        "the stage's best weights belong to another network",
     ),
-    "no report": (changed("report", None), "its report is one that is no JSON object"),
-    "a report without a score": (changed("report", {"epoch": 4}), "its report is one without"),
-    "the report of another epoch": (changed("report.epoch", 3), "its report is one of epoch 3"),
-    "a very deep list": (lambda state, path: deep_list(path), "is damaged or no checkpoint: .*recursion"),
+    "no report": (changed("report", None), "its report is not a JSON object"),
+    "a report without a score": (changed("report", {"epoch": 4}), "its report has no"),
+    "the report of another epoch": (changed("report.epoch", 3), "its report is of epoch 3"),
+    "a very deep list": (lambda state, path: deep_list(path), "is damaged or not a checkpoint: .*recursion"),
 }
 
 

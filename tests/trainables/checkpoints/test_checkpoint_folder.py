@@ -248,20 +248,23 @@ def saved(value):
 
 
 DAMAGED = {
-    "nothing": (lambda good: b"", "is damaged or no checkpoint: "),
-    "a first byte": (lambda good: good[:1], "is damaged or no checkpoint: "),
-    "half": (lambda good: good[: len(good) // 2], "is damaged or no checkpoint: "),
-    "all but the last byte": (lambda good: good[:-1], "is damaged or no checkpoint: "),
-    "a wrong first bit": (lambda good: flipped(good, 0), "is damaged or no checkpoint: "),
+    "nothing": (lambda good: b"", "is damaged or not a checkpoint: "),
+    "a first byte": (lambda good: good[:1], "is damaged or not a checkpoint: "),
+    "half": (lambda good: good[: len(good) // 2], "is damaged or not a checkpoint: "),
+    "all but the last byte": (lambda good: good[:-1], "is damaged or not a checkpoint: "),
+    "a wrong first bit": (lambda good: flipped(good, 0), "is damaged or not a checkpoint: "),
     "a wrong bit in a weight": (lambda good: flipped(good, at_a_weight(good)), "checksum of .*data/0 is wrong"),
-    "zeros, as after a power cut": (lambda good: bytes(len(good)), "is damaged or no checkpoint: "),
-    "text": (lambda good: b"hello\n", "is damaged or no checkpoint: "),
-    "an empty pickle": (lambda good: b"\x80\x02.", "is damaged or no checkpoint: "),
-    "a pickle": (lambda good: pickle.dumps({"schema": 1}), "is damaged or no checkpoint: "),
-    "another program's dictionary": (lambda good: saved({"model": {}}), "is no checkpoint of a run"),
-    "a tensor": (lambda good: saved(torch.zeros(3)), "is no checkpoint of a run"),
-    "a module": (lambda good: saved(torch.nn.Linear(1, 1)), "is no checkpoint: it holds more than tensors"),
-    "a newer version": (lambda good: saved({"schema": 99}), r"was written by a newer version \(schema 99, known: 1\)"),
+    "zeros, as after a power cut": (lambda good: bytes(len(good)), "is damaged or not a checkpoint: "),
+    "text": (lambda good: b"hello\n", "is damaged or not a checkpoint: "),
+    "an empty pickle": (lambda good: b"\x80\x02.", "is damaged or not a checkpoint: "),
+    "a pickle": (lambda good: pickle.dumps({"schema": 1}), "is damaged or not a checkpoint: "),
+    "another program's dictionary": (lambda good: saved({"model": {}}), "is not a checkpoint of a run"),
+    "a tensor": (lambda good: saved(torch.zeros(3)), "is not a checkpoint of a run"),
+    "a module": (lambda good: saved(torch.nn.Linear(1, 1)), "is not a checkpoint: it holds more than tensors"),
+    "a newer version": (
+        lambda good: saved({"schema": 99}),
+        r"was written by a newer version of thaw \(schema 99, newest known here: 1\)",
+    ),
 }
 
 
@@ -296,14 +299,14 @@ def test_no_single_wrong_bit_is_loaded_as_something_else(folder):
 def test_a_hostile_checkpoint_runs_no_code_and_is_passed_over(folder, tmp_path):
     _, bad = save_epochs(folder, 1, 2)
     torch.save({"schema": 1, **STATE, "extra": RunsCode(tmp_path / "trace")}, bad)
-    with pytest.raises(CheckpointError, match=r"is no checkpoint: it holds more than tensors and plain values$"):
+    with pytest.raises(CheckpointError, match=r"is not a checkpoint: it holds more than tensors and plain values$"):
         load_checkpoint(bad)
     assert folder.newest()["epoch"] == 1
     assert not (tmp_path / "trace").exists()
 
 
 def test_a_missing_file_is_no_checkpoint(tmp_path):
-    with pytest.raises(CheckpointError, match=r"absent\.pt is damaged or no checkpoint: .*No such file"):
+    with pytest.raises(CheckpointError, match=r"absent\.pt is damaged or not a checkpoint: .*No such file"):
         load_checkpoint(tmp_path / "absent.pt")
 
 

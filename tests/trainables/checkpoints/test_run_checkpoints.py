@@ -234,8 +234,8 @@ def test_a_named_checkpoint_that_cannot_be_used_is_not_replaced_by_another(recip
     list(TrainingRun(recipe, folder))
     CheckpointFolder(folder.checkpoints).named("3").write_bytes(b"PK")
     for which, message in (
-        ("3", "is damaged or no checkpoint"),
-        ("17", r"has no checkpoint '17'; there are best, newest"),
+        ("3", "is damaged or not a checkpoint"),
+        ("17", r"has no checkpoint '17'; available: best, newest"),
     ):
         with pytest.raises(RunFileError, match=message):
             TrainingRun(recipe, folder, go_on_from=which)

@@ -43,26 +43,26 @@ def test_a_path_stands_for_its_places(path, places):
     "path", ["", ".", ".train", "train.", "train..loss", "train.a b", "[0].lr", "1", "train.1", "a[]"]
 )
 def test_what_is_no_path_is_refused_with_an_example(path):
-    with pytest.raises(PathError, match=r"is no path; it should look like train\.stages\[0\]\.head_lr"):
+    with pytest.raises(PathError, match=r"is not a path; a path looks like train\.stages\[0\]\.head_lr"):
         resolve(path, DATA)
 
 
 @pytest.mark.parametrize("path", ["train.stages[0]lr", "train.stages[0", "train.stages]0[", "train.stages[[0]]"])
 def test_brackets_belong_in_their_places(path):
-    with pytest.raises(PathError, match="is no path"):
+    with pytest.raises(PathError, match="is not a path"):
         resolve(path, DATA)
 
 
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("train.stages[3].lr", r"^train\.stages has no item \[3\]: it has 3$"),
-        ("train.stages[-4].lr", r"^train\.stages has no item \[-4\]: it has 3$"),
+        ("train.stages[3].lr", r"^train\.stages has no item \[3\]; it has 3 items$"),
+        ("train.stages[-4].lr", r"^train\.stages has no item \[-4\]; it has 3 items$"),
         ("train.stages[tpo].lr", r"^train\.stages has no item named 'tpo' \(head, top, deep\)$"),
-        ("train.loss[0]", r"^train\.loss is no list, so it has no \[0\]$"),
-        ("train.nothing[0]", r"^train\.nothing is no list, so it has no \[0\]$"),
-        ("train.batch_size.x", r"^train\.batch_size has no keys, so no 'x'$"),
-        ("train.stages.lr", r"^train\.stages has no keys, so no 'lr'$"),
+        ("train.loss[0]", r"^train\.loss is not a list, so it has no \[0\]$"),
+        ("train.nothing[0]", r"^train\.nothing is not a list, so it has no \[0\]$"),
+        ("train.batch_size.x", r"^train\.batch_size has no keys, so it has no 'x'$"),
+        ("train.stages.lr", r"^train\.stages has no keys, so it has no 'lr'$"),
     ],
 )
 def test_a_path_that_leads_nowhere_says_where_it_ends(path, message):

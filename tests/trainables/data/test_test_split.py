@@ -162,7 +162,5 @@ def test_a_test_of_other_classes_is_an_error(table, labels, message):
 
 
 def test_a_share_of_a_table_that_says_its_test_is_an_error(table):
-    with pytest.raises(
-        ValueError, match=r"0\.2: the column 'part' \(data.columns.split\) says which rows are of the test"
-    ):
+    with pytest.raises(ValueError, match=r"0\.2: the column 'part' \(data.columns.split\) already gives the test rows"):
         table(test=0.2)

@@ -10,26 +10,18 @@ import torch
 
 from trainables.data.batches import gpu_resident
 from trainables.data.dataset import open_dataset
-from trainables.frozen_prefix.feature_cache import (
-    PREFIX_BATCH,
-    PREFIX_BATCH_OF_VOLUMES,
-    Images,
-    PrefixCache,
-    UncachedError,
-    epochs_by_cut,
-    why_uncached,
-    worth_caching,
-)
+from trainables.frozen_prefix.feature_cache import Images, PrefixCache, UncachedError, worth_caching
 from trainables.frozen_prefix.feature_file import gather_features, load_features
 from trainables.models.build_model import build_model
 from trainables.recipe.backbone_catalog import BACKBONES, IMAGE_BACKBONES
+from trainables.recipe.prefix_rules import PREFIX_BATCH, PREFIX_BATCH_OF_VOLUMES, epochs_by_cut, why_uncached
 from trainables.recipe.recipe import ModelConfig
 from trainables.storage import cache_folder
 from trainables.training.trainer import Trainer
 
 HEAD = {"name": "head", "unfreeze_from": "head", "epochs": 2, "head_lr": 0.05, "plateau": None}
 TOP = {"name": "top", "unfreeze_from": "last:2", "epochs": 2, "head_lr": 0.05, "plateau": None, "head_frozen_epochs": 0}
-NEW = "training images are new in each epoch; train.augment.views gives them a number of versions"
+NEW = "training images are augmented differently in each epoch; train.augment.views limits them to a number of views"
 VIEWS = {"views": 2, "crop": {"min_scale": 0.5}, "horizontal_flip": 0.5}
 
 
@@ -187,7 +179,7 @@ def test_features_are_kept_only_where_they_stay_the_same(make_recipe, stages, tr
 
 
 def test_a_network_without_pretrained_weights_shares_nothing(make_recipe):
-    assert "starts at random" in why_uncached(make_recipe(model={"weights": "none"}), 0)
+    assert "starts from random weights" in why_uncached(make_recipe(model={"weights": "none"}), 0)
 
 
 def test_a_stage_whose_frozen_blocks_were_trained_before_computes_them_and_says_so(make_recipe):
@@ -224,7 +216,7 @@ def test_a_run_goes_on_where_the_cache_is_full(make_recipe, monkeypatch):
     expected = numbers(reports_of(make_recipe(stages=[HEAD], prefix_cache=False)))
     monkeypatch.setenv("THAW_CACHE_GIB", "0.00001")
     reports = reports_of(recipe)
-    assert all("they cannot be kept" in report.uncached for report in reports)
+    assert all("they cannot be written to the cache" in report.uncached for report in reports)
     assert numbers(reports) == expected
 
 
@@ -276,7 +268,7 @@ def test_runs_that_start_together_agree_and_leave_one_set_of_features(make_recip
 # --- the cache by itself --------------------------------------------------------------------------------------------
 
 
-CHAIN = {"blocks": ("first", "second", "third"), "rounded_to": None, "progress": None}
+CHAIN = {"batch": PREFIX_BATCH, "blocks": ("first", "second", "third"), "rounded_to": None, "progress": None}
 
 
 def chain_of():

@@ -322,7 +322,7 @@ def test_a_checkpoint_that_was_removed_is_missed_by_name(run_copy, tmp_path):
 def test_a_damaged_checkpoint_is_refused(run_copy, tmp_path):
     file = run_copy.checkpoints / training_in(run_copy.root).best["checkpoint"]
     file.write_bytes(file.read_bytes()[:5000])
-    with pytest.raises(PackageError, match="is damaged or no checkpoint"):
+    with pytest.raises(PackageError, match="is damaged or not a checkpoint"):
         export(run_copy, tmp_path / "model")
 
 

@@ -45,8 +45,8 @@ def test_a_run_is_placed_where_the_recipe_says(make_recipe, monkeypatch, gpu, tr
 @pytest.mark.parametrize(
     ("train", "message"),
     [
-        ({"device": "cuda"}, r"^train\.device: cuda needs a GPU, and there is none here$"),
-        ({"precision": "fp16"}, r"^train\.precision: fp16 needs a GPU, and there is none here$"),
+        ({"device": "cuda"}, r"^train\.device: cuda needs a GPU, but there is none here$"),
+        ({"precision": "fp16"}, r"^train\.precision: fp16 needs a GPU, but there is none here$"),
     ],
 )
 def test_what_needs_a_gpu_is_refused_without_one(make_recipe, monkeypatch, train, message):
@@ -58,7 +58,7 @@ def test_what_needs_a_gpu_is_refused_without_one(make_recipe, monkeypatch, train
 
 def test_fp16_on_a_cpu_by_request_is_a_mistake_in_the_recipe(make_recipe):
     with pytest.raises(
-        ConfigError, match=r"^train\.precision: fp16 needs a GPU, and train\.device is cpu; use bf16 or fp32$"
+        ConfigError, match=r"^train\.precision: fp16 needs a GPU, but train\.device is cpu; use bf16 or fp32$"
     ):
         make_recipe(precision="fp16", device="cpu")
 

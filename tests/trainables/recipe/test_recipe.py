@@ -38,7 +38,7 @@ def mistakes(data):
     [
         pytest.param(
             plain([HEAD, {**ALL, "schedule": "cosine"}], one_cycle={}),
-            "train: one_cycle takes the place of schedules, and all has one; keep either",
+            "train: one_cycle replaces schedules, but all has one; keep one of the two",
             id="two learning-rate curves",
         ),
         pytest.param(
@@ -94,7 +94,7 @@ def mistakes(data):
         pytest.param(plain(loss={"max_margin": 0.3}), "train.loss: needs the key 'kind'", id="no kind"),
         pytest.param(
             plain(data={"source": "folder"}),
-            "data: source 'folder' needs `path`, the folder that holds it",
+            "data: source 'folder' needs `path`, the folder of the data",
             id="folder without path",
         ),
         pytest.param(
@@ -108,7 +108,7 @@ def mistakes(data):
                 data={"image_size": 32},
                 model={"backbone": "efficientnet_lite0"},
             ),
-            "train.stages[0].image_size: 40: efficientnet_lite0 takes multiples of 32 only",
+            "train.stages[0].image_size: 40: efficientnet_lite0 takes only multiples of 32",
             id="a stage's images of a size the network does not take",
         ),
         pytest.param(
@@ -129,7 +129,8 @@ def mistakes(data):
         pytest.param(plain(mix={}), "train.mix: needs mixup_alpha, cutmix_alpha or both", id="mixing in no way"),
         pytest.param(
             plain(mix={"cutmix_alpha": 1, "mixup_alpha": 1, "at": "cut"}),
-            "train.mix.at: 'cut' takes MixUp only: CutMix cuts rectangles from images; set at: input or drop cutmix_alpha",
+            "train.mix.at: 'cut' works with MixUp only, because CutMix cuts rectangles from images; "
+            "set at: input or drop cutmix_alpha",
             id="rectangles of features",
         ),
         pytest.param(
@@ -137,7 +138,7 @@ def mistakes(data):
         ),
         pytest.param(
             plain([{**TAIL, "backbone_lr": 1e-4, "backbone_lr_ratio": 0.1}]),
-            "train.stages[0]: backbone_lr and backbone_lr_ratio say the same thing twice; keep one",
+            "train.stages[0]: backbone_lr and backbone_lr_ratio set the same learning rate; keep one of the two",
             id="both backbone learning rates",
         ),
         pytest.param(
@@ -148,57 +149,57 @@ def mistakes(data):
         ),
         pytest.param(
             plain([{**HEAD, "head_frozen_epochs": 2}]),
-            "train.stages[0].head_frozen_epochs: only the head trains in stage 'head':"
-            " freezing it too leaves nothing; remove it",
+            "train.stages[0].head_frozen_epochs: only the head trains in stage 'head', so it cannot be frozen; remove it",
             id="frozen head in a head-only stage",
         ),
         pytest.param(
             plain(data={"image_size": 80}, model={"backbone": "efficientnet_lite0"}),
-            "data.image_size: 80: efficientnet_lite0 takes multiples of 32 only",
+            "data.image_size: 80: efficientnet_lite0 takes only multiples of 32",
             id="image size",
         ),
         pytest.param(
             plain(model={"backbone": "r3d_18"}),
-            "model.backbone: r3d_18 takes volumes, and 'digits' gives images: mobilenet_v3_small, mobilenet_v3_large,"
-            " resnet18, resnet34, resnet50, efficientnet_b0, efficientnet_lite0 take these",
+            "model.backbone: r3d_18 takes volumes, but source 'digits' gives images; backbones for images:"
+            " mobilenet_v3_small, mobilenet_v3_large, resnet18, resnet34, resnet50, efficientnet_b0, efficientnet_lite0",
             id="a network for volumes",
         ),
         pytest.param(
             plain(data={**FILES, "image_size": 64}, model={"backbone": "r3d_18"}),
-            "model.backbone: r3d_18 takes volumes, and 'folder' gives images: mobilenet_v3_small, mobilenet_v3_large,"
-            " resnet18, resnet34, resnet50, efficientnet_b0, efficientnet_lite0 take these; if it has volumes,"
-            " say in data.depth how many slices the network sees of each",
+            "model.backbone: r3d_18 takes volumes, but source 'folder' gives images; backbones for images:"
+            " mobilenet_v3_small, mobilenet_v3_large, resnet18, resnet34, resnet50, efficientnet_b0, efficientnet_lite0;"
+            " if the data are volumes, set data.depth to the number of slices the network sees of each",
             id="a network for volumes, and files that may be some",
         ),
         pytest.param(
             plain(data={**FILES, "depth": 16}),
-            "model.backbone: resnet18 takes images, and data.depth asks for volumes: r3d_18, mc3_18, r2plus1d_18,"
-            " medicalnet_resnet10, medicalnet_resnet18, medicalnet_resnet34, medicalnet_resnet50 take these",
+            "model.backbone: resnet18 takes images, but the data are volumes (data.depth is set); backbones for volumes:"
+            " r3d_18, mc3_18, r2plus1d_18, medicalnet_resnet10, medicalnet_resnet18, medicalnet_resnet34,"
+            " medicalnet_resnet50",
             id="a network for images",
         ),
         pytest.param(
             plain(data={"depth": 16}, model={"backbone": "r3d_18"}),
-            "data.depth: source 'digits' has no volumes; only folder, npz, table may; remove it",
+            "data.depth: source 'digits' cannot hold volumes, only folder, npz, table can; remove it",
             id="volumes of digits",
         ),
         pytest.param(
             plain(data={**FILES, "depth": 16, "frame": 3}, model={"backbone": "r3d_18"}),
-            "data.depth: 16: a volume is read whole, and data.frame chooses one of its slices; remove one of them",
+            "data.depth: 16: a volume is read whole, but data.frame chooses one of its slices; remove one of the two",
             id="a slice of a volume",
         ),
         pytest.param(
             plain(data={**FILES, "depth": 16}, model={"backbone": "r3d_18"}, mix={"cutmix_alpha": 1}),
-            "train.mix.cutmix_alpha: 1: CutMix cuts rectangles from images; volumes take mixup_alpha",
+            "train.mix.cutmix_alpha: 1: CutMix works on images only; use mixup_alpha for volumes",
             id="CutMix of volumes",
         ),
         pytest.param(
             plain(augment={"depth_flip": 0.5}),
-            "train.augment.depth_flip: 0.5: only volumes have a depth (data.depth); remove it",
+            "train.augment.depth_flip: 0.5: applies only to volumes (data.depth); remove it",
             id="images without a depth",
         ),
         pytest.param(
             plain(augment={"tilt_degrees": 10}),
-            "train.augment.tilt_degrees: 10: only volumes have a depth (data.depth); remove it",
+            "train.augment.tilt_degrees: 10: applies only to volumes (data.depth); remove it",
             id="images that lean",
         ),
         pytest.param(
@@ -209,15 +210,15 @@ def mistakes(data):
         ),
         pytest.param(
             plain(model={"backbone": "own:net", "weights": "none"}),
-            "model: own:net brings its own weights; remove weights: none",
+            "model: own:net loads its own weights; remove weights: none",
             id="weights beside a function",
         ),
         pytest.param(
-            plain(drw={}), "train.drw: needs either start_epoch or start_fraction, and not both", id="no start"
+            plain(drw={}), "train.drw: needs either start_epoch or start_fraction, but not both", id="no start"
         ),
         pytest.param(
             plain(drw={"start_epoch": 3, "start_fraction": 0.5}),
-            "train.drw: needs either start_epoch or start_fraction, and not both",
+            "train.drw: needs either start_epoch or start_fraction, but not both",
             id="two starts",
         ),
         pytest.param(
@@ -405,31 +406,34 @@ FOLDER = {"source": "folder", "path": "photos"}
         ({"source": "table"}, "data: source 'table' needs `path`, the CSV, TSV or Parquet file"),
         (
             {**FOLDER, "columns": {"group": "patient"}},
-            "data.columns: only source 'table' has it, 'folder' has none; remove it",
+            "data.columns: applies only to source 'table', not to 'folder'; remove it",
         ),
-        ({**FOLDER, "images": "x"}, "data.images: only source 'table' has it, 'folder' has none; remove it"),
+        ({**FOLDER, "images": "x"}, "data.images: applies only to source 'table', not to 'folder'; remove it"),
         ({**TABLE, "columns": {"labl": "x"}}, "data.columns.labl: unknown key; did you mean 'label'?"),
-        ({**TABLE, "columns": {"group": "path"}}, "data.columns: one column cannot say two things: 'path'"),
+        (
+            {**TABLE, "columns": {"group": "path"}},
+            "data.columns: a column can have only one role; named more than once: 'path'",
+        ),
         (
             {**TABLE, "columns": {"split": "part"}, "validation": 0.2},
-            "data.validation: 0.2: the column 'part' (data.columns.split) gives the split; keep one of the two",
+            "data.validation: 0.2: the column 'part' (data.columns.split) already gives the split; keep one of the two",
         ),
         (
             {**TABLE, "columns": {"split": "part"}, "folds": 5},
-            "data.folds: the column 'part' (data.columns.split) gives the split already; keep one of the two",
+            "data.folds: the column 'part' (data.columns.split) already gives the split; keep one of the two",
         ),
         (
             {"folds": 5, "validation": 0.2},
-            "data.validation: 0.2: each of data.folds' 5 folds holds its share; keep one of the two",
+            "data.validation: 0.2: one of the 5 folds (data.folds) is for validation; keep one of the two",
         ),
-        ({"folds": 5, "fold": 5}, "data.fold: 5: 5 folds are counted from 0 to 4"),
-        ({"fold": 0}, "data.fold: 0: there are no folds; say how many in data.folds, or remove it"),
+        ({"folds": 5, "fold": 5}, "data.fold: 5: with 5 folds it must be from 0 to 4"),
+        ({"fold": 0}, "data.fold: 0: there are no folds; set their number in data.folds, or remove it"),
         ({"folds": 1}, "data.folds: 1: input should be greater than or equal to 2"),
         ({"fold": -1, "folds": 2}, "data.fold: -1: input should be greater than or equal to 0"),
         ({"validation": 0}, "data.validation: 0: input should be greater than 0"),
         ({"labels": {}}, "data.labels: {}: value should have at least 1 item after validation, not 0"),
         ({"labels": [1, 2]}, "data.labels: [1, 2]: input should be a valid dictionary"),
-        ({"labels": {1: "a", "1.0": "b"}}, "data.labels: '1' stands twice"),
+        ({"labels": {1: "a", "1.0": "b"}}, "data.labels: '1' is given twice"),
         (
             {"labels": {True: "a"}},
             "data.labels: True is neither a name nor a number; put quotes around it if it is meant as a name",
@@ -540,5 +544,5 @@ def test_a_network_of_one_channel_takes_no_colours():
     )
     assert unfit_channels(grey, 1) == unfit_channels(colour, 1) == unfit_channels(colour, 3) == []
     (problem,) = unfit_channels(grey, 3)
-    message = "medicalnet_resnet10 takes 1 channel, and the volumes are in colour, with 3"
+    message = "medicalnet_resnet10 takes 1 channel, but the volumes are in colour, with 3"
     assert problem == (("model", "backbone"), message)

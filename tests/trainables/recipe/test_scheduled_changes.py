@@ -175,17 +175,17 @@ PLACE = "train.changes[0].set"
     [
         (
             [after(4, **{HEAD_LR: 0.1})],
-            "train.changes[0].after_epoch: 4: no epoch comes after it (there are at most 4)",
+            "train.changes[0].after_epoch: 4: no epoch follows it (the run has at most 4)",
         ),
         ([after(0, **{HEAD_LR: 0.1})], "train.changes[0].after_epoch: 0: input should be greater than or equal to 1"),
         ([{"after_epoch": 1, "set": {}}], "train.changes[0].set: {}: dictionary should have at least 1 item"),
         (
             [after(2, **{HEAD_LR: 0.1}), after(1, **{HEAD_LR: 0.2})],
-            "train.changes: after_epoch 2, 1: give them in order, and each epoch once",
+            "train.changes: after_epoch 2, 1: must be ascending, each epoch only once",
         ),
         (
             [after(1, **{HEAD_LR: 0.1}), after(1, **{HEAD_LR: 0.2})],
-            "train.changes: after_epoch 1, 1: give them in order",
+            "train.changes: after_epoch 1, 1: must be ascending",
         ),
         ([after(1, **{HEAD_LR: -1})], f"{PLACE}.{HEAD_LR}: -1: input should be greater than 0"),
         (
@@ -194,16 +194,16 @@ PLACE = "train.changes[0].set"
         ),
         (
             [after(1, **{"train.stages[0].head_ls": 1})],
-            f"{PLACE}.train.stages[0].head_ls: cannot change while a run goes",
+            f"{PLACE}.train.stages[0].head_ls: cannot change during a run",
         ),
         (
             [after(1, **{"head_lr": 1})],
-            f"{PLACE}.head_lr: cannot change while a run goes on; what can: train.stages[*]",
+            f"{PLACE}.head_lr: cannot change during a run; these can: train.stages[*]",
         ),
         *(
             (
                 [after(1, **{path: value})],
-                f"{PLACE}.{path}: cannot change while a run goes on; what can: train.stages[*]",
+                f"{PLACE}.{path}: cannot change during a run; these can: train.stages[*]",
             )
             for path, value in [
                 ("train.stages[0].epochs", 9),
@@ -218,16 +218,22 @@ PLACE = "train.changes[0].set"
                 ("model.backbone", "resnet18"),
             ]
         ),
-        ([after(1, **{"train.ema.decay": 0.9})], f"{PLACE}.train.ema.decay: there is no train.ema in this run"),
-        ([after(1, **{"train.drw.beta": 0.9})], f"{PLACE}.train.drw.beta: there is no train.drw in this run"),
+        (
+            [after(1, **{"train.ema.decay": 0.9})],
+            f"{PLACE}.train.ema.decay: cannot change, because this run has no train.ema",
+        ),
+        (
+            [after(1, **{"train.drw.beta": 0.9})],
+            f"{PLACE}.train.drw.beta: cannot change, because this run has no train.drw",
+        ),
         ([after(1, **{"train.loss.gamma": 2})], f"{PLACE}.train.loss.gamma: unknown key; valid: kind, label_smoothing"),
         (
             [after(1, **{"train.stages[1].backbone_lr": 0.1})],
-            f"{PLACE}.train.stages[1].backbone_lr: backbone_lr and backbone_lr_ratio say the same thing twice",
+            f"{PLACE}.train.stages[1].backbone_lr: backbone_lr and backbone_lr_ratio set the same learning rate",
         ),
         (
             [after(1, **{"train.stages[0].schedule": "cosine", "train.one_cycle": {}})],
-            "one_cycle takes the place of schedules, and head has one; keep either",
+            "one_cycle replaces schedules, but head has one; keep one of the two",
         ),
     ],
 )

@@ -17,8 +17,8 @@ PLAIN = {
     "train": {"stages": [{"name": "head", "unfreeze_from": "head"}]},
 }
 JUDGES = "adjusted_balanced_accuracy, kappa, auc, macro_f1, accuracy, balanced_accuracy, corrected_balanced_accuracy"
-REGRESSION = "and data.task is 'regression'"
-CLASSIFICATION = "and data.task is 'classification'"
+REGRESSION = "but data.task is 'regression'"
+CLASSIFICATION = "but data.task is 'classification'"
 
 
 def plain(task="regression", data=None, **train):
@@ -75,38 +75,40 @@ def test_a_recipe_written_down_is_the_same_recipe(task):
         pytest.param(
             plain(metric="kappa"),
             [
-                f"train.metric: 'kappa' judges classification, {REGRESSION}; take one of val_loss, spearman, r2, mae, rmse"
+                f"train.metric: 'kappa' is a metric of classification, {REGRESSION}; use one of val_loss, spearman, r2, mae, rmse"
             ],
             id="a metric of classification",
         ),
         pytest.param(
             plain("classification", metric="mae"),
             [
-                f"train.metric: 'mae' judges regression, {CLASSIFICATION}; "
-                f"take one of {JUDGES}, corrected_macro_f1, val_loss"
+                f"train.metric: 'mae' is a metric of regression, {CLASSIFICATION}; "
+                f"use one of {JUDGES}, corrected_macro_f1, val_loss"
             ],
             id="a metric of regression",
         ),
         pytest.param(
             plain(loss={"kind": "ldam"}),
-            [f"train.loss.kind: 'ldam' is a loss of classification, {REGRESSION}; take one of huber, mse"],
+            [f"train.loss.kind: 'ldam' is a loss of classification, {REGRESSION}; use one of huber, mse"],
             id="a loss of classification",
         ),
         pytest.param(
             plain("classification", loss={"kind": "huber"}),
             [
                 f"train.loss.kind: 'huber' is a loss of regression, {CLASSIFICATION}; "
-                "take one of cross_entropy, focal, balanced_softmax, ldam"
+                "use one of cross_entropy, focal, balanced_softmax, ldam"
             ],
             id="a loss of regression",
         ),
         pytest.param(
-            plain(drw={"start_epoch": 2}), [f"train.drw: weighs classes, {REGRESSION}; remove it"], id="re-weighting"
+            plain(drw={"start_epoch": 2}),
+            [f"train.drw: applies only to classes, {REGRESSION}; remove it"],
+            id="re-weighting",
         ),
         *(
             pytest.param(
                 plain(balance=balance),
-                [f"train.balance: {balance!r} balances classes, {REGRESSION}; remove it"],
+                [f"train.balance: {balance!r} applies only to classes, {REGRESSION}; remove it"],
                 id=balance,
             )
             for balance in ("sampler", "class_weights", "auto")
@@ -114,22 +116,22 @@ def test_a_recipe_written_down_is_the_same_recipe(task):
         pytest.param(
             plain(stop_on=["nan", "stuck_auc", "collapse", "drw_drop"]),
             [
-                f"train.stop_on[1]: 'stuck_auc' is about classes, {REGRESSION}; remove it",
-                f"train.stop_on[3]: 'drw_drop' is about classes, {REGRESSION}; remove it",
+                f"train.stop_on[1]: 'stuck_auc' applies only to classes, {REGRESSION}; remove it",
+                f"train.stop_on[3]: 'drw_drop' applies only to classes, {REGRESSION}; remove it",
             ],
             id="flags that cannot be raised",
         ),
         pytest.param(
             plain(data={"labels": {1: "a", 2: "b"}, "long_tail": {"imbalance": 10}}),
             [
-                "data.labels: is about classes, and data.task is 'regression'; remove it",
-                "data.long_tail: is about classes, and data.task is 'regression'; remove it",
+                "data.labels: applies only to classes, but data.task is 'regression'; remove it",
+                "data.long_tail: applies only to classes, but data.task is 'regression'; remove it",
             ],
             id="options of the data",
         ),
         pytest.param(
             plain(data={"source": "digits"}),
-            ["data.task: 'regression' takes source 'table' with its column of numbers; 'digits' has classes"],
+            ["data.task: 'regression' needs source 'table' with a column of numbers; 'digits' has only classes"],
             id="a source without numbers",
         ),
         pytest.param(
@@ -145,11 +147,11 @@ def test_a_recipe_written_down_is_the_same_recipe(task):
         pytest.param(
             plain(loss={"kind": "ldam"}, metric="auc", batch_size=0, data={"fold": 1}),
             [
-                "data.fold: 1: there are no folds; say how many in data.folds, or remove it",
+                "data.fold: 1: there are no folds; set their number in data.folds, or remove it",
                 "train.batch_size: 0: input should be greater than or equal to 1",
-                f"train.metric: 'auc' judges classification, {REGRESSION}; "
-                "take one of val_loss, spearman, r2, mae, rmse",
-                f"train.loss.kind: 'ldam' is a loss of classification, {REGRESSION}; take one of huber, mse",
+                f"train.metric: 'auc' is a metric of classification, {REGRESSION}; "
+                "use one of val_loss, spearman, r2, mae, rmse",
+                f"train.loss.kind: 'ldam' is a loss of classification, {REGRESSION}; use one of huber, mse",
             ],
             id="all at once, with mistakes of other kinds",
         ),

@@ -121,9 +121,9 @@ def test_no_file_is_no_epoch(tmp_path):
         ),
         pytest.param(f"\n{line_of(2)}\n", ":1: not a line of JSON", id="an empty line"),
         pytest.param(
-            f'{line_of(1)}\n{{"loss": 1}}\n{line_of(2)}\n', ":2: an epoch report without epoch, stage", id="other"
+            f'{line_of(1)}\n{{"loss": 1}}\n{line_of(2)}\n', ":2: the epoch report has no epoch, stage", id="other"
         ),
-        pytest.param(f"[1]\n{line_of(2)}\n", ":1: an epoch report that is no JSON object", id="a list"),
+        pytest.param(f"[1]\n{line_of(2)}\n", ":1: the epoch report is not a JSON object", id="a list"),
     ],
 )
 def test_a_line_that_is_no_report_is_named(tmp_path, content, message):

@@ -128,5 +128,5 @@ def test_a_damaged_number_of_the_attempt_is_one_message(tmp_path, content):
     layout = RunLayout(tmp_path)
     assert layout.read_attempt() == 0
     layout.attempt.write_bytes(content)
-    with pytest.raises(RunFileError, match="attempt is damaged: write there how often the run was started"):
+    with pytest.raises(RunFileError, match="attempt is damaged; write into it how often the run was started"):
         layout.read_attempt()

@@ -104,9 +104,9 @@ def test_records_of_before_have_neither_summary_nor_objectives(folder):
     ("changes", "message"),
     [
         ({"kappa": "high"}, r"epochs\.jsonl: metrics\.kappa: 'high': input should be a valid number"),
-        ({"best_epoch": None}, r"epochs\.jsonl:1: an epoch report whose best_epoch is 'None'"),
-        ({"flags": "gap"}, r"epochs\.jsonl:1: an epoch report whose flags is 'gap'"),
-        ({"val_s": "soon"}, r"epochs\.jsonl:1: an epoch report whose val_s is 'soon'"),
+        ({"best_epoch": None}, r"epochs\.jsonl:1: the epoch report has 'None' for best_epoch"),
+        ({"flags": "gap"}, r"epochs\.jsonl:1: the epoch report has 'gap' for flags"),
+        ({"val_s": "soon"}, r"epochs\.jsonl:1: the epoch report has 'soon' for val_s"),
         ({"stopped_for": 3}, r"epochs\.jsonl: stopped_for: 3: input should be a valid string"),
     ],
 )

@@ -83,7 +83,7 @@ def test_class_weights_enter_the_training_loss_and_not_the_validation_loss(make_
         losses[balance] = (report.train_loss, report.metrics["val_loss"])
     assert losses["none"][1] == losses["class_weights"][1]
     dataset = trainer.dataset
-    images, labels = trainer.feed.images(dataset.train, None), torch.from_numpy(dataset.labels[dataset.train])
+    images, labels = trainer.feed.images.load(dataset.train, None), torch.from_numpy(dataset.labels[dataset.train])
     with torch.inference_mode():
         each = torch.nn.functional.cross_entropy(trainer.model.eval()(images), labels, reduction="none")
     weights = torch.from_numpy(1 / dataset.train_counts)[labels]

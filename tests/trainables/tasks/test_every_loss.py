@@ -58,7 +58,7 @@ def test_a_recipe_with_it_survives_writing_and_reading(spec):
 @each_loss
 def test_the_other_task_refuses_it(spec):
     (other,) = {*get_args(Task)} - {spec.task}
-    with pytest.raises(ConfigError, match=f"{spec.kind!r} is a loss of {spec.task}, and data.task is {other!r}"):
+    with pytest.raises(ConfigError, match=f"{spec.kind!r} is a loss of {spec.task}, but data.task is {other!r}"):
         recipe_of(spec, other)
 
 

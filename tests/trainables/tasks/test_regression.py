@@ -61,7 +61,7 @@ def test_a_report_describes_the_validation_split_in_the_unit_of_the_table(learne
     trainer, reports = learned
     dataset = trainer.dataset
     with torch.inference_mode():
-        outputs = trainer.model.eval()(trainer.feed.images(dataset.validation, None)).double().squeeze(1).numpy()
+        outputs = trainer.model.eval()(trainer.feed.images.load(dataset.validation, None)).double().squeeze(1).numpy()
     of_training, targets = dataset.targets[dataset.train], dataset.targets[dataset.validation]
     predictions = of_training.mean() + of_training.std() * outputs
     metrics = reports[-1].metrics
@@ -127,7 +127,7 @@ def test_other_numbers_are_other_data(small, tmp_path):
     changed = tmp_path / "scores.csv"
     table.assign(label=table["label"] + 1).to_csv(changed, index=False)
     other = parse_recipe(regression_recipe(changed))
-    with pytest.raises(RunFileError, match="made from other data"):
+    with pytest.raises(RunFileError, match="made with other data"):
         TrainingRun(other, folder)
 
 

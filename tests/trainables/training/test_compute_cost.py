@@ -32,7 +32,7 @@ def test_an_epoch_costs_what_trains_times_the_images_it_trains_on(make_recipe, t
 
 def test_a_share_of_the_images_costs_a_share(make_recipe):
     trainer, reports = trained(make_recipe(stages=[HEAD | {"data_fraction": 0.5, "epochs": 1}, TOP]))
-    half = len(trainer.feed.data(0).train)
+    half = len(trainer.feed.images.of_stage(0).train)
     assert half < len(trainer.dataset.train)
     assert reports[0].compute == half * HEAD_SIZE
     assert reports[-1].compute_share == 1

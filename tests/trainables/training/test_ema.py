@@ -135,7 +135,7 @@ def validation_loss(trainer, weights):
     own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.load_state_dict(weights, strict=False)
     validation = trainer.dataset.validation
-    images, labels = trainer.feed.images(validation, None), torch.from_numpy(trainer.dataset.labels[validation])
+    images, labels = trainer.feed.images.load(validation, None), torch.from_numpy(trainer.dataset.labels[validation])
     with torch.inference_mode():
         loss = F.cross_entropy(model.eval()(images).double(), labels).item()
     model.load_state_dict(own)

@@ -76,19 +76,19 @@ def test_each_stage_sees_its_share_at_its_size_in_its_batches(trainer_of):
 
 def test_a_stages_images_are_among_the_next_ones_and_the_judges_stay(trainer_of):
     trainer = trainer_of(*GROWING)
-    parts = [trainer.feed.data(index) for index in range(3)]
+    parts = [trainer.feed.images.of_stage(index) for index in range(3)]
     small, middle, whole = (set(part.train) for part in parts)
     assert small < middle < whole == set(trainer.dataset.train)
     assert all(part.validation is trainer.dataset.validation for part in parts)
     sizes = [{batch.features.shape[-1] for batch in trainer.feed.validation(stage=i)} for i in range(3)]
     assert sizes == [{1280}] * 3, "pooled features of the head's stages"
-    assert [trainer.feed.images(np.arange(2), None, stage=i).shape[-1] for i in range(3)] == [32, 96, 64]
+    assert [trainer.feed.images.load(np.arange(2), None, stage=i).shape[-1] for i in range(3)] == [32, 96, 64]
 
 
 def test_an_image_is_the_same_one_at_every_size(trainer_of):
     trainer = trainer_of(*GROWING)
     positions = trainer.dataset.validation
-    small, middle, _ = (trainer.feed.images(positions, None, stage=i) for i in range(3))
+    small, middle, _ = (trainer.feed.images.load(positions, None, stage=i) for i in range(3))
     shrunk = torch.nn.functional.interpolate(middle, size=32, mode="area").flatten(1)
     alike = torch.corrcoef(torch.cat([small.flatten(1), shrunk]))[: len(positions), len(positions) :]
     assert (alike.argmax(dim=1) == torch.arange(len(positions))).all()
@@ -121,7 +121,7 @@ def test_all_fields_at_their_defaults_written_out_change_nothing(trainer_of):
 def test_a_balanced_sampler_draws_from_the_stages_share(trainer_of):
     data = {"long_tail": {"imbalance": 10, "largest": 100}}
     trainer = trainer_of(stage(data_fraction=0.3), balance="sampler", data=data)
-    part = trainer.feed.data(0)
+    part = trainer.feed.images.of_stage(0)
     labels = torch.cat([batch.labels for batch in seen_in(trainer, 0)])
     assert len(labels) == len(part.train) < 0.4 * len(trainer.dataset.train)
     assert torch.bincount(labels, minlength=10).min() > 2, "the natural share of the rarest is 1 %"
@@ -136,7 +136,9 @@ def test_the_smallest_batch_decides_what_auto_balances_by(trainer_of):
 
 def test_images_a_second_are_those_of_the_stage(trainer_of):
     report = next(trainer_of(stage(data_fraction=0.5)))
-    assert report.images_per_s * report.train_s == pytest.approx(len(trainer_of(*GROWING).feed.data(0).train))
+    assert report.images_per_s * report.train_s == pytest.approx(
+        len(trainer_of(*GROWING).feed.images.of_stage(0).train)
+    )
 
 
 # --- learning rates -------------------------------------------------------------------------------------------------

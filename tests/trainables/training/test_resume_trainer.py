@@ -292,8 +292,8 @@ torch.save(trainer.state_dict(), "state.pt")
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        ("data", r"the checkpoint was made from other data \(000000000000\) than these \([0-9a-f]{12}\)"),
-        ("pretrained", r"the checkpoint was made from other pretrained weights \(000000000000\) than these"),
+        ("data", r"the checkpoint was made with other data \(000000000000\) than this run's \([0-9a-f]{12}\)"),
+        ("pretrained", r"the checkpoint was made with other pretrained weights \(000000000000\) than this run's"),
     ],
 )
 def test_the_state_of_something_else_is_refused(key, message):
@@ -310,5 +310,5 @@ def test_the_state_of_a_run_on_something_else_is_refused(make_recipe, other, wha
     stages = [stage("head", "head", 1)]
     theirs = new_trainer(make_recipe(data=FEW | other.get("data", {}), model=other.get("model"), stages=stages))
     next(theirs)
-    with pytest.raises(ValueError, match=f"the checkpoint was made from other {what}"):
+    with pytest.raises(ValueError, match=f"the checkpoint was made with other {what}"):
         new_trainer(make_recipe(data=FEW, stages=stages)).load_state_dict(from_bytes(to_bytes(theirs.state_dict())))

@@ -99,7 +99,7 @@ def test_a_report_describes_the_validation_split(trainer_of):
     assert report.metrics["accuracy"] == pytest.approx(confusion.trace() / confusion.sum())
     assert report.score == report.metrics["balanced_accuracy"]
     validation = trainer.dataset.validation
-    images, targets = trainer.feed.images(validation, None), torch.from_numpy(trainer.dataset.labels[validation])
+    images, targets = trainer.feed.images.load(validation, None), torch.from_numpy(trainer.dataset.labels[validation])
     with torch.inference_mode():
         logits = trainer.model.eval()(images).double()
     assert report.metrics["val_loss"] == pytest.approx(F.cross_entropy(logits, targets).item(), rel=1e-6)
@@ -377,7 +377,7 @@ def test_images_drawn_again_by_a_balanced_sampler_are_varied_differently(trainer
         shown.extend(zip(positions.tolist(), versions.tolist(), strict=True))
         return images
 
-    monkeypatch.setattr("trainables.training.batch_feed.augment", look)
+    monkeypatch.setattr("trainables.data.batches.image_loader.augment", look)
     list(trainer_of(stage(epochs=2), balance="sampler", augment=AUGMENT, seed=7))
     assert len(shown) == len(set(shown)) == 2 * 46
     assert len({position for position, _ in shown}) < 46
@@ -453,7 +453,7 @@ def test_corrected_metrics_divide_by_what_training_taught(trainer_of, train, lef
     report = next(trainer)
     counts = trainer.dataset.train_counts
     validation = trainer.dataset.validation
-    images, targets = trainer.feed.images(validation, None), torch.from_numpy(trainer.dataset.labels[validation])
+    images, targets = trainer.feed.images.load(validation, None), torch.from_numpy(trainer.dataset.labels[validation])
     with torch.inference_mode():
         logits = trainer.model.eval()(images).double()
     prior = torch.from_numpy(counts / counts.sum()) if left == "counts" else torch.ones(10)

@@ -230,7 +230,7 @@ def test_a_damaged_checkpoint_is_named_in_a_warning(recipe, copied, caplog):
     TrainingRun(recipe, copied)
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert f"{damaged} is damaged or no checkpoint" in record.getMessage()
+    assert f"{damaged} is damaged or not a checkpoint" in record.getMessage()
     assert "using the one before it" in record.getMessage()
 
 
@@ -238,13 +238,13 @@ def test_a_checkpoint_of_a_newer_version_is_not_used(recipe, copied, caplog):
     path = newest(copied)
     torch.save({**load_checkpoint(path), "schema": 99}, path)
     assert len(TrainingRun(recipe, copied).reports) < 3
-    assert "was written by a newer version (schema 99, known: 1)" in caplog.text
+    assert "was written by a newer version of thaw (schema 99, newest known here: 1)" in caplog.text
 
 
 def test_a_folder_of_another_data_set_is_refused_and_left_alone(make_recipe, copied):
     before = content_of(copied)
     recipe = make_recipe(data=FEW | {"image_size": 64}, stages=[stage("head", "head", 1)])
-    with pytest.raises(ValueError, match="the checkpoint was made from other data"):
+    with pytest.raises(ValueError, match="the checkpoint was made with other data"):
         TrainingRun(recipe, copied)
     assert content_of(copied) == before
 

@@ -166,11 +166,11 @@ def test_a_search_is_checked_and_its_best_trial_trains_again_the_same(thaw, plai
     [
         (
             {"data": {"depth": None}},
-            "model.backbone: medicalnet_resnet10 takes volumes, and 'table' gives images: .* say in data.depth",
+            "model.backbone: medicalnet_resnet10 takes volumes, but source 'table' gives images; .* set data.depth",
         ),
         (
             {"model": {"backbone": "resnet18", "weights": "none"}},
-            "resnet18 takes images, and data.depth asks for volumes",
+            r"resnet18 takes images, but the data are volumes \(data.depth is set\)",
         ),
         (
             {"data": {"depth": None}, "model": {"backbone": "resnet18", "weights": "none"}},
@@ -195,7 +195,7 @@ def test_coloured_volumes_are_refused_for_a_network_of_one_channel(thaw, plain, 
     data = {"source": "npz", "path": str(tmp_path / "rgb.npz"), "image_size": 8, "depth": 4}
     (tmp_path / "rgb.yaml").write_text(yaml.safe_dump(plain() | {"data": data}))
     said = " ".join(thaw("train", "rgb.yaml", code=2).split())
-    assert "model.backbone: medicalnet_resnet10 takes 1 channel, and the volumes are in colour, with 3" in said
+    assert "model.backbone: medicalnet_resnet10 takes 1 channel, but the volumes are in colour, with 3" in said
 
 
 # --- what the network sees ------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ def test_the_network_gets_the_channels_it_takes(recipe_of, backbone, channels):
     model = {"backbone": backbone} | ({} if channels == 1 else {"weights": "none"})
     recipe = recipe_of(model=model)
     trainer = Trainer(recipe, open_dataset(recipe.data))
-    seen = trainer.feed.images(np.arange(4), None)
+    seen = trainer.feed.images.load(np.arange(4), None)
     assert isinstance(trainer.feed, Feed)
     assert (seen.shape, seen.dtype) == ((4, channels, SIDE, SIDE, SIDE), torch.float32)
     assert seen.is_contiguous(memory_format=torch.channels_last_3d)
@@ -217,7 +217,7 @@ def test_the_network_gets_the_channels_it_takes(recipe_of, backbone, channels):
             expected = (volume - mean) / deviation
         else:
             mean, std = (
-                torch.tensor(values).view(3, 1, 1, 1) for values in (trainer.feed._built.mean, trainer.feed._built.std)
+                torch.tensor(values).view(3, 1, 1, 1) for values in (trainer.feed.images.mean, trainer.feed.images.std)
             )
             expected = (volume.expand(3, -1, -1, -1) / 255 - mean) / std
         torch.testing.assert_close(of_volume, expected, atol=1e-5, rtol=1e-5)
@@ -226,6 +226,6 @@ def test_the_network_gets_the_channels_it_takes(recipe_of, backbone, channels):
 def test_brightness_that_is_varied_is_seen_by_a_network_that_standardises(recipe_of):
     recipe = recipe_of(augment={"brightness": 0.5})
     feed = Trainer(recipe, open_dataset(recipe.data)).feed
-    plain, varied = (feed.images(np.arange(24), versions) for versions in (None, np.zeros(24, int)))
+    plain, varied = (feed.images.load(np.arange(24), versions) for versions in (None, np.zeros(24, int)))
     moved = (varied.mean(dim=(1, 2, 3, 4)) - plain.mean(dim=(1, 2, 3, 4))).abs()
     assert moved.mean() > 0.1

@@ -138,7 +138,7 @@ def test_images_stay_channels_last():
     [
         ({}, "needs mixup_alpha, cutmix_alpha or both"),
         ({"probability": 0.5}, "needs mixup_alpha, cutmix_alpha or both"),
-        ({"cutmix_alpha": 1.0, "at": "cut"}, "'cut' takes MixUp only: CutMix cuts rectangles from images"),
+        ({"cutmix_alpha": 1.0, "at": "cut"}, "'cut' works with MixUp only, because CutMix cuts rectangles from images"),
         ({"mixup_alpha": 0.0}, "greater than 0"),
         ({"mixup_alpha": 0.2, "probability": 1.5}, "less than or equal to 1"),
         ({"mixup_alpha": 0.2, "at": "output"}, "'input' or 'cut'"),

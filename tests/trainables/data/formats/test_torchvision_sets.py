@@ -184,13 +184,13 @@ def test_what_is_damaged_is_said(tmp_path):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"name": "CIFAR"}, r"'CIFAR' is no data set of torchvision that can be read; did you mean 'CIFAR10'\?"),
-        ({}, "says which data set of torchvision is meant: CIFAR10, CIFAR100, "),
-        ({"name": "MNIST"}, "source 'torchvision' needs `path`, the folder that holds it"),
-        ({"name": "MNIST", "path": "x", "bits": 16}, "source 'torchvision' has none; only folder, npz, table may"),
-        ({"name": "MNIST", "path": "x", "frame": 1}, "source 'torchvision' has none; only folder, table may"),
-        ({"source": "folder", "name": "MNIST"}, "only source 'torchvision' has it, 'folder' has none; remove it"),
-        ({"source": "idx", "window": {"center": 0, "width": 1}}, "source 'idx' has none; only folder, table may"),
+        ({"name": "CIFAR"}, r"'CIFAR' is not a torchvision data set that can be read; did you mean 'CIFAR10'\?"),
+        ({}, "is required with source 'torchvision': one of CIFAR10, CIFAR100, "),
+        ({"name": "MNIST"}, "source 'torchvision' needs `path`, the folder of the data"),
+        ({"name": "MNIST", "path": "x", "bits": 16}, "applies only to source folder, npz, table, not to 'torchvision'"),
+        ({"name": "MNIST", "path": "x", "frame": 1}, "applies only to source folder, table, not to 'torchvision'"),
+        ({"source": "folder", "name": "MNIST"}, "applies only to source 'torchvision', not to 'folder'; remove it"),
+        ({"source": "idx", "window": {"center": 0, "width": 1}}, "applies only to source folder, table, not to 'idx'"),
     ],
 )
 def test_what_the_config_cannot_mean_is_said(config, message):

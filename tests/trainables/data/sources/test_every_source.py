@@ -138,7 +138,7 @@ def test_it_says_what_it_has_and_refuses_what_it_has_not(spec, example):
         if key in spec.supports:
             DataConfig(**example | {key: value})
         else:
-            with pytest.raises(ValueError, match=rf"{key}\n.*{spec.name!r} (has none|has no volumes).*; remove it"):
+            with pytest.raises(ValueError, match=rf"{key}\n.*(not to {spec.name!r}|{spec.name!r} cannot hold volumes).*; remove it"):
                 DataConfig(**example | {key: value})
 
 
@@ -164,7 +164,7 @@ def test_it_has_the_tasks_it_says(spec, example):
         if task in spec.tasks:
             assert DataConfig(**example, task=task).task == task
         else:
-            with pytest.raises(ValueError, match=f"{task!r} takes source .*; {spec.name!r} has classes"):
+            with pytest.raises(ValueError, match=f"{task!r} needs source .*; {spec.name!r} has only classes"):
                 DataConfig(**example, task=task)
 
 
