@@ -1,4 +1,4 @@
-"""Distributions a searched value can have, one class a kind: `{log: [1e-4, 1e-1]}` is a `LogUniform`."""
+"""Distributions that a searched value can have, one class per kind: `{log: [1e-4, 1e-1]}` is a `LogUniform`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Scalar: TypeAlias = bool | int | float | str | None
 Number = TypeVar("Number", int, float)
 
-# --- rules of single fields -----------------------------------------------------------------------------------------
+# --- validators of single fields ------------------------------------------------------------------------------------
 
 
 def _two_numbers(value: Any) -> Any:
@@ -36,7 +36,7 @@ def _divides_the_range(step: Number, info: ValidationInfo) -> Number:
     if "bounds" in info.data:
         low, high = (Decimal(str(bound)) for bound in info.data["bounds"])
         if (high - low) % Decimal(str(step)):
-            raise ValueError(f"{step}: the range from {low} to {high} is no multiple of this step")
+            raise ValueError(f"{step}: the range from {low} to {high} is not a multiple of this step")
     return step
 
 
@@ -64,18 +64,19 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Distribution(BaseModel, ABC):
-    """How one value of the recipe is drawn, and when."""
+    """Distribution of one recipe value, and the conditions under which it is drawn."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: ClassVar[str]
-    """The key that chooses this class in a search file."""
+    """Key that selects this class in a search file."""
     when: dict[str, ScalarOrScalars] = {}
-    """Drawn only where each of these searched paths has the value, or one of the values, given here."""
+    """Searched paths, each with the value or list of values that it must have for this value to be drawn."""
 
     @abstractmethod
     def suggest(self, trial: BaseTrial, path: str) -> Scalar:
-        """A value for `path`; the study's parameter has the path's name unless the kind says otherwise."""
+        """Asks the trial for a value for `path`. The study's parameter is named after the path, unless `parameter` says
+        otherwise."""
 
     @abstractmethod
     def extremes(self) -> tuple[Scalar, ...]:
@@ -83,14 +84,14 @@ class Distribution(BaseModel, ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """For tables and messages: `log 0.0001 … 0.1`. Conditions are left out."""
+        """Short text for tables and messages, without the conditions: `log 0.0001 … 0.1`."""
 
-    def takes(self, value: Scalar) -> bool:  # noqa: ARG002 - a continuous distribution takes no value twice
-        """Whether a condition on `value` can ever hold."""
+    def takes(self, value: Scalar) -> bool:  # noqa: ARG002 - a continuous range never draws a given value exactly
+        """True if exactly `value` can be drawn, so that a condition on it can hold."""
         return False
 
     def contains(self, value: Scalar) -> bool:
-        """Whether it could draw a value."""
+        """True if `value` lies within the range or among the choices."""
         return self.takes(value)
 
     def parameter(self, path: str) -> str:
@@ -98,15 +99,15 @@ class Distribution(BaseModel, ABC):
         return path
 
     def as_parameter(self, value: Scalar) -> Scalar:
-        """What the study holds where the recipe has `value`."""
+        """Value of the study's parameter for a recipe value."""
         return value
 
     def is_active(self, values: Mapping[str, Scalar]) -> bool:
-        """Whether the conditions hold, given the values of all parameters before this one."""
+        """True if the conditions hold, given the values of all parameters before this one."""
         return all(parent in values and values[parent] in allowed for parent, allowed in self.when.items())
 
     def to_data(self) -> dict[str, Any]:
-        """Plain data that parses to this distribution again."""
+        """Plain data that `parse_space` turns into this distribution again."""
         data = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         if when := data.pop("when", None):
             data["when"] = when  # last, as people write it
@@ -131,7 +132,7 @@ class Range(Distribution):
 
 
 class Stepped(Range):
-    """A range that may be a grid."""
+    """A range that may have a step, which makes it a grid."""
 
     step: float | None = None
     """Distance between neighbouring values, counted from the lowest."""
@@ -159,7 +160,7 @@ class Uniform(Stepped):
 
 
 class LogUniform(Range):
-    """`{log: [1e-4, 1e-1]}`: each factor of ten is as likely as any other."""
+    """`{log: [1e-4, 1e-1]}`: every factor of ten is equally likely."""
 
     kind = "log"
     bounds: Bounds[Annotated[Finite, Field(gt=0)]] = Field(alias="log")
@@ -170,9 +171,9 @@ class LogUniform(Range):
 
 
 class OneMinusLogUniform(Range):
-    """`{one_minus_log: [0.9, 0.9999]}`: 1 − value is log-uniform, for decays, whose distance from 1 is what counts.
+    """`{one_minus_log: [0.9, 0.9999]}`: 1 − value is log-uniform, for decays, where the distance from 1 matters.
 
-    The study holds that distance, as the parameter `1 - <path>`: a plain log axis in every Optuna plot.
+    The study stores that distance as the parameter `1 - <path>`, so that Optuna's plots show it on a log axis.
     """
 
     kind = "one_minus_log"
@@ -213,7 +214,7 @@ class Integer(Stepped):
 
 
 class LogInteger(Range):
-    """`{int_log: [16, 128]}`: each doubling is as likely as any other."""
+    """`{int_log: [16, 128]}`: every doubling is equally likely."""
 
     kind = "int_log"
     bounds: Bounds[Annotated[int, Field(ge=1)]] = Field(alias="int_log")
@@ -230,7 +231,7 @@ class LogInteger(Range):
 
 
 class Choice(Distribution):
-    """`{choice: [cross_entropy, ldam]}`: one of a few, without order."""
+    """`{choice: [cross_entropy, ldam]}`: one of the listed values, without order."""
 
     kind = "choice"
     choices: Scalars = Field(alias="choice")

@@ -1,4 +1,4 @@
-"""The points of a space that has finitely many."""
+"""Grid of all points of a finite space."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spaces.space import Space
 
 
 def grid_values(parameter: Distribution) -> list[Scalar] | None:
-    """All values that a parameter can have; None where they are no grid."""
+    """All values of a parameter; None if it has no grid, as in a continuous or logarithmic range."""
     if isinstance(parameter, Choice):
         return list(parameter.choices)
     if isinstance(parameter, Integer):
@@ -25,10 +25,11 @@ def grid_values(parameter: Distribution) -> list[Scalar] | None:
 
 
 def grid_points(space: Space, *, most: int | None = None) -> list[dict[str, Any]]:
-    """Every point of a space, each once, conditions included.
+    """All points of a finite space, each once, with conditions respected.
 
     Args:
-        most: give up after so many.
+        space: a space whose parameters all have grid values.
+        most: stop after this many points.
     """
     return list(itertools.islice(_points(list(space.parameters.items()), {}), most))
 

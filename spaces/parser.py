@@ -1,4 +1,4 @@
-"""From the `space:` section of a search file to a `Space`, or to all its mistakes."""
+"""Parses the `space:` section of a search file into a `Space`, or reports all its mistakes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _PRESETS = Path(__file__).parent / "presets"
 
 
 def parse_space(data: object) -> Space:
-    """A space from plain data: a mapping from recipe paths to distributions, or the name or names of presets.
+    """Parses a space from plain data: a mapping from recipe paths to distributions, or the name or names of presets.
 
-    Beside paths the mapping may hold `preset`, the name or names of what to start from: a path of its own then replaces
-    the preset's, null removes it, and what of the preset can then never be drawn leaves with it. Instead of all that
-    the mapping may hold `python: module:function`.
+    Besides paths, the mapping may have the key `preset`, with the name or names of presets to start from. A path of the
+    mapping then replaces the preset's, null removes it, and preset parameters whose conditions can no longer hold are
+    dropped. Alternatively, the mapping has the single key `python`, with `module:function`.
 
     Raises:
-        SpaceError: with every mistake found.
+        SpaceError: with all mistakes found.
     """
     if isinstance(data, Mapping) and "python" in data:
         return _function_space(data)
@@ -46,7 +46,7 @@ def parse_space(data: object) -> Space:
             parameters[path] = _parameter(path, value)
         except SpaceError as error:
             problems += error.problems
-    if presets_are_known:  # else what seems to be missing may be in the preset whose name is misspelt
+    if presets_are_known:  # otherwise a path that seems missing may belong to the preset whose name is misspelt
         problems += _wrong_removals(own, inherited, parameters)
         problems += _wrong_conditions(own, searched, parameters)
         if not searched and not problems:
@@ -60,24 +60,24 @@ def parse_space(data: object) -> Space:
 
 
 def preset_names() -> list[str]:
-    """Names of the spaces that come with Thaw."""
+    """Names of the presets that come with Thaw."""
     return sorted(file.stem for file in _PRESETS.glob("*.yaml"))
 
 
 def preset_text(name: str) -> str:
-    """A preset's file, with the comments that say why."""
+    """Text of a preset's file, comments included."""
     return (_PRESETS / f"{name}.yaml").read_text("utf-8")
 
 
 def preset_paths(data: object) -> dict[str, str]:
-    """The paths that a `space:` section has from the presets it names, and neither replaces nor removes -> the preset's name."""
+    """Paths that a `space:` section takes over from presets, without those it replaces or removes -> the preset's name."""
     own = _without_preset(data) if isinstance(data, Mapping) else {}
     presets, _ = _named_presets(data)
     return {path: preset for preset in presets for path in _preset(preset) if path not in own}
 
 
 def _named_presets(data: object) -> tuple[list[str], list[Problem]]:
-    """The presets that a space starts from, and what is wrong with the names of others."""
+    """Known presets that a space names, and a problem for each unknown name."""
     place: Place = ("preset",) if isinstance(data, Mapping) else ()
     named = data.get("preset", []) if isinstance(data, Mapping) else data
     if isinstance(named, str):
@@ -103,7 +103,7 @@ def _without_preset(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merged(spaces: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """All paths of several spaces; the last one that has a path decides, and null takes it out."""
+    """Merges several spaces: for each path the last one wins, and null removes the path."""
     together = {path: value for space in spaces for path, value in space.items()}
     return {path: value for path, value in together.items() if value is not None}
 
@@ -111,13 +111,13 @@ def _merged(spaces: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 def _wrong_removals(
     own: Mapping[str, Any], inherited: Collection[str], parameters: Mapping[str, Distribution]
 ) -> list[Problem]:
-    """Nulls for what no preset searches, or for what the rest of the preset depends on."""
+    """Problems with nulls: for paths that no preset searches, and for paths that the rest of the preset depends on."""
     problems = []
     for path in (path for path, value in own.items() if value is None):
         children = [child for child, parameter in parameters.items() if child not in own and path in parameter.when]
         if path not in inherited:
-            message = f"null removes what a preset searches, and none does; {nearest(path, inherited, cutoff=0.8)}"
-            problems.append(Problem((path,), message))
+            message = "null removes a path that a preset searches, but no preset searches this one; "
+            problems.append(Problem((path,), message + nearest(path, inherited, cutoff=0.8)))
         elif children:
             message = f"the preset's {', '.join(children)} depend on it: remove them too, or narrow this instead"
             problems.append(Problem((path,), message))
@@ -128,10 +128,10 @@ def _wrong_removals(
 
 
 def _parameter(path: object, data: object) -> Distribution:
-    """The distribution of one path.
+    """Parses the distribution of one path.
 
     Raises:
-        SpaceError: with every mistake found.
+        SpaceError: with all mistakes found.
     """
     if not isinstance(path, str) or "." not in path:  # each recipe path starts with its section: train.batch_size
         valid = ["preset", "python", "a recipe path such as train.batch_size"]
@@ -148,15 +148,15 @@ def _parameter(path: object, data: object) -> Distribution:
             raise SpaceError([_problem(item, path, kind) for item in error.errors(include_url=False)]) from None
     if kinds:
         raise SpaceError([Problem((path,), f"has several distributions, {' and '.join(kinds)}; keep one")])
-    beside = ["when", "step"]
-    unknown = [(key, nearest(key, [*KINDS, *beside])) for key in data if key not in beside]
+    other_keys = ["when", "step"]
+    unknown = [(key, nearest(key, [*KINDS, *other_keys])) for key in data if key not in other_keys]
     if not unknown:
         raise SpaceError([Problem((path,), f"needs a distribution: one of {', '.join(KINDS)}")])
     raise SpaceError([Problem((path, str(key)), f"unknown kind {key!r}; {hint}") for key, hint in unknown])
 
 
 def _problem(item: ErrorDetails, path: str, kind: type[Distribution]) -> Problem:
-    """One of pydantic's findings."""
+    """Converts one of pydantic's errors."""
     if item["type"] == "extra_forbidden":
         valid = [field.alias or name for name, field in kind.model_fields.items()]
         message = f"unknown key; {nearest(item['loc'][-1], valid)}"
@@ -168,9 +168,13 @@ def _problem(item: ErrorDetails, path: str, kind: type[Distribution]) -> Problem
 
 
 def nearest(word: object, valid: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """`did you mean 'log'?` where one of `valid` is close to `word`, else the list of them.
+    """Hint for a misspelt word: `did you mean 'log'?`, or the list of valid words if none is close.
 
-    Paths want a higher cutoff: they look alike, as they share their first keys.
+    Args:
+        word: the word as written.
+        valid: words that are allowed.
+        cutoff: lowest similarity, from 0 to 1, of a word that is suggested. Dotted paths need a higher one, since they
+            share their first keys.
     """
     valid = list(valid)
     close = difflib.get_close_matches(str(word), valid, n=1, cutoff=cutoff)
@@ -183,7 +187,8 @@ def nearest(word: object, valid: Iterable[str], *, cutoff: float = 0.6) -> str:
 def _wrong_conditions(
     own: Collection[str], searched: Collection[str], parameters: Mapping[str, Distribution]
 ) -> list[Problem]:
-    """The user's conditions on what is not searched, on values that are never drawn, and on themselves."""
+    """Problems with the user's conditions: on paths that are not searched, on values that are never drawn, and on
+    themselves."""
     problems = []
     for path, parameter in ((path, parameter) for path, parameter in parameters.items() if path in own):
         for parent, values in parameter.when.items():
@@ -213,7 +218,7 @@ def _ancestors(path: str, parameters: Mapping[str, Distribution]) -> set[str]:
 
 
 def _in_order(parameters: Mapping[str, Distribution]) -> dict[str, Distribution]:
-    """The parameters as they stand in the file, except that each comes after those its conditions name."""
+    """Parameters in the order of the file, except that each comes after those its conditions name."""
     ordered: dict[str, Distribution] = {}
 
     def add(path: str) -> None:
@@ -227,10 +232,10 @@ def _in_order(parameters: Mapping[str, Distribution]) -> dict[str, Distribution]
 
 
 def _without_unreachable(parameters: Mapping[str, Distribution], own: Collection[str]) -> dict[str, Distribution]:
-    """The parameters without a preset's that can no longer be drawn, now that the user narrowed what they depend on.
+    """Drops preset parameters that can no longer be drawn because the user narrowed the parameters they depend on.
 
     Raises:
-        SpaceError: if one of the user's own can never be drawn.
+        SpaceError: if one of the user's own parameters can never be drawn.
     """
     required = {path: requirements(path, parameters) for path in parameters}
     unreachable = [path for path in parameters if not all(required[path].values())]
@@ -248,7 +253,7 @@ def _without_unreachable(parameters: Mapping[str, Distribution], own: Collection
 
 def _function_space(data: Mapping[Any, Any]) -> FunctionSpace:
     python = data["python"]
-    message = "cannot stand beside python, whose function says all that is searched"
+    message = "cannot be combined with python, whose function defines the whole space"
     problems = [Problem((str(key),), message) for key in data if key != "python"]
     try:
         function = _imported(python)
@@ -264,10 +269,10 @@ def _imported(python: object) -> Any:
     if not (module_name and colon and name):
         raise ValueError(f"{python!r}: needs module:function")
     if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)  # where `thaw` runs, as for a network of the user's own
+        sys.path.insert(0, here)  # the folder in which `thaw` runs, as for the user's own networks
     try:
         module = import_module(module_name)
-    except Exception as error:  # the user's code: whatever it raises is a mistake in the file that names it
+    except Exception as error:  # the user's code may raise anything; it is reported at the key that names it
         where = "; is its folder on PYTHONPATH?" if isinstance(error, ModuleNotFoundError) else ""
         raise ValueError(f"cannot import {module_name}: {type(error).__name__}: {error}{where}") from error
     if not hasattr(module, name):

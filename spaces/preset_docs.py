@@ -1,4 +1,4 @@
-"""The presets in words: what their files say in comments, beside what they search."""
+"""Explains the presets: what each searches, with the comments of its file."""
 
 from __future__ import annotations
 
@@ -9,31 +9,35 @@ from spaces.parser import parse_space, preset_names, preset_text
 
 @dataclass(frozen=True)
 class Line:
-    """One searched value."""
+    """One searched value of a preset."""
 
     path: str
     distribution: str
-    """`log 0.0001 … 0.01`"""
+    """Range or choices: `log 0.0001 … 0.01`."""
     when: str
-    """`train.loss.kind is ldam`; empty: always."""
+    """Condition under which it is drawn: `train.loss.kind is ldam`; empty if always."""
     why: str
+    """Reason, from the comment in the preset's file; may be empty."""
 
 
 @dataclass(frozen=True)
 class Preset:
+    """A preset and its explanation."""
+
     name: str
     about: str
-    """What it is for."""
+    """Purpose, from the first comment of its file."""
     lines: tuple[Line, ...]
 
 
 def presets() -> list[Preset]:
-    """All that come with Thaw, in alphabetical order."""
+    """Explains all presets that come with Thaw, in alphabetical order."""
     return [explain(name) for name in preset_names()]
 
 
 def explain(name: str) -> Preset:
-    """
+    """Explains one preset.
+
     Raises:
         SpaceError: if there is no such preset.
     """
@@ -54,7 +58,7 @@ def explain(name: str) -> Preset:
 
 
 def _comments(name: str) -> tuple[str, dict[str, str]]:
-    """The first comment of a preset's file; and path -> the comment above it, also of what comes from other presets."""
+    """First comment of a preset's file, and the comment above each path, including paths of the presets it builds on."""
     about, whys, comment = "", dict[str, str](), list[str]()
     for line in preset_text(name).splitlines():
         if line.startswith("#"):

@@ -1,4 +1,4 @@
-"""`Space`: what a search varies, as ordered parameters that give values to the recipe's paths."""
+"""`Space`: ordered parameters that give values to the recipe's paths."""
 
 from __future__ import annotations
 
@@ -23,32 +23,33 @@ class Problem(NamedTuple):
 
 
 class SpaceError(ValueError):
-    """A space that cannot be searched, with all its mistakes."""
+    """Error that lists all mistakes of a space."""
 
     def __init__(self, problems: Sequence[Problem]):
         self.problems = tuple(problems)
         super().__init__("\n".join(f"{'.'.join(map(str, ('space', *p.path)))}: {p.message}" for p in self.problems))
 
     def __reduce__(self) -> tuple[type[SpaceError], tuple[tuple[Problem, ...]]]:
-        return type(self), (self.problems,)  # crosses process borders
+        return type(self), (self.problems,)  # lets the error be sent between processes
 
 
 @dataclass(frozen=True)
 class Space:
-    """What a search varies. Build it with `parse_space`, which checks what is taken for granted here."""
+    """A search space. Build it with `parse_space`, which checks what this class assumes."""
 
     parameters: Mapping[str, Distribution]
     """Recipe path -> distribution; a parameter comes after those that its conditions name."""
 
     def suggest(self, trial: BaseTrial) -> dict[str, Any]:
-        """Recipe path -> value for one trial; without the parameters whose conditions do not hold."""
+        """Draws the values of one trial: recipe path -> value, without parameters whose conditions do not hold."""
         return self._point(lambda path, parameter: parameter.suggest(trial, path))
 
     def corner_points(self) -> Iterator[dict[str, Any]]:
-        """Points that a trial could draw and that together show each parameter's extremes, conditions included.
+        """Points that a trial could draw and that together cover the extremes of each parameter, with conditions
+        respected.
 
-        Where a parameter is not the one shown, it has its lowest value or first choice. If a recipe takes all these
-        points, no parameter alone makes a trial fail.
+        The other parameters have their lowest value or first choice. If the recipe is valid at all these points, no
+        single parameter can make a trial fail.
         """
         seen: list[dict[str, Any]] = []
         for path, parameter in self.parameters.items():
@@ -61,18 +62,19 @@ class Space:
 
     @property
     def is_conditional(self) -> bool:
-        """Whether some parameters are drawn in some trials only."""
+        """True if some parameters are drawn only in some trials."""
         return any(parameter.when for parameter in self.parameters.values())
 
     def distributions(self) -> dict[str, BaseDistribution]:
-        """The study's parameters, conditional ones included, as far as is known before they are drawn."""
+        """Optuna's distributions of the study's parameters, conditional ones included, as far as they are known before
+        anything is drawn."""
         trial = random_study().ask()
         for path, parameter in self.parameters.items():
             parameter.suggest(trial, path)
         return trial.distributions
 
     def parameters_of(self, values: Mapping[str, Scalar]) -> dict[str, Scalar]:
-        """What the study holds for values that the space could draw."""
+        """Converts values by recipe path to the parameters that the study stores."""
         return {
             self.parameters[path].parameter(path): self.parameters[path].as_parameter(value)
             for path, value in values.items()
@@ -89,15 +91,15 @@ class Space:
         return values
 
     def to_data(self) -> dict[str, Any]:
-        """Plain data, presets resolved, that parses to this space again."""
+        """Plain data, with presets resolved, that `parse_space` turns into this space again."""
         return {path: parameter.to_data() for path, parameter in self.parameters.items()}
 
 
 def requirements(path: str, parameters: Mapping[str, Distribution]) -> dict[str, tuple[Scalar, ...]]:
-    """What must hold for a parameter to be drawn: each of its ancestors -> the values that leave it active.
+    """Conditions under which a parameter is drawn: each of its ancestors -> the values that leave it active.
 
-    Only values that the ancestor can take are listed; where none is, the parameter is never drawn. Conditions must name
-    searched parameters and must not go in circles.
+    Only values that the ancestor can draw are listed; if there are none, the parameter is never drawn. Conditions must
+    name searched parameters and must not be circular.
     """
     required: dict[str, tuple[Scalar, ...]] = {}
     to_visit = [path]
@@ -111,19 +113,19 @@ def requirements(path: str, parameters: Mapping[str, Distribution]) -> dict[str,
 
 @dataclass(frozen=True)
 class FunctionSpace(Space):
-    """A space that is a Python function: `suggest(trial) -> {path: value}`. It has no corner points, only draws."""
+    """Space defined by a Python function `suggest(trial) -> {path: value}`. It has no corner points, only draws."""
 
     parameters: Mapping[str, Distribution] = field(init=False, default_factory=dict)
     """Empty: only the function knows them."""
     python: str
-    """Where the function is: `module:function`."""
+    """Location of the function: `module:function`."""
     function: Callable[[BaseTrial], Mapping[str, Any]]
 
     def suggest(self, trial: BaseTrial) -> dict[str, Any]:
-        """What the function returns.
+        """Calls the function.
 
         Raises:
-            SpaceError: if that is not a mapping from recipe paths to values.
+            SpaceError: if it does not return a mapping from recipe paths to values.
         """
         values = self.function(trial)
         if not isinstance(values, Mapping) or not values or not all(isinstance(path, str) for path in values):
@@ -140,11 +142,11 @@ class FunctionSpace(Space):
         return {name: distribution for drawn in self._drawn() for name, distribution in drawn.items()}
 
     def parameters_of(self, values: Mapping[str, Scalar]) -> dict[str, Scalar]:
-        """The values: they are given by the names that the function suggests, not by recipe paths."""
+        """Returns the values unchanged: they have the names that the function suggests, not recipe paths."""
         return dict(values)
 
     def _drawn(self, count: int = 20) -> Iterator[dict[str, BaseDistribution]]:
-        """What each of some random trials suggests."""
+        """Parameters that each of some random trials suggests."""
         study = random_study()
         for _ in range(count):
             trial = study.ask()
@@ -156,7 +158,7 @@ class FunctionSpace(Space):
 
 
 def random_study() -> Study:
-    """A study that draws at random, the same each time."""
+    """Study that draws at random, with the same results each time."""
     import optuna
 
     verbosity = optuna.logging.get_verbosity()

@@ -1,4 +1,4 @@
-"""What `thaw checkpoints` does with the checkpoints of a run."""
+"""Actions of `thaw checkpoints`: verify, compare and prune the checkpoints of a run."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ from trainables.run_folder.layout import RunLayout, TrialLayout
 
 
 def folder_of(name: str, runs: Path, trial: int | None) -> TrialLayout:
-    """A training run, or a trial of a search.
+    """Folder of a training run, or of a trial of a search.
 
+    Args:
+        name: name or folder of the run.
+        runs: folder of all runs.
+        trial: number of a trial of a search.
     Raises:
-        InputError: if it is not there, or it is a search and no trial is named.
-        RunError: if there is no such search, or no such trial.
+        InputError: if it is a search and no trial is named.
+        RunError: if there is no such run, or no such trial.
     """
     places = [Path(runs) / name, Path(name)] if name == Path(name).name else [Path(name)]
     for place in places:
@@ -34,7 +38,7 @@ def folder_of(name: str, runs: Path, trial: int | None) -> TrialLayout:
 
 
 def verified(folder: TrialLayout) -> Iterator[tuple[Path, str | None]]:
-    """Each checkpoint, and what is wrong with it. Reads all of them."""
+    """Yields each checkpoint with its fault, or None if it has none. Reads all of them in full."""
     from trainables.checkpoints.checkpoint_file import CheckpointError, verify
     from trainables.checkpoints.checkpoint_folder import CheckpointFolder
     from trainables.run_folder.checkpoint_registry import read_registry
@@ -49,22 +53,24 @@ def verified(folder: TrialLayout) -> Iterator[tuple[Path, str | None]]:
             fault = str(error)
         yield (
             path,
-            fault if fault or epoch in entries else f"{path} is not registered; going on with the run puts that right",
+            fault if fault or epoch in entries else f"{path} is not registered; resuming the run registers it",
         )
     best = max((entry.epoch for entry in entries.values() if entry.best), default=None)
     for epoch, entry in entries.items():
         if epoch not in files and (epoch == best or entry.milestone):
             path = folder.checkpoints / entry.file
-            yield path, f"{path} is missing: it was to be kept"
+            yield path, f"{path} is missing: it should have been kept"
 
 
 def compared(folder: TrialLayout, a: str, b: str) -> tuple[tuple[str, str], Mapping[str, Sequence[Any]], Sequence[str]]:
-    """Two checkpoints, block by block.
+    """Compares two checkpoints, block by block.
 
     Args:
-        a, b: as `CheckpointFolder.named` takes them.
+        folder: folder of the training run.
+        a: first checkpoint, as in `CheckpointFolder.named`.
+        b: second checkpoint.
     Returns:
-        Their files' names; `weight_changes.differences`; the blocks that are as they were pretrained in both.
+        Names of their files; result of `weight_changes.differences`; blocks that have their pretrained weights in both.
     Raises:
         InputError: if there is no such checkpoint or it cannot be read.
     """
@@ -96,12 +102,14 @@ def compared(folder: TrialLayout, a: str, b: str) -> tuple[tuple[str, str], Mapp
 
 
 def prune(folder: TrialLayout, *, best_only: bool) -> list[Path]:
-    """Removes the checkpoints that the run's policy does not keep: it may have been stopped before it did, or changed since.
+    """Removes checkpoints that the run's policy does not keep: the run may have stopped before it did so, or the policy
+    has changed.
 
     Args:
+        folder: folder of the training run.
         best_only: remove all but the best epoch's.
     Returns:
-        Those that went.
+        Removed files.
     Raises:
         InputError: if the run is being trained, or its recipe or its best checkpoint cannot be read.
     """

@@ -1,4 +1,4 @@
-"""Checkpoints as tables in the terminal."""
+"""Tables of checkpoints for the terminal."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from trainables.run_folder.layout import TrialLayout
 
 
 def listing(entries: Sequence[Entry], folder: TrialLayout) -> Table:
-    """A row for each checkpoint that is there."""
+    """Table with a row for each checkpoint that is on disk."""
     table = _table("epoch", "stage", "step", "score", "val loss", "MB", "", "time", left=("stage", "", "time"))
-    there = [entry for entry in entries if (folder.checkpoints / entry.file).is_file()]
+    present = [entry for entry in entries if (folder.checkpoints / entry.file).is_file()]
     best = max((entry.epoch for entry in entries if entry.best), default=None)
-    for entry in there:
+    for entry in present:
         marks = [
             "best" if entry.epoch == best else "",
             entry.milestone or "",
-            "newest" if entry is there[-1] else "",
+            "newest" if entry is present[-1] else "",
         ]
         table.add_row(
             str(entry.epoch),
@@ -40,19 +40,25 @@ def listing(entries: Sequence[Entry], folder: TrialLayout) -> Table:
 
 
 def summary(entries: Sequence[Entry], folder: TrialLayout) -> str:
-    """`3 checkpoints, 96.1 MB; 11 more were written and rotated out`"""
+    """Summary line: `3 checkpoints, 96.1 MB; 11 more were written and rotated out`."""
     files = [path for path in folder.checkpoints.glob("[0-9]*.pt") if path.is_file()]
     size = sum(path.stat().st_size for path in files) / 1e6
     gone = sum(not (folder.checkpoints / entry.file).exists() for entry in entries)
     unknown = len(files) - (len(entries) - gone)
-    said = f"{len(files)} checkpoint{'s' * (len(files) != 1)}, {size:.1f} MB; {gone} more were written and rotated out"
-    return said + (f"; {unknown} not registered: see verify" if unknown else "")
+    line = f"{len(files)} checkpoint{'s' * (len(files) != 1)}, {size:.1f} MB; {gone} more were written and rotated out"
+    return line + (f"; {unknown} not registered: see verify" if unknown else "")
 
 
 def comparison(
     files: tuple[str, str], found: Mapping[str, Sequence[Difference]], untouched: Sequence[str]
 ) -> RenderableType:
-    """A row for each block, then one for each of its tensors."""
+    """Table with a row for each block, followed by one for each of its tensors.
+
+    Args:
+        files: names of the two checkpoints.
+        found: block -> differences of the block, then of its tensors.
+        untouched: blocks that have their pretrained weights in both.
+    """
     table = _table("", "norm of A", "norm of B", "cosine", "change", left=("",))
     for differences in found.values():
         for row, difference in enumerate(differences):

@@ -1,4 +1,4 @@
-"""`thaw export --model`: the config that results_analysis chose, and the network that trainables packs, in one folder."""
+"""`thaw export --model`: writes the chosen config and the network of its best epoch to one folder."""
 
 from __future__ import annotations
 
@@ -24,13 +24,18 @@ from trainables.recipe.recipe import Recipe, parse_recipe
 def export_model(
     trained: Trained, config: Mapping[str, Any], folder: Path, *, onnx: bool, console: Console
 ) -> tuple[Manifest, Judged]:
-    """Packs the best epoch of a training run.
+    """Packages the network of a training run's best epoch.
 
     Args:
+        trained: the training run.
         config: its recipe with provenance, as `thaw export` writes it.
-        folder: where the package will be; not there yet, or empty.
+        folder: folder of the package; must not exist or be empty.
+        onnx: also write the network in ONNX format.
+        console: shows the progress.
+    Returns:
+        The package's manifest, and the network with its validation.
     Raises:
-        PackageError, ConfigError, RunError: if that cannot be done; nothing is written then.
+        PackageError, ConfigError, RunError: if that is not possible; nothing is written then.
     """
     check_target(folder)
     if onnx:
@@ -60,8 +65,9 @@ def export_model(
 
 
 def _data(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
+    """Data section of the manifest's origin."""
     config, targets = recipe.data, dataset.targets
-    trains = None if targets is None else targets[dataset.train]
+    train_targets = None if targets is None else targets[dataset.train]
     return {
         "source": config.source,
         "path": config.path,
@@ -69,31 +75,31 @@ def _data(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
         "train": len(dataset.train),
         "validation": len(dataset.validation),
         "train_counts": dataset.train_counts.tolist(),
-        "target_range": None if trains is None else [float(trains.min()), float(trains.max())],
+        "target_range": None if train_targets is None else [float(train_targets.min()), float(train_targets.max())],
         "group": config.columns.group if config.columns else None,
         "left_out": 0 if dataset.left_out is None else dataset.left_out.images,
     }
 
 
 def _validation(judged: Judged) -> dict[str, Any]:
-    """What the manifest says of the validation."""
+    """Validation section of the manifest."""
     manifest, (outcome, truth, metrics, evaluation, _) = judged.network.manifest, judged.validated
     predicted = predictions(manifest, outcome.outputs)
-    said: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "images": len(truth),
         "resamples": RESAMPLES,
         "reproduces": judged.reproduces,
         "metrics": facts(metrics),
     }
     if manifest.task == "regression":
-        return {**said, "intervals": number_intervals(predicted, truth)}
+        return {**summary, "intervals": number_intervals(predicted, truth)}
     prior = manifest.learned_prior
     assert prior is not None
-    intervals, of_recall = class_intervals(predicted, truth, learned_prior=prior)
+    intervals, recall_intervals = class_intervals(predicted, truth, learned_prior=prior)
     return {
-        **said,
+        **summary,
         "intervals": intervals,
-        "recall_intervals": of_recall,
+        "recall_intervals": recall_intervals,
         "mean_confidence": float(predicted.max(axis=1).mean()),
         "per_class": evaluation.per_class,
         "confusion": evaluation.confusion,

@@ -1,4 +1,4 @@
-"""`thaw data`: what the cache holds, whether it is as it was written, and removing it."""
+"""`thaw data`: lists, verifies and clears the cache."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MIB = 2**20
 
 
 def listing(held: Sequence[Entry]) -> Table:
-    """A row an entry, the one that was used last on top."""
+    """Table with one row per cache entry, most recently used first."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -34,7 +34,7 @@ def listing(held: Sequence[Entry]) -> Table:
 
 
 def held_line(held: Sequence[Entry]) -> str:
-    """`3 entries, 0.12 of at most 39.1 GiB, in /home/me/.cache/thaw`"""
+    """Summary line: `3 entries, 0.12 of at most 39.1 GiB, in /home/me/.cache/thaw`."""
     if not held:
         return f"nothing in {cache_folder()}"
     total = sum(entry.bytes for entry in held)
@@ -43,20 +43,21 @@ def held_line(held: Sequence[Entry]) -> str:
 
 
 def damaged(held: Sequence[Entry]) -> list[Entry]:
-    """The entries that are no longer what was written; reads all of them."""
+    """Entries whose content is no longer what was written; reads all of them in full."""
     return [entry for entry in held if is_damaged(entry)]
 
 
 def named(entry: Entry) -> str:
-    """`images-96px-….npy (folder /photos, 96 px)`"""
+    """Name of an entry in messages: `images-96px-….npy (folder /photos, 96 px)`."""
     return f"{entry.array.name} ({entry.source}, {entry.what})"
 
 
 def clear(which: str, *, now: datetime | None = None) -> Iterator[tuple[Entry, bool]]:
-    """Removes entries, and says of each whether it went.
+    """Removes entries and yields each of them, with True if it was removed.
 
     Args:
-        which: `all`, `damaged`, or an age as in `12h`, `30d`, `8w`: what was not used for so long.
+        which: `all`, `damaged`, or an age such as `12h`, `30d` or `8w`, for entries that were not used for that long.
+        now: time from which the age counts; by default the current time.
     Raises:
         InputError: if `which` is none of these.
     """

@@ -1,4 +1,4 @@
-"""`thaw predict` and `thaw embed`: images through a model, as a table or as arrays in a file."""
+"""`thaw predict` and `thaw embed`: run images through a model, and write a table or arrays."""
 
 from __future__ import annotations
 
@@ -25,11 +25,18 @@ if TYPE_CHECKING:
 
 OnBad = Literal["skip", "fail"]
 _NAMED = 10
-"""Bad images that are named one by one where they stop everything."""
+"""Number of unreadable images that an error names one by one."""
 
 
 def open_model(folder: Path, *, onnx: bool, device: str, threads: int | None) -> Network:
-    """A package's network, on torch or on onnxruntime."""
+    """Loads the network of a package, on torch or on onnxruntime.
+
+    Args:
+        folder: the package.
+        onnx: True for its ONNX model on onnxruntime.
+        device: `auto`, `cpu` or `cuda`, for torch.
+        threads: CPU threads; None: as many as validation had.
+    """
     if not onnx:
         return load_package(folder, device=device, threads=threads)
     from trainables.model_package.onnx_model import load_onnx
@@ -40,13 +47,20 @@ def open_model(folder: Path, *, onnx: bool, device: str, threads: int | None) ->
 def run_on(
     network: Network, given: Sequence[str], columns: Columns, *, on_bad: OnBad, console: Console, what: str
 ) -> tuple[list[Item], Results]:
-    """The images that are given, through a network; bad ones are named on the console, a line each.
+    """Runs images through a network. Unreadable ones are named on the console, one per line.
 
+    Args:
+        network: network of a package.
+        given: images, folders or tables, as in `find_images`.
+        columns: columns of tables.
+        on_bad: `skip` leaves unreadable images out; `fail` raises an error.
+        console: shows the progress.
+        what: title of the progress bar.
     Returns:
-        Those that could be read, and what came of them.
+        The images that could be read, and their results.
     Raises:
         PackageError: if there is nothing to predict.
-        InputError: if images cannot be read, with `fail` any, else all of them.
+        InputError: if an image cannot be read and `on_bad` is `fail`, or if none can be read.
     """
     items = find_images(given, network.manifest, columns)
     with bar(console, what) as show:
@@ -65,11 +79,14 @@ def run_on(
 def prediction_table(
     manifest: Manifest, items: Sequence[Item], predicted: np.ndarray, *, top: int | None = None
 ) -> pd.DataFrame:
-    """A row an image: `path`, what is predicted, and `truth` where it is known of some.
+    """Table with a row per image: `path`, `truth` if it is known for any of them, and the prediction.
 
     Args:
+        manifest: manifest of the package.
+        items: the images.
         predicted: [n, c] probabilities, or [n] numbers.
-        top: as many classes, the most probable first; None: that one, and the probability of every class.
+        top: number of classes to list, most probable first; None: the most probable one, and the probability of every
+            class.
     """
     import pandas as pd
 
@@ -80,7 +97,7 @@ def prediction_table(
         return pd.DataFrame({**columns, "prediction": predicted})
     names = np.array(manifest.classes, dtype=object)
     count = 1 if top is None else min(top, len(names))
-    # Of a tie the first class, as in validation.
+    # stable: of equally probable classes the first, as in validation
     order = np.argsort(-predicted, axis=1, kind="stable")[:, :count]
     for place in range(count):
         ending = "" if place == 0 else f"_{place + 1}"
@@ -92,7 +109,13 @@ def prediction_table(
 
 
 def known_score(manifest: Manifest, items: Sequence[Item], predicted: np.ndarray) -> str | None:
-    """How well the images were predicted whose truth is known; None where it is of none."""
+    """Metrics of the images whose truth is known, as text; None if there are none.
+
+    Args:
+        manifest: manifest of the package.
+        items: the images.
+        predicted: [n, c] probabilities, or [n] numbers.
+    """
     known = [i for i, item in enumerate(items) if item.truth is not None]
     if not known:
         return None
@@ -109,16 +132,17 @@ def known_score(manifest: Manifest, items: Sequence[Item], predicted: np.ndarray
 
 
 def check_format(file: Path | None, formats: Sequence[str]) -> None:
-    """
+    """Checks the ending of an output file.
+
     Raises:
-        InputError: if a file's name has none of these endings.
+        InputError: if the file's name has none of these endings.
     """
     if file is not None and file.suffix.lower() not in formats:
-        raise InputError(f"{file}: the ending says the format; valid are {', '.join(formats)}")
+        raise InputError(f"{file}: the ending determines the format; valid are {', '.join(formats)}")
 
 
 def write_table(table: pd.DataFrame, file: Path) -> None:
-    """As CSV, JSON (a list of objects) or Parquet, by the file's ending."""
+    """Writes a table as CSV, JSON (a list of objects) or Parquet, by the file's ending."""
     kind = file.suffix.lower()
     if kind == ".parquet":
         content = io.BytesIO()
@@ -134,7 +158,15 @@ def write_table(table: pd.DataFrame, file: Path) -> None:
 
 
 def write_features(manifest: Manifest, items: Sequence[Item], results: Results, file: Path) -> None:
-    """Features with path, truth (where known) and prediction: columns f0, f1, … of a Parquet file, or arrays of an NPZ file."""
+    """Writes features with path, truth (if known) and prediction: as columns f0, f1, … of a table, or as arrays of an
+    NPZ file.
+
+    Args:
+        manifest: manifest of the package.
+        items: the images.
+        results: their features and outputs.
+        file: output file; its ending determines the format.
+    """
     features, predicted = results.outcome.features, predictions(manifest, results.outcome.outputs)
     table = prediction_table(manifest, items, predicted, top=1).drop(columns="probability", errors="ignore")
     if file.suffix.lower() == ".npz":
@@ -149,7 +181,8 @@ def write_features(manifest: Manifest, items: Sequence[Item], results: Results, 
 
 
 def _array(column: pd.Series[Any]) -> np.ndarray:
-    """Numbers, or texts of a fixed length that are read without unpickling; what is not known is "" or NaN."""
+    """Column as an array that can be read without unpickling: numbers, or texts of a fixed length. Unknown values are
+    NaN or empty."""
     if column.dtype.kind == "f":
         return column.to_numpy(np.float64)
     return np.array(["" if value is None else str(value) for value in column])

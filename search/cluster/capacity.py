@@ -1,4 +1,4 @@
-"""How much of a machine or cluster a search uses."""
+"""Usage of the machine or cluster by a search."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import ray
 from search.cluster.trial_resources import Amounts, how_many
 
 _EVERY_S = 1.0
-"""How often Ray is asked what is free."""
+"""Seconds between two queries of Ray's free resources."""
 
 
 class Room:
-    """How many trials are to be there at once: the most that there was room for yet, beside what others run."""
+    """Number of trials to have at once: the most for which there was room so far, in addition to what others run."""
 
     def __init__(self, bundle: Amounts, *, running: Callable[[], int], waiting: int):
         """
         Args:
-            bundle: what a trial takes, by Ray's names.
-            running: how many trials run now.
-            waiting: trials beyond those that there is room for, which ask a cluster to grow.
+            bundle: resources of a trial, by Ray's names.
+            running: returns the number of running trials.
+            waiting: trials beyond those that fit, so that a cluster with an autoscaler grows.
         """
         self._bundle, self._running, self._waiting = bundle, running, waiting
         self._asked, self._most = float("-inf"), 0
@@ -37,20 +37,21 @@ class Room:
 
 
 def usage() -> str:
-    """`CPU 16/16 · GPU 2/2 · cores here 97% busy`
+    """Usage as text: `CPU 16/16 · GPU 2/2 · cores here 97% busy`.
 
-    What Ray has given to trials; and where psutil and pynvml are installed, how busy this machine is.
+    It contains the resources that Ray has given to trials; if psutil and pynvml are installed, also how busy this
+    machine is.
 
     Raises:
-        OSError: if no node of Ray's lives any more: it does not always tell a driver, and Tune would wait for ever.
+        OSError: if none of Ray's nodes is alive: Ray does not always notify a driver, and Tune would wait forever.
     """
-    there, free = ray.cluster_resources(), ray.available_resources()
-    if not there:
-        raise OSError("Ray has died under the search: none of its nodes answers")
+    total, free = ray.cluster_resources(), ray.available_resources()
+    if not total:
+        raise OSError("Ray died during the search: none of its nodes answers")
     parts = [
-        f"{name} {there[name] - free.get(name, 0.0):.4g}/{there[name]:.4g}"
+        f"{name} {total[name] - free.get(name, 0.0):.4g}/{total[name]:.4g}"
         for name in ("CPU", "GPU")
-        if there.get(name)
+        if total.get(name)
     ]
     return " · ".join([*parts, *_of_this_machine()])
 
@@ -60,7 +61,7 @@ def _of_this_machine() -> list[str]:
     if psutil := _installed("psutil"):
         parts.append(f"cores here {psutil.cpu_percent():.0f}% busy")
     if nvml := _installed("pynvml"):
-        # NVMLError: no driver, no GPU, or one that tells nothing.
+        # NVMLError: no driver, no GPU, or one that does not report its utilization.
         with suppress(nvml.NVMLError):
             nvml.nvmlInit()
             handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
@@ -70,7 +71,7 @@ def _of_this_machine() -> list[str]:
 
 
 def _installed(name: str) -> Any:
-    """A module, or None where it is not installed."""
+    """A module, or None if it is not installed."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError:

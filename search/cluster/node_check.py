@@ -1,4 +1,4 @@
-"""Whether trials can run on the nodes of a cluster: each is asked, by a task that runs on it, before the first trial starts."""
+"""Checks that trials can run on the nodes of a cluster, by a task on each node before the first trial starts."""
 
 from __future__ import annotations
 
@@ -22,34 +22,37 @@ from trainables.run_folder.layout import RunLayout
 from trainables.storage.urls import is_there, is_url
 
 _PATIENCE_S = 120
-"""For a node to fetch our code and answer."""
+"""Seconds that a node has to fetch our code and answer."""
 _SHARED_AFTER_S = 5
-"""Network shares show a new file to others after a while."""
+"""Seconds after which a network share must show a new file to other machines."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What a node must have."""
+    """Requirements on a node."""
 
     versions: Mapping[str, str]
+    """Versions that must match; see `versions`."""
     files: tuple[tuple[str, str], ...]
     """Keys of the search file and the paths or URLs they name."""
     meeting: Path
-    """A folder in the run's folder, in which driver and nodes leave files for each other."""
+    """Folder in the run folder where the driver and the nodes leave files for each other."""
     word: str
-    """What they write."""
+    """Text that they write, a new one for each check."""
     token: bool
-    """The node must ask for one."""
+    """True if the node must require a token."""
 
 
 def check_nodes(config: SearchConfig, layout: RunLayout, nodes: Sequence[Mapping[str, Any]], *, token: bool) -> None:
-    """Asks nodes.
+    """Checks nodes.
 
     Args:
-        nodes: of those that `ray.nodes()` tells.
-        token: they must ask for one.
+        config: the search.
+        layout: its run folder.
+        nodes: entries of `ray.nodes()`.
+        token: True if nodes must require a token.
     Raises:
-        InputError: with what is wrong and where.
+        InputError: with the problems, and the nodes that have them.
     """
     word = secrets.token_hex(8)
     meeting = layout.root / f".nodes-{word}"
@@ -71,7 +74,11 @@ def check_nodes(config: SearchConfig, layout: RunLayout, nodes: Sequence[Mapping
 
 
 def told(answers: Mapping[str, Sequence[str]]) -> str:
-    """One line for each problem, with the nodes that have it."""
+    """Message with a line for each problem, and the nodes that have it; empty if there is none.
+
+    Args:
+        answers: name of a node -> its problems.
+    """
     where: dict[str, list[str]] = {}
     for name, problems in answers.items():
         for problem in problems:
@@ -82,7 +89,7 @@ def told(answers: Mapping[str, Sequence[str]]) -> str:
 
 
 def files_of(config: SearchConfig) -> tuple[tuple[str, str], ...]:
-    """Keys and paths of all that trials may read."""
+    """Keys and paths of all files that trials may read."""
     found: dict[tuple[str, str], None] = {}
     for recipe in [config.recipe, *config.corner_recipes()]:
         named = {"data.path": recipe.data.path, "data.images": recipe.data.images}
@@ -93,17 +100,18 @@ def files_of(config: SearchConfig) -> tuple[tuple[str, str], ...]:
 
 
 def versions() -> dict[str, str]:
-    """Of what a trial's numbers and its talk with the driver depend on; of our own code, a part of its hash."""
+    """Versions that a trial's results and its communication with the driver depend on; for our own code, a part of its
+    hash."""
     return {
         "Python": platform.python_version(),
         "Ray": version("ray"),
-        "torch": version("torch").partition("+")[0],  # a node with a GPU has another build
+        "torch": version("torch").partition("+")[0],  # without the build, which differs on nodes with a GPU
         "Thaw": _hash_of_code(),
     }
 
 
 def problems_here(needs: Needs) -> list[str]:
-    """What this node lacks."""
+    """Problems of the node that this runs on."""
     return [*_other_versions(needs.versions), *_open_to_all(needs), *_missing(needs.files), *_not_shared(needs)]
 
 
@@ -200,7 +208,7 @@ def _hash_of_code() -> str:
         spec = find_spec(name)
         assert spec is not None
         assert spec.origin is not None
-        folder = Path(spec.origin).parent  # on nodes each package may lie in a place of its own
+        folder = Path(spec.origin).parent  # on nodes each package may be in a different folder
         for file in sorted(folder.rglob("*.py")):
             digest.update(f"{name}/{file.relative_to(folder)}\0".encode())
             digest.update(file.read_bytes())

@@ -1,6 +1,7 @@
-"""Connects to Ray: started on this machine, or a cluster that is there. Import it before Ray, torch and Optuna.
+"""Connects to Ray: starts it on this machine, or joins an existing cluster. Import this module before Ray, torch and
+Optuna.
 
-Ray itself is imported when it is to start, which takes a second: what is wrong with a search is said before.
+Ray itself is imported only when it is to start, which takes a second: mistakes in a search are reported before that.
 """
 
 from __future__ import annotations
@@ -14,20 +15,25 @@ from contextlib import contextmanager
 from threading import Event, Thread
 from typing import Self
 
-# Before Ray and torch are imported, here or in a worker: idle threads shall sleep; Ray shall neither phone home nor print
-# and write what we show and write ourselves. A cluster asks for a token, unless the user says RAY_AUTH_MODE=disabled.
+# Set before Ray and torch are imported, here and in workers: idle threads sleep, and Ray neither sends usage statistics
+# nor prints and writes what we show and write ourselves. Clusters require a token unless the user sets
+# RAY_AUTH_MODE=disabled.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AUTH_MODE", "token")
-# Tune starts trials in an environment of its own, for which the processes that Ray starts in advance, one a core, do not do.
+# Tune runs trials in an environment of its own, for which the processes that Ray starts in advance, one per core, are
+# useless.
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
-# Our searcher knows how many trials there is room for. Asked for one at a time, of workers that are free at once Ray keeps one.
+# Our searcher limits the number of trials itself. If Tune had only one trial pending, Ray would keep only one of
+# several workers that become free at once.
 os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000000")
-# SIGTERM is ours to handle, also while Ray starts in another thread: what it installs prints the stack and ends the process.
+# We handle SIGTERM ourselves, also while Ray starts in another thread: Ray's handler prints the stack and ends the
+# process.
 os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
-# Nobody reads Ray's snapshots of a search, whose cost grows with its trials; one in the end it makes anyway.
+# Nobody reads Ray's snapshots of a search, and their cost grows with the number of trials. Ray writes one at the end
+# anyway.
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
 
 from search.cluster.check_reachable import check_reachable
@@ -36,15 +42,15 @@ from search.config.address import AUTO, LOCAL
 
 
 class LocalRay:
-    """Ray on this machine. It takes seconds to start, most of them waiting, in which its caller can do something else.
+    """Ray on this machine, started in the background: it takes seconds, in which the caller can do other work.
 
-    A context: in the end Ray is shut down, if it was started.
+    Use it as a context manager: on exit Ray is shut down, if it was started.
     """
 
     def __init__(self, cpus: int | None = None):
         """
         Args:
-            cpus: cores to compute with; None: all that Ray finds.
+            cpus: cores that Ray may use; None: all that it finds.
         """
         self._cpus = cpus
         self._started: Future[None] = Future()
@@ -52,17 +58,17 @@ class LocalRay:
         self._holder = Thread(target=self._hold, daemon=True)
 
     def start(self) -> None:
-        """Begins to start it, if that has not been done."""
+        """Begins to start Ray, unless that was done before."""
         if self._holder.ident is None:
-            import ray  # noqa: F401  not in the thread, beside the imports of this one
+            import ray  # noqa: F401  not in the thread, where it would run beside the imports of this one
 
             self._holder.start()
 
     def wait(self) -> None:
-        """Until it has started.
+        """Waits until Ray has started.
 
         Raises:
-            Exception: what kept Ray from starting.
+            Exception: the error that kept Ray from starting.
         """
         self.start()
         self._started.result()
@@ -81,10 +87,10 @@ class LocalRay:
         self._holder.join()
 
     def _hold(self) -> None:
-        """Ray's processes die with the thread that started them: it stays until they are to."""
+        """Starts Ray and stays until the end: Ray's processes die with the thread that started them."""
         import ray
 
-        # Else it says that it handles no SIGTERM outside the main thread: we do.
+        # Otherwise Ray warns that it cannot handle SIGTERM outside the main thread; we handle it.
         logging.getLogger("ray").setLevel(logging.CRITICAL)
         try:
             with _needed_processes_only():
@@ -104,39 +110,44 @@ class LocalRay:
 
 @contextmanager
 def _needed_processes_only() -> Iterator[None]:
-    """While Ray starts: it starts no processes for its dashboard, its autoscaler and its copy of workers' output to the driver.
+    """Keeps Ray from starting processes for its dashboard, its autoscaler and the copying of workers' output to the
+    driver.
 
-    A search has no use for them, and `ray.init` has no switch: with the dashboard off it waits for its server all the same.
+    A search does not use them, and `ray.init` has no option for that: even with the dashboard off it waits for the
+    dashboard's server.
     """
     import ray
 
     node = ray._private.node.Node
     names = ("start_api_server", "start_monitor", "start_log_monitor")
-    # Ray's own, which other versions may call otherwise: then they start what they start.
-    kept = {name: getattr(node, name) for name in names if hasattr(node, name)}
-    for name in kept:
+    # Private names of Ray. A version that names them differently starts these processes as usual.
+    originals = {name: getattr(node, name) for name in names if hasattr(node, name)}
+    for name in originals:
         setattr(node, name, lambda *_, **__: None)
     try:
         yield
     finally:
-        for name, method in kept.items():
+        for name, method in originals.items():
             setattr(node, name, method)
 
 
 def place_of(address: str) -> str:
-    """Where a search with this `search.address` runs: a job on a cluster stays on it."""
+    """Place where a search with this `search.address` runs: in a job on a cluster, `local` means that cluster."""
     return AUTO if address == LOCAL and JOB in os.environ else address
 
 
 @contextmanager
 def connected(place: str, here: LocalRay, *, functions: Iterable[str] = ()) -> Iterator[None]:
-    """
+    """Connects to Ray for the time of the context.
+
     Args:
         place: `local`, `auto` or `host:port`.
-        here: the Ray for a search that stays on this machine; it may have been started, and is over afterwards.
-        functions: `module:function` of the user's that trials call; on a cluster their code travels with ours.
+        here: Ray on this machine, for a search that stays here; it may have been started before, and is shut down
+            afterwards.
+        functions: the user's functions that trials call, as `module:function`; their code is sent to a cluster with
+            ours.
     Raises:
-        InputError: if there is no such cluster, or it does not let us in.
+        InputError: if there is no such cluster, or it rejects us.
     """
     if place == LOCAL:
         with here:
@@ -154,5 +165,5 @@ def connected(place: str, here: LocalRay, *, functions: Iterable[str] = ()) -> I
 
 
 def is_insecure() -> bool:
-    """Whether the user has waived tokens."""
+    """True if the user has disabled token authentication."""
     return os.environ["RAY_AUTH_MODE"] != "token"

@@ -1,4 +1,4 @@
-"""What goes along to the nodes of a cluster: our code, the user's, and what the environment says."""
+"""Runtime environment of a cluster's nodes: our code, the user's, and environment variables."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("search", "trainables", "spaces", "results_analysis")
-"""The code that nodes need."""
+"""Packages that nodes need."""
 JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""Set by Ray in what `ray job submit` runs."""
+"""Environment variable that Ray sets in what `ray job submit` runs."""
 _VARIABLES = ("OMP_WAIT_POLICY", "THAW_CACHE", "THAW_CACHE_GIB")
-"""Trials on other machines get them as they are here."""
+"""Environment variables that trials on other machines get with the values they have here."""
 
 
 def runtime_env(functions: Iterable[str]) -> dict[str, Any]:
-    """Ray's `runtime_env`, as far as `ray job submit` has not given it already (Ray refuses it twice).
+    """Ray's `runtime_env`, without the parts that `ray job submit` has set already (Ray rejects setting them twice).
 
     Args:
-        functions: `module:function` of the user's that trials call.
+        functions: the user's functions that trials call, as `module:function`.
     """
     here = Path(__file__).parents[2]
     wanted: dict[str, Any] = {
@@ -36,8 +36,12 @@ def runtime_env(functions: Iterable[str]) -> dict[str, Any]:
 
 
 def own_modules(functions: Iterable[str]) -> list[Path]:
-    """Packages and modules that functions of the user's come from, and those beside them that are in use. What is installed
-    stays: nodes have it, or import it in vain."""
+    """Packages and modules of the user's functions, and imported ones beside them. Installed packages are left out:
+    nodes must have them installed, too.
+
+    Args:
+        functions: as `module:function`.
+    """
     named = {function.partition(":")[0].partition(".")[0] for function in functions}
     folders = {place.parent for name in named if (place := _place(name))}
     folders = {folder for folder in folders if folder.name not in {"site-packages", "dist-packages"}}
@@ -46,7 +50,7 @@ def own_modules(functions: Iterable[str]) -> list[Path]:
 
 
 def _place(name: str) -> Path | None:
-    """The folder of a package, or the file of a module, that is imported."""
+    """Folder of an imported package, or file of an imported module; None if it has neither."""
     module = sys.modules.get(name)
     if paths := list(getattr(module, "__path__", ())):
         return Path(paths[0]).absolute()

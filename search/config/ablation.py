@@ -10,9 +10,9 @@ from trainables.core.config_errors import Config
 
 
 class Ablation(Config):
-    """`ablate` of a search file."""
+    """The `ablate` section of a search file."""
 
     seeds: int = Field(3, ge=1)
-    """Seeds that the baseline and every change are trained with: as many from `train.seed` on."""
+    """Number of seeds that the baseline and each change are trained with, counting up from `train.seed`."""
     changes: dict[str, dict[str, Any]] = Field(min_length=1)
-    """Name of a change -> dotted recipe paths and the values that it sets."""
+    """Name of a change -> recipe paths and the values that it sets."""

@@ -12,12 +12,13 @@ LOCAL, AUTO = "local", "auto"
 
 
 def checked_address(value: Any) -> Any:
+    """Validates `search.address`: `local`, `auto` or the head node's `host:port`."""
     if value in (LOCAL, AUTO):
         return value
     if isinstance(value, str) and "://" in value:
         raise ValueError(
-            f"{value!r}: through Ray's client and job addresses a search could neither show what it does nor keep its folder; "
-            "write host:6379 from a machine in the cluster's network, or run it there: ray job submit --address http://HOST:8265 "
+            f"{value!r}: with a Ray client or job address, a search could neither show its progress nor write its run folder; "
+            "give host:6379 from a machine in the cluster's network, or run it there: ray job submit --address http://HOST:8265 "
             "-- thaw search FILE search.address=auto"
         )
     match = _HOST_AND_PORT.fullmatch(value) if isinstance(value, str) else None

@@ -1,4 +1,5 @@
-"""`search.objectives` and `search.constraints`: what trials are compared by, and what rules them out. Plain data."""
+"""`search.objectives` and `search.constraints`: values that trials are compared by, and bounds that rule trials out.
+Plain data."""
 
 from __future__ import annotations
 
@@ -10,12 +11,12 @@ from trainables.core.config_errors import Config, nearest
 from trainables.core.vocabulary import Metric, Objective
 
 GOALS = (*(objective.value for objective in Objective), *(metric.value for metric in Metric))
-"""All names of what a trial can come to."""
+"""Names of all values that can be an objective or a constraint."""
 
 
 def _known(name: str) -> str:
     if name not in GOALS:
-        raise ValueError(f"{name!r} is nothing that trials are judged by; {nearest(name, GOALS)}")
+        raise ValueError(f"{name!r} is not an objective or a metric; {nearest(name, GOALS)}")
     return name
 
 
@@ -23,7 +24,7 @@ def _score_first(names: tuple[str, ...]) -> tuple[str, ...]:
     if names[0] != Objective.SCORE:
         raise ValueError(f"{names[0]!r}: the first must be score, which is the recipe's train.metric")
     if len(set(names)) < len(names):
-        raise ValueError(f"{', '.join(names)}: one of them stands twice")
+        raise ValueError(f"{', '.join(names)}: one of them is listed twice")
     return names
 
 
@@ -32,7 +33,7 @@ Objectives = Annotated[tuple[Goal, ...], Field(min_length=1, max_length=4), Afte
 
 
 class Bound(Config):
-    """What a trial may come to, bounds included."""
+    """Bounds of a value, both included."""
 
     min: float | None = None
     max: float | None = None
@@ -42,16 +43,17 @@ class Bound(Config):
         if self.min is None and self.max is None:
             raise ValueError("needs min, max or both")
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min {self.min:g} is above max {self.max:g}: no trial can keep to it")
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}: no trial can satisfy both")
         return self
 
     def excess(self, value: float) -> float:
-        """How far a value is out of bounds; 0 or less: it is not."""
+        """Distance by which a value is out of bounds; 0 or less if it is within them."""
         return max(
             value - self.max if self.max is not None else float("-inf"),
             self.min - value if self.min is not None else float("-inf"),
         )
 
     def describe(self) -> str:
+        """Bounds as text: `at least 0.5, at most 1`."""
         parts = (("at least", self.min), ("at most", self.max))
         return ", ".join(f"{word} {bound:g}" for word, bound in parts if bound is not None)

@@ -13,7 +13,7 @@ def _words(command: Any) -> Any:
         try:
             return shlex.split(command)
         except ValueError as error:
-            raise ValueError(f"{command!r} cannot be parted into words: {str(error).lower()}") from None
+            raise ValueError(f"{command!r} cannot be split into words: {str(error).lower()}") from None
     return command
 
 
@@ -22,4 +22,4 @@ Command = Annotated[
     Field(min_length=1),
     BeforeValidator(_words, json_schema_input_type=str | list[str]),
 ]
-"""A program and its arguments. Text is parted into words as a shell does it, and no shell sees it."""
+"""A program and its arguments. A text is split into words as a shell would do it, but no shell is started."""

@@ -1,4 +1,4 @@
-"""`search.resources`: what one trial takes. Plain data."""
+"""`search.resources`: resources of one trial. Plain data."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def _checked_gpus(value: Any) -> Any:
     if value == "auto":
         return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ValueError(f"{value!r}: input should be a number from 0 on, or auto")
+        raise ValueError(f"{value!r}: input should be a number of at least 0, or auto")
     if value > 1:
         raise ValueError(
-            f"{value:g}: a trial trains on one GPU, and several GPUs train several trials at once; what came out best trains on "
-            f"{value:g} with thaw train best.yaml --workers {value:g}"
+            f"{value:g}: a trial trains on one GPU, and several GPUs train several trials at once; train the best config on "
+            f"{value:g} GPUs with thaw train best.yaml --workers {value:g}"
         )
     return float(value)
 
@@ -30,16 +30,16 @@ Gpus = Annotated[
 
 
 class Resources(Config):
-    """What one trial takes."""
+    """Resources of one trial."""
 
     cpus: float = Field(1, gt=0)
-    """CPU cores; below 1 several trials share one. `train.cpu_threads` follows it where it is not given."""
+    """CPU cores; below 1, several trials share one. Default of `train.cpu_threads`."""
     gpus: Gpus | None = None
-    """GPUs, fractions allowed, at most 1; `auto`: the share that leaves room for as many trials as a GPU has memory for, measured;
-    null: one where the machine or cluster has any, else none."""
+    """GPUs, at most 1; fractions are allowed. `auto`: measured, so that as many trials share a GPU as fit in its
+    memory. null: one if the machine or cluster has any, else none."""
     accelerator_type: str | None = Field(None, min_length=1)
-    """Only nodes with this GPU, by Ray's name for it: A100, H100, T4, …"""
+    """GPU that a node must have, by Ray's name for it: A100, H100, T4, …"""
     memory_gib: float | None = Field(None, gt=0)
-    """RAM that a node must have free of other trials; reserved, not enforced."""
+    """RAM that a trial reserves on its node; not enforced."""
     custom: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    """Of resources that nodes were started with (`ray start --resources '{"ssd": 1}'`)."""
+    """Amounts of resources that nodes were started with (`ray start --resources '{"ssd": 1}'`)."""

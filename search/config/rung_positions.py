@@ -1,4 +1,4 @@
-"""Where trials are judged. Plain numbers: known without Ray."""
+"""Rungs of a search, at which trials are compared. Plain numbers, known without Ray."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from trainables.core.rungs import Rungs
 
 
 def rungs_of(config: SearchConfig) -> Rungs:
-    """Where the trials of a search are judged."""
+    """Rungs of a search."""
     stages = max(len(recipe.train.stages) for recipe in config.corner_recipes())
     return rungs(config.settings.scheduler, epochs=longest_run(config), stages=stages)
 
 
 def rungs(scheduler: Scheduler, *, epochs: int, stages: int) -> Rungs:
-    """The rungs of a search; none where nobody is pruned.
+    """Rungs of a search; none if nothing is pruned.
 
-    Those of `stages` are their ends, but for the last. Of `epochs` and `compute` the first is the grace, and each is `reduction`
-    times the one before; a rung between two epochs is judged at the later one. The median rule judges after each epoch,
-    population-based training at each interval but the end.
+    With `stages`, each end of a stage except the last is a rung. With `epochs` and `compute`, the first rung is at the
+    grace and each further one at `reduction` times the one before; for a rung between two epochs, trials are compared
+    after the later one. The median rule compares after each epoch, population-based training after each interval except
+    the last.
 
     Args:
-        epochs, stages: of the longest trial.
+        scheduler: settings of the scheduler.
+        epochs: epochs of the longest trial.
+        stages: stages of the longest trial.
     """
     if isinstance(scheduler, Median):
         return Rungs("epochs", tuple(range(scheduler.grace_epochs, epochs + 1)))

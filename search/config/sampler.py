@@ -1,4 +1,4 @@
-"""`search.sampler`: where proposals come from. Plain data."""
+"""`search.sampler`: method that proposes values. Plain data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Tpe(Config):
 
     kind: Literal["tpe"] = "tpe"
     startup_trials: int = Field(10, ge=1)
-    """Random proposals before it has seen enough to guess."""
+    """Random proposals before the estimators are used."""
 
 
 class GaussianProcess(Config):
@@ -22,42 +22,44 @@ class GaussianProcess(Config):
 
     kind: Literal["gp"]
     startup_trials: int = Field(10, ge=1)
-    """Random proposals before it has seen enough to guess."""
+    """Random proposals before the Gaussian process is used."""
 
 
 class CmaEs(Config):
-    """Covariance matrix adaptation (Hansen): for numbers, without conditions; choices beside them are drawn at random."""
+    """Covariance matrix adaptation (Hansen), for numeric parameters without conditions; choices are drawn at random."""
 
     kind: Literal["cma_es"]
     population: int | None = Field(None, ge=2)
-    """Trials of a generation; null: 4 + 3 ln(number of parameters)."""
+    """Trials per generation; null: 4 + 3 ln(number of parameters)."""
 
 
 class QuasiRandom(Config):
-    """Points that lie evenly in the space, for any space. Proposals do not learn."""
+    """Quasi-random points, spread evenly over any space. Does not learn from results."""
 
     kind: Literal["qmc"]
     sequence: Literal["sobol", "halton"] = "sobol"
+    """Kind of the sequence."""
 
 
 class Random(Config):
-    """Points at random, for any space. Proposals do not learn."""
+    """Random points of any space. Does not learn from results."""
 
     kind: Literal["random"]
 
 
 class Grid(Config):
-    """Every point of a space that has finitely many, once, in random order."""
+    """Grid of all points of a finite space, in random order."""
 
     kind: Literal["grid"]
 
 
 class Nsga2(Config):
-    """Genetic search for several objectives (Deb et al. 2002); what only some trials have is drawn at random."""
+    """Genetic search for several objectives (Deb et al. 2002); parameters that only some trials have are drawn at
+    random."""
 
     kind: Literal["nsga2"]
     population: int = Field(20, ge=2)
-    """Trials of a generation; those of the first are random."""
+    """Trials per generation; those of the first are random."""
 
 
 Sampler = Annotated[

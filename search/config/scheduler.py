@@ -1,4 +1,4 @@
-"""`search.scheduler`: which trials go on. Plain data."""
+"""`search.scheduler`: rule that decides which trials continue. Plain data."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from trainables.core.config_errors import Config
 from trainables.core.rungs import Unit
 
 
-class _Judging(Config):
-    """How trials are compared, whoever compares them."""
+class _Comparing(Config):
+    """Settings of all schedulers that compare trials."""
 
     before_drw: Literal["corrected", "wait", "score"] = "corrected"
-    """What a trial that re-weights later (`train.drw`) is judged by until that has settled. `corrected`: its best score so far with
-    the class shares that training taught divided out, which is near what re-weighting will do. `wait`: it is not judged, and nobody
-    is compared with it. `score`: its best score so far, as after that, and as for all other trials."""
+    """Score of a trial that re-weights later (`train.drw`), until its effect has settled. `corrected`: its best score so
+    far with the learned class shares divided out, which is close to what re-weighting will achieve. `wait`: it is not
+    compared with others. `score`: its best score so far, as for all other trials."""
 
 
-class _Halving(_Judging):
-    """Rungs at which only the best go on."""
+class _Halving(_Comparing):
+    """Settings of rungs at which only the best trials continue."""
 
     rungs: Unit = "stages"
-    """What is counted. `stages`: a rung is the end of a stage, and the best go deeper (epochs where no trial has a second stage).
-    `epochs`: each rung is `reduction` times the one before. `compute`: the same for a trial's share of its own planned compute
-    (trained parameters × training images), so that a head alone is not compared with one whose backbone has trained."""
+    """Unit of the rungs. `stages`: each end of a stage is a rung, and the best trials enter the next stage (epochs if
+    no trial has a second stage). `epochs`: each rung is at `reduction` times the epochs of the one before. `compute`:
+    the same for the share of a trial's own planned compute (trained parameters × training images), so that a head alone
+    is not compared with a trained backbone."""
     grace_epochs: int | None = Field(None, ge=1)
-    """Epochs before the first rung, where epochs are counted; 4 if nothing is said. Giving it means `rungs: epochs`."""
+    """Epochs before the first rung; implies `rungs: epochs`. By default 4."""
     grace_share: float | None = Field(None, gt=0, le=1)
-    """The first rung where compute is counted; 0.1 if nothing is said. Giving it means `rungs: compute`."""
+    """Share of the compute before the first rung; implies `rungs: compute`. By default 0.1."""
 
     @model_validator(mode="before")
     @classmethod
@@ -61,49 +62,51 @@ class Asha(_Halving):
 
 
 class Hyperband(_Halving):
-    """Asynchronous Hyperband (Li et al. 2018, 2020): several such ladders, each beginning a rung later than the one before. A trial
-    belongs to one of them, drawn by its number, and is compared within it."""
+    """Asynchronous Hyperband (Li et al. 2018, 2020): several brackets of rungs, each starting one rung later than the
+    one before. A trial belongs to one of them, drawn by its number, and is compared within it."""
 
     kind: Literal["hyperband"]
     rungs: Unit = "epochs"
     reduction: float = Field(3, gt=1)
     """One in `reduction` trials passes a rung."""
     brackets: int = Field(3, ge=2)
-    """Ladders; no more than there are rungs are made."""
+    """Brackets; at most as many as there are rungs."""
 
 
-class Median(_Judging):
-    """The median stopping rule (Golovin et al. 2017): after each epoch a trial stops whose best so far is worse than the median of
-    the others' running means."""
+class Median(_Comparing):
+    """The median stopping rule (Golovin et al. 2017): after each epoch a trial stops if its best score so far is worse
+    than the median of the others' running means."""
 
     kind: Literal["median"]
     grace_epochs: int = Field(4, ge=1)
-    """Epochs before a trial is judged; means begin there."""
+    """Epochs before a trial is compared; running means start there."""
     min_trials: int = Field(3, ge=1)
-    """Other trials that must have come as far."""
+    """Other trials that must have reached the epoch."""
 
 
-class Pbt(_Judging):
-    """Population-based training (Jaderberg et al. 2017), asynchronous: every few epochs the worst stop, and others go on from where
-    the best were then, with values that are somewhat different (`train.changes`). Each is a trial of its own."""
+class Pbt(_Comparing):
+    """Population-based training (Jaderberg et al. 2017), asynchronous: every few epochs the worst trials stop, and new
+    trials start from the best ones at that point, with slightly different values (`train.changes`)."""
 
     kind: Literal["pbt"]
     population: int = Field(8, ge=2)
-    """Trials that are proposed before the first goes on from another one; no more train at once, and at each interval a trial is
-    compared with the last so many that came there."""
+    """Trials that start from scratch before the first one starts from another trial. At most as many train at once, and
+    at each interval a trial is compared with as many latest ones."""
     every_epochs: int = Field(4, ge=1)
-    """Epochs between two looks at a trial."""
+    """Epochs between two comparisons of a trial."""
     quantile: float = Field(0.25, gt=0, le=0.5)
-    """Share of the population that stops; whose places are taken from as many of the best."""
+    """Share of the population that stops; new trials start from the same share of the best."""
     resample: float = Field(0.25, ge=0, le=1)
-    """Probability that a value is drawn anew from its distribution; else a number is multiplied by 0.8 or 1.2."""
+    """Probability that a value is drawn again from its distribution; otherwise a number is multiplied by 0.8 or 1.2."""
 
     def stopping(self, trials: int) -> int:
-        """How many of so many are the worst, and the best."""
+        """Number of trials that are the worst, and the best, of this many."""
         return int(trials * self.quantile + 1e-9)
 
 
 class NoPruning(Config):
+    """No pruning: every trial trains to its end."""
+
     kind: Literal["none"]
 
 

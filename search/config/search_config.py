@@ -1,4 +1,5 @@
-"""The YAML file of a search: `data`, `model` and `train` say how one run is trained, `space` what varies, `search` how."""
+"""Config of a search: `data`, `model` and `train` define one training run, `space` what varies, `search` how it is
+searched."""
 
 from __future__ import annotations
 
@@ -34,55 +35,64 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 
 
 def checked_name(name: str) -> str:
+    """Validates the name of a run folder."""
     if not re.fullmatch(_NAME, name):
         raise ValueError(
-            f"{name!r} cannot name a run's folder: take letters, digits, '.', '_' and '-', a letter or digit first"
+            f"{name!r} cannot be the name of a run folder: use letters, digits, '.', '_' and '-', and start with a letter "
+            "or digit"
         )
     return name
 
 
 class SearchSettings(Config):
-    """How the space is searched."""
+    """Settings of a search: how its space is searched, where and for how long."""
 
     address: Address = "local"
-    """Where Ray runs: `local` starts it on this machine; `auto`: the cluster this machine belongs to, or RAY_ADDRESS; or the head
-    node's host:port. In what `ray job submit` runs, local means auto."""
+    """Place where Ray runs. `local` starts it on this machine; `auto` joins the cluster this machine belongs to, or
+    RAY_ADDRESS; host:port is the address of a cluster's head node. Within `ray job submit`, local means auto."""
     name: Annotated[str, AfterValidator(checked_name), WithJsonSchema({"type": "string", "pattern": _NAME})] | None = (
         None
     )
-    """Of the run's folder; by default the file's."""
+    """Name of the run folder; by default that of the file."""
     trials: int = Field(32, ge=1)
+    """Number of trials."""
     seed: int = Field(0, ge=0)
     """Seed of the proposals."""
     sampler: Sampler = Tpe()
+    """Method that proposes values."""
     objectives: Objectives = ("score",)
-    """What is sought: `score`, then what else: `macs`, `parameters`, `train_s`, or a metric by name."""
+    """Objectives to optimize: `score`, then any of `macs`, `parameters`, `train_s`, or a metric by name."""
     constraints: dict[Goal, Bound] = Field(default_factory=dict)
-    """What a trial may come to, by the names of objectives: one that breaks them is never chosen best."""
+    """Bounds on the results of a trial, by the names of objectives; a trial that violates one is never chosen as best."""
     enqueue: tuple[dict[str, Any] | str, ...] = ()
-    """Trials to begin with, each as paths of the space and their values; as `defaults`, the recipe's own values; or as an exported
-    config's file. What is not given is proposed."""
+    """Trials to begin with. Each is a mapping from paths of the space to values; or `defaults`, for the recipe's own
+    values; or the file of an exported config. Values that are not given are proposed."""
     warm_start: tuple[str, ...] = ()
-    """Earlier runs, by name or folder, whose ended trials the sampler learns from. They do not count as trials."""
+    """Earlier runs, by name or folder, from whose ended trials the sampler learns. They do not count as trials of this
+    search."""
     storage: Storage = "journal"
-    """Where the study is: `journal` or `sqlite`, a file in the run; or a database by URL, its password as `${VARIABLE}`."""
+    """Storage of the study: `journal` or `sqlite` for a file in the run folder; or the URL of a database, with its
+    password as `${VARIABLE}`."""
     mirror: Destination | None = None
-    """An absolute path or a URL (s3://bucket/runs) below which a copy of the run is kept while it runs, under the run's name:
-    `thaw resume URL/NAME` goes on from it on another machine."""
+    """Absolute path or URL (s3://bucket/runs) below which a copy of the run, under the run's name, is kept up to date;
+    `thaw resume URL/NAME` resumes from it on another machine."""
     scheduler: Scheduler = Asha()
+    """Rule that decides which trials stop early."""
     resources: Resources = Resources()
+    """Resources of each trial."""
     max_concurrent: int | None = Field(None, ge=1)
-    """Trials at once; null: as many as the resources allow."""
+    """Most trials at once; null: as many as the resources allow."""
     max_retries: int = Field(2, ge=0)
-    """Times a trial that failed is taken up again from its last epoch."""
+    """Number of times that a failed trial is resumed from its last epoch."""
     stop: Stop = Stop()
+    """Budgets that end the search early."""
     on_finish: Command | None = None
-    """A command that is run when the search is complete, stopped or failed; it finds THAW_RUN, THAW_STATUS, THAW_BEST_SCORE and
-    THAW_BEST_TRIAL in its environment. Text is parted into words, or give a list of them; no shell is started."""
+    """Command to run when the search is complete, stopped or failed, with THAW_RUN, THAW_STATUS, THAW_BEST_SCORE and
+    THAW_BEST_TRIAL in its environment. A text is split into words, or give a list of words; no shell is started."""
 
     @property
     def most_at_once(self) -> int | None:
-        """Trials at once; None: as many as the resources allow."""
+        """Most trials at once; None: as many as the resources allow."""
         population = self.scheduler.population if isinstance(self.scheduler, Pbt) else None
         return min((limit for limit in (self.max_concurrent, population) if limit is not None), default=None)
 
@@ -95,43 +105,47 @@ class SearchSettings(Config):
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """A search without mistakes."""
+    """A validated search."""
 
     name: str
     recipe: Recipe
-    """What all trials share; each replaces the values that its point in the space names."""
+    """Recipe that all trials share; each replaces the values that its point in the space names."""
     space: Space
     settings: SearchSettings
 
     @property
     def reads_test(self) -> bool:
-        """Whether trials end with a look at the test split: never where something is chosen by their scores."""
+        """True if trials end with an evaluation on the test split; never where something is chosen by their scores."""
         return False
 
     def recipe_of(self, values: Mapping[str, Any]) -> Recipe:
-        """The recipe of one trial."""
+        """Recipe of one trial.
+
+        Args:
+            values: the trial's point in the space.
+        """
         return parse_recipe(with_values(self.recipe.model_dump(mode="json"), values))
 
     @property
     def mirror(self) -> str | None:
-        """The URL of the run's copy."""
+        """URL of the run's copy; None if there is none."""
         place = self.settings.mirror
         return place and f"{'file://' if '://' not in place else ''}{place.rstrip('/')}/{self.name}"
 
     @property
     def goals(self) -> list[str]:
-        """Names of all that a trial is asked for: objectives, then what else is constrained."""
+        """Names of all values that a trial must report: the objectives, then further constrained values."""
         return list(dict.fromkeys((*self.settings.objectives, *self.settings.constraints)))
 
     @property
     def directions(self) -> list[Literal["minimize", "maximize"]]:
-        """Of the objectives."""
+        """Direction of each objective."""
         metric = self.recipe.train.metric
         modes = [mode_of_objective(name, metric) for name in self.settings.objectives]
         return ["minimize" if mode == "min" else "maximize" for mode in modes]
 
     def values_of(self, trial: BaseTrial) -> dict[str, Any]:
-        """A trial's point in the space.
+        """Draws a trial's point in the space.
 
         Raises:
             SpaceError: if the space is a function, and it fails.
@@ -140,34 +154,37 @@ class SearchConfig:
             return self.space.suggest(trial)
         except SpaceError:
             raise
-        except Exception as error:  # of the user's function: it may raise anything
+        except Exception as error:  # the user's function may raise anything
             if not isinstance(self.space, FunctionSpace):
                 raise
             message = f"{self.space.python} raised {type(error).__name__}: {error}"
             raise SpaceError([SpaceProblem(("python",), message)]) from error
 
     def corner_points(self) -> list[dict[str, Any]]:
-        """Points that together show what trials can ask for: corners of the space, draws where it is a function."""
+        """Points that together cover what trials can draw: the corners of the space, or random draws if it is a
+        function."""
         return list(self.space.corner_points()) or list(self.draws())
 
     def draws(self, count: int = 20) -> Iterator[dict[str, Any]]:
-        """Points of the space at random, the same each time."""
+        """Random points of the space, the same ones each time."""
         study = random_study()
         for _ in range(count):
             yield self.values_of(study.ask())
 
     def corner_recipes(self) -> list[Recipe]:
-        """Recipes that together show what trials can ask for."""
+        """Recipes at the corner points."""
         return [self.recipe_of(values) for values in self.corner_points()]
 
     def renamed(self, name: str) -> Self:
+        """Copy with another name."""
         return replace(self, name=name)
 
     def with_settings(self, **changes: Any) -> Self:
+        """Copy with some settings changed."""
         return replace(self, settings=self.settings.model_copy(update=changes))
 
     def to_yaml(self) -> str:
-        """The resolved search, runnable again."""
+        """Resolved search as YAML, runnable again."""
         settings = self.settings.model_copy(update={"name": self.name})
         parts = {
             **self.recipe.model_dump(mode="json"),
@@ -178,12 +195,12 @@ class SearchConfig:
 
 
 def longest_run(config: SearchConfig) -> int:
-    """Epochs of the longest run that the space allows, as far as its corners tell."""
+    """Epochs of the longest trial, as far as the corners of the space show."""
     return max(recipe.train.max_epochs for recipe in config.corner_recipes())
 
 
 def json_schema() -> dict[str, Any]:
-    """Of a search file, as editors read it."""
+    """JSON schema of a search file, for editors."""
     from search.config.ablation import Ablation
 
     class SearchFile(Recipe):

@@ -1,4 +1,4 @@
-"""`search.stop`: when a search has had enough. Plain data."""
+"""`search.stop`: budgets of a search. Plain data."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from trainables.core.config_errors import Config
 
 
 class Stop(Config):
-    """Budgets beside `search.trials`. At the first that is reached no trial starts any more, and those that run are pruned."""
+    """Budgets in addition to `search.trials`. When the first is used up, no new trial starts, and running ones are
+    pruned."""
 
     hours: float | None = Field(None, gt=0)
-    """Of wall time, over the start and all resumes."""
+    """Hours of wall time, over the start and all resumes."""
     score: float | None = None
-    """A finished trial that is at least this good."""
+    """Score that a finished trial must reach."""
     no_improvement: int | None = Field(None, ge=1)
-    """Trials that ended since the best finished one did."""
+    """Number of trials that end without improving on the best finished one."""
     cost: float | None = Field(None, gt=0)
-    """Of the hours that trials trained, all together, in the currency of `price_per_trial_hour`."""
+    """Cost of the hours that all trials together train, in the currency of `price_per_trial_hour`."""
     price_per_trial_hour: float | None = Field(None, gt=0)
-    """What the resources of one trial cost in an hour."""
+    """Price of the resources of one trial for an hour."""
 
     @model_validator(mode="after")
     def _a_cost_has_a_price(self) -> Stop:

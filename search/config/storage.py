@@ -1,4 +1,4 @@
-"""`search.storage`: where Optuna keeps the study. Plain data."""
+"""`search.storage`: where Optuna stores the study. Plain data."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def _checked(storage: str) -> str:
         raise ValueError(f"{storage!r} is neither journal nor sqlite, nor the URL of a database")
     if (shown := without_passwords(storage)) != storage:
         raise ValueError(
-            f"the URL holds a password, which would be written to search.yaml; write it as {shown} and set the environment's "
+            f"the URL holds a password, which would be written to search.yaml; write it as {shown} and set the environment "
             "variable PASSWORD"
         )
     return storage
 
 
 def missing_variables(storage: str, environment: Mapping[str, str]) -> list[str]:
-    """The environment's variables that a URL needs and that are not set."""
+    """Environment variables that a URL needs and that are not set."""
     return [name for name in VARIABLE.findall(storage) if name not in environment]
 
 
 def with_variables(storage: str, environment: Mapping[str, str]) -> str:
-    """The URL to connect with."""
+    """URL to connect with, with variables replaced by their values."""
     if name := VARIABLE.fullmatch(storage):
         return environment[name[1]]
     return VARIABLE.sub(lambda match: quote(environment[match[1]], safe=""), storage)

@@ -1,4 +1,4 @@
-"""A YAML file with the places of its keys, so that a mistake is reported with file and line."""
+"""Reads a YAML file with the lines of its keys, so that mistakes are reported with file and line."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from trainables.storage.destination import without_passwords
 
 
 class InputError(Exception):
-    """What the user gave cannot be used. Its text is all they need to see."""
+    """Error in what the user gave. Its text is all that the user needs to see."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a file and the command line said."""
+    """Content of a file, with the overrides of the command line."""
 
     file: Path
     data: dict[str, Any]
-    """The file's content with the typed overrides in place."""
+    """The file's content with the overrides applied."""
     lines: dict[KeyPath, int]
-    """Line of each key of the file, counted from 1; without what an override replaced."""
+    """Line of each key of the file, counted from 1; without keys that an override replaced."""
     overrides: dict[KeyPath, str]
-    """What was typed for a path: `train.batch_size=64`."""
+    """Path -> override as it was typed: `train.batch_size=64`."""
 
     def describe(self, problems: Sequence[Problem]) -> str:
-        """One line for each problem: `search.yaml:14 train.stages[2].unfreeze_from: …`."""
+        """Message with a line for each problem: `search.yaml:14 train.stages[2].unfreeze_from: …`."""
         ordered = sorted(dict.fromkeys(problems), key=lambda p: self._line(p.path))
         return "\n".join(f"{self._place(p.path)} {dotted(p.path)}: {p.message}" for p in ordered)
 
@@ -52,23 +52,23 @@ class Source:
 
 
 def read_source(file: Path, overrides: Sequence[str] = ()) -> Source:
-    """Reads a YAML mapping and puts typed overrides (`train.batch_size=64`) in place.
+    """Reads a YAML mapping and applies overrides such as `train.batch_size=64`.
 
     Raises:
-        InputError: if the file cannot be read or is no YAML mapping, or an override is none.
+        InputError: if the file cannot be read or is not a YAML mapping, or an override is invalid.
     """
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{file} is no text: {error.reason} at byte {error.start}") from None
+        raise InputError(f"{file} is not a text file: {error.reason} at byte {error.start}") from None
     data, lines = _parse(file, text)
     typed: dict[KeyPath, str] = {}
     for override in overrides:
         path, equals, value = override.partition("=")
         if not equals:
-            raise InputError(f"command line: {override!r} is no override; write it as train.batch_size=64")
+            raise InputError(f"command line: {override!r} is not an override; write it as train.batch_size=64")
         try:
             parsed = yaml.load(value, _Loader)  # noqa: S506  a SafeLoader
             data = with_values(data, {path: parsed})
@@ -89,11 +89,11 @@ def _parse(file: Path, text: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
         lines = dict(_lines(node, ()))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InputError(f"{file}:{line} is no valid YAML: {error.problem}") from None
+        raise InputError(f"{file}:{line} is not valid YAML: {error.problem}") from None
     except yaml.YAMLError as error:
-        raise InputError(f"{file} is no valid YAML: {' '.join(str(error).split())}") from None
+        raise InputError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
-        raise InputError(f"{file} is no valid YAML: something in it holds itself") from None
+        raise InputError(f"{file} is not valid YAML: something in it contains itself") from None
     if not isinstance(data, dict):
         raise InputError(
             f"{file}:1 must be a mapping with keys such as data, model and train, not {type(data).__name__}"
@@ -115,7 +115,8 @@ def _lines(node: yaml.Node | None, path: KeyPath) -> list[tuple[KeyPath, int]]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which 1e-3 is a number, as in YAML 1.2; a key that stands twice, or is no single word, is an error."""
+    """Safe YAML loader that reads 1e-3 as a number, as in YAML 1.2, and rejects duplicate keys and keys that are lists
+    or mappings."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -123,7 +124,7 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode):
                 raise yaml.MarkedYAMLError(problem="a list or mapping cannot be a key", problem_mark=key.start_mark)
             if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} appears twice", problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 

@@ -1,4 +1,4 @@
-"""Whether the settings of a search go together with its space and task: sampler, objectives, constraints."""
+"""Checks that the settings of a search fit its space and its task: sampler, objectives, constraints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_GRID_POINTS = 100_000
 
 
 def proposal_problems(config: SearchConfig) -> list[Problem]:
-    """What is wrong, for a search whose space fits its recipe and whose enqueued points are points."""
+    """Problems of the settings, for a search whose space and enqueued points have been checked."""
     problems = [*_unfit_goals(config), *_unfit_space(config), *_unfit_grid(config), *_unfit_warm_start(config)]
     return [*problems, *_unfit_population(config)]
 
@@ -28,17 +28,19 @@ def _unfit_goals(config: SearchConfig) -> Iterator[Problem]:
     foreign = {metric.value for metric in Metric} - set(metrics_of(task))
     for i, name in enumerate(settings.objectives):
         if name in foreign:
-            yield Problem(("search", "objectives", i), f"{name!r} is no metric of {task}")
+            yield Problem(("search", "objectives", i), f"{name!r} is not a metric of {task}")
         if name == config.recipe.train.metric:
             yield Problem(
                 ("search", "objectives", i), f"{name!r} is train.metric, which is the score already; remove it"
             )
     for name in settings.constraints:
         if name in foreign:
-            yield Problem(("search", "constraints", name), f"is no metric of {task}")
+            yield Problem(("search", "constraints", name), f"is not a metric of {task}")
     if len(settings.objectives) > 1 and isinstance(settings.sampler, CmaEs):
         names = ", ".join(settings.objectives)
-        message = f"cma_es seeks one objective, and there are {len(settings.objectives)} ({names}); take nsga2 or tpe"
+        message = (
+            f"cma_es optimizes one objective, and there are {len(settings.objectives)} ({names}); use nsga2 or tpe"
+        )
         yield Problem(("search", "sampler", "kind"), message)
 
 
@@ -51,10 +53,10 @@ def _unfit_space(config: SearchConfig) -> Iterator[Problem]:
         which = (
             f"{', '.join(conditional)} {'is' if len(conditional) == 1 else 'are'}" if conditional else "some values are"
         )
-        message = f"{sampler.kind} models the same parameters in all trials, and {which} drawn in some only; take tpe"
+        message = f"{sampler.kind} models the same parameters in all trials, and {which} drawn only in some; use tpe"
         yield Problem(place, message)
     elif isinstance(sampler, CmaEs) and not any(hasattr(d, "low") for d in config.space.distributions().values()):
-        yield Problem(place, "cma_es moves numbers, and all that is searched are choices; take tpe or grid")
+        yield Problem(place, "cma_es proposes numbers, and this space has only choices; use tpe or grid")
 
 
 def _unfit_grid(config: SearchConfig) -> Iterator[Problem]:
@@ -63,18 +65,18 @@ def _unfit_grid(config: SearchConfig) -> Iterator[Problem]:
     place, space = ("search", "sampler", "kind"), config.space
     if isinstance(space, FunctionSpace):
         yield Problem(
-            place, f"grid tries every point, and {space.python} does not say which there are; take tpe or random"
+            place, f"grid tries every point, and those of the function {space.python} are unknown; use tpe or random"
         )
         return
     endless = [path for path, parameter in space.parameters.items() if grid_values(parameter) is None]
     for path in endless:
-        message = f"{space.parameters[path].describe()}: the grid needs values that can be counted; give "
+        message = f"{space.parameters[path].describe()}: the grid needs a finite number of values; give "
         yield Problem(("space", path), message + "{choice: [...]}, {int: [...]}, or {float: [...], step: ...}")
     if endless:
         return
     points = grid_points(space, most=_MOST_GRID_POINTS + 1)
     if len(points) > _MOST_GRID_POINTS:
-        yield Problem(place, f"the grid has more than {_MOST_GRID_POINTS:,} points; take random or qmc")
+        yield Problem(place, f"the grid has more than {_MOST_GRID_POINTS:,} points; use random or qmc")
         return
     enqueued = [point for point in config.settings.enqueue if isinstance(point, dict)]
     most = len([point for point in points if point not in enqueued]) + len(enqueued)
@@ -87,22 +89,20 @@ def _unfit_population(config: SearchConfig) -> Iterator[Problem]:
     settings, place = config.settings, ("search", "scheduler", "kind")
     if not isinstance(settings.scheduler, Pbt):
         return
-    if beside := [name for name in config.goals if name != "score"]:
-        message = f"pbt lets trials go on from those with the best score, whatever their {', '.join(beside)}; take asha"
+    if others := [name for name in config.goals if name != "score"]:
+        message = f"pbt starts trials from those with the best score, and ignores {', '.join(others)}; use asha"
         yield Problem(place, message)
     if isinstance(settings.sampler, Grid | CmaEs):
         message = (
-            f"{settings.sampler.kind} must propose every trial, and pbt has some go on from others; take tpe or random"
+            f"{settings.sampler.kind} must propose every trial, and pbt starts some from others; use tpe or random"
         )
         yield Problem(("search", "sampler", "kind"), message)
     if isinstance(config.space, FunctionSpace):
-        message = (
-            f"pbt must know which values it can change, and only {config.space.python} does; write the space as paths"
-        )
+        message = f"pbt must know which values it can change, and {config.space.python} is a function; write the space as paths"
         yield Problem(place, message)
     elif not any(changing_paths(config.space, point, config.recipe_of(point)) for point in config.corner_points()):
         searched = ", ".join(config.space.parameters)
-        message = f"pbt: nothing that is searched ({searched}) can change while a run goes on; what can: {', '.join(CHANGEABLE)}"
+        message = f"pbt: none of the searched values ({searched}) can change during training; these can: {', '.join(CHANGEABLE)}"
         yield Problem(place, message)
 
 
@@ -111,12 +111,10 @@ def _unfit_warm_start(config: SearchConfig) -> Iterator[Problem]:
     if not config.settings.warm_start:
         return
     if isinstance(sampler, Grid | Random | QuasiRandom | CmaEs):
-        message = (
-            f"{sampler.kind} does not learn from earlier runs; take tpe, gp or nsga2, or enqueue their best config"
-        )
+        message = f"{sampler.kind} does not learn from earlier runs; use tpe, gp or nsga2, or enqueue their best config"
         yield Problem(place, message)
     elif isinstance(config.space, FunctionSpace):
         message = (
-            f"{config.space.python} draws no paths by which earlier trials could be looked up; enqueue their values"
+            f"{config.space.python} is a function, whose values cannot be found in earlier trials; enqueue their values"
         )
         yield Problem(place, message)

@@ -1,4 +1,4 @@
-"""Whether a space fits the recipe it is applied to: found by trying its points before any trial does."""
+"""Checks that a space fits the recipe it is applied to, by trying its points before any trial does."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _NOT_SEARCHABLE = {
     "data.validation": "trials would be compared on different validation images",
     "data.seed": "trials would be compared on different validation images",
 }
-"""Paths that no space may vary, with all that lies under them."""
+"""Paths that no space may vary, nor anything below them -> the reason."""
 
 
 def space_problems(config: SearchConfig) -> list[Problem]:
-    """What only shows when the space is applied to the recipe."""
+    """Problems that show only when the space is applied to the recipe."""
     try:
         corners, draws = list(config.space.corner_points()), list(config.draws())
     except SpaceError as error:
@@ -44,40 +44,41 @@ def space_problems(config: SearchConfig) -> list[Problem]:
     unfit = {path: why for path in chain(*corners, *draws) if (why := _why_unfit(path, config))}
     problems = [Problem(("space", path), why) for path, why in unfit.items()]
     if (workers := config.recipe.train.workers) > 1:
-        message = f"{workers}: a trial trains in one process, and several trials at once; remove it, and train what came out best "
+        message = f"{workers}: a trial trains in one process, and several trials run at once; remove it, and train the best config "
         problems.append(Problem(("train", "workers"), message + f"with thaw train best.yaml --workers {workers}"))
     problems += _wrong_points(corners, config, unfit) or next(
         (wrong for draw in draws if (wrong := _wrong_points([draw], config, unfit))),
-        [],  # draws show what corners cannot: values that do not go together
+        [],  # draws show what corners cannot: values that do not fit together
     )
     if not problems:
         problems += idle_stages(config.corner_recipes())
-    return problems or _nobody_is_pruned(config)
+    return problems or _unused_scheduler(config)
 
 
-def _nobody_is_pruned(config: SearchConfig) -> list[Problem]:
-    """Where a scheduler was asked for that has nothing to judge."""
+def _unused_scheduler(config: SearchConfig) -> list[Problem]:
+    """Problem of a scheduler that has no rung at which to compare trials."""
     scheduler = config.settings.scheduler
     if isinstance(scheduler, NoPruning) or rungs_of(config).positions:
         return []
     longest = longest_run(config)
     if isinstance(scheduler, Pbt):
         message = (
-            f"{scheduler.every_epochs}: no trial has more than {longest} epochs, so none would be judged; lower it"
+            f"{scheduler.every_epochs}: no trial has more than {longest} epochs, so none would be compared; lower it"
         )
         return [Problem(("search", "scheduler", "every_epochs"), message)]
     grace = scheduler.grace_epochs
-    key, said = (("grace_epochs",), f"{grace}: ") if grace else ((), "")
-    message = f"{said}no trial has more than {longest} epochs, so none would be pruned; "
-    message += "lower it, or set" if grace else "set grace_epochs below the 4 that it is by default, or set"
+    key, prefix = (("grace_epochs",), f"{grace}: ") if grace else ((), "")
+    message = f"{prefix}no trial has more than {longest} epochs, so none would be pruned; "
+    message += "lower it, or set" if grace else "set grace_epochs below its default of 4, or set"
     return [Problem(("search", "scheduler", *key), f"{message} search.scheduler to {{kind: none}}")]
 
 
 def presets_for_another_task(given: object, config: SearchConfig) -> list[Problem]:
-    """The presets that search what only the other task has: one mistake each, however many values they would draw.
+    """Presets for the other task: one problem for each, however many values they would draw.
 
     Args:
         given: the `space:` section as it was written.
+        config: the search.
     """
     origin = preset_paths(given)
     foreign: dict[str, list[str]] = {}
@@ -91,14 +92,14 @@ def presets_for_another_task(given: object, config: SearchConfig) -> list[Proble
     return [
         Problem(
             place,
-            f"{name!r} is a preset for another task than {task}: it searches {', '.join(paths)}; take of {', '.join(fit)}",
+            f"{name!r} is a preset for another task than {task}: it searches {', '.join(paths)}; use {', '.join(fit)}",
         )
         for name, paths in foreign.items()
     ]
 
 
 def _paths_of_another_task(space: Space, config: SearchConfig) -> list[str]:
-    """The paths of which some value is of the other task, in the order of the space."""
+    """Paths with a value that only the other task has, in the order of the space."""
     data = config.recipe.model_dump(mode="json")
     values = dict.fromkeys(item for point in space.corner_points() for item in point.items())
     return list(dict.fromkeys(path for path, value in values if _is_of_another_task(path, value, data)))
@@ -108,11 +109,11 @@ def _is_of_another_task(path: str, value: object, data: Mapping[str, Any]) -> bo
     try:
         return bool(task_problems(with_values(data, {path: value})))
     except PathError:
-        return False  # told elsewhere
+        return False  # reported elsewhere
 
 
 def _why_unfit(path: str, config: SearchConfig) -> str | None:
-    """Why a path cannot be searched at all, if so."""
+    """Reason why a path cannot be searched at all; None if it can."""
     try:
         with_values(config.recipe.model_dump(mode="json"), {path: None})
     except PathError as error:
@@ -124,7 +125,7 @@ def _why_unfit(path: str, config: SearchConfig) -> str | None:
 
 
 def _wrong_points(points: Iterable[Mapping[str, Any]], config: SearchConfig, unfit: Collection[str]) -> list[Problem]:
-    """What is wrong with some points, but for their unfit paths; each mistake once, however many points have it."""
+    """Problems at some points, without their unfit paths; each problem once, however many points have it."""
     found: dict[tuple[str, str], Problem] = {}
     for point in points:
         values = {path: value for path, value in point.items() if path not in unfit}
@@ -145,7 +146,8 @@ def _problems_at(values: Mapping[str, Any], config: SearchConfig) -> Sequence[Pr
 
 
 def _in_space(problem: Problem, values: Mapping[str, Any], config: SearchConfig) -> Problem:
-    """A recipe's problem, laid at the door of the searched value that stands there, or without which it is gone."""
+    """Moves a recipe's problem to the searched value that causes it: the one at its path, or the one without which it
+    disappears."""
     data = config.recipe.model_dump(mode="json")
     for path in values:
         if any(problem.path[: len(place)] == place for place in resolve(path, data)):

@@ -1,4 +1,4 @@
-"""A YAML file -> a recipe or a search, or all that is wrong with it."""
+"""Loads a recipe or a search from a YAML file, or reports all its mistakes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RECIPE_KEYS = ("data", "model", "train")
 
 
 def load_recipe(source: Source) -> Recipe:
-    """The recipe in a file for `thaw train`. An exported config's `provenance` is left aside.
+    """Loads the recipe of a file for `thaw train`. An exported config's `provenance` is ignored.
 
     Raises:
         InputError: with all mistakes.
@@ -37,7 +37,7 @@ def load_recipe(source: Source) -> Recipe:
         problems.append(Problem(("provenance",), "is not what `thaw export` wrote; remove it"))
     try:
         recipe = parse_recipe(data)
-        # A trial's stages may have come out alike, and an exported config is to train what its trial did.
+        # A trial's stages may be alike, and an exported config must train what its trial did.
         problems += idle_stages([recipe]) if "provenance" not in source.data else []
     except ConfigError as error:
         problems += error.problems
@@ -47,7 +47,7 @@ def load_recipe(source: Source) -> Recipe:
 
 
 def _with_absolute_paths(recipe: Recipe) -> Recipe:
-    """Workers, and whoever trains an exported config, run in other folders."""
+    """Makes paths absolute: workers, and later training of an exported config, run in other folders."""
     data, model = recipe.data, recipe.model
     for field, path in (("path", data.path), ("images", data.images)):
         if path is not None and not is_url(path):
@@ -58,7 +58,7 @@ def _with_absolute_paths(recipe: Recipe) -> Recipe:
 
 
 def load_search(source: Source) -> SearchConfig:
-    """The search in a file.
+    """Loads the search of a file.
 
     Raises:
         InputError: with all mistakes.
@@ -79,7 +79,7 @@ def load_search(source: Source) -> SearchConfig:
     try:
         checked_name(name)
     except ValueError as error:
-        problems.append(Problem(("search", "name"), f"{error}; the file's name is taken where none is given"))
+        problems.append(Problem(("search", "name"), f"{error}; without it, the name of the file is used"))
     if recipe and space:
         config = SearchConfig(name, recipe, space, settings or SearchSettings())
         problems += presets_for_another_task(data["space"], config) or space_problems(config)
@@ -92,10 +92,10 @@ def load_search(source: Source) -> SearchConfig:
 
 
 def load_ablated(source: Source) -> tuple[Recipe, SearchSettings]:
-    """What `thaw ablate` changes, and where its runs run; the file's `space` is left aside.
+    """Loads the recipe and the settings for `thaw ablate`; the file's `space` is ignored.
 
     Raises:
-        InputError: with all mistakes, but those of `ablate`.
+        InputError: with all mistakes except those of `ablate`.
     """
     settings, recipe, problems = _settings_and_recipe(source)
     if problems or settings is None or recipe is None:
@@ -104,11 +104,11 @@ def load_ablated(source: Source) -> tuple[Recipe, SearchSettings]:
 
 
 def _settings_and_recipe(source: Source) -> tuple[SearchSettings | None, Recipe | None, list[Problem]]:
-    """What a search file says beside its space, and what is wrong with it."""
+    """Settings and recipe of a search file, and their problems."""
     data = source.data
     if "comparison" in data:
         raise InputError(
-            f"{source.file} is of a comparison: `thaw confirm` or `thaw ablate`, said again, goes on with it"
+            f"{source.file} belongs to a comparison: the same `thaw confirm` or `thaw ablate` command resumes it"
         )
     known = (*RECIPE_KEYS, "space", "search", "ablate")
     problems = [Problem((key,), f"unknown key; {nearest(str(key), known)}") for key in data if key not in known]
@@ -128,25 +128,25 @@ def _settings_and_recipe(source: Source) -> tuple[SearchSettings | None, Recipe 
 
 def _hint(problem: Problem) -> str:
     if problem.path[-1:] in {("metric",), ("mode",)}:
-        return "belongs to `train`: set train.metric, which also says whether more or less is better"
+        return "belongs to `train`: set train.metric, which also determines whether higher or lower is better"
     if problem.path == ("stop", "trials"):
         return "belongs to `search`: set search.trials"
     return problem.message
 
 
 STOP_ON = (Flag.NAN, Flag.COLLAPSE)
-"""What ends a trial where `train.stop_on` is not given: a search need not wait whether a collapsed network comes back."""
+"""Flags that end a trial if `train.stop_on` is not given: a search need not wait for a collapsed network to recover."""
 
 
 def _with_defaults_of_search(data: dict[str, Any], settings: SearchSettings | None) -> dict[str, Any]:
-    """What the recipe does not say, as it suits trials: as many threads as cores, and an end for what has collapsed."""
+    """Fills in defaults for trials: as many threads as cores, and an early end of collapsed trials."""
     train = data.get("train")
     if settings is None or not isinstance(train, dict):
         return data
     threads = max(1, int(settings.resources.cpus))
     train = {"cpu_threads": threads, "stop_on": [flag.value for flag in STOP_ON], **train}
-    kept = train.get("checkpoints") or {}
-    if isinstance(settings.scheduler, Pbt) and isinstance(kept, dict):
-        # Whoever goes on from a trial does so where it was judged, perhaps long after.
-        train["checkpoints"] = {"keep_every_epochs": settings.scheduler.every_epochs, **kept}
+    checkpoints = train.get("checkpoints") or {}
+    if isinstance(settings.scheduler, Pbt) and isinstance(checkpoints, dict):
+        # A child starts from a trial where it was compared, perhaps long after.
+        train["checkpoints"] = {"keep_every_epochs": settings.scheduler.every_epochs, **checkpoints}
     return {**data, "train": train}

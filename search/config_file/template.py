@@ -1,4 +1,4 @@
-"""`thaw init`: a commented search file for the data at a path. Its choices are pure functions of a few numbers."""
+"""`thaw init`: writes a commented search file for the data at a path. Its choices are pure functions of a few numbers."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from trainables.recipe.data_config import DataConfig
 
 _BACKBONE = "efficientnet_lite0"
 _IMBALANCED_FROM = 3.0
-"""Training images of the largest class over those of the smallest, from which losses for imbalanced data are searched."""
+"""Ratio of the largest to the smallest class, in training images, from which losses for imbalanced data are searched."""
 _COMMENTS_FROM = 32
 """Column of the comments, unless a line is longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the choices depend on."""
+    """Facts about the data on which the choices depend."""
 
     counts: Mapping[str, int]
-    """Images of each class that can train: all of them, or the training rows where the split is given."""
+    """Images of each class that can train: all of them, or the training rows if the split is given."""
     sides: tuple[int, int, int]
-    """Smallest, median and largest shorter side of the images, in pixels."""
+    """Smallest, median and largest of the images' shorter sides, in pixels."""
     validation: float | None
-    """Share of each class that is set aside; None where the split is given."""
+    """Share of each class for validation; None if the split is given."""
 
     @property
     def trained(self) -> int:
-        """Training images, about."""
+        """Approximate number of training images."""
         return round(sum(self.counts.values()) * (1 - (self.validation or 0)))
 
     @property
@@ -48,10 +48,11 @@ class Facts:
 
 
 def starter(path: Path, file: Path) -> str:
-    """The text of a search file for the data at a path.
+    """Text of a search file for the data at a path.
 
     Args:
-        file: where the text is going to stand.
+        path: the data.
+        file: place of the search file, for the commands in its comments.
     Raises:
         InputError: if no source reads the data, or it cannot be split.
     """
@@ -66,7 +67,7 @@ def starter(path: Path, file: Path) -> str:
 
 
 def facts_of(found: Recognised) -> Facts:
-    """What is known of the data, and how it is split.
+    """Facts about detected data, and its split.
 
     Raises:
         ConfigError: if it cannot be split.
@@ -85,22 +86,22 @@ def facts_of(found: Recognised) -> Facts:
 
 
 def validation_share(fewest: int) -> float:
-    """A fifth; a quarter where a class of two images needs that much to have one on either side."""
+    """Share for validation: a fifth, or a quarter if the smallest class has two images, so that one is on either side."""
     return 0.25 if fewest == 2 else 0.2
 
 
 def image_size(median_side: int, multiple: int = BACKBONES[_BACKBONE].size_multiple) -> int:
-    """The images' own size rounded up to what the backbone takes, from 64 to 224 px."""
+    """Image size: the images' own, rounded up to what the backbone takes, from 64 to 224 px."""
     return min(224, max(64, -(-median_side // multiple) * multiple))
 
 
 def batch_size(trained: int) -> int:
-    """Enough steps an epoch for few images, enough images a step for many."""
+    """Batch size: small for few images, for enough steps per epoch; larger for many."""
     return 16 if trained < 500 else 32 if trained < 5000 else 64
 
 
 def stage_epochs(trained: int) -> tuple[int, int, int]:
-    """Of the three stages: the fewer images, the more epochs."""
+    """Epochs of the three stages: the fewer images, the more epochs."""
     return (8, 12, 16) if trained < 1000 else (5, 8, 12) if trained < 10_000 else (3, 6, 9)
 
 
@@ -108,13 +109,19 @@ def stage_epochs(trained: int) -> tuple[int, int, int]:
 
 
 def text_for(found: Recognised, facts: Facts, file: Path) -> str:
-    """The file, with comments that say why."""
+    """Text of the search file, with comments that give the reasons.
+
+    Args:
+        found: the detected data.
+        facts: facts about it.
+        file: place of the search file.
+    """
     epochs = stage_epochs(facts.trained)
     imbalanced = facts.imbalance >= _IMBALANCED_FROM
-    doubts = "".join(f"# please look: {_plain(doubt)}\n" for doubt in found.doubts)
+    doubts = "".join(f"# please check: {_plain(doubt)}\n" for doubt in found.doubts)
     return f"""\
 # {_plain(found.what)}: {sum(facts.counts.values()):,} images of {len(facts.counts)} classes, {_extremes(facts)}.
-{doubts}#   thaw check {file}     what the images look like, and what the search would take
+{doubts}#   thaw check {file}     show the images, and estimate the time that the search takes
 #   thaw search {file}    run it
 {_data(found, facts)}
 {_section("model", [(f"backbone: {_BACKBONE}", "its ImageNet weights come with the installation")])}
@@ -124,7 +131,7 @@ def text_for(found: Recognised, facts: Facts, file: Path) -> str:
 
 
 def _section(name: str, lines: Sequence[tuple[str, str]]) -> str:
-    """Lines of a section, each with its comment or none."""
+    """Text of a section: its lines, each with its comment or none."""
     texts = (f"  {line:<{_COMMENTS_FROM}} # {comment}" if comment else f"  {line}" for line, comment in lines)
     return "\n".join([f"{name}:", *texts, ""])
 
@@ -149,7 +156,7 @@ def _train(facts: Facts, epochs: tuple[int, int, int], imbalanced: bool) -> str:
     if imbalanced:
         loss = "balanced_softmax", f"{ratio}; the search also tries LDAM with deferred re-weighting"
     else:
-        loss = "cross_entropy", f"the classes are about even ({ratio}): nothing is corrected"
+        loss = "cross_entropy", f"the classes are about balanced ({ratio}): no correction is needed"
     return _section(
         "train",
         [
@@ -164,12 +171,12 @@ def _train(facts: Facts, epochs: tuple[int, int, int], imbalanced: bool) -> str:
             ),
             (f"loss: {{kind: {loss[0]}}}", loss[1]),
             (
-                "# Add horizontal_flip: 0.5 where mirrored images mean the same; `thaw check` shows what training sees.",
+                "# Add horizontal_flip: 0.5 if mirrored images mean the same; `thaw check` shows augmented images.",
                 "",
             ),
             (
                 "augment: {views: 8, crop: {min_scale: 0.7}, brightness: 0.2, contrast: 0.2}",
-                "8 views: frozen blocks see each once",
+                "8 cached views of each image",
             ),
         ],
     )
@@ -186,7 +193,10 @@ def _space(imbalanced: bool) -> str:
     ]
     if imbalanced:
         lines += [
-            ("# Of the preset's four losses the two made for imbalance; null drops what belongs to the others.", ""),
+            (
+                "# Of the preset's four losses, the two made for imbalance; null removes the parameters of the others.",
+                "",
+            ),
             ("train.loss.kind: {choice: [balanced_softmax, ldam]}", ""),
             ("train.loss.gamma: null", ""),
             ("train.balance: null", ""),
@@ -196,10 +206,10 @@ def _space(imbalanced: bool) -> str:
 
 
 def _search(found: Recognised, imbalanced: bool) -> str:
-    why = [("# At the end of a stage the better half of the trials goes deeper.", "")]
+    why = [("# At the end of a stage the better half of the trials enters the next one.", "")]
     if imbalanced:
         why.append(
-            ("# LDAM is behind until it re-weights, and judged with the class shares divided out until then.", "")
+            ("# LDAM lags behind until it re-weights; until then, its score has the class shares divided out.", "")
         )
     return _section(
         "search",
@@ -208,13 +218,13 @@ def _search(found: Recognised, imbalanced: bool) -> str:
             (f"trials: {32 if imbalanced else 24}", ""),
             *why,
             ("scheduler: {kind: asha, rungs: stages, reduction: 2}", ""),
-            ("resources: {cpus: 1}", "of a trial, and a GPU where there is one; gpus: 0.5 puts two trials on it"),
+            ("resources: {cpus: 1}", "for each trial, and a GPU if there is one; gpus: 0.5 puts two trials on it"),
         ],
     )
 
 
 def _extremes(facts: Facts) -> str:
-    """`cat 120 … dog 40`, or `100 each`"""
+    """Sizes of the largest and the smallest class: `cat 120 … dog 40`, or `100 each`."""
     (most, n_most), (least, n_least) = (choose(facts.counts.items(), key=lambda item: item[1]) for choose in (max, min))
     return f"{n_most:,} each" if n_most == n_least else f"{_plain(most)} {n_most:,} … {_plain(least)} {n_least:,}"
 
@@ -225,7 +235,7 @@ def _steps(facts: Facts) -> str:
 
 
 def _name(path: Path) -> str:
-    """A run's name after the data's."""
+    """Name of the run, from the name of the data."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.absolute().stem).strip("-._")
     return _scalar(name[:80] or "search")
 
@@ -238,5 +248,5 @@ def _scalar(value: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text that stays within its comment."""
+    """Text without control characters, so that it stays within its comment."""
     return "".join(c if c.isprintable() else "·" for c in text)

@@ -1,4 +1,4 @@
-"""`thaw ablate`: what each of several changes to a recipe does alone, and what all do together."""
+"""`thaw ablate`: measures the effect of several changes to a recipe, each alone and all together."""
 
 from __future__ import annotations
 
@@ -19,16 +19,19 @@ BASELINE, TOGETHER = "baseline", "all together"
 
 
 def ablation(source: Source, recipe: Recipe, settings: SearchSettings, *, name: str, seeds: int | None) -> Comparison:
-    """The recipe as it is, with each change, and with all of them.
+    """Comparison of the recipe as it is, with each change alone, and with all changes together.
 
     Args:
-        source: the file, for its `ablate` and for what its mistakes are called.
-        seeds: in place of the file's.
+        source: the file, for its `ablate` section and the places of mistakes.
+        recipe: the baseline.
+        settings: where and with which resources trials run.
+        name: name of the run folder.
+        seeds: number of seeds, instead of the file's.
     Raises:
         InputError: with all mistakes.
     """
-    asked = _parsed(source)
-    changes = dict(asked.changes)
+    section = _parsed(source)
+    changes = dict(section.changes)
     if len(changes) > 1:
         changes[TOGETHER] = {path: value for change in changes.values() for path, value in change.items()}
     recipes, problems = {BASELINE: recipe}, []
@@ -37,37 +40,41 @@ def ablation(source: Source, recipe: Recipe, settings: SearchSettings, *, name: 
             recipes[change] = _changed(recipe, values)
         except ConfigError as error:
             key = () if change == TOGETHER else (change,)
-            said = "all changes together: " if change == TOGETHER else ""
-            problems += [Problem(("ablate", "changes", *key), f"{said}{p}") for p in str(error).splitlines()]
+            prefix = "all changes together: " if change == TOGETHER else ""
+            problems += [Problem(("ablate", "changes", *key), f"{prefix}{p}") for p in str(error).splitlines()]
         else:
             if recipes[change] == recipe:
-                problems.append(Problem(("ablate", "changes", change), "changes nothing: the recipe is so already"))
+                problems.append(
+                    Problem(("ablate", "changes", change), "changes nothing: the recipe already has these values")
+                )
     if problems:
         raise InputError(source.describe(problems))
     first = recipe.train.seed
-    return comparison_of(name, recipes, range(first, first + (seeds or asked.seeds)), settings)
+    return comparison_of(name, recipes, range(first, first + (seeds or section.seeds)), settings)
 
 
 def _parsed(source: Source) -> Ablation:
     given = source.data.get("ablate")
     if given is None:
-        message = "is required: `changes` with a name for each, and below it paths and values, train.ema.decay: 0.99"
+        message = (
+            "is required: `changes`, with a name for each, and below it paths and values such as train.ema.decay: 0.99"
+        )
         raise InputError(source.describe([Problem(("ablate",), message)]))
     try:
-        asked = Ablation.model_validate(given)
+        section = Ablation.model_validate(given)
     except ValidationError as error:
         found = problems_of(error, Ablation, given)
         raise InputError(source.describe([Problem(("ablate", *p.path), p.message) for p in found])) from None
-    taken = [Problem(("ablate", "changes", name), "is a name of ours") for name in (BASELINE, TOGETHER)]
-    if problems := [problem for problem in taken if problem.path[-1] in asked.changes]:
+    reserved = [Problem(("ablate", "changes", name), "is a reserved name") for name in (BASELINE, TOGETHER)]
+    if problems := [problem for problem in reserved if problem.path[-1] in section.changes]:
         raise InputError(source.describe(problems))
-    if clashes := _clashes(asked.changes):
+    if clashes := _clashes(section.changes):
         raise InputError(source.describe(clashes))
-    return asked
+    return section
 
 
 def _clashes(changes: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
-    """Changes that set one path to different values: all together would be a matter of their order."""
+    """Changes that set the same path to different values: the result of all together would depend on their order."""
     first: dict[str, tuple[str, Any]] = {}
     problems = []
     for name, values in changes.items():

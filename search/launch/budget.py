@@ -1,4 +1,5 @@
-"""`search.stop` at work: what a search has spent and reached, of which all is on disk, and the end that follows from it."""
+"""Budgets of `search.stop`: what a search has used of them, and its end when one is used up. All of it is read from the
+run folder."""
 
 from __future__ import annotations
 
@@ -18,17 +19,19 @@ from trainables.core.vocabulary import Metric
 from trainables.run_folder.epoch_report import read_epochs
 from trainables.run_folder.layout import SCHEMA_VERSION, RunFileError, RunLayout
 
-_KEPT_EVERY_S = 5.0
-"""Wall time that a kill may lose."""
+_SAVE_EVERY_S = 5.0
+"""Seconds between two saves of the wall time; a kill loses at most as much."""
 
 
 def reached(stop: Stop, *, wall_s: float, trial_s: float, scores: Sequence[float | None], metric: Metric) -> str | None:
-    """Which budget is reached, in words; None: none is.
+    """Description of the budget that is used up; None if none is.
 
     Args:
+        stop: the budgets.
         wall_s: seconds of all attempts.
-        trial_s: seconds that trials trained, all together.
-        scores: of the trials that ended, in the order of their ends; None where one did not finish.
+        trial_s: seconds that all trials together have trained.
+        scores: scores of the ended trials, in the order in which they ended; None for one that did not finish.
+        metric: metric of the scores.
     """
     if stop.hours is not None and wall_s >= stop.hours * 3600:
         return f"{stop.hours:g} hours have passed"
@@ -41,38 +44,38 @@ def reached(stop: Stop, *, wall_s: float, trial_s: float, scores: Sequence[float
         better = score is not None and (best is None or metric.better(score, than=best))
         best, since = (score, 0) if better else (best, since + 1)
     if stop.score is not None and best is not None and not metric.better(stop.score, than=best):
-        return f"a trial scored {best:.4g}, and {stop.score:g} was asked for"
+        return f"a trial scored {best:.4g}, and the target was {stop.score:g}"
     if stop.no_improvement is not None and best is not None and since >= stop.no_improvement:
-        return f"{since} trials ended without a better one than {best:.4g}"
+        return f"{since} trials ended without improving on {best:.4g}"
     return None
 
 
 class Budget:
-    """What a search may still spend. It is known from the run's folder alone, whoever runs the search."""
+    """Budgets of a search. Their state is read from the run folder, whichever driver ran the search before."""
 
     def __init__(self, config: SearchConfig, layout: RunLayout, study: optuna.Study):
         self._stop, self._metric = config.settings.stop, config.recipe.train.metric
         self._layout, self._study = layout, study
         self._earlier_s = _wall_s(layout)
-        self._began = self._kept = time.monotonic()
+        self._began = self._saved = time.monotonic()
         reports = (report for trial in layout.all_trials() for report in read_epochs(trial.epochs))
         self._trial_s = sum(_seconds(report) for report in reports)
         self.reached: str | None = None
-        """Which budget is, in words."""
+        """Description of the budget that is used up; None if none is."""
         self.look()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Ray pickles callbacks and stoppers into its snapshots: nobody reads them, and the study knows its password
+        return {}  # Ray pickles callbacks and stoppers into its snapshots: nobody reads them, and the study contains its password
 
     def trained(self, reports: Sequence[dict[str, Any]]) -> None:
-        """Some trial did these epochs."""
+        """Adds epochs that a trial has trained."""
         self._trial_s += sum(_seconds(report) for report in reports)
 
     def look(self, *, trials: bool = True) -> None:
-        """Finds out whether a budget is reached, and keeps the time.
+        """Checks whether a budget is used up, and saves the time.
 
         Args:
-            trials: some may have ended.
+            trials: True if trials may have ended.
         """
         wall_s = self._earlier_s + time.monotonic() - self._began
         ended = self._study.get_trials(deepcopy=False) if trials else []
@@ -83,19 +86,19 @@ class Budget:
             scores=_scores(ended),
             metric=self._metric,
         )
-        if self._layout.config.exists() and (self.reached or time.monotonic() - self._kept >= _KEPT_EVERY_S):
+        if self._layout.config.exists() and (self.reached or time.monotonic() - self._saved >= _SAVE_EVERY_S):
             self.keep()
 
     def keep(self) -> None:
-        """Writes the time down."""
-        self._kept = time.monotonic()
-        wall_s = self._earlier_s + self._kept - self._began
+        """Saves the wall time."""
+        self._saved = time.monotonic()
+        wall_s = self._earlier_s + self._saved - self._began
         with replacing(self._layout.spent) as file:
             json.dump({"schema": SCHEMA_VERSION, "wall_s": round(wall_s, 1)}, file)
 
 
 class BudgetStopper(Stopper):
-    """Ends Tune's run when a budget is reached: no trial starts any more, and those that run are stopped."""
+    """Ends Tune's run when a budget is used up: no new trial starts, and running ones are stopped."""
 
     def __init__(self, budget: Budget):
         self._budget = budget
@@ -110,7 +113,7 @@ class BudgetStopper(Stopper):
 
 
 class BudgetCallback(Callback):
-    """Looks at scores when a trial has ended, before the next one starts."""
+    """Checks the budgets when a trial has ended, before the next one starts."""
 
     def __init__(self, budget: Budget):
         self._budget = budget

@@ -1,4 +1,4 @@
-"""`thaw confirm`: the best trials of a search, trained again with seeds that nothing was chosen by."""
+"""`thaw confirm`: trains the best trials of a search again, with seeds that had no part in choosing them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ from trainables.recipe.recipe import Recipe, parse_recipe
 
 
 def confirmation(run: Run, settings: SearchSettings, *, top: int, seeds: int) -> Comparison:
-    """The best finished trials of a run, to be trained with full budgets.
+    """Comparison of the best finished trials of a run, to be trained again with full budgets.
 
+    Args:
+        run: the search.
+        settings: where and with which resources trials run.
+        top: number of trials.
+        seeds: number of seeds that each is trained with.
     Raises:
         RunError: if no trial has finished.
     """
@@ -34,6 +39,11 @@ def confirmation(run: Run, settings: SearchSettings, *, top: int, seeds: int) ->
 
 
 def fresh_seeds(recipes: Collection[Recipe], number: int) -> list[int]:
-    """Seeds that no recipe was trained with: a score that was chosen for its seed says too much with it."""
+    """Seeds that no recipe was trained with: the score of a trial that was chosen by it is too optimistic.
+
+    Args:
+        recipes: recipes of the chosen trials.
+        number: number of seeds.
+    """
     used = {recipe.train.seed for recipe in recipes}
     return list(islice((seed for seed in count(1) if seed not in used), number))

@@ -1,4 +1,4 @@
-"""`search.on_finish`: a command of the user's when a search has come to an end."""
+"""`search.on_finish`: a command of the user's that runs when a search ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from trainables.run_folder.layout import RunLayout
 
 
 def facts(layout: RunLayout) -> dict[str, str]:
-    """What the command finds in its environment; empty what there is none of."""
+    """Environment variables for the command: THAW_RUN, THAW_STATUS, THAW_BEST_SCORE and THAW_BEST_TRIAL; unknown ones
+    are empty."""
     from results_analysis import RunError, load
     from results_analysis.tables.results_table import best_of
 
@@ -32,10 +33,10 @@ def facts(layout: RunLayout) -> dict[str, str]:
 
 
 def run_on_finish(command: Sequence[str], environment: Mapping[str, str]) -> str | None:
-    """Runs it to its end; its output goes where ours goes.
+    """Runs the command and waits for its end; its output appears with ours.
 
     Returns:
-        In one line what went wrong; None where nothing did.
+        One line that says what went wrong; None if nothing did.
     """
     shown = f"search.on_finish: {shlex.join(command)}"
     try:
@@ -44,4 +45,4 @@ def run_on_finish(command: Sequence[str], environment: Mapping[str, str]) -> str
         return f"{shown}: {error.strerror}"
     except KeyboardInterrupt:
         return f"{shown}: interrupted"
-    return f"{shown}: ended with status {done.returncode}" if done.returncode else None
+    return f"{shown}: exited with status {done.returncode}" if done.returncode else None

@@ -1,4 +1,4 @@
-"""Runs a search: a config and a run folder become a Ray Tune run, which goes on from wherever the folder stands."""
+"""Runs a search: starts a Ray Tune run from a config and a run folder, and resumes from whatever the folder contains."""
 
 from __future__ import annotations
 
@@ -49,27 +49,29 @@ from trainables.trial.tune_trainable import StagedUnfreezing
 def run_search(
     config: SearchConfig, layout: RunLayout, mirror: Mirror | None = None, *, here: LocalRay | None = None
 ) -> bool:
-    """Runs all trials that are still to be run. The folder must be `owned`.
+    """Runs all remaining trials. The folder must be `owned`.
 
     Args:
-        mirror: the run's copy, which is asked to follow.
-        here: the Ray to use on this machine, where it has been started before.
+        config: the search.
+        layout: its run folder.
+        mirror: copy of the run, updated when a trial ends.
+        here: Ray on this machine, which may have been started before.
     Returns:
-        Whether the search is complete; False after Ctrl+C or SIGTERM, when calling this again later goes on with it.
+        True if the search is complete; False after Ctrl+C or SIGTERM: calling this again resumes it.
     Raises:
-        InputError: if there is no such cluster or a trial cannot run on it, if the study's database cannot be used, or if there is
-            nothing to start warm from.
+        InputError: if there is no such cluster or a trial cannot run on it, if the study's database cannot be used, or
+            if no earlier trial fits a warm start.
     """
     forget_stop(layout)
     mend_journal(layout)
     remember(config, layout)
-    where = rungs_of(config)
+    rung_positions = rungs_of(config)
     if layout.config.exists():
         study = open_study(layout, config)
         settle(study, layout, config)
-        judges = _scheduler(config, layout, study, where)
-        if isinstance(judges, RungScheduler):
-            end_judged(study, layout, config, judges.stopped)
+        scheduler = _scheduler(config, layout, study, rung_positions)
+        if isinstance(scheduler, RungScheduler):
+            end_judged(study, layout, config, scheduler.stopped)
         if _remaining(config, study) == 0 or _is_over(config, Budget(config, layout, study), study, layout):
             return True
     else:
@@ -82,19 +84,19 @@ def run_search(
         attempt = _begin_attempt(config, layout)
         study = open_study(layout, config)
         budget = Budget(config, layout, study)
-        judges = _scheduler(config, layout, study, where)
-        population = judges.population if isinstance(judges, PopulationScheduler) else None
-        told = Attempt(layout, RunStatus(attempt=attempt, trials=config.settings.trials, rungs=where))
-        tally = _tally(config, layout, told.status)
+        scheduler = _scheduler(config, layout, study, rung_positions)
+        population = scheduler.population if isinstance(scheduler, PopulationScheduler) else None
+        driver = Attempt(layout, RunStatus(attempt=attempt, trials=config.settings.trials, rungs=rung_positions))
+        tally = _tally(config, layout, driver.status)
         room = Room(resources, running=lambda: len(tally.running), waiting=0 if place == LOCAL else 1)
         tuner = tune.Tuner(
             tune.with_resources(StagedUnfreezing, PlacementGroupFactory([resources])),
             tune_config=TuneConfig(
                 num_samples=_remaining(config, study),
                 search_alg=StudySearcher(
-                    config, layout, study, attempt=attempt, rungs=where, room=room, population=population
+                    config, layout, study, attempt=attempt, rungs=rung_positions, room=room, population=population
                 ),
-                scheduler=judges,
+                scheduler=scheduler,
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
@@ -105,26 +107,27 @@ def run_search(
                 stop=BudgetStopper(budget),
                 callbacks=[
                     TensorBoardCallback(layout.trials, config.space.parameters, config.recipe.train.metric),
-                    ProgressCallback(config.name, tally, told),
+                    ProgressCallback(config.name, tally, driver),
                     BudgetCallback(budget),
                     *([MirrorCallback(mirror)] if mirror else []),
                 ],
-                # The run's folder holds our checkpoints: without any of its own, Ray starts a failed trial anew, and it goes on.
+                # The run folder has our checkpoints: without any of its own, Ray starts a failed trial from scratch,
+                # and it resumes from ours.
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
                 failure_config=FailureConfig(max_failures=config.settings.max_retries),
                 verbose=0,
             ),
         )
-        with told.told(), _storage_errors():
+        with driver.told(), _storage_errors():
             tuner.fit()
             budget.keep()
-            told.complete = _is_over(config, budget, study, layout) or _remaining(config, study) == 0
-    return told.complete
+            driver.complete = _is_over(config, budget, study, layout) or _remaining(config, study) == 0
+    return driver.complete
 
 
 @contextmanager
 def _storage_errors() -> Iterator[None]:
-    """Ray raises what callbacks and the searcher raise as text in an error of its own."""
+    """Raises storage errors of callbacks and the searcher as they were: Ray wraps them as text in an error of its own."""
     try:
         yield
     except TuneError as error:
@@ -136,7 +139,7 @@ def _storage_errors() -> Iterator[None]:
 
 
 def _is_over(config: SearchConfig, budget: Budget, study: optuna.Study, layout: RunLayout) -> bool:
-    """Whether a budget has ended the search: then what ran is pruned."""
+    """True if a budget is used up; then the trials that were running are pruned."""
     if budget.reached is None:
         return False
     end_running(study, layout, config, f"budget: {budget.reached}")
@@ -145,7 +148,8 @@ def _is_over(config: SearchConfig, budget: Budget, study: optuna.Study, layout: 
 
 
 def _begin_attempt(config: SearchConfig, layout: RunLayout) -> int:
-    """Number of this start or resume. Workers that an earlier one left behind stop writing when they see it."""
+    """Starts an attempt (a start or a resume) and returns its number. Workers left over from an earlier attempt stop
+    writing when they see it."""
     if not layout.config.exists():
         with replacing(layout.config) as file:
             file.write(config.to_yaml())
@@ -156,10 +160,10 @@ def _begin_attempt(config: SearchConfig, layout: RunLayout) -> int:
 
 
 def _tally(config: SearchConfig, layout: RunLayout, status: RunStatus) -> Tally:
-    """What earlier attempts have done."""
+    """State of the search after earlier attempts."""
     tally = Tally(status.trials, config.recipe.train.metric, started=seconds(status.started), rungs=status.rungs)
     Follower(layout, tally).look()
-    tally.running.clear()  # none of them has begun again
+    tally.running.clear()  # no trial has been resumed yet
     return tally
 
 
@@ -169,7 +173,7 @@ def _remaining(config: SearchConfig, study: optuna.Study) -> int:
 
 
 def _measured_share(config: SearchConfig, place: str) -> float | None:
-    """GPUs of a trial; None: as the nodes have."""
+    """GPUs of a trial; None: decided by what the nodes have."""
     gpus = config.settings.resources.gpus
     if gpus != "auto":
         return gpus
@@ -183,7 +187,7 @@ def _measured_share(config: SearchConfig, place: str) -> float | None:
 
 
 def _checked_resources(config: SearchConfig, layout: RunLayout, gpus: float | None, place: str) -> dict[str, float]:
-    """What a trial takes, after a look at the nodes that have it."""
+    """Resources of a trial, after a check of the nodes that have them."""
     nodes = alive(ray.nodes())
     resources = bundle_of(config.settings.resources, [node["Resources"] for node in nodes], gpus=gpus)
     if place != LOCAL:
@@ -195,11 +199,11 @@ def _checked_resources(config: SearchConfig, layout: RunLayout, gpus: float | No
     return resources
 
 
-def _scheduler(config: SearchConfig, layout: RunLayout, study: optuna.Study, where: Rungs) -> TrialScheduler:
+def _scheduler(config: SearchConfig, layout: RunLayout, study: optuna.Study, rung_positions: Rungs) -> TrialScheduler:
     trials = study.get_trials(deepcopy=False)
     return build_scheduler(
         config.settings.scheduler,
-        where,
+        rung_positions,
         metric=config.recipe.train.metric,
         seed=config.settings.seed,
         records={trial.number: read_epochs(layout.trial(trial.number).epochs) for trial in trials},
@@ -208,18 +212,18 @@ def _scheduler(config: SearchConfig, layout: RunLayout, study: optuna.Study, whe
 
 
 def _parents(layout: RunLayout) -> dict[int, Parent]:
-    """What trials go on from, where they do.
+    """Parents of the trials that started from another trial, by number.
 
     Raises:
-        InputError: if a trial is gone from which another one goes on.
+        InputError: if the folder of a parent is missing.
     """
     records = [read_record(folder) for folder in layout.all_trials() if folder.trial.exists()]
     parents = {record.number: record.parent for record in records if record.parent}
-    there = {record.number for record in records}
+    present = {record.number for record in records}
     for number, parent in parents.items():
-        if parent.trial not in there:
+        if parent.trial not in present:
             raise InputError(
-                f"{layout.root} lacks the folder of trial {parent.trial}, from which trial {number} goes on; "
+                f"{layout.root} lacks the folder of trial {parent.trial}, from which trial {number} started; "
                 "put a copy in its place"
             )
     return parents

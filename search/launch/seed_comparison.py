@@ -1,4 +1,4 @@
-"""A run that trains some recipes with the same seeds, in place of searching a space: `thaw confirm` and `thaw ablate`."""
+"""Comparison of recipes trained with the same seeds, instead of a search: `thaw confirm` and `thaw ablate`."""
 
 from __future__ import annotations
 
@@ -24,18 +24,20 @@ class Comparison(SearchConfig):
     """A search without a space: trial n trains one candidate with one seed, and none is pruned. Build it with `comparison_of`."""
 
     candidates: Mapping[str, Recipe]
+    """Name of a candidate -> its recipe."""
     seeds: tuple[int, ...]
+    """Seeds that each candidate is trained with."""
     promised: Mapping[str, float | None]
-    """Scores in the search that the candidates come from."""
+    """Name of a candidate -> its score in the search that it comes from."""
     confirms: bool
-    """Whether each run ends with a look at the test split."""
+    """True if each trial ends with an evaluation on the test split."""
 
     @property
     def reads_test(self) -> bool:
         return self.confirms
 
     def values_of(self, trial: BaseTrial) -> dict[str, Any]:
-        # Seed by seed: as soon as the first ones are through, all candidates can be compared.
+        # Seed by seed: all candidates can be compared as soon as the first seed is done.
         seed, candidate = divmod(trial.number, len(self.candidates))
         return {CANDIDATE: list(self.candidates)[candidate], SEED: self.seeds[seed]}
 
@@ -47,7 +49,7 @@ class Comparison(SearchConfig):
         return list(self.candidates.values())
 
     def to_yaml(self) -> str:
-        """What the run compares; the recipe on top is the first candidate's."""
+        """Comparison as YAML; the recipe at the top is the first candidate's."""
         comparison = {
             "seeds": list(self.seeds),
             "reads_test": self.confirms,
@@ -68,12 +70,17 @@ def comparison_of(
     promised: Mapping[str, float | None] | None = None,
     confirms: bool = False,
 ) -> Comparison:
-    """
+    """Builds a comparison.
+
     Args:
-        candidates: at least one, by the names that people read.
-        settings: of the search whose means are used: where and with what trials run.
+        name: name of the run folder.
+        candidates: name that people read -> recipe; at least one.
+        seeds: seeds that each candidate is trained with.
+        settings: settings of the search, for where and with which resources trials run.
+        promised: score of each candidate in the search that it comes from.
+        confirms: True to evaluate each trial on the test split at its end.
     """
-    of_the_machine = settings.model_dump(include={"address", "resources", "max_concurrent", "max_retries"})
+    machine_settings = settings.model_dump(include={"address", "resources", "max_concurrent", "max_retries"})
     return Comparison(
         name,
         next(iter(candidates.values())),
@@ -82,7 +89,7 @@ def comparison_of(
             trials=len(candidates) * len(seeds),
             sampler=Random(kind="random"),
             scheduler=NoPruning(kind="none"),
-            **of_the_machine,
+            **machine_settings,
         ),
         candidates,
         tuple(seeds),

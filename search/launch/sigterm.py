@@ -1,4 +1,4 @@
-"""What a scheduler that preempts a machine sends is taken like Ctrl+C."""
+"""Handles SIGTERM, which schedulers send to preempt a process, like Ctrl+C."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import FrameType
 
 @contextmanager
 def sigterm_as_ctrl_c() -> Iterator[None]:
-    """A run and Ray stop cleanly on SIGINT only; preemption is a SIGTERM."""
+    """Turns SIGTERM into SIGINT within the context: runs and Ray stop cleanly only on SIGINT."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         signal.raise_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""`thaw train --workers N`: one run in several processes of Ray Train, each with its part of every batch."""
+"""`thaw train --workers N`: trains one run in several processes of Ray Train, each with its part of every batch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from trainables.training.trainer import Trainer, device_of
 from trainables.trial.training_run import TrainingRun
 
 _PATIENCE_S = 24 * 3600
-"""After which a process gives up waiting for the others: the first may compute features to keep for hours."""
+"""Seconds after which a process gives up waiting for the others: the first may compute cached features for hours."""
 Reports = list[dict[str, Any]]
 Tell = Callable[[EpochReport, Reports], None]
 
@@ -42,38 +42,40 @@ def train_in_processes(
     tell: Tell,
     go_on_from: str | None = None,
 ) -> dict[str, Any]:
-    """Trains, or goes on training. The folder must be `owned`.
+    """Trains a run, or resumes it. The folder must be `owned`.
 
     Args:
-        done_before: told how many epochs there were.
-        tell: told of each epoch as it comes.
-        go_on_from: see `TrainingRun`.
+        recipe: recipe of the run.
+        folder: folder of the run.
+        done_before: called with the number of epochs that were trained before.
+        tell: called with each epoch's report, and all reports so far.
+        go_on_from: checkpoint to resume from, see `TrainingRun`.
     Returns:
-        The last epoch's report.
+        Report of the last epoch.
     Raises:
         InputError: if a process was killed.
     """
     cpus = recipe.train.workers * recipe.train.cpu_threads
-    with tempfile.TemporaryDirectory() as of_ray, LocalRay(cpus) as here, sigterm_as_ctrl_c():
+    with tempfile.TemporaryDirectory() as ray_folder, LocalRay(cpus) as here, sigterm_as_ctrl_c():
         here.wait()
-        said = Queue(actor_options={"num_cpus": 0})
+        messages = Queue(actor_options={"num_cpus": 0})
         trainer = TorchTrainer(
             _work,
             train_loop_config={
                 "recipe": recipe.model_dump(mode="json"),
                 "folder": folder.root.absolute(),
-                "said": said,
+                "messages": messages,
                 "go_on_from": go_on_from,
             },
             scaling_config=_scaling(recipe),
             torch_config=TorchConfig(timeout_s=_PATIENCE_S),
-            run_config=RunConfig(storage_path=of_ray, name="run"),
+            run_config=RunConfig(storage_path=ray_folder, name="run"),
         )
         ended = _in_a_thread(trainer.fit)
         reports: Reports = []
-        while not (over := ended.done()) or not said.empty():
+        while not (over := ended.done()) or not messages.empty():
             try:
-                report, reports = said.get(timeout=None if over else 0.2)
+                report, reports = messages.get(timeout=None if over else 0.2)
             except Empty:
                 continue
             done_before(len(reports)) if report is None else tell(report, reports)
@@ -88,7 +90,7 @@ def _scaling(recipe: Recipe) -> ScalingConfig:
 
 
 def _in_a_thread(fit: Callable[[], Any]) -> Future[None]:
-    """Not in the main thread, where Ray would take Ctrl+C for itself and exit as if all had gone well."""
+    """Runs `fit` in a thread: in the main thread Ray would handle Ctrl+C itself and exit as if all had gone well."""
     ended: Future[None] = Future()
 
     def run() -> None:
@@ -104,7 +106,7 @@ def _in_a_thread(fit: Callable[[], Any]) -> Future[None]:
 
 
 def _raise_cause(ended: Future[None], folder: TrialLayout) -> None:
-    """What stopped the processes, if they did not come to their end: all of them fail where one does."""
+    """Raises the error that stopped the processes, if there is one: all of them fail if one does."""
     error = ended.exception()
     failures = error.worker_failures if isinstance(error, WorkerGroupError) else {}
     for failure in failures.values():
@@ -113,14 +115,14 @@ def _raise_cause(ended: Future[None], folder: TrialLayout) -> None:
     for rank, failure in failures.items():
         if isinstance(getattr(failure, "health_check_failure", None), RayActorError):
             raise InputError(
-                f"worker {rank} of {folder.root} was killed, or ran out of memory; the same command goes on with the run"
+                f"worker {rank} of {folder.root} was killed, or ran out of memory; the same command resumes the run"
             ) from None
     if error is not None:
         raise error
 
 
 def _work(assignment: dict[str, Any]) -> None:
-    """One process: the first owns the run's folder, the others compute."""
+    """Work of one process: the first owns the run's folder, the others only compute."""
     replicas, recipe = Processes(), parse_recipe(assignment["recipe"])
     if replicas.rank:
         trainer = Trainer(recipe, open_dataset(recipe.data, image_sizes=recipe.image_sizes), replicas=replicas)
@@ -132,6 +134,6 @@ def _work(assignment: dict[str, Any]) -> None:
     folder = TrialLayout(assignment["folder"])
     with closing(TrainingRun(recipe, folder, replicas=replicas, go_on_from=assignment["go_on_from"])) as run:
         replicas.agreed(run.trainer.state_dict() if run.reports else None)
-        assignment["said"].put((None, run.reports))
+        assignment["messages"].put((None, run.reports))
         for report in run:
-            assignment["said"].put((report, run.reports))
+            assignment["messages"].put((report, run.reports))

@@ -1,4 +1,4 @@
-"""`thaw train`: one run, without Ray where one process does it, in a folder named after its config and the time."""
+"""`thaw train`: trains one run, in a folder named after its config and the time; without Ray if one process does it."""
 
 from __future__ import annotations
 
@@ -26,23 +26,24 @@ from trainables.trial.training_run import TrainingRun
 
 
 def choose_folder(recipe: Recipe, runs: Path, name: str, *, new: bool, resume: str | None) -> TrialLayout:
-    """Where a run trains: the newest folder of this name with the same recipe, or a new one.
+    """Folder of a run: the newest one of this name with the same recipe, or a new one.
 
     Args:
-        new: a new folder in any case.
-        resume: the name of a folder to go on with.
+        recipe: recipe of the run.
+        runs: folder of all runs.
+        name: name of the config.
+        new: True for a new folder in any case.
+        resume: name of the folder to resume.
     Raises:
-        InputError: if there is no folder called `resume`, or it holds another recipe.
+        InputError: if there is no folder called `resume`, or it has another recipe.
     """
     if resume is not None:
         folder = TrialLayout(runs / resume)
         if not folder.recipe.is_file():
-            there = ", ".join(path.name for path in _folders(runs, name)) or "none"
-            raise InputError(f"{folder.root} is no training run; runs of {name!r}: {there}")
+            existing = ", ".join(path.name for path in _folders(runs, name)) or "none"
+            raise InputError(f"{folder.root} is not a training run; runs of {name!r}: {existing}")
         if _recipe_in(folder) != recipe:
-            raise InputError(
-                f"{folder.root} trained another recipe than {name!r} is now; --new starts a run of its own"
-            )
+            raise InputError(f"{folder.root} has another recipe than {name!r} has now; --new starts a new run")
         return folder
     if not new:
         for path in reversed(_folders(runs, name)):
@@ -54,7 +55,7 @@ def choose_folder(recipe: Recipe, runs: Path, name: str, *, new: bool, resume: s
 
 
 def _folders(runs: Path, name: str) -> list[Path]:
-    """Oldest first."""
+    """Folders of the runs of this name, oldest first."""
     paths = runs.glob(f"{glob.escape(name)}-[0-9]*-[0-9]*")
     return sorted(path for path in paths if TrialLayout(path).recipe.is_file())
 
@@ -69,12 +70,16 @@ def _recipe_in(folder: TrialLayout) -> Recipe | None:
 def train(
     recipe: Recipe, folder: TrialLayout, dataset: Dataset, console: Console, *, go_on_from: str | None = None
 ) -> dict[str, Any]:
-    """Trains, or goes on training, with a line for each epoch.
+    """Trains a run, or resumes it, and prints a line for each epoch.
 
     Args:
-        go_on_from: see `TrainingRun`.
+        recipe: recipe of the run.
+        folder: its folder.
+        dataset: its data.
+        console: shows the epochs.
+        go_on_from: checkpoint to resume from, see `TrainingRun`.
     Returns:
-        The last epoch's report.
+        Report of the last epoch.
     """
     with closing(TrialEvents(folder.root, params={})) as events:
         shown = _Shown(recipe, folder, events, console)
@@ -96,33 +101,35 @@ def train(
 
 
 class _Shown:
-    """A run as it is shown: a line for each epoch, and a point on each curve."""
+    """Shows a run: a line for each epoch, and a point on each curve."""
 
     def __init__(self, recipe: Recipe, folder: TrialLayout, events: TrialEvents, console: Console):
         self._recipe, self._folder, self._events, self._console = recipe, folder, events, console
-        self._said: str | None = None
+        self._shown_reason: str | None = None
 
     def done_before(self, epochs: int) -> None:
         if epochs:
-            self._console.out(f"{self._folder.root}: {epochs} epochs were done before", highlight=False)
+            self._console.out(f"{self._folder.root}: {epochs} epochs were trained before", highlight=False)
 
     def epoch(self, report: EpochReport, reports: Sequence[Mapping[str, Any]]) -> None:
-        """
+        """Shows an epoch.
+
         Args:
-            reports: of all epochs up to this one, as on disk.
+            report: report of the epoch.
+            reports: reports of all epochs up to this one, as on disk.
         """
-        if report.uncached not in {None, self._said} and report.open_from != self._recipe.blocks[0]:
+        if report.uncached not in {None, self._shown_reason} and report.open_from != self._recipe.blocks[0]:
             line = f"stage {report.stage}: frozen blocks run in each epoch: {report.uncached}"
             self._console.out(line, highlight=False)
-        self._said = report.uncached
+        self._shown_reason = report.uncached
         self._events.epoch(reports[-1])
         self._console.out(epoch_line(report, self._recipe), highlight=False)
 
 
 def epoch_line(report: EpochReport, recipe: Recipe) -> str:
-    """`epoch  7/24  head  train 0.3121  val 0.4102  kappa 0.8123 (best 0.8301 in epoch 5)  1.3 s`"""
+    """Line for an epoch: `epoch  7/24  head  train 0.3121  val 0.4102  kappa 0.8123 (best 0.8301 in epoch 5)  1.3 s`."""
     most = recipe.train.max_epochs
-    notes = [note for note, holds in (("head rests", report.head_frozen), ("re-weighted", report.reweighted)) if holds]
+    notes = [note for note, holds in (("head frozen", report.head_frozen), ("re-weighted", report.reweighted)) if holds]
     changed = [change.set for change in recipe.train.changes if change.after_epoch == report.epoch - 1]
     notes += [f"{path}={value}" for values in changed for path, value in values.items()]
     notes += [flag.upper() for flag in report.flags]
@@ -137,14 +144,19 @@ def epoch_line(report: EpochReport, recipe: Recipe) -> str:
 
 
 def best_line(report: Mapping[str, Any], recipe: Recipe) -> str:
-    """`Best kappa: 0.8301 in epoch 5`"""
+    """Line for the best epoch: `Best kappa: 0.8301 in epoch 5`."""
     if report["best_score"] is None:
         return f"No epoch had a {recipe.train.metric}: training diverged"
     return f"Best {recipe.train.metric}: {report['best_score']:.4f} in epoch {report['best_epoch']}"
 
 
 def compared_with(provenance: Mapping[str, Any], report: Mapping[str, Any]) -> str:
-    """How a run of an exported config came out beside the trial it was exported from."""
+    """Line that compares a run of an exported config with the trial it was exported from.
+
+    Args:
+        provenance: provenance of the config.
+        report: last report of the run.
+    """
     expected, got = provenance.get("score"), report["best_score"]
     searched = "search" in provenance or "run" not in provenance
     trial = f"trial {provenance.get('trial')} of {provenance.get('search')}" if searched else str(provenance["run"])
@@ -154,8 +166,10 @@ def compared_with(provenance: Mapping[str, Any], report: Mapping[str, Any]) -> s
 
 
 def fingerprint_warning(provenance: Mapping[str, Any], dataset: Dataset) -> str | None:
-    """What to say if an exported config meets other data than its trial had."""
+    """Warning if an exported config is trained on other data than its trial; None if not."""
     expected = provenance.get("environment", {}).get("data_fingerprint")
     if expected is None or expected == dataset.fingerprint:
         return None
-    return f"warning: this is other data than the exported trial had ({dataset.fingerprint[:12]}, not {expected[:12]})"
+    return (
+        f"warning: the data differs from that of the exported trial ({dataset.fingerprint[:12]}, not {expected[:12]})"
+    )

@@ -1,4 +1,5 @@
-"""`thaw check`: all that a person wants to know before paying for a search. Nothing is trained and Ray stays off."""
+"""`thaw check`: shows the data, and what each stage and the whole search will take. Trains each stage on a few batches
+only and does not start Ray."""
 
 from __future__ import annotations
 
@@ -24,80 +25,86 @@ from trainables.data.sources.open_source import open_source
 from trainables.recipe.recipe import Recipe
 from trainables.trial.dry_run import DryRun, dry_run
 
-_FEW_TO_JUDGE = 5
-"""Validation images of a class under which its recall says little."""
+_FEW_VALIDATION_IMAGES = 5
+"""Validation images of a class below which its recall is too coarse to rely on."""
 
 
 class CheckLayout:
-    """The files of a check."""
+    """Paths of the files that a check writes."""
 
     def __init__(self, root: Path):
         self.root = root
         self.numbers = root / "check.json"
         self.picture = root / "classes.png"
-        """Counts and samples of each class."""
+        """Picture with counts and samples of each class."""
         self.config = root / "search.yaml"
-        """The resolved search; runnable."""
+        """Resolved search, runnable."""
         self.page = root / "check.html"
-        """All of it on one page."""
+        """Whole report on one page."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What a check found."""
+    """Findings of a check."""
 
     name: str
     image_shape: tuple[int, ...]
-    """[h, w, c]"""
+    """Shape of an image, [h, w, c], or of a volume, [d, h, w, c]."""
     data: Overview
     cache_bytes: dict[str, int]
-    """Size of what is kept on disk for all trials, by what it is."""
+    """Name of a cache -> its size on disk in bytes; all trials share it."""
     tried: DryRun
-    """The file's own stages, then others: the space may ask for ones that open more, or less, than any of them."""
+    """Costs of the file's own stages, then of searched stages that open more or fewer blocks than any of them."""
     own_stages: int
-    """How many are the file's own."""
+    """Number of the file's own stages."""
     machine: Machine
     memory: Memory
     forecast: Forecast
     varied: tuple[str, ...]
-    """What the space varies and times and memory depend on: they are those of the file's own value."""
+    """Searched values that times and memory depend on; both were measured with the file's own values."""
 
     def warnings(self) -> list[str]:
-        """What a person should look at before the search starts."""
-        said = []
+        """Warnings to look at before the search starts."""
+        found = []
         if self.data.groups and self.data.groups.shared:
-            said.append(f"{self.data.groups.shared} groups are on both sides of the split")
-        if few := sum(count < _FEW_TO_JUDGE for count in self.data.validation):
-            said.append(
-                f"classes with fewer than {_FEW_TO_JUDGE} validation images: {few}; their recall moves in large steps"
+            found.append(f"{self.data.groups.shared} groups are on both sides of the split")
+        if few := sum(count < _FEW_VALIDATION_IMAGES for count in self.data.validation):
+            found.append(
+                f"classes with fewer than {_FEW_VALIDATION_IMAGES} validation images: {few}; their recall moves in large steps"
             )
         if wild := [cost.stage for cost in self.tried.stages if not cost.finite]:
-            said.append(f"the loss is no finite number after a few steps in {', '.join(wild)}")
+            found.append(f"the loss is not finite after a few steps in {', '.join(wild)}")
         if self.memory.fit_in_ram < self.forecast.at_once:
-            said.append(
+            found.append(
                 f"{self.forecast.at_once} trials run at once, but free memory has room for {self.memory.fit_in_ram}: "
                 "set search.max_concurrent"
             )
         room = self.memory.fit_on_a_gpu
         if room is not None and self.forecast.at_once > room * self.machine.gpus:
-            said.append(
+            found.append(
                 f"{self.forecast.at_once} trials run at once, but a GPU has room for {room}: raise search.resources.gpus"
             )
         if self.machine.load > self.machine.cpus / 2:
-            said.append(
-                f"other programs kept {self.machine.load:.1f} of {self.machine.cpus} cores busy: times are too long"
+            found.append(
+                f"other programs kept {self.machine.load:.1f} of {self.machine.cpus} cores busy: the measured times are too long"
             )
-        return said
+        return found
 
     def to_json(self) -> str:
         return json.dumps({**asdict(self), "warnings": self.warnings()}, indent=2)
 
 
 def check_search(config: SearchConfig, source: Source, console: Console) -> tuple[Check, Dataset]:
-    """Looks at the data, tries each stage on a few batches, and reckons what the search takes.
+    """Opens the data, tries each stage on a few batches, and estimates time and memory of the search.
 
+    Args:
+        config: the search.
+        source: file of the search, for the places of mistakes.
+        console: shows the progress.
+    Returns:
+        The findings, and the data.
     Raises:
-        InputError: with what is wrong, as `thaw search` would say it.
+        InputError: with the mistakes that `thaw search` would report.
     """
     machine, settings = this_machine(), config.settings
     at_once = trials_at_once(settings.resources, machine, settings.most_at_once)
@@ -133,7 +140,7 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
             scheduler=settings.scheduler,
             rungs=rungs_of(config),
             longest_epochs=longest_run(config),
-            at_once=max(1, at_once),  # a cluster may have what this machine lacks
+            at_once=max(1, at_once),  # a cluster may have room for trials where this machine has none
         ),
         varied=varied(config.recipe, draws),
     )
@@ -141,14 +148,15 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
 
 
 def _on_device(recipe: Recipe, config: SearchConfig) -> Recipe:
-    """As trials compute: Ray hides GPUs from those that ask for none."""
+    """Recipe with the device that trials use: Ray hides GPUs from trials that request none."""
     if config.settings.resources.gpus != 0 or recipe.train.device == "cuda":
         return recipe
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"device": "cpu"})})
 
 
 def stages_to_try(recipe: Recipe, others: Sequence[Recipe]) -> list[tuple[Recipe, int]]:
-    """A recipe's own stages; and of others the stages that open more, and less, than any of them."""
+    """Stages to measure: a recipe's own, and from other recipes the stage that opens the most and the one that opens
+    the fewest blocks, if that is more or fewer than any of its own."""
     chosen = [(recipe, i) for i in range(len(recipe.train.stages))]
     cuts = [recipe.cut(i) for _, i in chosen]
     beyond = sorted(
@@ -163,7 +171,7 @@ def stages_to_try(recipe: Recipe, others: Sequence[Recipe]) -> list[tuple[Recipe
 
 
 def varied(recipe: Recipe, draws: Sequence[Recipe]) -> tuple[str, ...]:
-    """Names of the values that draws change and that times and memory depend on."""
+    """Names of the values that draws change and on which times and memory depend."""
 
     def values(one: Recipe) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""A check as people read it: in the terminal, and on a page of its own."""
+"""Renders a check for the terminal, and as an HTML page."""
 
 from __future__ import annotations
 
@@ -22,21 +22,27 @@ from trainables.data.overview import Overview, in_tenths
 from trainables.trial.dry_run import StageCost
 
 _MOST_CLASSES = 30
-"""Rows in the table of classes; of more classes, the largest and the smallest are shown."""
+"""Most rows in the table of classes; of more classes, the largest and the smallest are shown."""
 
 
 def render(found: Check) -> Group:
-    """The whole report."""
+    """Report of a check."""
     parts: list[RenderableType] = [_heading("Data"), *_indented(_classes(found.data), *_about_data(found))]
     parts += [_heading("Stages, tried on a few batches"), *_indented(*_stages(found.tried.stages, found.own_stages))]
     parts += [_heading("Memory"), *_indented(*_memory(found))]
     parts += [_heading("Search"), *_indented(*_search(found))]
-    parts += [Text(f"warning: {said}", style="yellow") for said in found.warnings()]
+    parts += [Text(f"warning: {warning}", style="yellow") for warning in found.warnings()]
     return Group(*parts)
 
 
 def page(found: Check, picture: bytes, recipe: str) -> str:
-    """The report, the picture and the resolved search as one HTML page that needs nothing else."""
+    """Self-contained HTML page with the report, the picture and the resolved search.
+
+    Args:
+        found: findings of the check.
+        picture: the picture of the classes, as PNG.
+        recipe: the resolved search, as YAML.
+    """
     console = Console(record=True, file=io.StringIO(), width=118)
     console.print(render(found))
     text = console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
@@ -60,7 +66,7 @@ def _indented(*parts: RenderableType) -> Iterator[RenderableType]:
 
 
 def _table(*columns: tuple[str, bool]) -> Table:
-    """A table with columns of a heading each, right-justified or not."""
+    """Table with these columns: a heading, and True to align right."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for heading, right in columns:
         table.add_column(heading, justify="right" if right else "left", vertical="bottom")
@@ -80,12 +86,13 @@ def _classes(data: Overview) -> Table:
             name = Text(data.classes[j], overflow="ellipsis", no_wrap=True)
             table.add_row(name, f"{data.train[j]:,}", f"{data.train[j] / total:.1%}", f"{data.validation[j]:,}")
     table.add_section()
-    table.add_row("together", f"{total:,}", "", f"{sum(data.validation):,}", style="bold")
+    table.add_row("total", f"{total:,}", "", f"{sum(data.validation):,}", style="bold")
     return table
 
 
 def shown_rows(data: Overview) -> list[int | None]:
-    """Positions of the classes in the table: in their order, or the largest and the smallest with None between them."""
+    """Positions of the classes in the table: all in their order, or the largest and the smallest with None between
+    them."""
     count = len(data.classes)
     if count <= _MOST_CLASSES:
         return list(range(count))
@@ -98,13 +105,15 @@ def _about_data(found: Check) -> Iterator[RenderableType]:
     *slices, height, width, channels = found.image_shape
     colour = "grey" if channels == 1 else "colour"
     extent = f"{slices[0]} × {height} × {width} voxels" if slices else f"{width} × {height} px"
-    yield Text(f"{extent}, {colour}; the largest class has {found.data.imbalance:.3g} times the smallest one's images")
+    yield Text(
+        f"{extent}, {colour}; the largest class has {found.data.imbalance:.3g} times as many images as the smallest"
+    )
     if found.data.groups is None:
-        yield Text("no groups: each image stands for itself")
+        yield Text("no groups: each image is independent")
     else:
         sides = found.data.groups
         yield Text(
-            f"groups: {sides.train:,} train, {sides.validation:,} judge, {sides.shared:,} shared",
+            f"groups: {sides.train:,} for training, {sides.validation:,} for validation, {sides.shared:,} in both",
             style="red" if sides.shared else "",
         )
     for what, size in found.cache_bytes.items():
@@ -116,7 +125,7 @@ def _about_data(found: Check) -> Iterator[RenderableType]:
 
 def _stages(costs: Sequence[StageCost], own: int) -> Iterator[RenderableType]:
     table = _table(
-        ("stage", False), ("opens", False), ("numbers\nit moves", True), ("first\nloss", True), ("epochs", True),
+        ("stage", False), ("opens", False), ("trained\nparameters", True), ("first\nloss", True), ("epochs", True),
         ("epoch:\ntraining", True), ("valida-\ntion", True),
     )  # fmt: skip
     names = [cost.stage if i < own else f"{cost.stage} (searched)" for i, cost in enumerate(costs)]
@@ -125,7 +134,7 @@ def _stages(costs: Sequence[StageCost], own: int) -> Iterator[RenderableType]:
         times = (duration(cost.train_s), duration(cost.val_s))
         table.add_row(name, cost.unfreeze_from, f"{cost.trained_parameters:,}", loss, f"≤ {cost.epochs}", *times)
     yield table
-    yield Text("a batch, what open blocks take, and class scores:")
+    yield Text("shapes of a batch, of the input of the open blocks, and of the output:")
     for name, cost in zip(names, costs, strict=True):
         flow = " → ".join("×".join(map(str, shape)) for shape in (cost.batch, cost.features, cost.logits))
         yield Text(f"  {name:<{max(map(len, names))}}  {flow}", style="dim")
@@ -137,12 +146,12 @@ def _stages(costs: Sequence[StageCost], own: int) -> Iterator[RenderableType]:
 def _memory(found: Check) -> Iterator[Text]:
     memory, machine = found.memory, found.machine
     yield Text(
-        f"a trial: {size_of(memory.trial_ram_bytes)} of RAM with its process; "
+        f"a trial: {size_of(memory.trial_ram_bytes)} of RAM, including its process; "
         f"{size_of(machine.ram_bytes)} are free: room for {memory.fit_in_ram}"
     )
     if memory.trial_gpu_bytes is not None and machine.gpu_bytes is not None:
         yield Text(
-            f"on a GPU: {size_of(memory.trial_gpu_bytes)} with CUDA's own, of {size_of(machine.gpu_bytes)}: "
+            f"on a GPU: {size_of(memory.trial_gpu_bytes)} including CUDA's own, of {size_of(machine.gpu_bytes)}: "
             f"room for {memory.fit_on_a_gpu} on each of {machine.gpus}"
         )
 
@@ -151,26 +160,28 @@ def _search(found: Check) -> Iterator[Text]:
     f, machine = found.forecast, found.machine
     cores = f"{machine.cpus} cores" + (f", {machine.gpus} GPUs" if machine.gpus else "")
     yield Text(f"{f.trials} trials, {f.at_once} at once on {cores}")
-    yield Text(f"a trial: {f.mean_epochs:.3g} epochs and {duration(f.mean_trial_s)} on average if it runs to its end")
+    yield Text(f"a trial: {f.mean_epochs:.3g} epochs and {duration(f.mean_trial_s)} on average without pruning")
     yield Text.assemble(
         ("about ", ""),
         (duration(f.expected_s), "bold"),
-        f" if pruning leaves {f.share:.0%} of the work; {duration(f.most_s)} if every trial is the longest and none pruned",
+        f" if pruning leaves {f.share:.0%} of the work; {duration(f.most_s)} if every trial is as long as the longest "
+        "and none is pruned",
     )
     yield Text(
-        "Reckoned from the times above, of one trial by itself: trials at once slow each other down, and stages that end "
-        "on their plateaus make trials shorter. What pruning leaves is found by playing it through with trials whose order "
-        "is the same at all rungs. Starting Ray takes some ten seconds more.",
+        "Estimated from the times above, measured with a single trial: trials that run at once slow each other down, and "
+        "stages that end on a plateau make trials shorter. The effect of pruning is simulated, with trials whose ranking "
+        "is the same at all rungs. Starting Ray takes about ten seconds more.",
         style="dim",
     )
     if found.varied:
         yield Text(
-            f"The space varies {', '.join(found.varied)}: times and memory are those of the file's own.", style="yellow"
+            f"The space varies {', '.join(found.varied)}: times and memory were measured with the file's own values.",
+            style="yellow",
         )
 
 
 def size_of(size: int) -> str:
-    """`512 B`, `23 kB`, `1.4 GB`"""
+    """Size as text: `512 B`, `23 kB`, `1.4 GB`."""
     unit, value = "B", float(size)
     for larger in ("kB", "MB", "GB", "TB"):
         if value < 999.5:
@@ -180,7 +191,7 @@ def size_of(size: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`0.34 s`, `4.2 s`, `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`"""
+    """Duration as text: `0.34 s`, `4.2 s`, `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
     if seconds < 90:
         return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -191,7 +202,14 @@ def duration(seconds: float) -> str:
 
 
 def write_check(found: Check, dataset: Dataset, config: SearchConfig, layout: CheckLayout) -> None:
-    """Writes the picture, the numbers, the resolved search and the page."""
+    """Writes the picture, the numbers, the resolved search and the page.
+
+    Args:
+        found: findings of the check.
+        dataset: the data that it opened.
+        config: the search.
+        layout: paths of the files.
+    """
     from search.preflight.check_report import page
 
     train, dataset = config.recipe.train, in_tenths(dataset)

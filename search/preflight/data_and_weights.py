@@ -1,4 +1,4 @@
-"""What can only be known by looking: the data, the weights. Done before Ray starts, so that no trial meets it first."""
+"""Checks of the data and the weights, before Ray starts and a trial meets a problem."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ from trainables.recipe.recipe import Recipe, unfit_channels
 def check_by_looking(
     recipes: Sequence[Recipe], source: Source, console: Console, *, meanwhile: Callable[[], None] | None = None
 ) -> Dataset:
-    """Opens the data and the weights of some recipes, and says what they are.
+    """Opens the data and the weights of some recipes, and prints a summary.
 
     Args:
-        meanwhile: starts something else when the data are there, and before weights are looked at, which takes seconds.
+        recipes: the recipes.
+        source: their file, for the places of mistakes.
+        console: shows the progress and the summary.
+        meanwhile: called when the data are open, to start something else while the weights are checked, which takes
+            seconds.
     Returns:
         The data of the first recipe.
     Raises:
-        InputError: with what is wrong with them.
+        InputError: with the problems of the data and the weights.
     """
     datasets: dict[DataConfig, Dataset] = {}
     try:
@@ -34,7 +38,9 @@ def check_by_looking(
         if meanwhile:
             meanwhile()
         from trainables.models.build_model import check_model
-        from trainables.models.compilation import check_compiler  # imports torch, which takes longer than most mistakes
+        from trainables.models.compilation import (
+            check_compiler,  # imports torch, which takes longer than most mistakes to find
+        )
         from trainables.training.trainer import device_of
 
         for recipe in recipes:
@@ -54,9 +60,10 @@ def check_by_looking(
 
 
 def summary(dataset: Dataset) -> str:
-    """`400 training images of 10 classes (125 … 6 each), 539 to validate, 64 px`; of volumes `32 × 64 × 64 voxels`
+    """Summary line: `400 training images of 10 classes (125 … 6 each), 539 to validate, 64 px`; for volumes `32 × 64 ×
+    64 voxels`.
 
-    Or, of a regression, `400 training images with targets from 0.5 to 9 (4.2 ± 1.3), …`.
+    For a regression: `400 training images with targets from 0.5 to 9 (4.2 ± 1.3), …`.
     """
     if dataset.targets is None:
         counts = dataset.train_counts

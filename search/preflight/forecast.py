@@ -1,4 +1,5 @@
-"""How long a search should take, from what an epoch of each stage costs. Pure numbers; what they assume is said beside them."""
+"""Estimates the duration of a search from the cost of an epoch in each stage. Pure functions, whose assumptions are
+documented."""
 
 from __future__ import annotations
 
@@ -18,29 +19,29 @@ from trainables.recipe.recipe import Recipe
 from trainables.training.stage_plan import Position, drw_is_pending
 from trainables.trial.dry_run import DryRun, StageCost
 
-_PLAYED_TRIALS = 2000
-"""Trials that are played through, in one search after the other, to find what pruning leaves."""
+_SIMULATED_TRIALS = 2000
+"""Number of trials that are simulated, in one search after the other, to find the effect of pruning."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """The length of a search."""
+    """Estimated duration of a search."""
 
     trials: int
     at_once: int
     """Trials that run at the same time."""
     longest_epochs: int
-    """Of the longest run that the space allows."""
+    """Epochs of the longest trial that the space allows."""
     mean_epochs: float
-    """Of a trial, without pruning and without plateaus."""
+    """Mean epochs of a trial, without pruning and plateaus."""
     mean_trial_s: float
-    """The same in seconds, over points drawn from the space."""
+    """Mean seconds of a trial, over points drawn from the space."""
     share: float
-    """Of the seconds of all trials, what the scheduler lets run."""
+    """Share of the seconds of all trials that remains after pruning."""
     most_s: float
-    """Length of the search if every trial were the longest and none were pruned."""
+    """Seconds of the search if every trial were as long as the longest and none were pruned."""
     expected_s: float
-    """Length with pruning."""
+    """Seconds of the search with pruning."""
 
 
 def forecast(
@@ -53,16 +54,19 @@ def forecast(
     longest_epochs: int,
     at_once: int,
 ) -> Forecast:
-    """The length of a search.
+    """Estimates the duration of a search.
 
     Args:
         draws: recipes of points drawn from the space; trials take them in turn.
-        costs: of measured stages; an epoch of any other stage costs what lies between those with the next cuts.
-        rungs: where the scheduler judges.
-        longest_epochs: of the longest run that the space allows.
+        costs: costs of measured stages; those of other stages are interpolated between the nearest cuts.
+        trials: number of trials.
+        scheduler: settings of the scheduler.
+        rungs: rungs at which it compares trials.
+        longest_epochs: epochs of the longest trial that the space allows.
+        at_once: trials that run at the same time.
     """
     ways = [way_of(recipe, costs, scheduler, rungs) for recipe in draws]
-    once = max(cost.cache_s for cost in costs)  # features at one cut come by on the way to the next
+    once = max(cost.cache_s for cost in costs)  # features at one cut are computed on the way to the next
     longest = max(way.elapsed[-1] for way in ways)
     mean = float(np.mean([way.elapsed[-1] for way in ways]))
     share = share_left(ways, trials=trials, scheduler=scheduler)
@@ -80,19 +84,26 @@ def forecast(
 
 @dataclass(frozen=True)
 class Way:
-    """A run whose stages use all their epochs."""
+    """Timeline of a run whose stages use all their epochs."""
 
     elapsed: Sequence[float]
-    """Seconds gone by after each epoch."""
+    """Seconds since the start after each epoch."""
     judged: Sequence[tuple[int, int]]
-    """Rungs, counted from 0, and the epochs after which they are judged; without those of its last epoch."""
+    """Rungs, counted from 0, and the epochs after which trials are compared there; without those of the last epoch."""
 
 
 def way_of(recipe: Recipe, costs: Sequence[StageCost], scheduler: Scheduler, rungs: Rungs) -> Way:
-    """The way of a recipe's run."""
+    """Timeline of a recipe's run.
+
+    Args:
+        recipe: the recipe.
+        costs: costs of measured stages.
+        scheduler: settings of the scheduler.
+        rungs: rungs at which it compares trials.
+    """
     seconds = {cost.cut: cost.epoch_s for cost in costs}
     parameters = {cost.cut: float(cost.trained_parameters) for cost in costs}
-    compute = _added_up(recipe, parameters, data=True)
+    compute = _cumulative(recipe, parameters, data=True)
     judged, passed, position = [], 0, Position()
     for i, stage in enumerate(recipe.train.stages):
         for epoch in range(1, stage.epochs + 1):
@@ -104,14 +115,16 @@ def way_of(recipe: Recipe, costs: Sequence[StageCost], scheduler: Scheduler, run
             if now > passed and not waits and position.epoch < len(compute):
                 judged.append((now - 1, position.epoch))
             passed = now
-    return Way(_added_up(recipe, seconds), judged)
+    return Way(_cumulative(recipe, seconds), judged)
 
 
-def _added_up(recipe: Recipe, of_cut: Mapping[int, float], *, data: bool = False) -> list[float]:
-    """What has come together after each epoch, of something that is known for some cuts.
+def _cumulative(recipe: Recipe, of_cut: Mapping[int, float], *, data: bool = False) -> list[float]:
+    """Cumulative sum over the epochs of a quantity that is known for some cuts.
 
     Args:
-        data: whether it grows with the share of the images that a stage sees. (Measured seconds know theirs.)
+        recipe: the recipe.
+        of_cut: cut -> quantity of an epoch.
+        data: True if it grows with the share of the images that a stage sees. (Measured seconds include that.)
     """
     cuts = sorted(of_cut)
     of_epochs = [
@@ -123,19 +136,21 @@ def _added_up(recipe: Recipe, of_cut: Mapping[int, float], *, data: bool = False
 
 
 def share_left(ways: Sequence[Way], *, trials: int, scheduler: Scheduler) -> float:
-    """What a scheduler leaves of the seconds of all trials, on average over searches that are played through.
+    """Share of the seconds of all trials that a scheduler leaves, on average over simulated searches.
 
-    One trial after the other comes to the rungs, and is as good as its place in a random order says, at every rung. It goes on
-    where the scheduler would let it, knowing those that came before; the first ones thus always.
+    Trials reach the rungs one after the other. Each has a place in a random order, the same at every rung, and
+    continues if the scheduler would let it, given the trials before it; the first ones thus always continue.
 
     Args:
-        ways: of runs that trials take in turn.
+        ways: timelines of runs that trials take in turn.
+        trials: number of trials of a search.
+        scheduler: settings of the scheduler.
     """
     if isinstance(scheduler, NoPruning):
         return 1.0
     random = np.random.default_rng(0)
     taken = [ways[i % len(ways)] for i in range(trials)]
-    searches = math.ceil(_PLAYED_TRIALS / trials)
+    searches = math.ceil(_SIMULATED_TRIALS / trials)
     run = sum(
         _seconds_of_population(taken, scheduler, random)
         if isinstance(scheduler, Pbt)
@@ -146,16 +161,17 @@ def share_left(ways: Sequence[Way], *, trials: int, scheduler: Scheduler) -> flo
 
 
 def _seconds_of_population(ways: Sequence[Way], scheduler: Pbt, random: np.random.Generator) -> float:
-    """Of trials that are as good at each interval as chance will have it; those in the places of others go on from there."""
-    came: Counter[int] = Counter()
+    """Seconds of a simulated population with random ranks at each interval; trials that replace others start from
+    there."""
+    arrivals: Counter[int] = Counter()
     free: list[tuple[Way, int]] = []
     total = 0.0
     for number, own in enumerate(ways):
         way, begin = free.pop(0) if free and number >= scheduler.population else (own, 0)
         end = len(way.elapsed)
         for epoch in (epoch for _, epoch in way.judged if epoch > begin):
-            came[epoch] += 1
-            others = min(came[epoch], scheduler.population)
+            arrivals[epoch] += 1
+            others = min(arrivals[epoch], scheduler.population)
             if random.integers(others) < scheduler.stopping(others):
                 free.append((way, end := epoch))
                 break
@@ -169,10 +185,11 @@ def _seconds_run(
     scheduler: Asha | Hyperband | Median,
     random: np.random.Generator,
 ) -> float:
+    """Seconds of a simulated search with rungs."""
     seen: dict[tuple[int, int], list[int]] = {}
     count = max((rung + 1 for way in ways for rung, _ in way.judged), default=0)
     brackets = max(1, min(scheduler.brackets, count)) if isinstance(scheduler, Hyperband) else 1
-    chances = np.exp(-np.arange(brackets))  # as Ray draws them: e times more with each rung
+    chances = np.exp(-np.arange(brackets))  # as Ray draws brackets: each is e times less likely than the one before
     total = 0.0
     for way, own in zip(ways, quality, strict=True):
         bracket, end = int(random.choice(brackets, p=chances / chances.sum())), len(way.elapsed)
@@ -196,41 +213,44 @@ def _stops(scheduler: Asha | Hyperband | Median, own: int, others: Sequence[int]
 
 
 def trials_at_once(resources: Resources, machine: Machine, limit: int | None) -> int:
-    """Trials that run at the same time; 0 where none fits.
+    """Number of trials that run at the same time; 0 if none fits.
 
     Args:
+        resources: resources of a trial.
+        machine: the machine that they run on.
         limit: `SearchSettings.most_at_once`.
     """
-    # What `auto` will come to is not known before it was tried: one trial has room in any case.
+    # The result of `auto` is not known before it is measured; one trial fits in any case.
     gpus = min(1.0, machine.gpus) if resources.gpus in {None, "auto"} else float(resources.gpus)
     counts = [int(machine.cpus / resources.cpus + 1e-9)]
     if gpus:
-        # A share of a GPU lies on one GPU: two trials of 0.6 take two.
+        # A share of a GPU is on one GPU: two trials of 0.6 take two.
         counts.append(machine.gpus * int(1 / gpus + 1e-9))
     return min(counts if limit is None else [*counts, limit])
 
 
 _WORKER_BYTES = 400 * 2**20
-"""What a process of Ray with torch takes by itself: 372 MB were measured."""
+"""RAM of a Ray process with torch, without a trial: 372 MB were measured."""
 _GPU_CONTEXT_BYTES = 500 * 2**20
-"""What CUDA takes of a GPU for each process."""
+"""GPU memory that CUDA takes for each process."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """What a trial takes, and how many have room."""
+    """Memory of a trial, and how many trials fit."""
 
     trial_ram_bytes: int
-    """Its process, its model and its batches; without decoded images, which all trials share."""
+    """RAM of its process, its model and its batches; without decoded images, which all trials share."""
     fit_in_ram: int
-    """Trials that have room in what is free now."""
+    """Number of trials that fit in the RAM that is free now."""
     trial_gpu_bytes: int | None
+    """GPU memory of a trial; None without a GPU."""
     fit_on_a_gpu: int | None
-    """None without a GPU."""
+    """Number of trials that fit on a GPU; None without a GPU."""
 
 
 def memory(tried: DryRun, machine: Machine) -> Memory:
-    """What a trial takes, from what trying its stages took."""
+    """Memory of a trial, from what trying its stages took."""
     ram = _WORKER_BYTES + tried.ram_bytes
     gpu = None if tried.gpu_bytes is None else _GPU_CONTEXT_BYTES + tried.gpu_bytes
     return Memory(

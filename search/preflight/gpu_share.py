@@ -1,4 +1,4 @@
-"""`search.resources.gpus: auto`: how many trials have room on a GPU, found by trying one there."""
+"""`search.resources.gpus: auto`: measures how many trials fit on a GPU, by trying one there."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from search.preflight.local_machine import this_machine
 from trainables.recipe.recipe import Recipe
 
 _USABLE = 0.9
-"""Of a GPU's memory; the rest is for what fragments and for what other programs take."""
+"""Share of a GPU's memory that trials may take; the rest is left for fragmentation and for other programs."""
 
 
 def gpu_share(*, trial_bytes: int, gpu_bytes: int) -> float:
-    """The share of a GPU that one trial takes, so that as many share it as have room; 1 where no second one has.
+    """Share of a GPU for one trial, so that as many trials share it as fit; 1 if only one fits.
 
     Args:
-        trial_bytes: with the process's own part.
+        trial_bytes: GPU memory of a trial, including its process.
+        gpu_bytes: memory of the GPU.
     """
     return 1 / max(1, int(_USABLE * gpu_bytes // trial_bytes))
 
 
 def heaviest_stages(recipes: Sequence[Recipe]) -> list[tuple[Recipe, int]]:
-    """The stages of some recipes that may take most memory: the deepest of the largest batches, and the largest of the deepest."""
+    """Stages that may take the most memory: of those with the largest batches the one that opens the most blocks, and
+    of those that open the most blocks the one with the largest batches."""
 
     def pixels(recipe: Recipe, stage: int) -> int:
         return int(recipe.batch_size(stage) * recipe.image_size(stage) ** 2)
@@ -37,9 +39,9 @@ def heaviest_stages(recipes: Sequence[Recipe]) -> list[tuple[Recipe, int]]:
 
 
 def measured_gpu_share(config: SearchConfig) -> float:
-    """The share of a GPU that a trial of the search takes; 0 where there is no GPU.
+    """Share of a GPU that a trial of the search takes; 0 if there is no GPU.
 
-    Tried in a process of its own: what CUDA takes is free again before trials start.
+    It is measured in a process of its own, so that CUDA's memory is free again before trials start.
     """
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:

@@ -1,4 +1,4 @@
-"""What this machine offers to a search, without starting Ray."""
+"""Cores, memory and GPUs of this machine, without starting Ray."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ _MEMINFO = Path("/proc/meminfo")
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What there is to compute with."""
+    """Cores, memory and GPUs of a machine."""
 
     cpus: int
     load: float
     """Cores that other programs kept busy over the last minute."""
     ram_bytes: int
-    """That can be taken now; all there is where the system does not tell."""
+    """RAM that is available now; all RAM if the system does not report that."""
     gpus: int
     gpu_bytes: int | None
-    """Of the first GPU; None where there is none."""
+    """Memory of the first GPU; None if there is none."""
 
 
 def this_machine() -> Machine:
+    """Reads what this machine has."""
     import torch
 
     gpus = torch.cuda.device_count()

@@ -1,4 +1,4 @@
-"""Whether a run can be shared by several processes: found before Ray starts."""
+"""Checks, before Ray starts, that a run can be split over several processes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ from trainables.training.trainer import device_of
 
 
 def check_processes(recipe: Recipe, dataset: Dataset, source: Source) -> None:
-    """
+    """Checks that the machine and the batches allow `train.workers` processes.
+
+    Args:
+        recipe: recipe of the run.
+        dataset: its data.
+        source: its file, for the place of the mistake.
     Raises:
-        InputError: if there are too few cores or GPUs, or batches too small to be shared.
+        InputError: if there are too few cores or GPUs, or if batches are too small to be split.
     """
     problems = [Problem(("train", "workers"), message) for message in (*_too_few(recipe), *_too_small(recipe, dataset))]
     if problems:
@@ -38,8 +43,8 @@ def _too_small(recipe: Recipe, dataset: Dataset) -> Iterator[str]:
     workers = recipe.train.workers
     for i, stage in enumerate(recipe.train.stages):
         data, size = data_of_stage(recipe, dataset, i), recipe.batch_size(i)
-        # Two of each batch to train: BatchNorm compares images.
-        for what, images, least in (("train", data.train, 2 * workers), ("judge", data.validation, workers)):
+        # Two training images per worker: BatchNorm compares images.
+        for what, images, least in (("train", data.train, 2 * workers), ("validate", data.validation, workers)):
             smallest = min(len(batch) for batch in split_batches(images, size))
             if smallest < least:
                 yield (

@@ -1,4 +1,4 @@
-"""Keeps a `Tally` of a run by reading its folder: from the side, or in the driver what earlier attempts have done."""
+"""Updates a `Tally` of a run from its folder: for `thaw watch`, and in the driver for what earlier attempts have done."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainables.run_folder.trial_record import TrialRecord, read_record
 
 
 class Follower:
-    """Reads what has changed since it looked last: of trials that have ended, nothing."""
+    """Reads what has changed since the last look; ended trials are not read again."""
 
     def __init__(self, layout: RunLayout, tally: Tally):
         self._layout, self._tally = layout, tally
@@ -22,13 +22,14 @@ class Follower:
         self._seen: dict[Path, tuple[int, int]] = {}
 
     def look(self) -> None:
-        """
+        """Updates the tally.
+
         Raises:
             RunFileError: if a file of a trial is damaged.
         """
         for folder in self._layout.all_trials():
             if folder.number not in self._ended and folder.trial.exists():
-                # Without its first record: the driver was killed, or is about to write it.
+                # without a record, the driver was killed, or is about to write it
                 self._look_at(folder)
 
     def _look_at(self, folder: TrialLayout) -> None:

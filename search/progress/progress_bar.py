@@ -1,4 +1,4 @@
-"""A progress bar with an estimate, for what takes long before or while a run trains."""
+"""Progress bar with an estimate of the remaining time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def bar(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """Yields `show(done, total)`. In a terminal the bar is seen from the first call until all is done; elsewhere never."""
+    """Yields `show(done, total)`. The bar is visible only in a terminal, from the first call until all is done."""
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", visible=False)

@@ -1,4 +1,5 @@
-"""Shows a search while it runs, from its driver: a live picture in a terminal, lines elsewhere. And lets it be stopped."""
+"""Shows a running search, as a live display in a terminal and as lines elsewhere, and stops it on request. Runs in the
+driver."""
 
 from __future__ import annotations
 
@@ -22,13 +23,14 @@ from trainables.run_folder.trial_record import Parent, read_record
 
 _LOOK_EVERY_S, _USAGE_EVERY_S, _BUILDING_EVERY_S = 1.0, 5.0, 30.0
 _FEW = 100
-"""In searches of so many trials each one that ends is a line; in larger ones only those that fail or become the best."""
+"""Number of trials up to which each ended trial is shown as a line; in larger searches only those that fail or become
+the best."""
 _HEADLINES = 50
-"""Of a search, where there is no terminal, and no minute without one."""
+"""Number of status lines of a whole search without a terminal; in addition there is at least one per minute."""
 
 
 class ProgressCallback(Callback):
-    """Keeps a tally of the search, shows it, and stops the search when it is asked to."""
+    """Tracks the state of the search, shows it, and stops the search on request."""
 
     def __init__(self, name: str, tally: Tally, attempt: Attempt):
         self._name, self._tally, self._attempt = name, tally, attempt
@@ -36,14 +38,14 @@ class ProgressCallback(Callback):
     def setup(self, **_: Any) -> None:
         self._console = Console()
         self._live: Live | None = None
-        self._looked = self._measured = self._headed = 0.0
-        self._headed_at, self._stopping = -1, False
-        self._told: dict[int, float] = {}
+        self._looked = self._measured = self._headline_time = 0.0
+        self._headline_trials, self._stopping = -1, False
+        self._shown_builds: dict[int, float] = {}
         if self._console.is_terminal:
             self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=2)
             self._live.start()
         else:
-            self._head()
+            self._print_headline()
 
     def on_step_end(self, **_: Any) -> None:
         now = time.monotonic()
@@ -74,8 +76,8 @@ class ProgressCallback(Callback):
     def on_experiment_end(self, **_: Any) -> None:
         if self._live:
             self._live.stop()
-        elif self._headed_at != self._tally.ended:
-            self._head()
+        elif self._headline_trials != self._tally.ended:
+            self._print_headline()
 
     def _end(self, trial: Trial) -> None:
         number, tally = trial.config["number"], self._tally
@@ -85,18 +87,22 @@ class ProgressCallback(Callback):
             return
         row = tally.rows[number]
         if tally.total <= _FEW or record.status is TrialStatus.FAILED or row is tally.best:
-            self._say(story(row, record.reason))
-        since = tally.ended - self._headed_at
-        if since >= max(1, tally.total // _HEADLINES) or time.monotonic() - self._headed > 60:
-            self._head()
+            self._print(story(row, record.reason))
+        since = tally.ended - self._headline_trials
+        if since >= max(1, tally.total // _HEADLINES) or time.monotonic() - self._headline_time > 60:
+            self._print_headline()
 
     def _look_at_builds(self, now: float) -> None:
         for number in list(self._tally.running):
             doing, at = read_building(self._attempt.layout.trial(number).building)
             self._tally.busy(number, doing, at=at)
-            if doing and self._live is None and now - self._told.get(number, -_BUILDING_EVERY_S) >= _BUILDING_EVERY_S:
-                self._told[number] = now
-                self._say(f"trial {number}: {doing}")
+            if (
+                doing
+                and self._live is None
+                and now - self._shown_builds.get(number, -_BUILDING_EVERY_S) >= _BUILDING_EVERY_S
+            ):
+                self._shown_builds[number] = now
+                self._print(f"trial {number}: {doing}")
 
     def _stop_if_asked(self) -> None:
         if not self._stopping and self._attempt.layout.stop.exists():
@@ -104,12 +110,12 @@ class ProgressCallback(Callback):
             forget_stop(self._attempt.layout)
             signal.raise_signal(signal.SIGINT)  # Ray ends cleanly on it, as on Ctrl+C
 
-    def _head(self) -> None:
-        self._headed, self._headed_at = time.monotonic(), self._tally.ended
-        self._say(headline(self._picture()))
+    def _print_headline(self) -> None:
+        self._headline_time, self._headline_trials = time.monotonic(), self._tally.ended
+        self._print(headline(self._picture()))
 
-    def _say(self, line: str) -> None:
-        self._console.out(line, highlight=False)  # out(): neither wrapped nor read as rich's markup
+    def _print(self, line: str) -> None:
+        self._console.out(line, highlight=False)  # out() neither wraps nor interprets markup
 
     def _picture(self) -> Picture:
         return Picture(self._name, self._tally, now=time.time(), usage=self._attempt.status.usage)

@@ -1,4 +1,4 @@
-"""A search as people see it, while it runs and afterwards: drawn from a `Tally`, whoever keeps it."""
+"""Renders the state of a search, a `Tally`, for the terminal."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from search.progress.search_state import TOP, Row, Tally
 from trainables.core.vocabulary import TrialStatus
 
 _RUNNING, _LEAST = 10, 3
-"""Running trials shown at most, and rows of each part that are shown in however low a terminal."""
+"""Most running trials that are shown, and rows of each part that are shown even in a very low terminal."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What is drawn."""
+    """State of a search at one moment."""
 
     name: str
     tally: Tally
     now: float
     """Seconds since 1970."""
     state: str | None = None
-    """What is to be said of its driver: `stopped; go on with thaw resume digits`. None: it is running."""
+    """State of the driver as text: `stopped; resume with thaw resume digits`. None: it is running."""
     usage: str | None = None
-    """`CPU 16/16 · GPU 2/2`"""
+    """Usage of the machine or cluster: `CPU 16/16 · GPU 2/2`."""
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3 h 20 min`"""
+    """Duration as text: `45 s`, `12 min`, `3 h 20 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -40,13 +40,14 @@ def duration(seconds: float) -> str:
 
 
 def headline(picture: Picture) -> str:
-    """`digits  7/16 trials · 3 finished · 4 pruned · 2 running · best 0.9312 (trial 3) · about 2 min left`"""
+    """Status line: `digits  7/16 trials · 3 finished · 4 pruned · 2 running · best 0.9312 (trial 3) · about 2 min
+    left`."""
     start, *outlook = _outlook(picture)
     return " · ".join([start, *_counts(picture), *outlook])
 
 
 def rung_line(tally: Tally) -> str | None:
-    """`went on after epoch 4: 30 of 95 · 12: 9 of 28`; None before a trial has come to a rung."""
+    """Line about the rungs: `continued after epoch 4: 30 of 95 · 12: 9 of 28`; None before a trial has reached a rung."""
     shares = tally.rungs.unit == "compute"
     parts = [
         f"{f'{at:.0%}' if shares else f'{at:g}'}: {passed} of {reached}"
@@ -54,13 +55,15 @@ def rung_line(tally: Tally) -> str | None:
         if reached
     ]
     after = {"epochs": "after epoch", "stages": "after stage", "compute": "at a share of the compute of"}
-    return f"went on {after[tally.rungs.unit]} {' · '.join(parts)}" if parts else None
+    return f"continued {after[tally.rungs.unit]} {' · '.join(parts)}" if parts else None
 
 
 def draw(picture: Picture, *, height: int | None = None) -> Group:
-    """
+    """Renders a search.
+
     Args:
-        height: lines there are; None: as many as it takes.
+        picture: state of the search.
+        height: number of lines available; None: no limit.
     """
     tally = picture.tally
     lines: list[Text | Table] = [
@@ -100,7 +103,7 @@ def _counts(picture: Picture) -> list[str]:
 
 
 def _room(picture: Picture, height: int | None) -> tuple[int, int, int]:
-    """Rows for running trials, the best ones and events: all, or what a terminal has room for, shared out."""
+    """Rows for running trials, the best ones and events: all, or as many as fit into the terminal."""
     tally = picture.tally
     wanted = [min(len(tally.running), _RUNNING), min(len(tally.top), TOP), len(tally.events)]
     if height is None:
@@ -114,7 +117,7 @@ def _room(picture: Picture, height: int | None) -> tuple[int, int, int]:
 
 
 def _part(title: str, rows: Sequence[Row], room: int, tally: Tally) -> Iterable[Text | Table]:
-    """A table of some trials, and a line that says how many more there are."""
+    """Table of some trials, and a line that says how many more there are."""
     if not rows:
         return
     shown = rows[:room]
@@ -135,7 +138,7 @@ def _part(title: str, rows: Sequence[Row], room: int, tally: Tally) -> Iterable[
 
 
 def _progress(row: Row) -> list[str | Text]:
-    """A trial's stage, epoch, loss, score and best score."""
+    """Cells of a trial's stage, epoch, loss, score and best score."""
     stage = Text(row.doing or row.stage or "starts", no_wrap=True, overflow="ellipsis")
     return [stage, str(row.epoch or "–"), *map(_number, (row.loss, row.score, row.best))]
 

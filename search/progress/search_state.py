@@ -1,4 +1,4 @@
-"""`Tally`: what is known about a search's trials, from events. An event costs the same however many trials there are."""
+"""`Tally`: state of a search's trials, updated by events. The cost of an event does not depend on the number of trials."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from trainables.core.vocabulary import Metric, TrialStatus
 from trainables.run_folder.trial_record import Parent
 
 TOP = 10
-"""Best trials that are kept in order."""
+"""Number of best trials that are tracked in order."""
 
 _RULED_OUT = {TrialStatus.FAILED, TrialStatus.INFEASIBLE}
 
 EVENTS = 8
-"""Newest events that are kept."""
+"""Number of latest events that are tracked."""
 
 
 @dataclass(slots=True)
 class Row:
-    """A trial as it is shown."""
+    """Row of a trial in the display."""
 
     number: int
     status: TrialStatus = TrialStatus.RUNNING
     stage: str | None = None
-    """None before the first report."""
+    """Name of the stage; None before the first report."""
     epoch: int = 0
     loss: float | None = None
     score: float | None = None
@@ -36,34 +36,36 @@ class Row:
     rungs_reached: int = 0
     rungs_passed: int = 0
     doing: str | None = None
-    """What it is busy with that is no epoch, and how far it is: `computing features 1200/3000`."""
+    """Current work other than an epoch, with its progress: `computing features 1200/3000`."""
 
 
 @dataclass
 class Tally:
-    """Times are seconds since 1970, so that a driver and who watches it from elsewhere mean the same."""
+    """State of a search. Times are seconds since 1970, so that they mean the same to a driver and to `thaw watch`
+    elsewhere."""
 
     total: int
     metric: Metric
     started: float
-    """When this attempt began."""
+    """Start of this attempt."""
     rungs: Rungs = field(default_factory=Rungs)
-    """Where trials are compared."""
+    """Rungs at which trials are compared."""
     rows: dict[int, Row] = field(default_factory=dict)
-    """Every trial that has begun."""
+    """All trials that have begun."""
     running: dict[int, Row] = field(default_factory=dict)
     counts: dict[TrialStatus, int] = field(default_factory=dict)
     """Ended trials by status, those of earlier attempts included."""
     ended_here: int = 0
     """Trials that ended in this attempt."""
     top: list[Row] = field(default_factory=list)
-    """Those with the best scores, the best first; of equals the one that had it first. Failed and infeasible ones are out."""
+    """Trials with the best scores, best first; of equal ones, the one that reached it first. Failed and infeasible
+    trials are excluded."""
     events: list[tuple[float, str]] = field(default_factory=list)
-    """The newest ones, oldest first."""
+    """Time and text of the latest events, oldest first."""
 
     def __post_init__(self) -> None:
         self.reached, self.passed = [0] * len(self.rungs.positions), [0] * len(self.rungs.positions)
-        """Trials that have come to each rung, and those of them that went on or had come to their own end there."""
+        """Number of trials that reached each rung, and of those that continued or finished there."""
 
     @property
     def ended(self) -> int:
@@ -74,33 +76,46 @@ class Tally:
         return self.top[0] if self.top else None
 
     def begin(self, number: int) -> None:
+        """Registers a running trial."""
         row = self.rows.setdefault(number, Row(number))
         if row.status is TrialStatus.RUNNING:
             self.running[number] = row
 
     def fork(self, number: int, parent: Parent, *, at: float) -> None:
-        """A trial begins where another one was; nothing where it has begun."""
+        """Registers a trial that starts from another one, unless it is registered already."""
         if number in self.rows:
             return
         self.begin(number)
         row = self.rows[number]
-        row.rungs_reached = row.rungs_passed = self.rungs.passed({"epoch": parent.epoch})  # the other one came to them
-        self._happened(at, f"trial {number}: goes on from trial {parent.trial} after epoch {parent.epoch}")
+        row.rungs_reached = row.rungs_passed = self.rungs.passed({"epoch": parent.epoch})  # its parent reached them
+        self._add_event(at, f"trial {number}: starts from trial {parent.trial} after epoch {parent.epoch}")
 
     def busy(self, number: int, doing: str | None, *, at: float) -> None:
-        """A running trial does something that is no epoch, or has done with it."""
+        """Registers work of a running trial other than an epoch, or its end.
+
+        Args:
+            number: number of the trial.
+            doing: the work and its progress; None: it has ended.
+            at: time of the event.
+        """
         row = self.rows[number]
         if doing and not row.doing:
-            self._happened(at, f"trial {number}: {doing.rpartition(' ')[0]}")
+            self._add_event(at, f"trial {number}: {doing.rpartition(' ')[0]}")
         row.doing = doing
 
     def reported(self, number: int, report: Mapping[str, Any], *, at: float) -> None:
-        """An epoch is done; of several at once the last one is enough."""
+        """Registers an epoch's report; of several epochs at once the last one is enough.
+
+        Args:
+            number: number of the trial.
+            report: report of the epoch.
+            at: time of the event.
+        """
         self.begin(number)
         row = self.rows[number]
         if row.stage is not None and report["stage"] != row.stage:
-            self._happened(at, f"trial {number}: enters stage {report['stage']} after {row.epoch} epochs")
-        if report["epoch"] > row.epoch:  # a killed worker's last epoch is done again
+            self._add_event(at, f"trial {number}: enters stage {report['stage']} after {row.epoch} epochs")
+        if report["epoch"] > row.epoch:  # a killed worker's last epoch is trained again
             self._count_rungs(row, report)
             row.epoch = report["epoch"]
         row.stage, row.flags = report["stage"], tuple(report["flags"])
@@ -109,34 +124,43 @@ class Tally:
         self._rank(row)
 
     def end(self, number: int, status: TrialStatus, reason: str | None, *, at: float) -> None:
+        """Registers the end of a trial.
+
+        Args:
+            number: number of the trial.
+            status: how it ended.
+            reason: why, if it did not simply finish.
+            at: time of the event.
+        """
         self.begin(number)
         row = self.rows[number]
         row.status, row.doing = status, None
         self.running.pop(number, None)
         self.counts[status] = self.counts.get(status, 0) + 1
         if status in _RULED_OUT and row in self.top:
-            self._strike(row)
+            self._unrank(row)
         self.ended_here += at >= self.started
         if status is TrialStatus.FINISHED:
-            self._went_on(row, row.rungs_reached)
-        self._happened(at, story(row, reason))
+            self._pass_rungs(row, row.rungs_reached)
+        self._add_event(at, story(row, reason))
 
     def seconds_left(self, *, now: float) -> float | None:
-        """Estimate from the pace of this attempt, running trials counted as half done; None before one has ended."""
+        """Estimated seconds until the search ends, from the pace of this attempt with running trials counted as half
+        done; None before a trial has ended."""
         if not self.ended_here:
             return None
         done = self.ended_here + len(self.running) / 2
         return max(0.0, (now - self.started) / done * (self.total - self.ended - len(self.running) / 2))
 
     def _count_rungs(self, row: Row, report: Mapping[str, Any]) -> None:
-        self._went_on(row, row.rungs_reached)
+        self._pass_rungs(row, row.rungs_reached)
         for rung in range(row.rungs_reached, reached := self.rungs.passed(report)):
             self.reached[rung] += 1
         row.rungs_reached = max(row.rungs_reached, reached)
-        self._went_on(row, self.rungs.left_behind(report))
+        self._pass_rungs(row, self.rungs.left_behind(report))
 
-    def _went_on(self, row: Row, rungs: int) -> None:
-        """A trial is beyond so many rungs."""
+    def _pass_rungs(self, row: Row, rungs: int) -> None:
+        """Counts this many rungs as passed by a trial."""
         for rung in range(row.rungs_passed, rungs):
             self.passed[rung] += 1
         row.rungs_passed = max(row.rungs_passed, rungs)
@@ -151,23 +175,24 @@ class Tally:
             place = self.top.index(row)  # it has had this score for longer than its equals
         self.top = [*others[:place], row, *others[place:]][:TOP]
 
-    def _strike(self, row: Row) -> None:
-        """Takes a trial off the best; the next best one moves up."""
+    def _unrank(self, row: Row) -> None:
+        """Removes a trial from the best; the next best one moves up."""
         others = [other for other in self.rows.values() if other not in self.top and other.status not in _RULED_OUT]
         self.top.remove(row)
         if next_best := min((other for other in others if other.best is not None), key=self._order, default=None):
             self._rank(next_best)
 
     def _order(self, row: Row) -> float:
-        """The better, the less."""
+        """Sort key of a trial's score: the better, the smaller."""
         return (row.best or 0.0) * (-1 if self.metric.mode == "max" else 1)
 
-    def _happened(self, at: float, what: str) -> None:
+    def _add_event(self, at: float, what: str) -> None:
         bisect.insort(self.events, (at, what), key=lambda event: event[0])
         del self.events[:-EVENTS]
 
 
 def story(row: Row, reason: str | None) -> str:
-    """`trial 7: pruned in stage head after 4 epochs (0.61 at epoch 4 was not among the best there)`"""
+    """Line about the end of a trial: `trial 7: pruned in stage head after 4 epochs (0.61 at epoch 4 was not among the
+    best there)`."""
     where = "" if row.stage is None else f" in stage {row.stage} after {row.epoch} epochs"
     return f"trial {row.number}: {row.status}{where}" + (f" ({reason})" if reason else "")

@@ -1,4 +1,4 @@
-"""TensorBoard while a search runs: the driver writes each trial's events into its folder."""
+"""TensorBoard during a search: the driver writes each trial's events into its folder."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ class TensorBoardCallback(Callback):
     def __init__(self, folder: Path, parameters: Mapping[str, Distribution], metric: Metric):
         """
         Args:
-            folder: holds the trials' folders.
-            parameters: what is searched, by dotted path; empty where only a function knows.
+            folder: folder of the trials' folders.
+            parameters: searched values by dotted path; empty if the space is a function.
+            metric: metric of the scores.
         """
         self._folder, self._parameters, self._metric = folder, parameters, metric
 

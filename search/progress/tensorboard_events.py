@@ -1,4 +1,5 @@
-"""TensorBoard's event files: a run's curves, a trial's hyperparameters from its first epoch on, and a search's columns."""
+"""Writes TensorBoard's event files: a run's curves, a trial's hyperparameters from its first epoch on, and a search's
+columns."""
 
 from __future__ import annotations
 
@@ -48,31 +49,36 @@ _GROUPS = {
 
 
 class TrialEvents:
-    """The event file of one run."""
+    """Event file of one run."""
 
     def __init__(self, folder: Path, *, params: Mapping[str, Any]):
         """
         Args:
+            folder: folder of the run.
             params: searched values by dotted path; empty for a run that belongs to no search.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._writer = EventFileWriter(str(folder))
         if params:
-            known = {key: _known(value) for key, value in params.items()}
+            known = {key: _as_scalar(value) for key, value in params.items()}
             self._add(hparams_pb(known, trial_id=folder.name), step=0)
 
     def epoch(self, report: Mapping[str, Any]) -> None:
-        """Adds a point to each curve, and 0 or 1 for each flag; what has no value is left out."""
+        """Adds a point to each curve, and 0 or 1 for each flag; missing values are left out."""
         points = {tag: float(report[name]) for name, tag in _GROUPS.items() if report.get(name) is not None}
         points |= {f"health/{flag}": float(flag in report["flags"]) for flag in Flag}
-        summary = Summary()  # of all: each event costs the writer more than the point in it
+        summary = Summary()  # one for all points: an event costs the writer more than a point
         for tag, point in points.items():
             summary.MergeFrom(scalar_pb(tag, point))
         self._add(summary, step=report["epoch"])
         self._writer.flush()
 
     def ended(self, *, well: bool) -> None:
-        """Of a search's trial: it will have no more epochs."""
+        """Marks a search's trial as ended.
+
+        Args:
+            well: True if it did not fail.
+        """
         status = api_pb2.STATUS_SUCCESS if well else api_pb2.STATUS_FAILURE
         end = HParamsPluginData(session_end_info=SessionEndInfo(status=status, end_time_secs=time.time()))
         # tensorboard.plugins.hparams.summary has a function for this, which imports TensorFlow.
@@ -92,10 +98,12 @@ class TrialEvents:
 
 
 def write_columns(folder: Path, parameters: Mapping[str, Distribution], metric: Metric) -> None:
-    """What TensorBoard's table of hyperparameters shows of a search's trials, which lie in `folder`.
+    """Writes the columns of TensorBoard's table of hyperparameters for a search.
 
     Args:
-        parameters: what is searched, by dotted path.
+        folder: folder of the trials' folders.
+        parameters: searched values by dotted path.
+        metric: metric of the scores.
     """
     folder.mkdir(parents=True, exist_ok=True)
     hparams = [HParam(path, _domain(distribution)) for path, distribution in parameters.items()]
@@ -106,16 +114,16 @@ def write_columns(folder: Path, parameters: Mapping[str, Distribution], metric: 
 
 
 def _domain(distribution: Distribution) -> Domain | None:
-    """None where values are of several types, which TensorBoard's domains do not know."""
+    """TensorBoard's domain for a distribution; None if its values have several types, which domains cannot express."""
     if isinstance(distribution, Range):
         kind = IntInterval if all(isinstance(bound, int) for bound in distribution.bounds) else RealInterval
         return kind(*distribution.bounds)
     if isinstance(distribution, Choice):
-        choices = [_known(choice) for choice in distribution.choices]
+        choices = [_as_scalar(choice) for choice in distribution.choices]
         return Discrete(choices) if len({type(choice) for choice in choices}) == 1 else None
     return None
 
 
-def _known(value: Any) -> bool | int | float | str:
-    """As TensorBoard takes a value."""
+def _as_scalar(value: Any) -> bool | int | float | str:
+    """Value of a type that TensorBoard accepts."""
     return value if isinstance(value, int | float | str) else str(value)

@@ -1,4 +1,4 @@
-"""`thaw watch`: a search as its folder tells it, from another shell or after its end."""
+"""`thaw watch`: shows a search from its run folder, in another shell or after its end."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ from trainables.core.rungs import Rungs
 from trainables.run_folder.layout import RunLayout
 
 EVERY_S = 1.0
+"""Seconds between two looks at the folder."""
 
 
 class Watcher:
-    """Pictures of a run."""
+    """Reads the state of a run from its folder, again and again."""
 
     def __init__(self, folder: Path):
         """
         Raises:
-            RunError: if it is no run's, or its config cannot be read.
+            RunError: if the folder is not a run, or its config cannot be read.
         """
         self._run: Run = load(folder)
         self._layout = RunLayout(folder)
         self._attempt: int | None = None
         self.running = False
-        """Whether a driver had the run when it was looked at last."""
+        """True if the run had a driver at the last look."""
 
     def look(self) -> Picture:
-        """What the folder says now."""
-        # Before the rest is read, so that a driver that ends meanwhile has written all of it.
+        """Reads the current state of the folder."""
+        # Read first: a driver that ends meanwhile has then written all of the rest.
         self.running = is_owned(self._layout)
         status = read_status(self._layout)
         if self._attempt is None or (status is not None and status.attempt != self._attempt):
@@ -51,7 +52,7 @@ class Watcher:
         )
 
     def _begin(self, status: RunStatus | None) -> None:
-        """Of a resumed search all is read anew: its pace is that of the new attempt."""
+        """Starts over for a new attempt, so that the pace is that of this attempt."""
         settings = self._run.config.get("search") or {}
         self._attempt = status.attempt if status else 0
         self._tally = Tally(
@@ -64,11 +65,19 @@ class Watcher:
 
 
 def state_line(name: str, tally: Tally, status: RunStatus | None, *, running: bool, stopping: bool) -> str | None:
-    """What is to be said of a run's driver; None: it is running."""
+    """State of a run's driver as text; None if it is running.
+
+    Args:
+        name: name of the run.
+        tally: state of its trials.
+        status: what the driver last wrote; None if there is no such file.
+        running: True if the run has a driver.
+        stopping: True if the driver has been asked to stop.
+    """
     if running:
         if stopping:
             return "stopping"
-        # Of the attempt before: the new driver has not come to say anything.
+        # The status is from the attempt before: the new driver has not written its own yet.
         return None if status is None or status.state == "running" else "starting"
     if status is not None and status.state == "complete":
         return "complete"
@@ -76,11 +85,17 @@ def state_line(name: str, tally: Tally, status: RunStatus | None, *, running: bo
     if status is not None:
         killed = f"its driver was killed (process {status.pid} on {status.host})"
         what = {"running": killed, "stopped": "stopped", "failed": "its driver failed"}[status.state]
-    return what + (f"; go on with thaw resume {name}" if tally.ended < tally.total else "")
+    return what + (f"; resume with thaw resume {name}" if tally.ended < tally.total else "")
 
 
 def watch(folder: Path, console: Console, *, once: bool) -> None:
-    """Shows a run until its driver ends, or once."""
+    """Shows a run until its driver ends, or only once.
+
+    Args:
+        folder: the run folder.
+        console: shows the run.
+        once: True to show the current state and return.
+    """
     watcher = Watcher(folder)
     picture = watcher.look()
     if once or not console.is_terminal or not watcher.running:

@@ -1,4 +1,4 @@
-"""A run's copy at a URL becomes a run here: `thaw resume s3://bucket/runs/digits`."""
+"""Fetches a run's copy from a URL: `thaw resume s3://bucket/runs/digits`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=,@+ -]*")
 
 
 def fetch(url: str, runs: Path) -> Path:
-    """Brings the run at a URL below `runs`, where it is not there already, or only as it was earlier.
+    """Fetches the run at a URL into the folder `runs`, unless it is there already and as far.
 
+    Args:
+        url: URL of the copy.
+        runs: folder of all runs.
     Returns:
-        Its folder.
+        The run folder.
     Raises:
-        InputError: if the URL cannot be read or holds no run, or if another run is in the way.
+        InputError: if the URL cannot be read or is not a run, or if another run is in the way.
     """
     url = url.rstrip("/")
     folder = RunLayout((runs / _checked(url.rpartition("/")[2], without_passwords(url))).absolute())
@@ -35,29 +38,32 @@ def fetch(url: str, runs: Path) -> Path:
         url = copy.url
         names = list(copy.sizes())
         if folder.config.name not in names:
-            raise InputError(f"{url} holds no run: there is no {folder.config.name}")
+            raise InputError(f"{url} is not a run: there is no {folder.config.name}")
         study = copy.read(folder.study.name)
         theirs = headway_in(study, copy.read(folder.attempt.name))
         if folder.root.exists():
             if not folder.config.exists():
-                raise InputError(f"{folder.root} is in the way: it is no run; move it away, or choose another --runs")
+                raise InputError(
+                    f"{folder.root} is in the way: it is not a run; move it away, or choose another --runs"
+                )
             ours = headway_of(folder)
             if ours.has(theirs):
                 return folder.root
             if not theirs.has(ours):
                 raise InputError(
-                    f"{folder.root} is in the way: it is another run than {url}, or has gone on otherwise; move it away, or "
+                    f"{folder.root} is in the way: it is another run than {url}, or was resumed separately; move it away, or "
                     "choose another --runs"
                 )
         _check_whole(study, copy.read(STUDY_SIZE), f"{url}/{folder.study.name}")
-        _bring(copy, [name for name in names if name != folder.study.name], study, folder)
+        _fetch_at_once(copy, [name for name in names if name != folder.study.name], study, folder)
     except OSError as error:
         raise InputError(f"{without_passwords(url)} cannot be fetched: {error}") from None
     return folder.root
 
 
 def holds_run(url: str) -> bool:
-    """
+    """True if there is a run at a URL.
+
     Raises:
         InputError: if the URL cannot be read.
     """
@@ -77,21 +83,21 @@ def _checked(name: str, url: str) -> str:
 def _check_whole(study: bytes | None, size: bytes | None, place: str) -> None:
     if size is not None and size.isdigit() and len(study or b"") < int(size):
         raise InputError(
-            f"{place} is cut off: it has {len(study or b'')} bytes of {int(size)}; put a whole copy of it in its place"
+            f"{place} is truncated: it has {len(study or b'')} bytes of {int(size)}; put a complete copy in its place"
         )
 
 
-def _bring(copy: RemoteFolder, names: Sequence[str], study: bytes | None, folder: RunLayout) -> None:
-    """Fetches beside the run's place, and then puts all of it there at once."""
+def _fetch_at_once(copy: RemoteFolder, names: Sequence[str], study: bytes | None, folder: RunLayout) -> None:
+    """Fetches into a temporary folder beside the run's place, then moves all of it there at once."""
     folder.root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.root.name}.", dir=folder.root.parent) as beside:
-        fetched = RunLayout(Path(beside) / folder.root.name)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.root.name}.", dir=folder.root.parent) as temporary:
+        fetched = RunLayout(Path(temporary) / folder.root.name)
         fetched.root.mkdir()
         if study is not None:
             fetched.study.write_bytes(study)
-        # Its driver may still write: what is read first is then older than what it tells of.
+        # The driver may still write: a file is fetched before those it refers to, and is then older than they are.
         for turn in range(3):
-            due = [name for name in names if _is_a_runs(name) and _turn(name) == turn]
+            due = [name for name in names if _is_run_file(name) and _turn(name) == turn]
             copy.fetch({name: fetched.root / name for name in due})
         if study is not None:
             _drop_unknown_trials(fetched)
@@ -99,24 +105,25 @@ def _bring(copy: RemoteFolder, names: Sequence[str], study: bytes | None, folder
             fetched.root.rename(folder.root)
             return
         with owned(folder):
-            folder.root.rename(Path(beside) / "earlier")
+            folder.root.rename(Path(temporary) / "earlier")
             fetched.root.rename(folder.root)
 
 
-def _is_a_runs(name: str) -> bool:
-    """Whether it may become a path, and is no other's temporary file."""
+def _is_run_file(name: str) -> bool:
+    """True if the name is safe as a path, and not that of a temporary file."""
     return all(map(_NAME.fullmatch, name.split("/")))
 
 
 def _turn(name: str) -> int:
-    """The other way round than they are written (`mirrored_files`)."""
+    """Order of fetching: the reverse of the order of writing (`mirrored_files`)."""
     last = name.rpartition("/")[2]
     return 0 if last == "trial.json" else 1 if re.fullmatch(CHECKPOINT_FILE, last) else 2
 
 
 def _drop_unknown_trials(run: RunLayout) -> None:
-    """Trials that came to the copy before the study that knows them did, as its driver died; they are asked for again."""
-    from search.tuning.study import trials_known  # torch comes with it, and most commands fetch nothing
+    """Removes trials that were copied before the study that knows them, because the driver died; they are proposed
+    again."""
+    from search.tuning.study import trials_known  # imports torch, and most commands fetch nothing
 
     known = trials_known(run)
     for folder in run.all_trials():

@@ -1,4 +1,4 @@
-"""How far a run has come, to tell which of two folders of it has gone on."""
+"""Progress of a run, to tell which of two copies of it is ahead."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from trainables.run_folder.layout import RunLayout
 
 
 class Headway(NamedTuple):
-    """What only grows in a run."""
+    """Parts of a run that only grow."""
 
     study: bytes
-    """Its study's journal: those of two runs differ in their first line, and who goes on with a run writes to the end."""
+    """Journal of the study. Journals of two runs differ in their first line, and resuming a run only appends."""
     attempt: int
+    """Number of the latest attempt."""
 
     def has(self, other: Headway) -> bool:
-        """Whether this is the other's run, and nothing of it is missing here."""
+        """True if the other is the same run, and nothing of it is missing here."""
         return self.study.startswith(other.study) and self.attempt >= other.attempt
 
 
 def headway_of(layout: RunLayout) -> Headway:
+    """Progress of a run folder."""
     return Headway(layout.study.read_bytes() if layout.study.exists() else b"", layout.read_attempt())
 
 
 def headway_in(study: bytes | None, attempt: bytes | None) -> Headway:
-    """From what the two files hold; None: there is no such file."""
+    """Progress of a run, from the content of its two files; None: there is no such file."""
     return Headway(study or b"", int(attempt) if attempt is not None and attempt.isdigit() else 0)

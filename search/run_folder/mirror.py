@@ -1,4 +1,4 @@
-"""`search.mirror`: a copy of the run elsewhere that follows it while it runs, and never keeps it waiting."""
+"""`search.mirror`: a copy of the run elsewhere that is updated while the search runs, without ever making it wait."""
 
 from __future__ import annotations
 
@@ -25,28 +25,30 @@ from trainables.run_folder.trial_record import now
 from trainables.storage.remote_folder import RemoteFolder
 
 OWNER = ".driver"
-"""Beside the copy's files: the driver that writes there. Who takes over writes another; who finds another stops writing."""
+"""File in the copy that names the driver writing to it. A driver that takes over writes its own name; a driver that
+finds another's name stops."""
 
 _EVERY_S = 10.0
-"""The copy is at most so old, and what it takes to bring it up to date; after the end of a trial it is not waited for."""
+"""Seconds between two updates, unless the end of a trial asks for one earlier."""
 _IDLE = 4
-"""So much longer than the last update took passes before the next: it costs a fifth of a core at most."""
+"""Pause after an update, as a multiple of its duration: updates take at most a fifth of a core."""
 _CHECKED_EVERY_S = 2.0
-"""While a copy is brought up to date it is looked at so often whether somebody has taken over."""
+"""Seconds between two checks, during an update, whether another driver has taken over."""
 _PATIENCE_S = 60.0
-"""For an update in the end that does not get ahead."""
+"""Seconds without progress after which the last update is given up."""
 
 
 class TakenOverError(Exception):
-    """Another driver goes on with the copy. Its text says which."""
+    """Raised when another driver has taken over the copy; the message names it."""
 
 
 @contextmanager
 def mirrored(config: SearchConfig, layout: RunLayout) -> Iterator[Mirror | None]:
-    """Keeps the copy up to date inside, and once more in the end; None where none is asked for. The folder must be `owned`.
+    """Keeps the copy up to date within the context, with a last update at its end. Yields None if no mirror is set. The
+    folder must be `owned`.
 
     Raises:
-        InputError: before anything else, if the copy cannot be written or is another run's.
+        InputError: on entry, if the copy cannot be written or belongs to another run.
     """
     if config.mirror is None:
         yield None
@@ -59,13 +61,13 @@ def mirrored(config: SearchConfig, layout: RunLayout) -> Iterator[Mirror | None]
 
 
 class Mirror:
-    """The copy, and the thread that follows the run."""
+    """The copy, and the thread that updates it."""
 
     def __init__(self, layout: RunLayout, url: str):
-        """Takes the copy over from whoever wrote it.
+        """Takes over the copy from the driver that wrote it before.
 
         Raises:
-            InputError: if it cannot be written, is another run's, or has gone on elsewhere.
+            InputError: if it cannot be written, belongs to another run, or was resumed elsewhere.
         """
         self.url, self._layout = url, layout
         self._owner = json.dumps(
@@ -74,17 +76,17 @@ class Mirror:
         self._take_over()
         self._asked, self._ending = threading.Event(), threading.Event()
         self._refused: str | None = None
-        """Why the copy is behind."""
+        """Reason why the copy is not up to date."""
         self._steps = 0
         self._thread = threading.Thread(target=self._follow, name="mirror", daemon=True)
         self._thread.start()
 
     def ask(self) -> None:
-        """There is something new that matters. Returns at once."""
+        """Asks for an update soon. Returns at once."""
         self._asked.set()
 
     def close(self) -> None:
-        """Waits for the newest state to be copied, for as long as that gets ahead; says so if it does not."""
+        """Waits until the latest state is copied, as long as there is progress; otherwise prints a warning."""
         self._ending.set()
         self._asked.set()
         while self._thread.is_alive():
@@ -93,13 +95,13 @@ class Mirror:
             if self._thread.is_alive() and self._steps == before:
                 self._refused = self._refused or f"no answer within {_PATIENCE_S:.0f} s"
                 break
-        if not self._layout.config.exists():  # nothing came of it
+        if not self._layout.config.exists():  # the search did not get as far as its first attempt
             with suppress(OSError):
                 self._copy.remove([OWNER])
         elif self._refused:
             _warn(f"{self.url} is behind: {self._refused}; thaw resume brings it up to date")
 
-    # --- whose it is ------------------------------------------------------------------------------------------------
+    # --- ownership --------------------------------------------------------------------------------------------------
 
     def _take_over(self) -> None:
         try:
@@ -115,20 +117,20 @@ class Mirror:
         ours = self._layout
         if (place := self._copy.on_disk) is not None and place.resolve() == ours.root.resolve():
             raise InputError(
-                f"search.mirror: {self.url} is the run itself; go on with a copy of it: thaw resume {self.url}"
+                f"search.mirror: {self.url} is the run itself; resume a copy of it instead: thaw resume {self.url}"
             )
         if self._copy.read(ours.config.name) is None:
             return
         if not ours.config.exists():
             raise InputError(
-                f"search.mirror: {self.url} holds a run already: go on with it (thaw resume {self.url}), or choose another "
+                f"search.mirror: {self.url} already holds a run: resume it (thaw resume {self.url}), or choose another "
                 "search.name"
             )
         theirs = headway_in(self._copy.read(ours.study.name), self._copy.read(ours.attempt.name))
         if not headway_of(ours).has(theirs):
             raise InputError(
-                f"search.mirror: {self.url} has what {ours.root} has not: the search has gone on elsewhere, or it is another. "
-                f"Go on there: thaw resume {self.url}; or choose another search.mirror"
+                f"search.mirror: {self.url} has data that {ours.root} lacks: the search was resumed elsewhere, or it is "
+                f"another one. Resume it from there: thaw resume {self.url}; or choose another search.mirror"
             )
 
     def _check_owner(self) -> None:
@@ -138,9 +140,9 @@ class Mirror:
         self._checked = time.monotonic()
         if owner is None:
             self._take_over()
-            raise OSError("somebody has emptied it")
+            raise OSError("its files were removed")
         if owner != self._owner:
-            raise TakenOverError(f"{self.url} is written by {_named(owner)} now, which has taken the search over")
+            raise TakenOverError(f"{self.url} is written by {_named(owner)} now, which has taken over the search")
 
     # --- the thread -------------------------------------------------------------------------------------------------
 
@@ -152,7 +154,7 @@ class Mirror:
                 self._update()
             except TakenOverError as error:
                 self._refused = None
-                _warn(f"{error}; this one stops")
+                _warn(f"{error}; this driver stops")
                 ask_to_stop(self._layout)
                 return
             if ending:
@@ -168,9 +170,9 @@ class Mirror:
                 self._check_owner()
         except TakenOverError:
             raise
-        except Exception as error:  # whatever it is, the search is worth more than its copy
+        except Exception as error:  # whatever it is: the search matters more than its copy
             if not self._refused:
-                _warn(f"{self.url} cannot be written: {error}; the search goes on, and the copy will be made up for")
+                _warn(f"{self.url} cannot be written: {error}; the search continues, and the copy will catch up")
             self._refused = str(error)
         else:
             if self._refused:
@@ -179,7 +181,7 @@ class Mirror:
 
 
 class MirrorCallback(Callback):
-    """Has the end of a trial copied at once."""
+    """Asks for an update of the copy when a trial ends."""
 
     def __init__(self, mirror: Mirror):
         self._mirror = mirror
@@ -196,8 +198,8 @@ class MirrorCallback(Callback):
 
 def _named(owner: bytes) -> str:
     try:
-        said = json.loads(owner)
-        return f"process {int(said['pid'])} on {str(said['host'])!r}"
+        owner_fields = json.loads(owner)
+        return f"process {int(owner_fields['pid'])} on {str(owner_fields['host'])!r}"
     except (ValueError, LookupError, TypeError):
         return "another driver"
 

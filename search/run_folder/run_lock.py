@@ -1,4 +1,4 @@
-"""One process at a time writes a run's folder."""
+"""Lock of a run folder: only one process at a time writes to it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from search.config.yaml_source import InputError
 from trainables.run_folder.layout import RunLayout, TrialLayout
 
 _PATIENCE_S = 0.3
-"""For who only looks whether the folder is owned, and holds the lock for that moment."""
+"""Seconds to wait for the lock, because `is_owned` holds it for a moment."""
 
 
 @contextmanager
 def owned(layout: RunLayout | TrialLayout) -> Iterator[None]:
-    """Holds a run's folder against others; makes it where there is none. The lock of a dead process does not hold.
+    """Locks a run folder against other processes, and creates it if needed. The lock of a dead process has no effect.
 
     Raises:
-        InputError: if another process has it.
+        InputError: if another process has locked it.
     """
     layout.root.mkdir(parents=True, exist_ok=True)
     try:
@@ -28,7 +28,7 @@ def owned(layout: RunLayout | TrialLayout) -> Iterator[None]:
             try:
                 yield
             finally:
-                if list(layout.root.iterdir()) == [layout.lock]:  # nothing came of it
+                if list(layout.root.iterdir()) == [layout.lock]:  # nothing was written
                     layout.lock.unlink()
                     layout.root.rmdir()
     except filelock.Timeout:
@@ -36,10 +36,10 @@ def owned(layout: RunLayout | TrialLayout) -> Iterator[None]:
 
 
 def is_owned(layout: RunLayout) -> bool:
-    """Whether a process holds the run's folder, on this machine or on another that shares it and its locks."""
+    """True if a process has locked the run folder, on this machine or on another that shares its storage and its locks."""
     try:
         with layout.lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # closing lets go of it
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # closing releases it
     except FileNotFoundError:
         return False
     except BlockingIOError:

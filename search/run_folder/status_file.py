@@ -1,4 +1,4 @@
-"""`status.json` of a run: what its driver says of itself, for who watches from elsewhere; and asking it to stop."""
+"""`status.json` of a run: state of its driver, for those who watch it from elsewhere; and requests to stop."""
 
 from __future__ import annotations
 
@@ -22,33 +22,34 @@ State = Literal["running", "complete", "stopped", "failed"]
 
 
 class RunStatus(Config):
-    """Of one attempt: a start or a resume."""
+    """Status of one attempt: a start or a resume."""
 
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 
     version: int = Field(SCHEMA_VERSION, alias="schema", ge=1, le=SCHEMA_VERSION)
     attempt: int
     state: State = "running"
-    """`running` also of a driver that was killed; whether it is alive its lock tells."""
+    """State of the driver. It stays `running` if the driver was killed: only the run's lock shows whether it is alive."""
     host: str = Field(default_factory=socket.gethostname)
     pid: int = Field(default_factory=os.getpid)
     started: str = Field(default_factory=now)
     """UTC, ISO 8601."""
     ended: str | None = None
     trials: int
-    """How many the search has."""
+    """Number of trials of the search."""
     rungs: Rungs = Rungs()
-    """Where trials are compared."""
+    """Rungs at which trials are compared."""
     usage: str | None = None
-    """What of the machine or cluster is in use: `CPU 16/16 · GPU 2/2`."""
+    """Usage of the machine or cluster: `CPU 16/16 · GPU 2/2`."""
 
     def write(self, layout: RunLayout) -> None:
+        """Writes the status to the run folder."""
         with replacing(layout.status) as file:
             file.write(self.model_dump_json(indent=2))
 
 
 def read_status(layout: RunLayout) -> RunStatus | None:
-    """What the newest driver said; None of a run that has nothing of the kind, or nothing that can be read."""
+    """Status of the latest driver; None if there is no file, or it cannot be read."""
     try:
         return RunStatus.model_validate(json.loads(layout.status.read_bytes()))
     except (FileNotFoundError, ValueError, ValidationError):
@@ -56,33 +57,35 @@ def read_status(layout: RunLayout) -> RunStatus | None:
 
 
 def seconds(time: str) -> float:
-    """UTC, ISO 8601 -> seconds since 1970."""
+    """Converts a time (UTC, ISO 8601) to seconds since 1970."""
     return datetime.fromisoformat(time).timestamp()
 
 
 class Attempt:
-    """A driver's status while it runs."""
+    """Status of a driver, written while it runs."""
 
     def __init__(self, layout: RunLayout, status: RunStatus):
         self.layout, self.status = layout, status
 
     def tell(self, usage: str | None) -> None:
+        """Writes the usage, if it has changed."""
         if usage != self.status.usage:
-            self._become(usage=usage)
+            self._change(usage=usage)
 
     @contextmanager
     def told(self) -> Iterator[None]:
-        """Says that it runs, and in the end how it ended; `complete` must have been set where it is."""
+        """Writes that the driver runs, and at the end of the context how it ended; set `complete` before if the search
+        is complete."""
         self.complete = False
         self.status.write(self.layout)
         try:
             yield
         except BaseException:
-            self._become(state="failed", ended=now(), usage=None)
+            self._change(state="failed", ended=now(), usage=None)
             raise
-        self._become(state="complete" if self.complete else "stopped", ended=now(), usage=None)
+        self._change(state="complete" if self.complete else "stopped", ended=now(), usage=None)
 
-    def _become(self, **changes: object) -> None:
+    def _change(self, **changes: object) -> None:
         self.status = self.status.model_copy(update=changes)
         self.status.write(self.layout)
 
@@ -91,11 +94,11 @@ class Attempt:
 
 
 def ask_to_stop(layout: RunLayout) -> None:
-    """Asks the driver, on whatever machine that sees the folder."""
+    """Asks the driver to stop, from any machine that shares the folder."""
     with replacing(layout.stop) as file:
         file.write(now())
 
 
 def forget_stop(layout: RunLayout) -> None:
-    """So that the next driver is not stopped for what the last one was asked."""
+    """Removes a request to stop, so that it does not stop the next driver."""
     layout.stop.unlink(missing_ok=True)

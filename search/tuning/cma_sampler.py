@@ -1,7 +1,7 @@
-"""CMA-ES whose state is what the study holds.
+"""CMA-ES sampler whose state is rebuilt from the study.
 
-Optuna's own keeps pickled optimizers in the study, to be unpickled later. Here each trial only carries its generation, and an
-optimizer is told the generations again, one after the other.
+Optuna's own sampler stores pickled optimizers in the study, to be unpickled later. Here each trial only stores its
+generation, and the optimizer is given the generations again, one after the other.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ GENERATION = "cma_es:generation"
 
 
 class CmaSampler(BaseSampler):
-    """Proposes numbers by CMA-ES, choices at random."""
+    """Proposes numbers by CMA-ES, and choices at random."""
 
     def __init__(self, distributions: dict[str, BaseDistribution], *, population: int | None):
         """
         Args:
-            population: trials of a generation; None: cmaes' own rule.
+            distributions: name of a parameter of the study -> its distribution.
+            population: trials per generation; None: cmaes' own rule.
         """
         self._numeric: dict[str, BaseDistribution] = {
             name: distribution
@@ -46,7 +47,7 @@ class CmaSampler(BaseSampler):
         self.seeded(0)
 
     def seeded(self, seed: int) -> CmaSampler:
-        """Itself, to draw from this seed."""
+        """Sets the seed of the next draws, and returns itself."""
         self._seed, self._random = seed, RandomSampler(seed=seed)
         return self
 
@@ -57,7 +58,8 @@ class CmaSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         self._catch_up(study)
-        # A trial with values that were given is none of the distribution's; one that is taken up again has its generation.
+        # A trial with fixed values does not come from the optimizer's distribution; a resumed one has its generation
+        # already.
         if len(search_space) == len(self._numeric) and GENERATION not in trial.user_attrs:
             study._storage.set_trial_user_attr(trial._trial_id, GENERATION, self._optimizer.generation)
         self._optimizer.reseed_rng(self._seed)
@@ -70,26 +72,30 @@ class CmaSampler(BaseSampler):
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
     def _catch_up(self, study: Study) -> None:
-        """Tells the optimizer of each generation that is complete by now: the trials of it that ended first."""
+        """Gives the optimizer each generation that is complete by now: the trials of it that ended first."""
         optimizer = self._optimizer
         ended = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED), use_cache=True)
         waiting = [t for t in ended if t.user_attrs.get(GENERATION, -1) >= optimizer.generation]
         waiting.sort(key=lambda t: (t.datetime_complete, t.number))
-        while len(told := _of(optimizer.generation, waiting)[: optimizer.population_size]) == optimizer.population_size:
-            ranked = sorted(told, key=lambda trial: _badness(trial, study.direction))
-            # Ranks are all that CMA-ES makes of values.
+        while (
+            len(batch := _in_generation(optimizer.generation, waiting)[: optimizer.population_size])
+            == optimizer.population_size
+        ):
+            ranked = sorted(batch, key=lambda trial: _badness(trial, study.direction))
+            # CMA-ES uses only the ranks of values.
             optimizer.tell([(self._to_unit.transform(self._numbers(t)), float(rank)) for rank, t in enumerate(ranked)])
 
     def _numbers(self, trial: FrozenTrial) -> dict[str, Any]:
         return {name: trial.params[name] for name in self._numeric}
 
 
-def _of(generation: int, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+def _in_generation(generation: int, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return [trial for trial in trials if trial.user_attrs[GENERATION] == generation]
 
 
 def _badness(trial: FrozenTrial, direction: StudyDirection) -> tuple[float, ...]:
-    """To sort by: what keeps to its constraints comes first, then what was not pruned or was pruned late, then the score."""
+    """Sort key, smaller is better: trials that satisfy their constraints first, then those that were not pruned or were
+    pruned late, then by score."""
     broken = sum(max(0.0, excess) for excess in trial.constraints.values())
     pruned_at = trial.last_step if trial.state is TrialState.PRUNED else None
     value = trial.value if trial.value is not None else float("inf")

@@ -21,11 +21,15 @@ DEFAULTS = "defaults"
 
 
 class UnfitError(ValueError):
-    """A config that is no point of the space; its text says why."""
+    """Error for a config that is not a point of the space; its text says why."""
 
 
 def with_points(config: SearchConfig) -> tuple[SearchConfig, list[Problem]]:
-    """The search with all that it enqueues as points of its space, so that it can be run again without other files."""
+    """Replaces the enqueued configs by points of the space, so that the search can be run again without other files.
+
+    Returns:
+        The search, and the problems found.
+    """
     points: list[dict[str, Any]] = []
     problems: list[Problem] = []
     for i, entry in enumerate(config.settings.enqueue):
@@ -37,7 +41,7 @@ def with_points(config: SearchConfig) -> tuple[SearchConfig, list[Problem]]:
             continue
         if wrong := _wrong_values(points[-1], config):
             problems += [Problem((*place, path), message) for path, message in wrong.items()]
-        elif message := _no_recipe(points[-1], config):
+        elif message := _invalid_recipe(points[-1], config):
             problems.append(Problem(place, message))
     if len(points) > config.settings.trials:
         message = f"{len(points)} trials are enqueued, and search.trials is {config.settings.trials}"
@@ -54,19 +58,19 @@ def _point(entry: Mapping[str, Any] | str, config: SearchConfig) -> dict[str, An
     try:
         recipe = parse_recipe({key: value for key, value in source.data.items() if key != "provenance"})
     except ConfigError as error:
-        raise InputError(f"{entry} is no exported config: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{entry} is not an exported config: {str(error).splitlines()[0]}") from None
     return point_of(recipe.model_dump(mode="json"), config.space)
 
 
 def point_of(recipe: Mapping[str, Any], space: Space) -> dict[str, Any]:
-    """The values that a recipe has at the paths of a space.
+    """Values of a recipe at the paths of a space.
 
     Raises:
         UnfitError: if the space could not have drawn them.
     """
     if isinstance(space, FunctionSpace):
         raise UnfitError(
-            f"{space.python} draws no paths that could be looked up; give the values that it suggests, by name"
+            f"{space.python} is a function, whose values have no paths in a recipe; give the values that it suggests, by name"
         )
     for change in recipe["train"].get("changes") or ():
         recipe = with_values(recipe, change["set"])  # the values that its score was reached with
@@ -100,7 +104,7 @@ def _value_at(path: str, recipe: Mapping[str, Any]) -> Any:
 
 
 def _wrong_values(values: Mapping[str, Any], config: SearchConfig) -> dict[str, str]:
-    """What of a point the space would never draw: path -> why."""
+    """Values of a point that the space would never draw: path -> reason."""
     if isinstance(config.space, FunctionSpace):
         return _wrong_names(values, config)
     parameters = config.space.parameters
@@ -118,23 +122,23 @@ def _wrong_value(
         return f"{value!r}: the space draws {parameter.describe()}"
     if not parameter.is_active(values):
         wanted = ", ".join(f"{parent} is {' or '.join(map(repr, of))}" for parent, of in parameter.when.items())
-        return f"is only drawn where {wanted}; give that, too, or leave this out"
+        return f"is drawn only if {wanted}; give that, too, or leave this out"
     return None
 
 
 def _wrong_names(values: Mapping[str, Any], config: SearchConfig) -> dict[str, str]:
     trial = optuna.trial.FixedTrial(dict(values))
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # so Optuna tells of values out of range
+        warnings.simplefilter("error")  # Optuna only warns of values out of range
         try:
             config.values_of(trial)
         except SpaceError as error:
             return {"": error.problems[0].message}
-    return {name: "is nothing that the function suggests here" for name in values if name not in trial.params}
+    return {name: "is not suggested by the function here" for name in values if name not in trial.params}
 
 
-def _no_recipe(values: Mapping[str, Any], config: SearchConfig) -> str | None:
-    """Why a point of the space cannot be trained."""
+def _invalid_recipe(values: Mapping[str, Any], config: SearchConfig) -> str | None:
+    """Reason why a point of the space cannot be trained; None if it can."""
     if isinstance(config.space, FunctionSpace):
         values = config.values_of(optuna.trial.FixedTrial(dict(values)))
     try:

@@ -1,4 +1,5 @@
-"""Children of population-based training: the values they go on with, and the recipes that say how their weights came about."""
+"""Children in population-based training: the values they continue with, and recipes that record how their weights were
+trained."""
 
 from __future__ import annotations
 
@@ -21,12 +22,14 @@ _FACTORS = (0.8, 1.2)
 
 
 def changing_paths(space: Space, values: Mapping[str, Any], recipe: Recipe, *, stage: int = 0) -> list[str]:
-    """What a child of a trial can do otherwise: searched values that may change on the way, and decide about no other one.
+    """Paths of values that a child of a trial can change: those that may change during training, and on which no
+    condition depends.
 
     Args:
-        values: of the trial, by path.
-        recipe: its own.
-        stage: position of the stage that the child goes on in: what those before it did is done.
+        space: the search space.
+        values: values of the trial, by path.
+        recipe: recipe of the trial.
+        stage: position of the stage in which the child starts; the stages before it are done.
     """
     data = recipe.model_dump(mode="json")
     deciding = {path for parameter in space.parameters.values() for path in parameter.when}
@@ -35,7 +38,7 @@ def changing_paths(space: Space, values: Mapping[str, Any], recipe: Recipe, *, s
 
 
 def _is_over(path: str, data: Mapping[str, Any], stage: int) -> bool:
-    """Whether a path leads only to stages before one."""
+    """True if a path leads only to stages before this one."""
     return all(place[:2] == ("train", "stages") and int(place[2]) < stage for place in resolve(path, data))
 
 
@@ -47,12 +50,15 @@ def explored(
     resample: float,
     random: np.random.RandomState,
 ) -> dict[str, Any]:
-    """A child's parameters: its parent's, of which some are drawn anew or multiplied by 0.8 or 1.2 within their bounds; choices
-    have no neighbours and are drawn anew or stay. At least one is another.
+    """Parameters of a child: its parent's, some of them drawn again or multiplied by 0.8 or 1.2 within their bounds.
+    Choices are drawn again or stay. At least one parameter changes.
 
     Args:
         params: the parent's, by their names in the study.
-        changing: names of those that can be others; at least one.
+        distributions: distributions of the parameters.
+        changing: names of the parameters that may change; at least one.
+        resample: probability that a parameter is drawn again.
+        random: source of the draws.
     """
     found, names = dict(params), sorted(changing)
     for name in names:
@@ -61,7 +67,7 @@ def explored(
         else:
             found[name] = _moved(params[name], distributions[name], _FACTORS[random.randint(2)])
     last = names[random.randint(len(names))]
-    while found == params:  # a copy of its parent would find out nothing
+    while found == params:  # a copy of its parent would teach nothing
         found[last] = _drawn(last, distributions[last], random)
     return found
 
@@ -79,7 +85,7 @@ def _moved(value: Any, distribution: BaseDistribution, factor: float) -> Any:
     moved = value * factor
     if step is not None:
         before, after = round((value - low) / step), round((moved - low) / step)
-        if after == before:  # a step at least
+        if after == before:  # at least one step
             after += 1 if factor > 1 else -1
         moved = low + after * step
     kind = int if isinstance(distribution, IntDistribution) else float
@@ -87,10 +93,14 @@ def _moved(value: Any, distribution: BaseDistribution, factor: float) -> Any:
 
 
 def child_recipe(parent: Recipe, after_epoch: int, values: Mapping[str, Any]) -> Recipe:
-    """A recipe that is its parent's up to an epoch, and goes on with other values.
+    """Recipe that equals its parent's up to an epoch, and continues with other values.
 
+    Args:
+        parent: recipe of the parent.
+        after_epoch: last epoch with the parent's values.
+        values: recipe path -> new value.
     Raises:
-        ConfigError: if they do not go together.
+        ConfigError: if they do not fit together.
     """
     data = parent.model_dump(mode="json")
     changes = {change["after_epoch"]: change["set"] for change in data["train"]["changes"]}
@@ -100,10 +110,14 @@ def child_recipe(parent: Recipe, after_epoch: int, values: Mapping[str, Any]) ->
 
 
 def recipe_of(record: TrialRecord, config: SearchConfig, layout: RunLayout) -> Recipe:
-    """A trial's recipe, by what is recorded of it and of those that it comes from.
+    """Recipe of a trial, from its record and those of its ancestors.
 
+    Args:
+        record: record of the trial.
+        config: the search.
+        layout: its run folder.
     Raises:
-        ConfigError: if its values do not go together.
+        ConfigError: if its values do not fit together.
     """
     if record.parent is None:
         return config.recipe_of(record.params)
@@ -111,7 +125,14 @@ def recipe_of(record: TrialRecord, config: SearchConfig, layout: RunLayout) -> R
 
 
 def recipe_of_child(values: Mapping[str, Any], parent: Parent, config: SearchConfig, layout: RunLayout) -> Recipe:
-    """The recipe of a trial that goes on from another one with these values; see `recipe_of`."""
+    """Recipe of a trial that starts from another one; see `recipe_of`.
+
+    Args:
+        values: values of the trial, by path.
+        parent: trial that it starts from.
+        config: the search.
+        layout: its run folder.
+    """
     before = read_record(layout.trial(parent.trial))
     recipe = recipe_of(before, config, layout)
     changing = changing_paths(config.space, before.params, recipe, stage=parent.stage)

@@ -1,4 +1,5 @@
-"""`Population`: who stops in population-based training, and from whom others go on instead. Pure: it is told what happened."""
+"""`Population`: decides which trials of population-based training stop, and which trials new ones start from. It only
+sees the events it is given: no Ray, no files."""
 
 from __future__ import annotations
 
@@ -12,33 +13,41 @@ from trainables.run_folder.trial_record import Parent
 
 
 class _Arrival(NamedTuple):
+    """Score of a trial at the end of an interval."""
+
     where: Parent
-    """What a trial that goes on from there has as its parent."""
+    """Parent of a trial that starts from here."""
     value: float
     finished: bool
 
 
 class Population:
-    """The trials that came to each interval, and the places that are free."""
+    """Trials that reached each interval, and the places that stopped trials left free."""
 
     def __init__(self, settings: Pbt, *, metric: Metric, seed: int):
         """
         Args:
-            metric: what trials are scored by.
-            seed: of the choice among the best.
+            settings: settings of population-based training.
+            metric: metric that trials are compared by.
+            seed: seed of the choice among the best trials.
         """
         self.settings, self._metric, self._seed = settings, metric, seed
-        self._came: dict[int, list[_Arrival]] = {}
+        self._arrivals: dict[int, list[_Arrival]] = {}
         self._free: list[int] = []
-        """Epochs after which trials stopped whose places nobody has taken, in the order in which they did."""
+        """Epochs at which trials stopped whose places are still free, in the order in which they stopped."""
 
     def come(self, where: Parent, value: float, *, finished: bool) -> bool:
-        """A trial has done the epochs of an interval.
+        """Records that a trial has reached the end of an interval.
 
+        Args:
+            where: trial, epoch and stage.
+            value: score to compare.
+            finished: True if the trial has trained all its epochs.
         Returns:
-            Whether it stops: it is among the worst there, none of the best is its equal, and it has not come to its own end.
+            True if the trial is to stop: it is among the worst at this epoch, worse than each of the best, and not
+            finished.
         """
-        self._came.setdefault(where.epoch, []).append(_Arrival(where, value, finished))
+        self._arrivals.setdefault(where.epoch, []).append(_Arrival(where, value, finished))
         ranked, count = self._ranked(where.epoch)
         best, worst = ranked[:count], ranked[len(ranked) - count :]
         among_worst = where in [arrival.where for arrival in worst]
@@ -48,19 +57,20 @@ class Population:
         return stops
 
     def take(self, epochs: Iterable[int]) -> None:
-        """Places of trials that stopped after these epochs are no longer free."""
+        """Marks places of trials that stopped at these epochs as taken."""
         for epoch in epochs:
             if epoch in self._free:
                 self._free.remove(epoch)
 
     def parent_of(self, number: int, *, fits: Callable[[Parent], bool]) -> Parent | None:
-        """From whom a new trial goes on, which takes the place that has been free for longest; one from which nobody can go on
-        stays free.
+        """Chooses the parent of a new trial, which takes the place that has been free longest. A place without a
+        suitable parent stays free.
 
         Args:
-            fits: whether a trial that goes on from there could do anything otherwise.
+            number: number of the new trial.
+            fits: returns True for a parent whose child could change at least one value.
         Returns:
-            None: there is no such place, and it begins anew.
+            The parent; None if there is no such place, so that the trial starts from scratch.
         """
         for epoch in self._free:
             ranked, count = self._ranked(epoch)
@@ -71,7 +81,8 @@ class Population:
         return None
 
     def _ranked(self, epoch: int) -> tuple[list[_Arrival], int]:
-        """The last of the population that came there, the best first, and how many of them make the upper or lower quantile."""
-        there = self._came[epoch][-self.settings.population :]
-        ranked = sorted(there, key=lambda arrival: arrival.value, reverse=self._metric.mode == "max")
-        return ranked, self.settings.stopping(len(there))
+        """Latest trials that reached an epoch, as many as the population has, best first; and the number of them in the
+        upper or lower quantile."""
+        latest = self._arrivals[epoch][-self.settings.population :]
+        ranked = sorted(latest, key=lambda arrival: arrival.value, reverse=self._metric.mode == "max")
+        return ranked, self.settings.stopping(len(latest))

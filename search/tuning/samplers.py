@@ -1,6 +1,6 @@
-"""Optuna samplers from a config: each proposal depends on the seed, its number and the trials that have ended, on nothing else.
+"""Builds Optuna samplers from a config. A proposal depends only on the seed, its number and the trials that have ended.
 
-A resumed search therefore proposes what the uninterrupted one would have, without having kept a generator's state.
+A resumed search therefore makes the same proposals as an uninterrupted one, without storing the state of a generator.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Params = dict[str, Any]
 
 
 class Samplers:
-    """The samplers of a search's trials."""
+    """Samplers of a search's trials."""
 
     def __init__(self, config: SearchConfig):
         settings, space = config.settings, config.space
@@ -35,11 +35,11 @@ class Samplers:
         if isinstance(self._config, CmaEs):
             from search.tuning.cma_sampler import CmaSampler  # slow to import
 
-            # It keeps the generations it has seen.
+            # shared by all trials: it holds the generations seen so far
             self._cma = CmaSampler(self._distributions, population=self._config.population)
 
     def of(self, number: int) -> BaseSampler:
-        """A sampler for the trial of this number."""
+        """Sampler for the trial with this number."""
         seed = derived_seed(self._seed, "proposal", number) % 2**32
         fixed: Params = {}
         if isinstance(self._config, QuasiRandom):
@@ -54,7 +54,7 @@ class Samplers:
             return PartialFixedSampler(fixed, sampler) if fixed else sampler
 
     def _learning(self, seed: int) -> BaseSampler:
-        """What proposes the values that nothing else fixes."""
+        """Sampler for values that are not fixed."""
         match self._config:
             case Tpe(startup_trials=startup):
                 return TPESampler(
@@ -74,7 +74,14 @@ class Samplers:
 
 
 def qmc_point(distributions: dict[str, BaseDistribution], number: int, *, sequence: str, seed: int) -> Params:
-    """The point of this number in a scrambled sequence: a value for each parameter, drawn or not."""
+    """Point with this number in a scrambled sequence: a value for each parameter, whether the trial draws it or not.
+
+    Args:
+        distributions: name of a parameter -> its distribution.
+        number: number of the trial.
+        sequence: `sobol` or `halton`.
+        seed: seed of the scrambling.
+    """
     from scipy.stats import qmc  # slow to import
 
     # A choice is a coordinate like any other, cut into as many parts as there are choices.
@@ -93,7 +100,7 @@ def qmc_point(distributions: dict[str, BaseDistribution], number: int, *, sequen
 
 
 def grid_order(config: SearchConfig) -> list[Params]:
-    """The grid's points in the order in which they are tried, without those that are enqueued."""
+    """Points of the grid in the order in which they are tried, without enqueued ones."""
     enqueued = [point for point in config.settings.enqueue if isinstance(point, dict)]
     points = [point for point in grid_points(config.space) if point not in enqueued]
     order = random_state(config.settings.seed, "grid").permutation(len(points))

@@ -1,4 +1,4 @@
-"""Ray's schedulers, asked at the rungs of this project and told what happened before they were made."""
+"""Ray's schedulers, called at the rungs of this project, and brought up to date after a resume."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ Records = Mapping[int, Sequence[Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class _Known:
-    """A trial as the scheduler of Ray's knows it: by its number, in whichever attempt."""
+    """Stand-in for Ray's trial object, by the trial's number, which is the same in all attempts."""
 
     trial_id: int
 
 
 class WarmScheduler(FIFOScheduler):
-    """A worker that is free goes to a new trial; trials whose own worker is starting wait for it.
+    """Scheduler that gives a free worker to a new trial; a trial whose own worker is starting waits for it.
 
-    Ray's own gives it to the oldest trial that waits, and drops the worker that was starting for that one. Where trials take less
-    time than workers take to start, only the first worker would ever work.
+    Ray's own scheduler gives a free worker to the oldest trial that waits, and drops the worker that was starting for
+    it. If trials take less time than workers take to start, only the first worker would ever be used.
     """
 
     def choose_trial_to_run(self, _controller: Any) -> None:
@@ -44,88 +44,95 @@ class WarmScheduler(FIFOScheduler):
 
 
 class RungScheduler(WarmScheduler):
-    """Judges a trial that comes to a rung.
+    """Compares a trial that reaches a rung with others, and decides whether it continues.
 
-    Ray itself forgets on a restore who stood where; this one reads it from what trials left on disk.
+    Ray forgets on a restore which trial reached which rung; this class reads it from the epochs on disk.
     """
 
     def __init__(self, settings: Asha | Hyperband | Median | Pbt, rungs: Rungs, *, metric: Metric, records: Records):
         """
         Args:
-            metric: what trials are scored by.
-            records: of all trials of earlier attempts, also of those that will be taken up again.
+            settings: settings of the scheduler.
+            rungs: rungs at which trials are compared.
+            metric: metric that trials are compared by.
+            records: epochs of all trials of earlier attempts, including those that will be resumed.
         """
         super().__init__()
         self._settings, self._rungs = settings, rungs
         self._worst = metric.worst  # not `_metric`: Ray looks for that in results
         self._passed: dict[int, int] = {}
         self.stopped: dict[int, int] = {}
-        """Number of a trial -> the epoch after which it was not to go on; those of earlier attempts included."""
+        """Number of a trial -> the epoch after which it was to stop, earlier attempts included."""
         lines = [(line, number) for number, of_trial in records.items() for line in of_trial]
         for line, number in sorted(lines, key=lambda pair: str(pair[0]["time"])):
-            self._judge(number, line)
+            self._after_epoch(number, line)
 
     def on_trial_result(self, _controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        reports = result["reports"]  # none of a trial that was given up
-        return self._judge(trial.config["number"], reports[-1]) if reports else str(TrialScheduler.CONTINUE)
+        reports = result["reports"]  # empty for a trial that was given up
+        return self._after_epoch(trial.config["number"], reports[-1]) if reports else str(TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, _controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         if result["reports"]:
-            self._judge(trial.config["number"], result["reports"][-1])  # those to come are compared with it
+            self._after_epoch(trial.config["number"], result["reports"][-1])  # later trials are compared with it
 
-    def _judge(self, number: int, report: Mapping[str, Any]) -> str:
-        """What becomes of a trial after an epoch."""
+    def _after_epoch(self, number: int, report: Mapping[str, Any]) -> str:
+        """Decides whether a trial continues after an epoch."""
         passed = self._rungs.passed(report)
         if passed <= self._passed.get(number, 0):
-            return str(TrialScheduler.CONTINUE)  # also an epoch that is done again after a crash
+            return str(TrialScheduler.CONTINUE)  # also for an epoch that is trained again after a crash
         self._passed[number] = passed
         if report["drw_pending"] and self._settings.before_drw == "wait":
             return str(TrialScheduler.CONTINUE)
-        decision = self._decision(number, passed, report)
+        decision = self._at_rung(number, passed, report)
         if decision == TrialScheduler.STOP and not report["finished"]:
             self.stopped[number] = report["epoch"]
         return decision
 
     @abstractmethod
-    def _decision(self, number: int, passed: int, report: Mapping[str, Any]) -> str:
-        """What becomes of a trial that has come to so many rungs, the last of them with this report."""
+    def _at_rung(self, number: int, passed: int, report: Mapping[str, Any]) -> str:
+        """Decides whether a trial continues that has passed this many rungs, the last of them with this report."""
 
-    def _judged(self, report: Mapping[str, Any]) -> float:
+    def _rung_score(self, report: Mapping[str, Any]) -> float:
+        """Score of a trial that is compared at a rung."""
         corrected = report["drw_pending"] and self._settings.before_drw == "corrected"
         value = report["best_corrected" if corrected else "best_score"]
         return self._worst if value is None else float(value)  # null on disk until an epoch has a score
 
 
 class RayScheduler(RungScheduler):
-    """Asks one of Ray's schedulers."""
+    """Rungs with one of Ray's schedulers."""
 
     def __init__(
         self, settings: Asha | Hyperband | Median, rungs: Rungs, *, metric: Metric, seed: int, records: Records
     ):
         """
         Args:
-            seed: of the brackets that trials are put in.
+            settings: settings of the scheduler.
+            rungs: rungs at which trials are compared.
+            metric: metric that trials are compared by.
+            seed: seed of the brackets that trials are assigned to.
+            records: epochs of all trials of earlier attempts.
         """
         self._ladder, self._seed = settings, seed
         self._ray = _of_ray(settings, rungs, mode=metric.mode)
         self._known: dict[int, _Known] = {}
         super().__init__(settings, rungs, metric=metric, records=records)
 
-    def _decision(self, number: int, passed: int, report: Mapping[str, Any]) -> str:
+    def _at_rung(self, number: int, passed: int, report: Mapping[str, Any]) -> str:
         if number not in self._known:
             self._known[number] = _Known(number)
             with _drawing_as(derived_seed(self._seed, "bracket", number)):
                 self._ray.on_trial_add(None, self._known[number])
-        told = {"time": _time(self._ladder, passed), "judged": self._judged(report)}
+        result = {"time": _time(self._ladder, passed), "rung_score": self._rung_score(report)}
         if number in self.stopped and isinstance(self._ray, MedianStoppingRule):
-            # It went on all the same: what is on disk does not tell in which order trials of one moment were judged.
-            self._ray.on_trial_complete(None, self._known[number], told)
+            # It continued nevertheless: the files do not show in which order trials with equal times were compared.
+            self._ray.on_trial_complete(None, self._known[number], result)
             return str(TrialScheduler.CONTINUE)
-        return str(self._ray.on_trial_result(None, self._known[number], told))
+        return str(self._ray.on_trial_result(None, self._known[number], result))
 
 
 class PopulationScheduler(RungScheduler):
-    """Asks the population. A trial is judged on its own way, not on that of its parent."""
+    """Rungs of population-based training. A trial is compared only on epochs of its own, not on those of its parent."""
 
     def __init__(
         self,
@@ -139,7 +146,12 @@ class PopulationScheduler(RungScheduler):
     ):
         """
         Args:
-            parents: of the trials that have one, by number.
+            settings: settings of population-based training.
+            rungs: rungs at which trials are compared.
+            metric: metric that trials are compared by.
+            seed: seed of the choice of parents.
+            records: epochs of all trials of earlier attempts.
+            parents: number of a trial -> its parent, for trials that have one.
         """
         self.population = Population(settings, metric=metric, seed=seed)
         self._parents = dict(parents)
@@ -150,46 +162,46 @@ class PopulationScheduler(RungScheduler):
         if parent := trial.config.get("parent"):
             self._parents[trial.config["number"]] = Parent(**parent)
 
-    def _judge(self, number: int, report: Mapping[str, Any]) -> str:
-        if self.stopped.get(number, math.inf) < report["epoch"]:  # it went on all the same, see `RayScheduler`
+    def _after_epoch(self, number: int, report: Mapping[str, Any]) -> str:
+        if self.stopped.get(number, math.inf) < report["epoch"]:  # it continued nevertheless, see `RayScheduler`
             self.population.take([self.stopped.pop(number)])
-        return super()._judge(number, report)
+        return super()._after_epoch(number, report)
 
-    def _decision(self, number: int, passed: int, report: Mapping[str, Any]) -> str:
+    def _at_rung(self, number: int, passed: int, report: Mapping[str, Any]) -> str:
         epoch = int(self._rungs.positions[passed - 1])
         if number in self._parents and epoch <= self._parents[number].epoch:
-            return str(TrialScheduler.CONTINUE)  # its parent has been judged there
+            return str(TrialScheduler.CONTINUE)  # its parent was compared there
         where = Parent(trial=number, epoch=epoch, stage=report["stage_index"] + report["stage_over"])
-        stops = self.population.come(where, self._judged(report), finished=report["finished"])
+        stops = self.population.come(where, self._rung_score(report), finished=report["finished"])
         return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
 
 def _of_ray(settings: Asha | Hyperband | Median, rungs: Rungs, *, mode: str) -> TrialScheduler:
-    """Ray's scheduler, with a time of its own: `_time` of as many rungs as a trial has come to."""
-    told = {"time_attr": "time", "metric": "judged", "mode": mode}
+    """Ray's scheduler. Its time is `_time` of the number of rungs that a trial has passed."""
+    common = {"time_attr": "time", "metric": "rung_score", "mode": mode}
     if isinstance(settings, Median):
-        # A slice that never ends: it would pause trials to let others catch up.
+        # A time slice without end: otherwise it would pause trials to let others catch up.
         return MedianStoppingRule(
-            **told, grace_period=1, min_samples_required=settings.min_trials, min_time_slice=math.inf
+            **common, grace_period=1, min_samples_required=settings.min_trials, min_time_slice=math.inf
         )
     count = len(rungs.positions)
     return AsyncHyperBandScheduler(
-        **told,
+        **common,
         grace_period=1,
         reduction_factor=settings.reduction,
-        max_t=_time(settings, count + 1),  # trials end by themselves: at max_t Ray would stop them
+        max_t=_time(settings, count + 1),  # beyond the last rung, because Ray stops trials at max_t
         brackets=max(1, min(settings.brackets, count)) if isinstance(settings, Hyperband) else 1,
     )
 
 
 def _time(settings: Asha | Hyperband | Median, passed: int) -> float:
-    """Ray's ladders are powers of `reduction`, wherever ours are."""
+    """Time of a trial that has passed this many rungs: Ray's rungs are powers of `reduction`, wherever ours are."""
     return float(passed) if isinstance(settings, Median) else settings.reduction ** (passed - 1)
 
 
 @contextmanager
 def _drawing_as(seed: int) -> Iterator[None]:
-    """NumPy's global random numbers, from which Ray draws brackets, from a seed."""
+    """Seeds NumPy's global random numbers, from which Ray draws brackets, within the context."""
     state = np.random.get_state()
     np.random.seed(seed % 2**32)
     try:
@@ -207,7 +219,16 @@ def build_scheduler(
     records: Records,
     parents: Mapping[int, Parent] = MappingProxyType({}),
 ) -> TrialScheduler:
-    """What decides which trials go on. See `RungScheduler` and `PopulationScheduler`."""
+    """Builds the scheduler that decides which trials continue; see `RungScheduler` and `PopulationScheduler`.
+
+    Args:
+        settings: settings of the scheduler.
+        rungs: rungs at which trials are compared.
+        metric: metric that trials are compared by.
+        seed: seed of brackets, or of the choice of parents.
+        records: epochs of all trials of earlier attempts.
+        parents: number of a trial -> its parent, in population-based training.
+    """
     if isinstance(settings, Pbt):
         return PopulationScheduler(settings, rungs, metric=metric, seed=seed, records=records, parents=parents)
     if isinstance(settings, Asha | Hyperband | Median):

@@ -1,4 +1,4 @@
-"""The Optuna study of a run: where it is stored, what it is told after a kill, and what samplers see of it."""
+"""The Optuna study of a run: its storage, the reports to it, and the view of it that samplers get."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ STATES = {
     TrialStatus.FAILED: TrialState.FAIL,
 }
 
-# --- where it is ----------------------------------------------------------------------------------------------------
+# --- storage --------------------------------------------------------------------------------------------------------
 
 
 def open_study(layout: RunLayout, config: SearchConfig) -> optuna.Study:
-    """The run's study; made where there is none.
+    """Opens the study of a run, and creates it if there is none.
 
     Raises:
-        InputError: if its database cannot be used, or it does not know trials that the run has.
+        InputError: if its storage cannot be used, or lacks trials that the run folder has.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         storage = _storage(layout, config.settings.storage)
         study = _study_in(storage, config)
         known = len(study.get_trials(deepcopy=False))
-    except (ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:  # of a journal that is none
+    except (ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:  # raised by a damaged journal
         if config.settings.storage != "journal" or isinstance(error, InputError):
             raise
         raise InputError(
@@ -54,8 +54,8 @@ def open_study(layout: RunLayout, config: SearchConfig) -> optuna.Study:
         ) from None
     if lost := [trial.number for trial in layout.all_trials() if trial.number >= known]:
         raise InputError(
-            f"{layout.root} has the folder of trial {lost[0]}, and its study (search.storage: {config.settings.storage}) knows "
-            f"{known} trials: it is not this run's, or damaged; put a copy in its place"
+            f"{layout.root} has the folder of trial {lost[0]}, but its study (search.storage: {config.settings.storage}) has "
+            f"only {known} trials: it belongs to another run, or is damaged; put a copy in its place"
         )
     return study
 
@@ -68,7 +68,7 @@ def _study_in(storage: BaseStorage, config: SearchConfig) -> optuna.Study:
 
 
 def trials_known(layout: RunLayout) -> int | None:
-    """How many trials the run's journal has; None: it cannot be read."""
+    """Number of trials in the run's journal; None if it cannot be read."""
     try:
         storage = JournalStorage(JournalFileBackend(str(layout.study)))
         return sum(storage.get_n_trials(study._study_id) for study in storage.get_all_studies())
@@ -77,8 +77,11 @@ def trials_known(layout: RunLayout) -> int | None:
 
 
 def mend_journal(layout: RunLayout) -> None:
-    """Takes away what a driver left that was killed while it wrote to the journal, or met a full disk: the journal's lock, for
-    which others would wait half a minute, and half a line, after which nothing more could be read. Only for who owns the run.
+    """Repairs the journal after a driver was killed while writing to it, or met a full disk. Only the owner of the run
+    may do this.
+
+    Removes the journal's lock, for which others would wait half a minute, and an incomplete last line, after which
+    nothing more could be read.
     """
     layout.study.with_name(f"{layout.study.name}{LOCK_FILE_SUFFIX}").unlink(missing_ok=True)
     if not layout.study.exists():
@@ -89,7 +92,7 @@ def mend_journal(layout: RunLayout) -> None:
 
 
 def check_storage(layout: RunLayout, config: SearchConfig) -> None:
-    """Before a run's first start: its database can be reached, and has no study of this name.
+    """Checks, before a run's first start, that its database can be reached and has no study of this name.
 
     Raises:
         InputError: if not.
@@ -110,13 +113,13 @@ def _storage(layout: RunLayout, storage: str) -> BaseStorage:
         return RDBStorage(f"sqlite:///{layout.study_database}")
     if missing := missing_variables(storage, os.environ):
         raise InputError(f"search.storage: {storage} needs {', '.join(missing)} in the environment")
-    from sqlalchemy.exc import SQLAlchemyError  # takes its time, and a journal does without
+    from sqlalchemy.exc import SQLAlchemyError  # slow to import, and a journal does not need it
 
     url = with_variables(storage, os.environ)
     if url.startswith("postgresql://"):
         url = url.replace("postgresql", "postgresql+psycopg", 1)  # the driver of thaw-search[postgresql]
     try:
-        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})  # a server that was started anew is met again
+        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})  # reconnects after a restart of the server
     except ImportError as error:
         raise InputError(f"search.storage: {storage}: {error}; pip install thaw-search[postgresql]") from None
     except (SQLAlchemyError, ValueError) as error:
@@ -127,7 +130,8 @@ def _storage(layout: RunLayout, storage: str) -> BaseStorage:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """What a database says that takes nothing any more is a refusal like a disk's: the search stops, and can go on later."""
+    """Raises the errors of a database that can no longer be written as OSError, like those of a full disk: the search
+    stops, and can be resumed."""
     try:
         yield
     except StorageInternalError as error:
@@ -135,28 +139,41 @@ def refusals() -> Iterator[None]:
 
 
 def refused(error: StorageInternalError) -> OSError:
-    """With the server's words alone: the statement that failed holds what the user searches."""
+    """OSError with only the server's message: the statement that failed contains what the user searches."""
     reason = str(getattr(error.__cause__, "orig", None) or type(error.__cause__).__name__).strip().splitlines()[0]
-    return OSError(f"search.storage: the database takes nothing any more: {reason}")
+    return OSError(f"search.storage: the database can no longer be written: {reason}")
 
 
-# --- what it is told ------------------------------------------------------------------------------------------------
+# --- reports --------------------------------------------------------------------------------------------------------
 
 
 def settle(study: optuna.Study, layout: RunLayout, config: SearchConfig) -> None:
-    """Tells the study of trials whose end was recorded, but not told before the driver was killed."""
+    """Reports trials whose end was recorded in their folders, but not in the study before the driver was killed.
+
+    Args:
+        study: study of the run.
+        layout: run folder.
+        config: the search.
+    """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         folder = layout.trial(trial.number)
         record = read_record(folder) if folder.trial.exists() else None
         if record is None or record.status is TrialStatus.RUNNING:
             continue
-        taken_up, reports = Trial(study, trial._trial_id), read_epochs(folder.epochs)
-        report_recorded(taken_up, reports, known=set(trial.intermediate_values))
-        tell(taken_up, record, config, came_to_its_end=bool(reports) and ended_by_itself(reports[-1]))
+        open_trial, reports = Trial(study, trial._trial_id), read_epochs(folder.epochs)
+        report_recorded(open_trial, reports, known=set(trial.intermediate_values))
+        tell(open_trial, record, config, came_to_its_end=bool(reports) and ended_by_itself(reports[-1]))
 
 
 def end_running(study: optuna.Study, layout: RunLayout, config: SearchConfig, reason: str) -> None:
-    """Prunes the trials that a budget cut off."""
+    """Prunes the trials that were running when a budget was used up.
+
+    Args:
+        study: study of the run.
+        layout: run folder.
+        config: the search.
+        reason: reason to record.
+    """
     settle(study, layout, config)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         folder = layout.trial(trial.number)
@@ -168,10 +185,14 @@ def end_running(study: optuna.Study, layout: RunLayout, config: SearchConfig, re
 
 
 def end_judged(study: optuna.Study, layout: RunLayout, config: SearchConfig, stopped: Mapping[int, int]) -> None:
-    """Ends the trials that had come to a rung and failed there when the driver was killed: an epoch more would be one too many.
+    """Ends the trials that a rung had stopped when the driver was killed: otherwise they would train one epoch too
+    many.
 
     Args:
-        stopped: number of a trial -> the epoch after which it was not to go on.
+        study: study of the run.
+        layout: run folder.
+        config: the search.
+        stopped: number of a trial -> the epoch after which it was to stop.
     """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         folder = layout.trial(trial.number)
@@ -182,21 +203,22 @@ def end_judged(study: optuna.Study, layout: RunLayout, config: SearchConfig, sto
 
 
 def _end_pruned(folder: TrialLayout, reason: str, config: SearchConfig) -> None:
-    """Records the end of a trial that nobody runs any more; what its network costs, its epochs do not tell."""
+    """Records a trial that nobody runs any more as pruned, without the costs of its network, which its epochs do not
+    contain."""
     reports = read_epochs(folder.epochs)
-    came_to = zip(config.goals, objectives_of(config.goals, reports, {}), strict=True) if reports else ()
+    objectives = zip(config.goals, objectives_of(config.goals, reports, {}), strict=True) if reports else ()
     end: dict[str, Any] = {
         "status": TrialStatus.PRUNED,
         "reason": reason,
         "ended": now(),
         "summary": summary_of(folder),
     }
-    end["objectives"] = {name: value for name, value in came_to if value is not None}
+    end["objectives"] = {name: value for name, value in objectives if value is not None}
     read_record(folder).model_copy(update=end).write(folder)
 
 
 def fell_behind(result: Mapping[str, Any], scheduler: Scheduler) -> str:
-    """Why a trial was pruned whose last result this is."""
+    """Reason why a trial with this last result was pruned."""
     best = result["best_score"]
     score = f"{best:.4g}" if best is not None and math.isfinite(best) else "no score"
     where = f"among the worst {scheduler.quantile:.0%}" if isinstance(scheduler, Pbt) else "not among the best"
@@ -204,7 +226,7 @@ def fell_behind(result: Mapping[str, Any], scheduler: Scheduler) -> str:
 
 
 def summary_of(folder: TrialLayout) -> TrialSummary | None:
-    """None: the epochs are damaged, which is for those to tell who read them."""
+    """Summary of a trial; None if its epochs are damaged, which is reported to those who read them."""
     try:
         return summary_in(folder.epochs)
     except RunFileError:
@@ -212,12 +234,19 @@ def summary_of(folder: TrialLayout) -> TrialSummary | None:
 
 
 def ended_by_itself(result: dict[str, Any]) -> bool:
-    """Whether a trial's last report is that of a whole run."""
+    """True if a trial's last report is that of a complete run."""
     return bool(result["finished"]) and not result["stopped_for"]
 
 
 def tell(trial: Trial, record: TrialRecord, config: SearchConfig, *, came_to_its_end: bool) -> None:
-    """Tells the study how a trial ended, by its record."""
+    """Reports the end of a trial to the study.
+
+    Args:
+        trial: trial of the study.
+        record: its record in the run folder.
+        config: the search.
+        came_to_its_end: True if the trial trained all its epochs.
+    """
     settings, study = config.settings, trial.study
     known = trial.constraints
     for name, bound in settings.constraints.items():
@@ -229,25 +258,37 @@ def tell(trial: Trial, record: TrialRecord, config: SearchConfig, *, came_to_its
 
 
 def report_recorded(trial: Trial, reports: Iterable[dict[str, Any]], *, known: Container[int]) -> None:
-    """Reports the epochs that are on disk and not `known` to the study."""
+    """Reports epochs that are on disk to the study.
+
+    Args:
+        trial: trial of the study.
+        reports: its epochs on disk.
+        known: epochs that the study has already.
+    """
     for report in reports:
         if report["epoch"] not in known and report["best_score"] is not None:
             report_epoch(trial, report["best_score"], report["epoch"])
 
 
 def report_epoch(trial: Trial, score: float, epoch: int) -> None:
-    """Reports an epoch, where the study has one objective: Optuna has intermediate values only there."""
+    """Reports the score of an epoch, if the study has one objective: otherwise Optuna has no intermediate values.
+
+    Args:
+        trial: trial of the study.
+        score: best score so far.
+        epoch: epoch, counted from 1.
+    """
     if len(trial.study.directions) == 1:
         trial.report(score, epoch)
 
 
-# --- what samplers see ----------------------------------------------------------------------------------------------
+# --- the samplers' view ---------------------------------------------------------------------------------------------
 
 
 class AskingStudy(optuna.Study):
-    """The same study as it is asked for proposals: with trials of earlier runs, which are in no storage, before its own.
+    """The study as samplers see it: with the trials of earlier runs, which are in no storage, before its own.
 
-    A trial is proposed from one list of trials, read once: nobody but this process writes to the study.
+    The trials are read once for each proposal: only this process writes to the study.
     """
 
     def __init__(self, study: optuna.Study, known: Sequence[FrozenTrial]):

@@ -1,6 +1,7 @@
-"""Optuna's ask and tell as a Ray Tune searcher. The study learns what really happened: intermediate values, PRUNED, FAIL.
+"""Ray Tune searcher on Optuna's ask-and-tell interface. The study records what really happened: intermediate values,
+PRUNED, FAIL.
 
-A search that was cut off is taken up by a new searcher on the same study: it hands out the trials that were running first.
+An interrupted search is resumed by a new searcher on the same study: it first hands out the trials that were running.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from trainables.run_folder.trial_record import Parent, TrialRecord, now, read_re
 
 
 class StudySearcher(Searcher):
-    """Hands out points of the space and tells the study what came of them."""
+    """Hands out points of the space and reports their results to the study."""
 
     def __init__(
         self,
@@ -61,9 +62,13 @@ class StudySearcher(Searcher):
     ):
         """
         Args:
-            rungs: where the scheduler judges.
-            room: how many trials there are to be at once, now.
-            population: whose trials go on from each other, if they do.
+            config: the search.
+            layout: its run folder.
+            study: its study.
+            attempt: number of this start or resume.
+            rungs: rungs at which the scheduler compares trials.
+            room: returns the number of trials to have at once, now.
+            population: chooses the parents of trials, in population-based training.
         """
         metric = config.recipe.train.metric
         super().__init__(metric="best_score", mode=metric.mode)
@@ -75,13 +80,13 @@ class StudySearcher(Searcher):
         self._interrupted = deque(running)
         self._rungs, self._room, self._population = rungs, room, population
         self._live: dict[str, Trial] = {}
-        self._refusal: OSError | None = None
-        """What the storage said when it took no file any more."""
+        self._storage_error: OSError | None = None
+        """Error of the storage once it could no longer be written."""
         self._reported: dict[int, set[int]] = {trial.number: set(trial.intermediate_values) for trial in running}
 
     @refusals()
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        self._stop_if_refused()
+        self._raise_storage_error()
         if len(self._live) >= self._limit():
             return None
         if not self._interrupted and self._count >= self._config.settings.trials:
@@ -89,11 +94,11 @@ class StudySearcher(Searcher):
         trial, parent = self._next()
         values: dict[str, Any] = {}
         if parent:
-            self._record(trial, values, parent)  # decided once, also where a kill comes before its values are drawn
+            self._record(trial, values, parent)  # the choice stands, even if a kill comes before its values are drawn
         try:
-            values = self._config.values_of(trial)  # a trial taken up again gets the values it had
+            values = self._config.values_of(trial)  # a resumed trial gets the values it had
             recipe = self._recipe_of(values, parent)
-        except (SpaceError, PathError, ConfigError) as error:  # a point that the check before the start did not meet
+        except (SpaceError, PathError, ConfigError) as error:  # a point that the check before the start did not cover
             self._record(trial, values, parent)
             self._end(trial, TrialStatus.FAILED, f"not trained: {error}")
             return None
@@ -112,95 +117,102 @@ class StudySearcher(Searcher):
         }
 
     def _limit(self) -> float:
-        """How many trials may be live: those proposed before a worker is free would know less."""
+        """Most trials that may be live: a trial proposed before a worker is free would learn from fewer results."""
         most = self._config.settings.most_at_once
         return min(math.inf if most is None else most, self._room())
 
     @refusals()
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        self._stop_if_refused()
+        self._raise_storage_error()
         self._report(self._live[trial_id], result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self._stop_if_refused()
+        self._raise_storage_error()
         trial = self._live.pop(trial_id, None)
         if trial is None:
             return
         try:
             if result and (refusal := result.get("refused")):
-                raise OSError(refusal)  # the search stops, and the trial goes on when it is resumed
+                raise OSError(refusal)  # the search stops, and the trial continues when it is resumed
             with refusals():
                 self._close(trial, result, error=error)
         except OSError as refusal:
-            self._refusal = refusal
+            self._storage_error = refusal
             raise
 
-    def _stop_if_refused(self) -> None:
-        """Ray takes what is raised at a trial's end for the trial's failure, and tries it again: it is raised until heard."""
-        if self._refusal:
-            raise self._refusal
+    def _raise_storage_error(self) -> None:
+        """Raises the storage error until the search stops: Ray takes an error at a trial's end for the trial's failure,
+        and retries the trial."""
+        if self._storage_error:
+            raise self._storage_error
 
     def _close(self, trial: Trial, result: dict[str, Any] | None, *, error: bool) -> None:
         if error or result is None or "given_up" in result:
             self._end(trial, TrialStatus.FAILED, self._reason(trial.number))
             return
-        self._report(trial, result)  # Ray tells of a trial's last result here only
-        came_to = {
+        self._report(trial, result)  # Ray passes a trial's last result only here
+        objectives = {
             n: value for n, value in zip(self._config.goals, result["objectives"], strict=True) if value is not None
         }
-        missing = [name for name in self._config.goals if not math.isfinite(came_to.get(name, math.nan))]
+        absent = [name for name in self._config.goals if not math.isfinite(objectives.get(name, math.nan))]
         if result["finished"] and not math.isfinite(result["best_score"]):
             self._end(trial, TrialStatus.FAILED, "no epoch had a score: training diverged")
-        elif result["finished"] and missing:
-            self._end(trial, TrialStatus.FAILED, f"its best epoch has no {missing[0]}")
-        elif broken := self._broken(came_to):
-            self._end(trial, TrialStatus.INFEASIBLE, broken, came_to, came_to_its_end=ended_by_itself(result))
+        elif result["finished"] and absent:
+            self._end(trial, TrialStatus.FAILED, f"its best epoch has no {absent[0]}")
+        elif violated := self._violations(objectives):
+            self._end(trial, TrialStatus.INFEASIBLE, violated, objectives, came_to_its_end=ended_by_itself(result))
         elif not result["finished"]:
-            self._end(trial, TrialStatus.PRUNED, fell_behind(result, self._config.settings.scheduler), came_to)
+            self._end(trial, TrialStatus.PRUNED, fell_behind(result, self._config.settings.scheduler), objectives)
         elif flag := result["stopped_for"]:
-            # PRUNED, not FAIL: its curve teaches the sampler to stay away. Not COMPLETE: it is no config to export as best.
-            self._end(trial, TrialStatus.PRUNED, f"stopped for {flag} in epoch {result['epoch']}", came_to)
+            # PRUNED, not FAIL: its curve teaches the sampler to stay away. Not COMPLETE: it must not be exported as the
+            # best.
+            self._end(trial, TrialStatus.PRUNED, f"stopped for {flag} in epoch {result['epoch']}", objectives)
         else:
-            self._end(trial, TrialStatus.FINISHED, None, came_to)
+            self._end(trial, TrialStatus.FINISHED, None, objectives)
 
-    def _broken(self, came_to: dict[str, float]) -> str | None:
-        """How a trial breaks the search's constraints, if it does."""
-        bounds = {name: bound for name, bound in self._config.settings.constraints.items() if name in came_to}
-        broken = [
-            f"{name} is {came_to[name]:.4g} ({bound.describe()})"
+    def _violations(self, objectives: dict[str, float]) -> str | None:
+        """Constraints that a trial violates, as text; None if it violates none.
+
+        Args:
+            objectives: results of the trial by name.
+        """
+        bounds = {name: bound for name, bound in self._config.settings.constraints.items() if name in objectives}
+        violated = [
+            f"{name} is {objectives[name]:.4g} ({bound.describe()})"
             for name, bound in bounds.items()
-            if bound.excess(came_to[name]) > 0
+            if bound.excess(objectives[name]) > 0
         ]
-        return ", ".join(broken) or None
+        return ", ".join(violated) or None
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the study is on disk."""
+        """Does nothing: the study is on disk."""
 
     def restore(self, checkpoint_path: str) -> None:
-        raise NotImplementedError("a search is taken up by `thaw resume`, not by Ray")
+        raise NotImplementedError("a search is resumed by `thaw resume`, not by Ray")
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray pickles searchers into its snapshots; nobody reads ours
 
     def _next(self) -> tuple[Trial, Parent | None]:
-        """An interrupted trial, or else a new one; and what it goes on from."""
-        taken_up = self._interrupted.popleft() if self._interrupted else None
-        number = taken_up.number if taken_up else self._count
-        parent = self._parent_of(number, drawn=taken_up.params if taken_up else {})
-        # Also for a trial taken up: it may have been cut off before its values were drawn.
-        self._asking.sampler = self._samplers.of(number) if parent is None else self._sampler_beside(parent, number)
-        if taken_up:
-            return Trial(self._asking, taken_up._trial_id), parent
+        """Next trial, an interrupted one or else a new one, and its parent."""
+        interrupted = self._interrupted.popleft() if self._interrupted else None
+        number = interrupted.number if interrupted else self._count
+        parent = self._parent_of(number, drawn=interrupted.params if interrupted else {})
+        # Also for an interrupted trial: it may have been killed before its values were drawn.
+        self._asking.sampler = self._samplers.of(number) if parent is None else self._child_sampler(parent, number)
+        if interrupted:
+            return Trial(self._asking, interrupted._trial_id), parent
         self._count += 1
         return self._asking.ask(), parent
 
-    # --- trials that go on from others --------------------------------------------------------------------------------
+    # --- trials that start from others --------------------------------------------------------------------------------
 
     def _parent_of(self, number: int, *, drawn: Mapping[str, Any]) -> Parent | None:
-        """What a trial goes on from: as it is recorded, or else as it is to be. None: it begins anew.
+        """Parent of a trial, as recorded or else as chosen now; None if it starts from scratch.
 
         Args:
-            drawn: values that it has already.
+            number: number of the trial.
+            drawn: values that it already has.
         """
         folder = self._layout.trial(number)
         if folder.trial.exists():
@@ -211,13 +223,13 @@ class StudySearcher(Searcher):
             return None
         return self._population.parent_of(number, fits=lambda parent: bool(self._changing(parent)))
 
-    def _sampler_beside(self, parent: Parent, number: int) -> BaseSampler:
-        """What proposes the values of a trial that goes on from another one."""
+    def _child_sampler(self, parent: Parent, number: int) -> BaseSampler:
+        """Sampler for a trial that starts from another one."""
         assert self._population is not None
-        of_parent, parameters = self._study.get_trials(deepcopy=False)[parent.trial], self._config.space.parameters
+        parent_trial, parameters = self._study.get_trials(deepcopy=False)[parent.trial], self._config.space.parameters
         values = explored(
-            of_parent.params,
-            of_parent.distributions,
+            parent_trial.params,
+            parent_trial.distributions,
             changing=[parameters[path].parameter(path) for path in self._changing(parent)],
             resample=self._population.settings.resample,
             random=random_state(self._config.settings.seed, "child", number),
@@ -227,7 +239,7 @@ class StudySearcher(Searcher):
             return PartialFixedSampler(values, self._samplers.of(number))
 
     def _changing(self, parent: Parent) -> list[str]:
-        """Paths of what a trial that goes on from there can do otherwise."""
+        """Paths of the values that a child of this parent can change."""
         record = read_record(self._layout.trial(parent.trial))
         recipe = recipe_of(record, self._config, self._layout)
         return changing_paths(self._config.space, record.params, recipe, stage=parent.stage)
@@ -246,9 +258,9 @@ class StudySearcher(Searcher):
         TrialRecord(number=trial.number, params=values, parent=parent, **fields).write(folder)
 
     def _report(self, trial: Trial, result: dict[str, Any]) -> None:
-        """Reports an epoch, and those before it whose results died with a driver or a worker before they came here."""
+        """Reports an epoch, and earlier ones whose results were lost with a driver or a worker."""
         epoch, reported = result["epoch"], self._reported.setdefault(trial.number, set())
-        if epoch in reported:  # done again after a crash
+        if epoch in reported:  # trained again after a crash
             return
         if missed := set(range(1, epoch)) - reported:
             earlier = read_epochs(self._layout.trial(trial.number).epochs)
@@ -261,14 +273,15 @@ class StudySearcher(Searcher):
         trial: Trial,
         status: TrialStatus,
         reason: str | None,
-        came_to: dict[str, float] | None = None,
+        objectives: dict[str, float] | None = None,
         *,
         came_to_its_end: bool = False,
     ) -> None:
-        # The record first: a kill in between leaves the study's trial running, and it is taken up and told again.
+        # The record first: after a kill in between, the trial is still running in the study, and `settle` reports its
+        # end.
         folder = self._layout.trial(trial.number)
         ended: dict[str, Any] = {"status": status, "reason": reason, "ended": now()}
-        ended |= {"objectives": came_to or {}, "summary": summary_of(folder)}
+        ended |= {"objectives": objectives or {}, "summary": summary_of(folder)}
         record = read_record(folder).model_copy(update=ended)
         record.write(folder)
         tell(trial, record, self._config, came_to_its_end=came_to_its_end)

@@ -1,4 +1,4 @@
-"""`search.warm_start`: what earlier runs learnt, for the sampler. The study of this run does not hold it."""
+"""`search.warm_start`: trials of earlier runs, for the sampler. They are not in this run's study."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from trainables.run_folder.layout import RunFileError, RunLayout
 _ENDED_WELL = {TrialStatus.FINISHED, TrialStatus.PRUNED, TrialStatus.INFEASIBLE}
 
 Known = dict[str, Any]
-"""An ended trial as `known.json` holds it: run, number, params (of the study), values, complete, epochs, excess."""
+"""Ended trial as in `known.json`: run, number, params (of the study), values, complete, epochs, excess."""
 
 
 def remember(config: SearchConfig, layout: RunLayout) -> None:
-    """Writes the earlier runs' trials into the run, once: what a search learnt from does not change when it goes on.
+    """Writes the trials of earlier runs into the run folder, once: they stay the same when the search is resumed.
 
     Raises:
         InputError: if there is no such run, or its scores are not comparable with this search's.
@@ -42,10 +42,10 @@ def remember(config: SearchConfig, layout: RunLayout) -> None:
 
 
 def known_trials(config: SearchConfig, layout: RunLayout) -> list[FrozenTrial]:
-    """What `remember` wrote, as trials that samplers can learn from.
+    """Trials that `remember` wrote, for the samplers to learn from.
 
     Raises:
-        RunFileError: if it is damaged.
+        RunFileError: if the file is damaged.
     """
     try:
         known: list[Known] = json.loads(layout.known.read_bytes()) if layout.known.exists() else []
@@ -54,7 +54,7 @@ def known_trials(config: SearchConfig, layout: RunLayout) -> list[FrozenTrial]:
         raise RunFileError(f"{layout.known} is damaged; put a copy in its place") from None
     for position, trial in enumerate(trials):
         trial._trial_id = position - len(trials)
-        # Samplers tell older trials by their numbers: these are before the first, 0, and above what Optuna takes for none, -1.
+        # Samplers order trials by number: these are before the first, 0, and above -1, which means no trial to Optuna.
         trial.number = (position - len(trials)) / (len(trials) + 1)  # type: ignore[assignment]
     return trials
 
@@ -74,7 +74,7 @@ def _frozen(known: Known, config: SearchConfig) -> FrozenTrial:
         },
     )
     if not known["complete"] and known["epochs"]:
-        trial.value = trial.intermediate_values[max(trial.intermediate_values)]  # as Optuna does where it prunes
+        trial.value = trial.intermediate_values[max(trial.intermediate_values)]  # as Optuna does for pruned trials
     return trial
 
 
@@ -93,28 +93,29 @@ def _trials_of(position: int, config: SearchConfig, layout: RunLayout) -> Iterat
 def _check_comparable(run: Run, config: SearchConfig, place: str) -> None:
     advice = f"its best config can be tried here: search.enqueue: [{run.layout.best}], after thaw export {run.name}"
     if run.metric is not config.recipe.train.metric:
-        message = f"{run.name} was judged by {run.metric}, and this search by {config.recipe.train.metric}"
+        message = f"{run.name} was scored by {run.metric}, this search is scored by {config.recipe.train.metric}"
         raise InputError(f"{place}: {message}; {advice}")
     here = config.recipe.data.model_dump(mode="json")
     there = run.config.get("data") or {}
     if different := [key for key in here if here[key] != there.get(key, here[key])]:
         named = ", ".join(dotted(("data", key)) for key in different)
-        raise InputError(f"{place}: {run.name} had other data ({named}), so its scores say nothing here; {advice}")
+        raise InputError(f"{place}: {run.name} had other data ({named}), so its scores are not comparable; {advice}")
 
 
 def _known(run: Run, number: int, config: SearchConfig) -> Known | None:
-    """A trial, if it ended, is a point of this space, and came to all that is asked for here."""
+    """Trial for the sampler; None if it has not ended well, is not a point of this space, or lacks a goal of this
+    search."""
     record = run.trial(number)
     reports = run.reports(number)
     if record.status not in _ENDED_WELL or not reports or reports[-1]["best_score"] is None:
         return None
-    came_to = {Objective.SCORE.value: reports[-1]["best_score"], **record.objectives}
+    objectives = {Objective.SCORE.value: reports[-1]["best_score"], **record.objectives}
     try:
         point = point_of(run.recipe(number), config.space)
     except UnfitError:
         return None
     settings = config.settings
-    if any(name not in came_to for name in config.goals):
+    if any(name not in objectives for name in config.goals):
         return None
     scores = {r["epoch"]: r["best_score"] for r in reports if r["best_score"] is not None}
     return {
@@ -122,7 +123,7 @@ def _known(run: Run, number: int, config: SearchConfig) -> Known | None:
         "number": number,
         "params": config.space.parameters_of(point),
         "complete": ended_by_itself(reports[-1]),
-        "values": [came_to[name] for name in settings.objectives],
+        "values": [objectives[name] for name in settings.objectives],
         "epochs": scores if len(settings.objectives) == 1 else {},
-        "excess": {name: bound.excess(came_to[name]) for name, bound in settings.constraints.items()},
+        "excess": {name: bound.excess(objectives[name]) for name, bound in settings.constraints.items()},
     }

@@ -66,7 +66,7 @@ def test_the_worst_stop_and_others_go_on_from_the_best(undisturbed):
     }
     assert load(layout.root).trials()["parent"].dropna().tolist() == [child.parent.trial for child in children]
     said = thaw("watch", "small", "--once", folder=undisturbed).stdout
-    assert f"trial {children[-1].number}: goes on from trial {children[-1].parent.trial} after epoch" in said
+    assert f"trial {children[-1].number}: starts from trial {children[-1].parent.trial} after epoch" in said
 
 
 def assert_a_population(layout):
@@ -158,5 +158,5 @@ def test_a_trial_that_others_go_on_from_is_missed(tmp_path, undisturbed):
     shutil.rmtree(layout.trial(child.parent.trial).root)
     done = thaw("extend", "small", "--trials", "+1", folder=tmp_path / "copy")
     assert done.returncode == 2
-    assert f"lacks the folder of trial {child.parent.trial}, from which trial {child.number} goes on" in done.stderr
+    assert f"lacks the folder of trial {child.parent.trial}, from which trial {child.number} started" in done.stderr
     assert "Traceback" not in done.stderr

@@ -137,7 +137,7 @@ def refused(nodes, folder, *overrides, **env):
 
 def test_a_wrong_token_is_refused(nodes, folder):
     said = refused(nodes, folder, RAY_AUTH_TOKEN="0" * 32)
-    assert said.startswith(f"error: search.address: the Ray cluster {nodes.address} refuses the token of this machine")
+    assert said.startswith(f"error: search.address: the Ray cluster {nodes.address} rejects the token of this machine")
 
 
 def test_more_than_any_node_has_is_refused(nodes, folder):

@@ -108,7 +108,7 @@ def test_a_preset_for_another_task_is_refused_in_one_message(write, space, expec
     assert len(said) == len(expected)
     for line, start in zip(said, expected, strict=True):
         assert line.startswith(f"{start} is a preset for another task than regression: it searches train.loss.kind")
-        assert line.endswith("; take of augment, ema, progressive, thumbnails, unfreezing")
+        assert line.endswith("; use augment, ema, progressive, thumbnails, unfreezing")
 
 
 def test_a_preset_whose_other_task_is_replaced_is_welcome(write):

@@ -73,7 +73,7 @@ def test_another_shell_stops_it_and_resume_goes_on(stopped):
     assert "Traceback" not in said["driver"]
     assert "stop" not in said["left"]
     assert said["epochs"] < sum(len(read_epochs(trial.epochs)) for trial in layout.all_trials())
-    assert "stopped; go on with thaw resume small" in said["watched_stopped"].splitlines()
+    assert "stopped; resume with thaw resume small" in said["watched_stopped"].splitlines()
     assert "complete" in said["watched_complete"].splitlines()
     assert said["watched_complete"].startswith(f"small  {TRIALS}/{TRIALS} trials")
 
@@ -189,7 +189,7 @@ def test_a_killed_driver_is_said_to_be_dead_and_a_neighbour_is_not_disturbed(tmp
         drivers[1].wait()
         shown = thaw("watch", "two", "--once", folder=tmp_path).stdout
         killed = f"its driver was killed (process {drivers[1].pid} on {socket.gethostname()})"
-        assert f"{killed}; go on with thaw resume two" in shown.splitlines()
+        assert f"{killed}; resume with thaw resume two" in shown.splitlines()
         assert thaw("stop", "two", folder=tmp_path).stdout == "two is not running\n"
     finally:
         for driver in drivers:

@@ -119,7 +119,7 @@ def test_whatever_stands_in_a_file_is_one_message_or_none(run, thaw, words, cont
 @pytest.mark.parametrize(
     ("journal", "message"),
     [
-        (b"", "has the folder of trial 0, and its study .* knows 0 trials"),
+        (b"", "has the folder of trial 0, but its study .* has only 0 trials"),
         (b"no journal", "has the folder of trial 0"),
         (b"no journal\nat all\n", "study.journal is damaged"),
         (b'{"op_code": 4}\n{"op_code": 99}\n', "study.journal is damaged"),
@@ -138,7 +138,7 @@ def test_a_study_that_is_none_is_refused_before_a_trial_is_lost(run, journal, me
 
 def test_a_study_of_fewer_trials_than_the_run_has_is_refused(run):
     config = with_study(run, trials=1)
-    with pytest.raises(InputError, match=r"has the folder of trial 1, and its study .* knows 1 trials"):
+    with pytest.raises(InputError, match=r"has the folder of trial 1, but its study .* has only 1 trials"):
         open_study(run, config)
 
 
@@ -155,7 +155,7 @@ def test_half_a_line_of_the_journal_costs_that_line(run):
     "name", ["..", "../up", "/etc/cron.d/x", "a/b", "a\\b", ".hidden", "", "-rf", "a\0b", "a\nb", "ä" * 3]
 )
 def test_what_leads_out_of_the_folder_of_runs_names_none(name):
-    with pytest.raises(ValueError, match="cannot name a run's folder"):
+    with pytest.raises(ValueError, match="cannot be the name of a run folder"):
         checked_name(name)
 
 
@@ -164,7 +164,7 @@ def test_train_resumes_no_folder_outside(run, thaw, words):
     Path("x.yaml").write_text((run.trial(0).recipe).read_text())
     status, _, errors = thaw(*words)
     assert status == 2
-    assert "is no training run" in errors
+    assert "is not a training run" in errors
 
 
 @pytest.mark.parametrize(("given", "mode"), [({}, "token"), ({"RAY_AUTH_MODE": "disabled"}, "disabled")])

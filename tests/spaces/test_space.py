@@ -147,7 +147,7 @@ def test_the_resolved_space_survives_a_yaml_file(data: object) -> None:
         (
             {"preset": "ema", "train.ema.decy": None},
             ("train.ema.decy",),
-            "null removes what a preset searches, and none does; did you mean 'train.ema.decay'?",
+            "null removes a path that a preset searches, but no preset searches this one; did you mean 'train.ema.decay'?",
         ),
         (
             {"preset": "imbalance", "train.balance": None, "train.loss.kind": None},
@@ -394,8 +394,8 @@ def test_a_function_is_a_space() -> None:
         (
             {"python": "my_space:suggest", "train.a": KIND, "preset": "ema"},
             [
-                (("train.a",), "cannot stand beside python, whose function says all that is searched"),
-                (("preset",), "cannot stand beside python, whose function says all that is searched"),
+                (("train.a",), "cannot be combined with python, whose function defines the whole space"),
+                (("preset",), "cannot be combined with python, whose function defines the whole space"),
             ],
         ),
         ({"python": "my_space"}, [(("python",), "'my_space': needs module:function")]),

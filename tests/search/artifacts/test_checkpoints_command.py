@@ -95,7 +95,7 @@ def _another(path):
     [
         pytest.param(_flip, "is damaged or not a checkpoint", id="a wrong bit"),
         pytest.param(_another, "is not the file that was registered under its name", id="another file"),
-        pytest.param(lambda path: path.unlink(), "is missing: it was to be kept", id="no file"),
+        pytest.param(lambda path: path.unlink(), "is missing: it should have been kept", id="no file"),
     ],
 )
 def test_what_is_damaged_or_lost_is_found(thaw, run, damage, message):
@@ -110,7 +110,7 @@ def test_what_is_damaged_or_lost_is_found(thaw, run, damage, message):
 def test_a_file_that_is_not_registered_is_found(thaw, run):
     run.registry.unlink()
     lines = thaw(NAME, "verify", code=1)
-    assert all(line.endswith("is not registered; going on with the run puts that right") for line in lines)
+    assert all(line.endswith("is not registered; resuming the run registers it") for line in lines)
 
 
 def test_two_checkpoints_are_compared_layer_by_layer(thaw, run):
@@ -268,7 +268,7 @@ def test_training_goes_on_from_a_named_checkpoint(run, tmp_path, monkeypatch, ca
 
     code, said = train("--resume", NAME, "--checkpoint", "2")
     assert code == 0, said.err
-    assert f"runs/{NAME}: 2 epochs were done before" in said.out
+    assert f"runs/{NAME}: 2 epochs were trained before" in said.out
     assert [line.split()[1] for line in said.out.splitlines() if line.startswith("epoch")] == ["3/4", "4/4"]
     again = [json.loads(line) for line in run.epochs.read_text().splitlines()]
     assert [report["score"] for report in again] == [report["score"] for report in epochs]

@@ -209,7 +209,10 @@ def test_a_grey_image_is_predicted_by_a_model_of_colours(thaw, model):
     [
         (["gone", "photos"], "gone is not a model: there is no such folder"),
         (["model", "gone"], "gone does not exist"),
-        (["model", "photos", "-o", "out.xls"], r"out.xls: the ending says the format; valid are .csv, .json, .parquet"),
+        (
+            ["model", "photos", "-o", "out.xls"],
+            r"out.xls: the ending determines the format; valid are .csv, .json, .parquet",
+        ),
         (["model", "photos", "--onnx"], "model was exported without ONNX"),
     ],
 )

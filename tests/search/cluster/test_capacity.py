@@ -14,7 +14,7 @@ def test_what_trials_have_is_told_beside_what_there_is(monkeypatch):
 def test_a_search_under_which_ray_has_died_is_told_so_and_does_not_wait_for_ever(monkeypatch):
     monkeypatch.setattr(capacity.ray, "cluster_resources", dict)
     monkeypatch.setattr(capacity.ray, "available_resources", dict)
-    with pytest.raises(OSError, match="Ray has died under the search"):
+    with pytest.raises(OSError, match="Ray died during the search"):
         capacity.usage()
 
 

@@ -123,9 +123,9 @@ This process on node 10.0.0.2 was started with:
         ("raise OSError('no such thing')", "cannot be joined: OSError: no such thing"),
         (
             "import sys, time; print('RPC error: InvalidAuthToken', file=sys.stderr, flush=True); time.sleep(60)",
-            "refuses",
+            "rejects",
         ),
-        ("raise SystemExit(3)", "cannot be joined: Ray does not say why"),
+        ("raise SystemExit(3)", "cannot be joined: Ray gives no reason"),
     ],
 )
 def test_what_ray_says_is_put_in_a_sentence(monkeypatch, script, message):

@@ -65,7 +65,7 @@ def test_a_trial_takes_what_it_asks_for(wanted, gpus, nodes, bundle):
             {"cpus": 16, "accelerator_type": "A100"},
             1,
             [T4, A100],
-            r"no single node has all that a trial takes \(cpus, gpus, accelerator_type\)",
+            r"no single node has everything that a trial takes \(cpus, gpus, accelerator_type\)",
             id="each on another node",
         ),
     ],

@@ -179,10 +179,10 @@ def test_without_a_command_help_is_shown():
             "command line (train.stages[1].unfreeze_from=features.9) train.stages[1].unfreeze_from: 'features.9' is not a block"
             " (features.0 … features.8, head, all, last:1 … last:9) of efficientnet_lite0",
         ),
-        (["train.batch_size"], "command line: 'train.batch_size' is no override; write it as train.batch_size=64"),
+        (["train.batch_size"], "command line: 'train.batch_size' is not an override; write it as train.batch_size=64"),
         (
             ["search.name=../up"],
-            "command line (search.name=../up) search.name: '../up' cannot name a run's folder: take",
+            "command line (search.name=../up) search.name: '../up' cannot be the name of a run folder: use",
         ),
         (
             ["data={source: folder, path: nothing, image_size: 32}"],

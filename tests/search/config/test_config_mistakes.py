@@ -73,14 +73,17 @@ BLOCKS = r"\(features.0 … features.8, head, all, last:1 … last:9\) of effici
             "trials: 8", "mode: max", "19 search.mode: belongs to `train`: set train.metric, which", id="mode of search"
         ),
         pytest.param(
-            "trials: 8", "name: a/b", "19 search.name: 'a/b' cannot name a run's folder: take letters", id="name"
+            "trials: 8", "name: a/b", "19 search.name: 'a/b' cannot be the name of a run folder: use letters", id="name"
         ),
         pytest.param(
-            "trials: 8", "name: ../up", "19 search.name: '../up' cannot name a run's folder", id="name leads out"
+            "trials: 8",
+            "name: ../up",
+            "19 search.name: '../up' cannot be the name of a run folder",
+            id="name leads out",
         ),
-        pytest.param("trials: 8", "name: .hidden", "19 search.name: '.hidden' cannot name", id="hidden name"),
-        pytest.param("trials: 8", "name: ''", "19 search.name: '' cannot name", id="no name"),
-        pytest.param("trials: 8", f"name: {'x' * 81}", "19 search.name: 'xxx.*' cannot name", id="long name"),
+        pytest.param("trials: 8", "name: .hidden", "19 search.name: '.hidden' cannot be the name", id="hidden name"),
+        pytest.param("trials: 8", "name: ''", "19 search.name: '' cannot be the name", id="no name"),
+        pytest.param("trials: 8", f"name: {'x' * 81}", "19 search.name: 'xxx.*' cannot be the name", id="long name"),
         pytest.param(
             "trials: 8",
             "scheduler: {kind: bohb}",
@@ -105,14 +108,14 @@ BLOCKS = r"\(features.0 … features.8, head, all, last:1 … last:9\) of effici
         pytest.param(
             "trials: 8",
             "resources: {gpus: -1}",
-            "19 search.resources.gpus: -1: input should be a number from 0 on, or auto",
+            "19 search.resources.gpus: -1: input should be a number of at least 0, or auto",
             id="gpus",
         ),
         pytest.param(
             "trials: 8",
             "resources: {gpus: 4}",
-            "19 search.resources.gpus: 4: a trial trains on one GPU, and several GPUs train several trials at once; what came "
-            "out best trains on 4 with thaw train best.yaml --workers 4",
+            "19 search.resources.gpus: 4: a trial trains on one GPU, and several GPUs train several trials at once; train "
+            "the best config on 4 GPUs with thaw train best.yaml --workers 4",
             id="several gpus",
         ),
         pytest.param(
@@ -296,7 +299,8 @@ def test_an_empty_file_misses_all_that_is_required(mistakes):
 
 def test_a_files_name_must_do_as_the_runs(write):
     with pytest.raises(
-        InputError, match=r"search\.name: 'my search' cannot name a run's folder: .*; the file's name is taken"
+        InputError,
+        match=r"search\.name: 'my search' cannot be the name of a run folder: .*; without it, the name of the file",
     ):
         load_search(read_source(write(FILE, "my search.yaml")))
     assert load_search(read_source(write(FILE, "my search.yaml"), ["search.name=mine"])).name == "mine"

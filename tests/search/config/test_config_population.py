@@ -22,23 +22,23 @@ PBT = "search.scheduler={kind: pbt}"
     [
         (
             ["search.objectives=[score, macs]"],
-            "scheduler.kind: pbt lets trials go on from those with the best score, whatever their macs;",
+            "scheduler.kind: pbt starts trials from those with the best score, and ignores macs;",
         ),
         (
             ["search.constraints={macs: {max: 1e9}}"],
-            "scheduler.kind: pbt lets trials go on from those with the best score, whatever",
+            "scheduler.kind: pbt starts trials from those with the best score, and ignores",
         ),
         (
             ["search.sampler={kind: cma_es}"],
-            "sampler.kind: cma_es must propose every trial, and pbt has some go on from others;",
+            "sampler.kind: cma_es must propose every trial, and pbt starts some from others;",
         ),
         (
             ["space={train.batch_size: {int: [8, 64]}}"],
-            r"scheduler.kind: pbt: nothing that is searched \(train.batch_size\) can",
+            r"scheduler.kind: pbt: none of the searched values \(train.batch_size\) can",
         ),
         (
             ["space={python: 'my_functions:batch'}"],
-            "scheduler.kind: pbt must know which values it can change, and only my_functions:",
+            "scheduler.kind: pbt must know which values it can change, and my_functions:",
         ),
         (["search.scheduler.every_epochs=16"], "scheduler.every_epochs: 16: no trial has more than 16 epochs, so none"),
         (["search.scheduler.quantile=0.6"], "scheduler.quantile: 0.6: input should be less than or equal to 0.5"),

@@ -120,7 +120,7 @@ def test_a_mistake_of_the_data_has_its_line(load):
     first = 1 + text[: text.index("data:")].count("\n")
     for line, words in {
         3: "data.labels: True is neither",
-        4: "data.columns: only source 'table'",
+        4: "data.columns: applies only to source 'table'",
         6: "data.fold: 5: ",
     }.items():
         assert f"search.yaml:{first + line} {words}" in str(caught.value)
@@ -180,7 +180,7 @@ def test_where_no_trial_has_a_second_stage_epochs_are_counted(load):
 
 
 def test_a_scheduler_that_has_nothing_to_judge_is_a_mistake(load):
-    message = "search.scheduler: no trial has more than 3 epochs, so none would be pruned; set grace_epochs below the 4"
+    message = "search.scheduler: no trial has more than 3 epochs, so none would be pruned; set grace_epochs below its default of 4"
     with pytest.raises(InputError, match=message):
         load(FILE, *ONE_STAGE, "search.scheduler={kind: asha}")
 

@@ -176,21 +176,23 @@ def test_unusual_files_are_read(read, text, data):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param("a: [1\n", r"search.yaml:2 is no valid YAML: expected ',' or '\]'", id="bracket left open"),
-        pytest.param("a:\n\tb: 1\n", r"search.yaml:2 is no valid YAML: found character '\\t'", id="tab"),
-        pytest.param("a: 1\n---\nb: 2\n", "search.yaml:2 is no valid YAML: but found another", id="two documents"),
-        pytest.param("a: 1\nb: 2\na: 3\n", "search.yaml:3 is no valid YAML: the key 'a' stands twice", id="key twice"),
-        pytest.param("a:\n  b: 1\n  b: 2\n", "search.yaml:3 is .* the key 'b' stands twice", id="nested key twice"),
+        pytest.param("a: [1\n", r"search.yaml:2 is not valid YAML: expected ',' or '\]'", id="bracket left open"),
+        pytest.param("a:\n\tb: 1\n", r"search.yaml:2 is not valid YAML: found character '\\t'", id="tab"),
+        pytest.param("a: 1\n---\nb: 2\n", "search.yaml:2 is not valid YAML: but found another", id="two documents"),
+        pytest.param(
+            "a: 1\nb: 2\na: 3\n", "search.yaml:3 is not valid YAML: the key 'a' appears twice", id="key twice"
+        ),
+        pytest.param("a:\n  b: 1\n  b: 2\n", "search.yaml:3 is .* the key 'b' appears twice", id="nested key twice"),
         pytest.param("a: !!python/name:os.system x\n", "search.yaml:1 is .* constructor for the tag", id="code"),
         pytest.param("? [a]\n: 1\n", "search.yaml:1 is .* a list or mapping cannot be a key", id="list as key"),
-        pytest.param("a: &x [*x]\n", "search.yaml is no valid YAML: something in it holds itself", id="endless"),
+        pytest.param("a: &x [*x]\n", "search.yaml is not valid YAML: something in it contains itself", id="endless"),
         pytest.param("b: 1\na: 2020-13-45\n", "search.yaml:2 is .* '2020-13-45': month must be in", id="no such date"),
         pytest.param(
-            "a: \x01\n", "search.yaml is no valid YAML: unacceptable character #x0001", id="control character"
+            "a: \x01\n", "search.yaml is not valid YAML: unacceptable character #x0001", id="control character"
         ),
         pytest.param("- a\n", "search.yaml:1 must be a mapping with keys such as data, model and train", id="list"),
         pytest.param("just words\n", "search.yaml:1 must be a mapping .*, not str", id="words"),
-        pytest.param(b"a: \xff\n", "search.yaml is no text: invalid start byte at byte 3", id="not UTF-8"),
+        pytest.param(b"a: \xff\n", "search.yaml is not a text file: invalid start byte at byte 3", id="not UTF-8"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_in_one_line(read, text, message):
@@ -202,14 +204,14 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(read, text, message):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("train.batch_size", r"command line: 'train.batch_size' is no override; write it as train.batch_size=64"),
+        ("train.batch_size", r"command line: 'train.batch_size' is not an override; write it as train.batch_size=64"),
         ("=3", r"command line \(=3\): '' is not a path"),
         ("a b=3", r"command line \(a b=3\): 'a b' is not a path"),
         ("train.stages[2].epochs=3", r"command line \(.*\): train.stages has no item \[2\]; it has 2 items"),
         ("train.stages[tpo].epochs=3", r"command line \(.*\): train.stages has no item named 'tpo' \(head, top\)"),
         ("train.batch_size.x=3", r"command line \(.*\): train.batch_size has no keys, so it has no 'x'"),
         ("train.batch_size=[1", r"command line \(.*\): expected ',' or '\]'"),
-        ("train={a: 1, a: 2}", r"command line \(.*\): the key 'a' stands twice"),
+        ("train={a: 1, a: 2}", r"command line \(.*\): the key 'a' appears twice"),
     ],
 )
 def test_an_override_that_cannot_be_used_is_refused_in_one_line(read, override, message):

@@ -161,8 +161,8 @@ def test_images_of_another_folder_are_found_there(here):
 @pytest.mark.parametrize(
     ("name", "loss", "searched", "why"),
     [
-        ("folders", "cross_entropy", False, "the classes are about even (cat 12 … dog 9: 1.33 to 1)"),
-        ("grey folders", "cross_entropy", False, "the classes are about even (6 each: 1 to 1)"),
+        ("folders", "cross_entropy", False, "the classes are about balanced (cat 12 … dog 9: 1.33 to 1)"),
+        ("grey folders", "cross_entropy", False, "the classes are about balanced (6 each: 1 to 1)"),
         ("imbalanced folders", "balanced_softmax", True, "cat 30 … rare bird 2: 15 to 1; the search also tries LDAM"),
         ("gzipped idx", "balanced_softmax", True, "0 40 … 1 5: 8 to 1; the search also tries LDAM"),
     ],
@@ -187,8 +187,8 @@ def test_doubts_are_comments(here):
     folder = class_folders(here / "photos", {"cat/young": 6, "dog": 6})
     (folder / "list.csv").write_text("a,b\n")
     _, text = loaded(folder, here)
-    assert "# please look: the table photos/list.csv is not used\n" in text
-    assert "# please look: sub-folders of cat are not classes: their images belong to the class above\n" in text
+    assert "# please check: the table photos/list.csv is not used\n" in text
+    assert "# please check: sub-folders of cat are not classes: their images belong to the class above\n" in text
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

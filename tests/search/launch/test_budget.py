@@ -28,7 +28,7 @@ HOUR = 3600.0
         pytest.param({"hours": 8}, {"wall_s": 8 * HOUR - 1}, [], None, id="not yet"),
         pytest.param({"hours": 8}, {"wall_s": 8 * HOUR}, [], "8 hours have passed", id="hours"),
         pytest.param({"score": 0.9}, {}, [0.8, None, 0.89], None, id="not good enough"),
-        pytest.param({"score": 0.9}, {}, [0.8, 0.9, 0.1], "a trial scored 0.9, and 0.9 was asked for", id="score"),
+        pytest.param({"score": 0.9}, {}, [0.8, 0.9, 0.1], "a trial scored 0.9, and the target was 0.9", id="score"),
         pytest.param({"no_improvement": 2}, {}, [0.8, 0.9, 0.5], None, id="one without"),
         pytest.param(
             {"no_improvement": 2}, {}, [0.8, 0.9, None, 0.9], "2 trials ended without .* 0.9", id="two without"

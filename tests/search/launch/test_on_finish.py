@@ -34,7 +34,7 @@ def test_a_command_is_parted_into_words_and_lists_are_taken_as_they_are(given, w
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("echo 'open", "search.on_finish: .*cannot be parted into words: no closing quotation"),
+        ("echo 'open", "search.on_finish: .*cannot be split into words: no closing quotation"),
         ("", "search.on_finish: .*at least 1 item"),
         ([], "search.on_finish: .*at least 1 item"),
         (["echo", ""], r"search.on_finish\[1\]: .*at least 1 character"),
@@ -73,7 +73,7 @@ def test_it_finds_the_run_and_its_best_trial_in_its_environment(tmp_path):
     ("command", "problem"),
     [
         ([sys.executable, "-c", "pass"], None),
-        ([sys.executable, "-c", "import sys; sys.exit(3)"], "ended with status 3"),
+        ([sys.executable, "-c", "import sys; sys.exit(3)"], "exited with status 3"),
         (["no-such-program", "a b"], "search.on_finish: no-such-program 'a b': No such file or directory"),
     ],
 )

@@ -230,7 +230,9 @@ def test_a_search_is_no_comparison(search_run):
 
 def test_a_comparison_is_no_search(write_comparison):
     source = read_source(write_comparison({"a": {1: 0.5}}).layout.config)
-    with pytest.raises(InputError, match="is of a comparison: `thaw confirm` or `thaw ablate`, said again, goes on"):
+    with pytest.raises(
+        InputError, match="belongs to a comparison: the same `thaw confirm` or `thaw ablate` command resumes"
+    ):
         load_search(source)
 
 
@@ -265,8 +267,8 @@ def test_one_change_is_all_there_is(tmp_path):
     [
         ({}, "ablate.changes: .*at least 1"),
         ({"x": {"train.batch_sise": 8}}, "a.yaml:[0-9]+ ablate.changes.x: .*batch_sise.*did you mean 'batch_size'"),
-        ({"x": {"train.batch_size": 16}}, "ablate.changes.x: changes nothing: the recipe is so already"),
-        ({"baseline": {"train.batch_size": 8}}, "ablate.changes.baseline: is a name of ours"),
+        ({"x": {"train.batch_size": 16}}, "ablate.changes.x: changes nothing: the recipe already has these values"),
+        ({"baseline": {"train.batch_size": 8}}, "ablate.changes.baseline: is a reserved name"),
         (
             {"x": {"train.batch_size": 8}, "y": {"train.batch_size": 4}},
             "ablate.changes.y.train.batch_size: sets 4 where 'x' sets 8: they cannot be tried together",
@@ -290,7 +292,7 @@ def test_a_file_without_changes_is_told_how_to_write_them(tmp_path):
     file = tmp_path / "a.yaml"
     file.write_text(yaml.safe_dump(RECIPE))
     source = read_source(file)
-    with pytest.raises(InputError, match=r"a.yaml:1 ablate: is required: `changes` with a name for each"):
+    with pytest.raises(InputError, match=r"a.yaml:1 ablate: is required: `changes`, with a name for each"):
         ablation(source, *load_ablated(source), name="x", seeds=None)
 
 

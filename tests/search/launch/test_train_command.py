@@ -72,7 +72,7 @@ def test_a_run_is_a_line_an_epoch_and_what_came_of_it(thaw, recipe_file, tmp_pat
         r"46 training images of 10 classes \(12 … 1 each\), 179 to validate, 32 px",
         r"stage head: frozen blocks run in each epoch: they would cost more than they save",
         rf"epoch 1/2  head \(from head\)  train {number}  val {number}  {score}  \d+\.\d s",
-        rf"epoch 2/2  top \(from features\.7\)  train {number}  val {number}  {score}  \d+\.\d s  \[head rests\]",
+        rf"epoch 2/2  top \(from features\.7\)  train {number}  val {number}  {score}  \d+\.\d s  \[head frozen\]",
         "",
         rf"Run:   runs/{folder.name}",
         rf"Best balanced_accuracy: {number} in epoch \d",
@@ -88,7 +88,7 @@ def test_the_newest_run_of_the_same_recipe_goes_on_unless_a_new_one_is_asked_for
     thaw("train", recipe_file)
     again = thaw("train", recipe_file)
     (first,) = runs_in(tmp_path)
-    assert again[1] == f"runs/{first.name}: 2 epochs were done before"
+    assert again[1] == f"runs/{first.name}: 2 epochs were trained before"
     assert not any(line.startswith("epoch") for line in again)
     thaw("train", recipe_file, "--new")
     newest = runs_in(tmp_path)[-1]
@@ -99,9 +99,7 @@ def test_the_newest_run_of_the_same_recipe_goes_on_unless_a_new_one_is_asked_for
     assert any(line.startswith("epoch 1/2") for line in changed)
     assert len(runs_in(tmp_path)) == 3
     (message,) = thaw("train", recipe_file, "train.seed=2", "--resume", first.name, code=2)
-    assert (
-        message == f"error: runs/{first.name} trained another recipe than 'small' is now; --new starts a run of its own"
-    )
+    assert message == f"error: runs/{first.name} has another recipe than 'small' has now; --new starts a new run"
 
 
 def test_a_run_that_was_cut_off_goes_on_where_it_was(thaw, recipe_file, tmp_path, small):
@@ -109,7 +107,7 @@ def test_a_run_that_was_cut_off_goes_on_where_it_was(thaw, recipe_file, tmp_path
     run = TrainingRun(parse_recipe(small), folder)
     next(run)
     lines = thaw("train", recipe_file)
-    assert lines[1] == "runs/small-20250101-000000: 1 epochs were done before"
+    assert lines[1] == "runs/small-20250101-000000: 1 epochs were trained before"
     assert [line.split("  ")[0] for line in lines if line.startswith("epoch")] == ["epoch 2/2"]
 
 
@@ -134,7 +132,7 @@ def test_other_data_than_the_exported_trials_is_warned_of(thaw, tmp_path, small)
     (tmp_path / "best.yaml").write_text(yaml.safe_dump({**small, "provenance": provenance}))
     lines = thaw("train", "best.yaml")
     assert re.fullmatch(
-        r"warning: this is other data than the exported trial had \(\w{12}, not abcabcabcabc\)", lines[1]
+        r"warning: the data differs from that of the exported trial \(\w{12}, not abcabcabcabc\)", lines[1]
     )
     assert re.fullmatch(r"best score 0\.\d+; trial 1 of s had 0\.5", lines[-1])
 
@@ -198,9 +196,9 @@ def test_a_name_is_no_pattern(tmp_path, make_recipe, had):
 
 def test_a_run_to_resume_must_be_there(tmp_path, make_recipe, had):
     had("a-20250101-000000")
-    with pytest.raises(InputError, match=r"nothing is no training run; runs of 'a': a-20250101-000000$"):
+    with pytest.raises(InputError, match=r"nothing is not a training run; runs of 'a': a-20250101-000000$"):
         choose_folder(make_recipe(), tmp_path, "a", new=False, resume="nothing")
-    with pytest.raises(InputError, match=r"is no training run; runs of 'b': none$"):
+    with pytest.raises(InputError, match=r"is not a training run; runs of 'b': none$"):
         choose_folder(make_recipe(), tmp_path, "b", new=False, resume="nothing")
 
 
@@ -247,8 +245,8 @@ LINE = (
     ("changes", "notes"),
     [
         ({}, ""),
-        ({"head_frozen": True}, "  [head rests]"),
-        ({"head_frozen": True, "reweighted": True}, "  [head rests, re-weighted]"),
+        ({"head_frozen": True}, "  [head frozen]"),
+        ({"head_frozen": True, "reweighted": True}, "  [head frozen, re-weighted]"),
         ({"reweighted": True, "flags": (Flag.COLLAPSE,)}, "  [re-weighted, COLLAPSE]"),
         ({"flags": (Flag.SPIKE, Flag.DRW_DROP)}, "  [SPIKE, DRW_DROP]"),
         ({"flags": (Flag.NAN, Flag.GAP), "stopped_for": Flag.NAN}, "  [NAN, GAP, stopped for nan]"),

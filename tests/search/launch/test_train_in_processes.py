@@ -194,7 +194,7 @@ def test_two_processes_train_as_one_does_and_go_on_when_they_are_killed_or_stopp
     os.kill(workers_below(process.pid)[-1], signal.SIGKILL)
     _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
-    assert f"of runs/{run.name} was killed, or ran out of memory; the same command goes on with the run" in errors
+    assert f"of runs/{run.name} was killed, or ran out of memory; the same command resumes the run" in errors
     assert "Traceback" not in errors
     done = len(epochs_of(run))
     assert done < EPOCHS
@@ -208,7 +208,7 @@ def test_two_processes_train_as_one_does_and_go_on_when_they_are_killed_or_stopp
 
     (folder / "brake").unlink()
     rest = train(folder)
-    assert f"{len(expected) - rest.stdout.count(chr(10) + 'epoch ')} epochs were done before" in rest.stdout
+    assert f"{len(expected) - rest.stdout.count(chr(10) + 'epoch ')} epochs were trained before" in rest.stdout
     assert epochs_of(run) == expected
 
 

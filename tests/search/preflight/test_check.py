@@ -83,11 +83,11 @@ def test_the_report_says_it(checked):
     found, _, _ = checked
     text = said(found)
     assert re.search(r"^ +0 +12 +26\.1% +18 *$", text, re.M)
-    assert re.search(r"^ +together +46 +\d+ *$", text, re.M)
+    assert re.search(r"^ +total +46 +\d+ *$", text, re.M)
     assert re.search(r"^ +top +last:2 +[\d,]+ +2\.\d+ +≤ 2 ", text, re.M)
     assert re.search(r"^ +top +16×3×32×32 → 16×192×1×1 → 16×10", text, re.M)
     assert "top (searched)" in text
-    assert "no groups: each image stands for itself" in text
+    assert "no groups: each image is independent" in text
     assert "decoded images: 1.8 MB on disk" in text
     assert re.search(r"6 trials, \d+ at once on \d+ core", text)
     assert duration(found.forecast.expected_s) in text
@@ -124,7 +124,7 @@ def test_the_page_needs_nothing_else(checked):
     assert "<h1>&lt;b&gt;</h1>" in text
     assert "a: &lt;&amp;&gt;" in text
     assert "data:image/png;base64,cGljdHVyZQ==" in text
-    assert "numbers" in text
+    assert "parameters" in text
     assert "http" not in text
 
 
@@ -139,7 +139,7 @@ def test_groups_are_counted(tmp_path, monkeypatch, load):
     config, source = load("data={source: table, path: t.csv, columns: {group: patient}, image_size: 32}")
     found, _ = check_search(config, source, Console(file=io.StringIO()))
     assert found.data.groups == GroupSides(5, 1, 0)
-    assert "groups: 5 train, 1 judge, 0 shared" in said(found)
+    assert "groups: 5 for training, 1 for validation, 0 in both" in said(found)
     assert "colour" in said(found)
 
 
@@ -211,7 +211,7 @@ def test_what_a_person_should_look_at_is_warned_of(checked):
             {"data": Overview(("a", "b"), (9, 9), (9, 9), GroupSides(4, 2, 1))},
             "1 groups are on both sides of the split",
         ),
-        ({"tried": wild}, "the loss is no finite number after a few steps in head"),
+        ({"tried": wild}, "the loss is not finite after a few steps in head"),
         ({"memory": replace(calm.memory, fit_in_ram=0)}, "free memory has room for 0"),
         ({"memory": replace(calm.memory, fit_on_a_gpu=0)}, "a GPU has room for 0"),
         ({"machine": replace(calm.machine, load=1.5)}, "kept 1.5 of 2 cores busy"),

@@ -67,7 +67,7 @@ def test_a_picture_has_counts_usage_rungs_running_trials_the_best_and_what_happe
     assert [line[10:] if line[2:3] == ":" else line for line in shown] == [
         "digits  1/16 trials · best 0.7500 (trial 1) · about 9 min left",
         "1 pruned · 2 running · CPU 2/2",
-        "went on after epoch 2: 1 of 2 · 4: 0 of 1",
+        "continued after epoch 2: 1 of 2 · 4: 0 of 1",
         "running  stage                         epoch    loss   kappa    best  flags",
         "      1  top                               2  1.2500  0.7500  0.7500  spike, gap",
         "      2  computing features 1200/3000      –       –       –       –",
@@ -115,7 +115,7 @@ def test_a_thousand_trials_fit_the_terminal(large, width, height):
     assert height is None or height < 24 or len(shown) < height
     assert "900/1000 trials" in shown[0]
     assert "450 pruned" in shown[1]
-    assert any(line.startswith("went on after epoch 4: ") for line in shown)
+    assert any(line.startswith("continued after epoch 4: ") for line in shown)
     rows = [line.split() for line in shown if re.match(r" +\d+  ", line)]
     assert len(rows) == {16: 6, None: 20}.get(height, len(rows)) >= 6
     assert all(re.fullmatch(r"[01]\.\d{4}", number) for row in rows for number in row[-3:])

@@ -116,7 +116,7 @@ def test_rungs_on_the_way_of_its_parent_do_not_count_for_a_trial(epochs, reached
     for epoch in epochs:
         tally.reported(1, report(epoch), at=STARTED)
     assert (tally.reached, tally.passed) == (reached, passed)
-    assert [what for _, what in tally.events] == ["trial 1: goes on from trial 0 after epoch 4"]
+    assert [what for _, what in tally.events] == ["trial 1: starts from trial 0 after epoch 4"]
 
 
 def test_events_tell_ends_with_their_reasons_stages_and_builds():
@@ -218,7 +218,7 @@ def test_a_folder_tells_who_goes_on_from_whom(layout):
     record(layout, 1, FINISHED, parent=Parent(trial=0, epoch=2, stage=0), ended="2026-01-01T00:00:09+00:00")
     follower.look()
     assert (tally.reached, tally.passed) == ([1, 1], [1, 1])
-    assert (0, "trial 1: goes on from trial 0 after epoch 2") in [(at - STARTED, what) for at, what in tally.events]
+    assert (0, "trial 1: starts from trial 0 after epoch 2") in [(at - STARTED, what) for at, what in tally.events]
 
 
 def test_what_a_worker_computes_for_its_cache_is_seen_while_its_trial_runs(layout):

@@ -56,11 +56,11 @@ def shown(layout):
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"state": "running"}, "its driver was killed (process 4711 on node7); go on with thaw resume digits"),
-        ({"state": "stopped"}, "stopped; go on with thaw resume digits"),
-        ({"state": "failed"}, "its driver failed; go on with thaw resume digits"),
+        ({"state": "running"}, "its driver was killed (process 4711 on node7); resume with thaw resume digits"),
+        ({"state": "stopped"}, "stopped; resume with thaw resume digits"),
+        ({"state": "failed"}, "its driver failed; resume with thaw resume digits"),
         ({"state": "complete"}, "complete"),
-        (None, "not running; go on with thaw resume digits"),
+        (None, "not running; resume with thaw resume digits"),
     ],
 )
 def test_a_run_without_a_driver_says_how_it_ended(layout, changes, line):
@@ -73,14 +73,14 @@ def test_a_run_without_a_driver_says_how_it_ended(layout, changes, line):
 
 def test_a_damaged_status_is_none(layout):
     layout.status.write_text("{")
-    assert shown(layout)[2] == "not running; go on with thaw resume digits"
+    assert shown(layout)[2] == "not running; resume with thaw resume digits"
 
 
 def test_a_run_that_runs_shows_what_its_driver_does(layout, driver):
     status(layout, usage="CPU 2/2", started="2026-01-01T00:00:00+00:00")
     lines = shown(layout)
     assert lines[0].startswith("digits  1/4 trials · best 0.5000 (trial 0) · about ")
-    assert lines[1:3] == ["1 finished · 1 running · CPU 2/2", "went on after epoch 2: 2 of 2 · 4: 1 of 2"]
+    assert lines[1:3] == ["1 finished · 1 running · CPU 2/2", "continued after epoch 2: 2 of 2 · 4: 1 of 2"]
     ask_to_stop(layout)
     assert shown(layout)[2] == "stopping"
 

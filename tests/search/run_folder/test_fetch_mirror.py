@@ -35,7 +35,7 @@ def test_a_run_here_that_is_as_new_is_gone_on_with_and_an_earlier_one_is_replace
 def test_another_run_here_is_in_the_way(search, store, tmp_path):
     update(search.layout)
     other = Search(tmp_path / "small", search.config)
-    with pytest.raises(InputError, match="small is in the way: it is no run"):
+    with pytest.raises(InputError, match="small is in the way: it is not a run"):
         fetch(URL, tmp_path)
     other.layout.config.write_text(search.config.to_yaml())
     trained(other, "a")
@@ -49,10 +49,12 @@ def test_a_study_that_was_cut_off_is_refused(search, store, tmp_path):
     update(search.layout)
     study = store.files("small")["study.journal"]
     store.system.pipe_file("bucket/runs/small/study.journal", study[: len(study) // 2])
-    with pytest.raises(InputError, match=r"s3://bucket/runs/small/study\.journal is cut off: it has \d+ bytes of \d+"):
+    with pytest.raises(
+        InputError, match=r"s3://bucket/runs/small/study\.journal is truncated: it has \d+ bytes of \d+"
+    ):
         fetch(URL, tmp_path / "elsewhere")
     store.system.rm_file("bucket/runs/small/study.journal")
-    with pytest.raises(InputError, match="is cut off: it has 0 bytes"):
+    with pytest.raises(InputError, match="is truncated: it has 0 bytes"):
         fetch(URL, tmp_path / "elsewhere")
     assert not any((tmp_path / "elsewhere").glob("*"))
 
@@ -69,10 +71,10 @@ def test_names_that_lead_elsewhere_are_not_followed(search, store, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("resume", f"{BUCKET}/none"), r"s3://bucket/runs/none holds no run: there is no search\.yaml"),
-        (("resume", "s3://no-such-bucket/none"), "s3://no-such-bucket/none (cannot be fetched|holds no run)"),
+        (("resume", f"{BUCKET}/none"), r"s3://bucket/runs/none is not a run: there is no search\.yaml"),
+        (("resume", "s3://no-such-bucket/none"), "s3://no-such-bucket/none (cannot be fetched|is not a run)"),
         (("resume", "nowhere://me:secret@x/run"), r"nowhere://me:\$\{PASSWORD\}@x/run cannot be fetched: .*nowhere"),
-        (("report", f"{BUCKET}/.."), "cannot name a run's folder"),
+        (("report", f"{BUCKET}/.."), "cannot be the name of a run folder"),
     ],
 )
 def test_a_url_that_is_no_run_is_one_message(store, tmp_path, monkeypatch, capsys, words, message):

@@ -143,7 +143,7 @@ def test_an_unfinished_first_copy_is_no_run(search, store, tmp_path):
     steps = MirroredFiles(search.layout, RemoteFolder(URL)).update()
     next(steps)
     for _ in steps:
-        with pytest.raises(InputError, match=r"s3://bucket/runs/small holds no run: there is no search\.yaml"):
+        with pytest.raises(InputError, match=r"s3://bucket/runs/small is not a run: there is no search\.yaml"):
             fetch(URL, tmp_path / "elsewhere")
     fetch(URL, tmp_path / "elsewhere")
 
@@ -181,7 +181,7 @@ def test_while_the_server_is_down_the_search_goes_on_and_is_copied_later(search,
     assert copied(store) == run_files(search.layout)
     first, last = capsys.readouterr().err.splitlines()
     assert first.startswith("warning: s3://bucket/runs/small cannot be written: ")
-    assert first.endswith("; the search goes on, and the copy will be made up for")
+    assert first.endswith("; the search continues, and the copy will catch up")
     assert last == "s3://bucket/runs/small is up to date again"
 
 
@@ -237,12 +237,12 @@ def test_a_study_that_is_in_no_file_of_the_run_cannot_be_copied(tmp_path):
 def test_another_run_of_the_name_is_not_written_over(search, store, tmp_path):
     update(search.layout)
     there = store.files("small")
-    with pytest.raises(InputError, match=r"holds a run already: go on with it \(thaw resume s3://bucket/runs/small\)"):
+    with pytest.raises(InputError, match=r"already holds a run: resume it \(thaw resume s3://bucket/runs/small\)"):
         Mirror(RunLayout(tmp_path / "new" / "small"), URL)
     other = Search(tmp_path / "other", search.config)
     other.layout.config.write_text(search.config.to_yaml())
     trained(other, "a")
-    with pytest.raises(InputError, match="has gone on elsewhere, or it is another"):
+    with pytest.raises(InputError, match="was resumed elsewhere, or it is another"):
         Mirror(other.layout, URL)
     assert store.files("small") == there
 
@@ -263,8 +263,8 @@ def test_a_driver_whose_search_was_taken_over_stops_writing_and_stops(search, st
     assert copied(store) == run_files(second.layout)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: s3://bucket/runs/small is written by process ")
-    assert line.endswith(", which has taken the search over; this one stops")
-    with pytest.raises(InputError, match="gone on elsewhere"):
+    assert line.endswith(", which has taken over the search; this driver stops")
+    with pytest.raises(InputError, match="was resumed elsewhere"):
         Mirror(search.layout, URL)
 
 

@@ -126,7 +126,7 @@ def test_an_exported_config_can_be_enqueued_and_the_resolved_search_needs_it_no_
         ({"train.batch": 16}, r"search.enqueue\[0\].train.batch: is not searched; did you mean 'train.batch_size'"),
         (
             {"train.loss.max_margin": 0.5},
-            r"max_margin: is only drawn where train.loss.kind is 'ldam'; give that, too, or leave this out",
+            r"max_margin: is drawn only if train.loss.kind is 'ldam'; give that, too, or leave this out",
         ),
         ({"train.loss.kind": "focal"}, r"train.loss.kind: 'focal': the space draws choice of cross_entropy, ldam"),
         ("nowhere.yaml", r"search.enqueue\[0\]: nowhere.yaml cannot be read: No such file"),
@@ -239,9 +239,9 @@ def _batch_size(folder):
         ("nowhere", r"search.warm_start\[0\]: no run 'nowhere'"),
         (
             "by_loss",
-            "by_loss was judged by val_loss, and this search by balanced_accuracy; its best config can be tried",
+            "by_loss was scored by val_loss, this search is scored by balanced_accuracy; its best config can be tried",
         ),
-        ("other_data", r"other_data had other data \(data.validation\), so its scores say nothing here"),
+        ("other_data", r"other_data had other data \(data.validation\), so its scores are not comparable"),
         ("elsewhere", "no trial of these runs has ended at a point that this space could draw"),
     ],
 )

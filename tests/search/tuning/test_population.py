@@ -203,7 +203,7 @@ def test_who_goes_on_from_another_one_is_not_judged_where_that_one_was():
     driver = Driver(pbt(), 1)
     while driver.turn():
         pass
-    came = driver.scheduler.population._came
+    came = driver.scheduler.population._arrivals
     assert [len(there) for there in came.values()] == [
         sum(
             len(lines) >= epoch > (driver.parents[n].epoch if n in driver.parents else 0)

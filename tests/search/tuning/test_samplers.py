@@ -205,18 +205,18 @@ def test_a_function_without_conditions_suits_samplers_that_model_all_parameters(
         (
             CONDITIONAL,
             {"sampler": {"kind": "gp"}},
-            "search.sampler.kind: gp models the same parameters in all trials, and train.loss.max_margin is drawn in some only",
+            "search.sampler.kind: gp models the same parameters in all trials, and train.loss.max_margin is drawn only in some",
         ),
         (
             CONDITIONAL,
             {"sampler": {"kind": "cma_es"}},
             "search.sampler.kind: cma_es models the same parameters in all trials",
         ),
-        (CHOICES, {"sampler": {"kind": "cma_es"}}, "cma_es moves numbers, and all that is searched are choices"),
+        (CHOICES, {"sampler": {"kind": "cma_es"}}, "cma_es proposes numbers, and this space has only choices"),
         (
             NUMBERS,
             {"sampler": {"kind": "grid"}, "trials": 4},
-            r"space.train.ema.decay: one_minus_log 0.9 … 0.999: the grid needs values that can be counted; give {choice",
+            r"space.train.ema.decay: one_minus_log 0.9 … 0.999: the grid needs a finite number of values; give {choice",
         ),
         (
             COUNTABLE,
@@ -226,38 +226,38 @@ def test_a_function_without_conditions_suits_samplers_that_model_all_parameters(
         (
             {"train.seed": {"int": [0, 200_000]}},
             {"sampler": {"kind": "grid"}},
-            "search.sampler.kind: the grid has more than 100,000 points; take random or qmc",
+            "search.sampler.kind: the grid has more than 100,000 points; use random or qmc",
         ),
         (
             NUMBERS,
             {"sampler": {"kind": "cma_es"}, "objectives": ["score", "macs"]},
-            r"search.sampler.kind: cma_es seeks one objective, and there are 2 \(score, macs\); take nsga2 or tpe",
+            r"search.sampler.kind: cma_es optimizes one objective, and there are 2 \(score, macs\); use nsga2 or tpe",
         ),
         (NUMBERS, {"objectives": ["macs"]}, "search.objectives: 'macs': the first must be score"),
         (
             NUMBERS,
             {"objectives": ["score", "macs", "macs"]},
-            "search.objectives: score, macs, macs: one of them stands",
+            "search.objectives: score, macs, macs: one of them is listed twice",
         ),
         (
             NUMBERS,
             {"objectives": ["score", "mac"]},
-            r"search.objectives\[1\]: 'mac' is nothing .*; did you mean 'macs'",
+            r"search.objectives\[1\]: 'mac' is not an objective .*; did you mean 'macs'",
         ),
-        (NUMBERS, {"objectives": ["score", "r2"]}, r"search.objectives\[1\]: 'r2' is no metric of classification"),
+        (NUMBERS, {"objectives": ["score", "r2"]}, r"search.objectives\[1\]: 'r2' is not a metric of classification"),
         (
             NUMBERS,
             {"objectives": ["score", "balanced_accuracy"]},
             r"'balanced_accuracy' is train.metric, which is the score already",
         ),
-        (NUMBERS, {"constraints": {"r2": {"min": 0}}}, "search.constraints.r2: is no metric of classification"),
+        (NUMBERS, {"constraints": {"r2": {"min": 0}}}, "search.constraints.r2: is not a metric of classification"),
         (NUMBERS, {"constraints": {"macs": {}}}, "search.constraints.macs: needs min, max or both"),
-        (NUMBERS, {"constraints": {"macs": {"min": 2, "max": 1}}}, "min 2 is above max 1: no trial can keep to it"),
-        (NUMBERS, {"constraints": {"mac": {"max": 1}}}, "'mac' is nothing that trials are judged by; did you mean"),
+        (NUMBERS, {"constraints": {"macs": {"min": 2, "max": 1}}}, "min 2 is above max 1: no trial can satisfy both"),
+        (NUMBERS, {"constraints": {"mac": {"max": 1}}}, "'mac' is not an objective or a metric; did you mean"),
         (
             NUMBERS,
             {"warm_start": ["old"], "sampler": {"kind": "random"}},
-            "search.warm_start: random does not learn from earlier runs; take tpe, gp or nsga2",
+            "search.warm_start: random does not learn from earlier runs; use tpe, gp or nsga2",
         ),
     ],
 )
@@ -269,13 +269,13 @@ def test_what_does_not_go_together_is_said_before_anything_starts(load, space, s
 @pytest.mark.parametrize(
     ("function", "search", "message"),
     [
-        ("drawn", {"sampler": {"kind": "gp"}}, "some values are drawn in some only; take tpe"),
-        ("drawn", {"sampler": {"kind": "grid"}}, "drawn does not say which there are; take tpe or random"),
-        ("drawn", {"warm_start": ["old"]}, "draws no paths by which earlier trials could be looked up"),
-        ("drawn", {"enqueue": ["defaults"]}, "draws no paths that could be looked up; give the values"),
+        ("drawn", {"sampler": {"kind": "gp"}}, "some values are drawn only in some; use tpe"),
+        ("drawn", {"sampler": {"kind": "grid"}}, "those of the function .*drawn are unknown; use tpe or random"),
+        ("drawn", {"warm_start": ["old"]}, "is a function, whose values cannot be found in earlier trials"),
+        ("drawn", {"enqueue": ["defaults"]}, "is a function, whose values have no paths in a recipe; give the values"),
         ("numbers", {"enqueue": [{"images": 100}]}, "100 of the parameter 'images' is out of the range"),
         ("numbers", {"enqueue": [{"batch": 10}]}, "The value of the parameter 'images' is not found"),
-        ("numbers", {"enqueue": [{"images": 10, "x": 1}]}, r"search.enqueue\[0\].x: is nothing that the function"),
+        ("numbers", {"enqueue": [{"images": 10, "x": 1}]}, r"search.enqueue\[0\].x: is not suggested by the function"),
     ],
 )
 def test_what_a_function_cannot_be_asked_for_is_said(load, own_module, function, search, message):

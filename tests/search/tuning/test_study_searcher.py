@@ -284,7 +284,7 @@ def test_a_function_that_fails_late_costs_its_trial_only(tmp_path, make_config, 
 def test_ray_may_pickle_a_searcher_but_not_restore_one(search):
     assert vars(pickle.loads(pickle.dumps(search.searcher))) == {}
     search.searcher.save("nowhere")
-    with pytest.raises(NotImplementedError, match="taken up by `thaw resume`, not by Ray"):
+    with pytest.raises(NotImplementedError, match="resumed by `thaw resume`, not by Ray"):
         search.searcher.restore("nowhere")
 
 
@@ -302,7 +302,7 @@ def test_a_database_that_takes_nothing_any_more_stops_the_search_and_no_trial_is
     search.suggest("a")
     with contextlib.closing(sqlite3.connect(search.layout.study_database)) as database:
         database.execute("drop table trial_intermediate_values")
-    said = "search.storage: the database takes nothing any more: no such table"
+    said = "search.storage: the database can no longer be written: no such table"
     with pytest.raises(OSError, match=said):
         search.searcher.on_trial_result("a", result(1, 0.5))
     for _ in range(2):  # Ray hears it for a trial's failure first
