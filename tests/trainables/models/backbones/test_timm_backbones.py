@@ -277,7 +277,7 @@ def test_a_recipe_knows_the_blocks_of_timms_models():
 @pytest.mark.parametrize(
     ("backbone", "size", "depth", "mistake"),
     [
-        ("timm/test_vit", 224, "head", "data.image_size: 224: timm/test_vit takes 160 only"),
+        ("timm/test_vit", 224, "head", "data.image_size: 224: timm/test_vit takes only 160"),
         (
             "timm/test_resnet",
             64,
