@@ -87,7 +87,7 @@ class Tally:
         Args:
             number: number of the trial.
             parent: trial and epoch that it starts from.
-            at: time in seconds since the epoch.
+            at: time of the event.
         """
         if number in self.rows:
             return
