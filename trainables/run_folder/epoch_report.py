@@ -60,7 +60,7 @@ class Traits:
 
     @property
     def is_needed(self) -> bool:
-        """Whether a record without the field is damaged."""
+        """True where a record without the field is damaged."""
         return self.missing is _NEEDED
 
 

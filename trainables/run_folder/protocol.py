@@ -1,4 +1,4 @@
-"""What the driver of a search and its workers exchange. Plain data; the only place that knows how Ray carries it."""
+"""Messages between the driver of a search and its workers. Plain data; the only place that knows how Ray carries it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class TrialAssignment:
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """What a worker reports after a step: an epoch, or several that took a moment; or why there was none."""
+    """Report of a worker after a step: an epoch, or several that took a moment; or why there was none."""
 
     epoch: int = 0
     """Epochs done, over all stages."""

@@ -33,7 +33,7 @@ class Column:
     """A column that follows from one field of the reports."""
 
     part: Part
-    """Where it stands; within a part columns stand in the order of the fields."""
+    """Part of the table it stands in; within a part columns stand in the order of the fields."""
     rule: Callable[[str, Sequence[Report]], Any]
     """Name of the field and at least one report -> the trial's value."""
     kind: Any = str | None
