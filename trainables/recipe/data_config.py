@@ -12,6 +12,7 @@ from trainables.core.config_errors import Config, nearest
 from trainables.core.vocabulary import Task
 from trainables.recipe.source_catalog import SOURCES, SPECIAL_KEYS, SourceName, source_names, source_spec, sources_with
 from trainables.recipe.torchvision_catalog import CATALOG
+from trainables.storage.destination import refuse_password
 
 DEFAULT_VALIDATION = 0.2
 """Share of each class used for validation if neither the config nor the source defines the split."""
@@ -169,6 +170,13 @@ class DataConfig(Config):
             raise ValueError(f"source {source!r} cannot hold volumes, only {', '.join(some)} can; remove it")
         names = repr(some[0]) if len(some) == 1 else ", ".join(some)
         raise ValueError(f"applies only to source {names}, not to {source!r}; remove it")
+
+    @field_validator("path", "images")
+    @classmethod
+    def _no_password(cls, value: str | None) -> str | None:
+        if value is not None:
+            refuse_password(value)
+        return value
 
     @field_validator("name")
     @classmethod

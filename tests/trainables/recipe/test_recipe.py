@@ -442,6 +442,8 @@ FOLDER = {"source": "folder", "path": "photos"}
             {"labels": {1: False}},
             "data.labels: False is neither a name nor a number; put quotes around it if it is meant as a name",
         ),
+        ({"path": "http://me:secret@host/photos"}, "data.path: the URL contains a password"),
+        ({"images": "sftp://me:secret@host/photos"}, "data.images: the URL contains a password"),
     ],
 )
 def test_a_mistake_of_the_data_is_told_at_its_field(data, mistake):
