@@ -20,19 +20,19 @@ class TrialAssignment:
     number: int
     """The trial's number in the search."""
     attempt: int
-    """Which start or resume of the search this belongs to."""
+    """Number of the start or resume of the search that it belongs to."""
     recipe: str
     """The trial's recipe, as JSON."""
     trials: int
-    """How many the search has; they share the features of frozen blocks."""
+    """Number of trials of the search; they share the features of frozen blocks."""
     parent: Parent | None = None
     """The trial and the epoch from which this one continues; None: it starts by itself."""
     rungs: Rungs = field(default_factory=Rungs)
-    """Where the scheduler compares trials: a step ends there."""
+    """Rungs, at which the scheduler compares trials: a step ends there."""
     objectives: tuple[str, ...] = ()
     """Names of `Objective` and `Metric` that the search asks for."""
     reads_test: bool = False
-    """Whether the run ends with a validation on the test split."""
+    """True where the run ends with a validation on the test split."""
 
     @property
     def layout(self) -> RunLayout:
@@ -71,7 +71,7 @@ class StepResult:
     epoch: int = 0
     """Epochs done, over all stages."""
     best_score: float | None = None
-    """Of the best epoch so far, so that a temporary dip after a stage change does not count against a trial."""
+    """Score of the best epoch so far, so that a temporary dip after a stage change does not count against a trial."""
     finished: bool = False
     """The run reached its own end; a trial whose last result says otherwise was pruned."""
     stopped_for: str | None = None
@@ -81,29 +81,29 @@ class StepResult:
     reports: Sequence[dict[str, Any]] = ()
     """The step's lines in `epochs.jsonl`."""
     given_up: str | None = None
-    """Why the trial ends without having trained: it failed twice in the same way."""
+    """Reason why the trial ends without training: it failed twice in the same way."""
     refused: str | None = None
-    """Why the search is to stop: its storage accepts no more data."""
+    """Reason why the search must stop: its storage accepts no more data."""
 
     @property
     def is_last(self) -> bool:
-        """Whether the trial ends with it, whatever the scheduler says."""
+        """True where the trial ends with it, whatever the scheduler says."""
         return self.finished or self.given_up is not None or self.refused is not None
 
     @property
     def is_whole(self) -> bool:
-        """Whether the run reached its own end, and no flag was that end."""
+        """True where the run reached its own end, and no flag was that end."""
         return self.finished and not self.stopped_for
 
     def to_result(self) -> dict[str, Any]:
-        """The result as Ray wants it. Reasons to end are there only where there is one."""
+        """The result as Ray's dict; reasons to end only where there is one."""
         lists = {"objectives": list(self.objectives), "reports": list(self.reports)}
         result = {**vars(self), **lists, "done": self.is_last}
         return {name: value for name, value in result.items() if name not in _REASONS or value is not None}
 
     @classmethod
     def of_result(cls, result: Mapping[str, Any]) -> StepResult:
-        """The result in what Ray hands on, which has keys of Ray's own, too."""
+        """The result in a dict from Ray, which has keys of its own, too."""
         return cls(**_own(cls, result))
 
 
