@@ -35,17 +35,19 @@ def _best(evidence: Evidence) -> Iterator[Conclusion]:
         yield Conclusion(Topic.BEST, f"No trial has a score yet ({what}), so there is no best trial.", "warning")
         return
     row = snapshot.trials.loc[snapshot.trials["trial"] == snapshot.best].iloc[0]
-    text = f"Trial {snapshot.best} has the best {evidence.metric}, {evidence.say(row['score'])}"
+    text = f"Trial {snapshot.best} has the best {evidence.metric}, {evidence.format_score(row['score'])}"
     text += f", in epoch {row['best_epoch']} of {row['epochs']}"
     if len(snapshot.finished) > 1:
         yield Conclusion(
             Topic.BEST,
             f"{text} (best of {len(snapshot.finished)} finished trials).",
             "good",
-            f"thaw export {evidence.place}",
+            f"thaw export {evidence.run_as_typed}",
         )
     elif len(snapshot.finished):
-        yield Conclusion(Topic.BEST, f"{text}. It is the only finished trial.", command=f"thaw export {evidence.place}")
+        yield Conclusion(
+            Topic.BEST, f"{text}. It is the only finished trial.", command=f"thaw export {evidence.run_as_typed}"
+        )
     else:
         yield Conclusion(Topic.BEST, f"{text}. No trial has finished yet; this one is {row['status']}.", "warning")
 
@@ -56,9 +58,9 @@ def _second(evidence: Evidence) -> Iterator[Conclusion]:
     best, second = evidence.competitors.iloc[0], evidence.competitors.iloc[1]
     gap = evidence.gain(best["score"], second["score"])
     median = evidence.competitors["score"].median()
-    text = f"It is {evidence.say(gap)} better than the second best, trial {second['trial']} ({evidence.say(second['score'])})"
+    text = f"It is {evidence.format_score(gap)} better than the second best, trial {second['trial']} ({evidence.format_score(second['score'])})"
     if len(evidence.competitors) > 3:
-        over_median = evidence.say(evidence.gain(best["score"], median))
+        over_median = evidence.format_score(evidence.gain(best["score"], median))
         text += f", and {over_median} better than the median of the {len(evidence.competitors)} finished trials"
     yield Conclusion(Topic.BEST, f"{text}.")
 
@@ -92,8 +94,8 @@ def _defaults(evidence: Evidence) -> Iterator[Conclusion]:
             yield Conclusion(Topic.BEST, f"Searching gained nothing: {text}")
             return
         used = "the search file's own values" if mean.min() < 1e-9 else "values close to the search file's own"
-        text = f"Trial {nearest['trial']} used {used} and scored {evidence.say(nearest['score'])}"
-        yield Conclusion(Topic.BEST, f"{text}, so searching gained {evidence.say(gap)}.")
+        text = f"Trial {nearest['trial']} used {used} and scored {evidence.format_score(nearest['score'])}"
+        yield Conclusion(Topic.BEST, f"{text}, so searching gained {evidence.format_score(gap)}.")
     else:
         text = (
             "What searching gained over the search file's own values is unknown, because no finished trial used values "
@@ -102,7 +104,7 @@ def _defaults(evidence: Evidence) -> Iterator[Conclusion]:
         if gap:
             text += (
                 f" The closest, trial {nearest['trial']}, differs by {mean.min():.0%} of the searched range on average and "
-                f"scored {evidence.say(nearest['score'])}."
+                f"scored {evidence.format_score(nearest['score'])}."
             )
         yield Conclusion(Topic.BEST, text)
 
@@ -123,7 +125,7 @@ def _sure(evidence: Evidence) -> Iterator[Conclusion]:
         return
     text = (
         f"With other validation images of the same kind, trial {evidence.snapshot.best} would score between "
-        f"{evidence.say(spread.low)} and {evidence.say(spread.high)} (95% interval, {spread.how}). Training with another "
+        f"{evidence.format_score(spread.low)} and {evidence.format_score(spread.high)} (95% interval, {spread.how}). Training with another "
         "seed would add further variation."
     )
     yield Conclusion(Topic.SURE, text)
@@ -142,16 +144,16 @@ def _curse(evidence: Evidence) -> Iterator[Conclusion]:
         return
     assert evidence.spread is not None
     text = (
-        f"The order at the top is uncertain: the lead of {evidence.say(gap)} is {gap / evidence.spread.error:.1f} standard "
+        f"The order at the top is uncertain: the lead of {evidence.format_score(gap)} is {gap / evidence.spread.error:.1f} standard "
         f"errors, and with other validation images trial {first['trial']} would come first {standing.wins:.0%} of the time"
     )
     rivals = f"; {standing.rivals} trials could well be the best" if standing.rivals > 1 else ""
     text += (
         f"{rivals}. The best of {len(evidence.competitors)} noisy scores also looks better than it is, here by about "
-        f"{evidence.say(standing.optimism)}."
+        f"{evidence.format_score(standing.optimism)}."
     )
     top = min(max(standing.rivals, 2), 5)
-    yield Conclusion(Topic.SURE, text, "warning", f"thaw confirm {evidence.place} --top {top} --seeds 5")
+    yield Conclusion(Topic.SURE, text, "warning", f"thaw confirm {evidence.run_as_typed} --top {top} --seeds 5")
 
 
 # --- what mattered --------------------------------------------------------------------------------------------------
@@ -201,9 +203,9 @@ def _good_values(evidence: Evidence, path: str) -> str | None:
     if value.scale == "choice":
         commonest = top[path].mode().iloc[0]
         share, before = ((rows[path] == commonest).mean() for rows in (top, placed))
-        return f"{value.name}: {value.say(commonest)} in {share:.0%} of the best {len(top)} trials, {before:.0%} of all trials."
-    low, high = (value.say(top[path].astype(float).quantile(q)) for q in (0.25, 0.75))
-    spans = [value.say(placed[path].astype(float).quantile(q)) for q in (0.25, 0.75)]
+        return f"{value.name}: {value.format_value(commonest)} in {share:.0%} of the best {len(top)} trials, {before:.0%} of all trials."
+    low, high = (value.format_value(top[path].astype(float).quantile(q)) for q in (0.25, 0.75))
+    spans = [value.format_value(placed[path].astype(float).quantile(q)) for q in (0.25, 0.75)]
     return f"{value.name}: mostly {low} … {high} in the best {len(top)} trials, {spans[0]} … {spans[1]} in all trials."
 
 

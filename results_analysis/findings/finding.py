@@ -43,7 +43,7 @@ class Evidence:
     snapshot: Snapshot
     importances: pd.DataFrame
     """Result of `importance.importances`."""
-    place: str
+    run_as_typed: str
     """Name of the run as the user typed it, for commands."""
 
     @cached_property
@@ -67,7 +67,7 @@ class Evidence:
             return None
         return standing(self.competitors["score"].tolist(), self.spread.error, mode=self.snapshot.metric.mode)
 
-    def say(self, score: float) -> str:
+    def format_score(self, score: float) -> str:
         """Formats a score with four decimals, or five significant digits from 10 on."""
         return f"{score:.4f}" if abs(score) < 10 else f"{score:.5g}"
 

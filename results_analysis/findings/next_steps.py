@@ -54,7 +54,7 @@ def _unfinished(evidence: Evidence) -> Steps:
     parts = [f"{running} {'trials are' if running > 1 else 'trial is'} running or interrupted" if running else ""]
     parts.append(f"{missing} of {planned} have not started" if missing else "")
     text = f"The search is not finished: {' and '.join(filter(None, parts))}. If it is no longer running, resume it."
-    yield text, f"thaw resume {evidence.place}"
+    yield text, f"thaw resume {evidence.run_as_typed}"
 
 
 def _edges(evidence: Evidence) -> Steps:
@@ -75,9 +75,9 @@ def _edges(evidence: Evidence) -> Steps:
             (best >= 1 - EDGE and middle >= 0.75, value.high, "upper"),
         ):
             if at_edge:
-                new = value.say(_beyond(value, lower=side == "lower"))
+                new = value.format_value(_beyond(value, lower=side == "lower"))
                 yield (
-                    f"{value.name}: the best trial is at the {side} edge of the searched range ({value.say(bound)}), and "
+                    f"{value.name}: the best trial is at the {side} edge of the searched range ({value.format_value(bound)}), and "
                     f"most of the best {len(top)} trials are near it. Widen the range, for example to {new}.",
                     None,
                 )
@@ -140,7 +140,7 @@ def _fixed(evidence: Evidence) -> Steps:
         return
     idle = set(frame["path"]) - set(frame.loc[frame["high"] > frame["chance"] / 2, "path"])
     values = [
-        f"{v.name} = {v.say(best[v.path].iloc[0])}"
+        f"{v.name} = {v.format_value(best[v.path].iloc[0])}"
         for v in snapshot.searched
         if v.path in idle and best[v.path].notna().all()
     ]
@@ -191,9 +191,9 @@ def _styles(evidence: Evidence) -> Steps:
             if gain is None or others is None or share - elsewhere <= 0.2 or gain <= 1.5 * max(others, 0):
                 continue
             yield (
-                f"{value.name} = {value.say(choice)} was pruned at epoch {rung} in {share:.0%} of its trials (others: "
-                f"{elsewhere:.0%}), yet its finished trials gained {evidence.say(gain)} after that epoch (others: "
-                f"{evidence.say(others)}). It starts slowly, so the rungs may have pruned the better choice.",
+                f"{value.name} = {value.format_value(choice)} was pruned at epoch {rung} in {share:.0%} of its trials (others: "
+                f"{elsewhere:.0%}), yet its finished trials gained {evidence.format_score(gain)} after that epoch (others: "
+                f"{evidence.format_score(others)}). It starts slowly, so the rungs may have pruned the better choice.",
                 None,
             )
 

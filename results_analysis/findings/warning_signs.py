@@ -38,7 +38,7 @@ def _flags(evidence: Evidence) -> Iterator[Conclusion]:
         if not len(rows):
             continue
         stopped = int((rows["stopped_for"] == flag.value).sum())
-        text = f"{FLAG_WORDS[flag]} ({flag.value}): {named(rows['trial'])} of {len(trials)}"
+        text = f"{FLAG_WORDS[flag]} ({flag.value}): {trial_names(rows['trial'])} of {len(trials)}"
         text += f"; {stopped} stopped for it" if stopped else ""
         text += _related_value(evidence, rows)
         yield Conclusion(Topic.FLAGGED, f"{text}.", "warning")
@@ -75,7 +75,7 @@ def _related_value(evidence: Evidence, flagged: pd.DataFrame) -> str:
     if p * len(found) > CLEAR:
         return ""
     side = "high" if with_it > without else "low"
-    medians = f"median {value.say(with_it)}, others {value.say(without)}"
+    medians = f"median {value.format_value(with_it)}, others {value.format_value(without)}"
     return f"; these trials tend to have a {side} {value.name} ({medians})"
 
 
@@ -93,7 +93,7 @@ def _failures(evidence: Evidence) -> Iterator[Conclusion]:
             for why, n in zip(map(str, counts.index[:3]), counts, strict=False)
         )
         more = f"; and {len(counts) - 3} other reasons" if len(counts) > 3 else ""
-        which = named(rows["trial"])
+        which = trial_names(rows["trial"])
         yield Conclusion(Topic.FLAGGED, f"{which[0].upper()}{which[1:]} {what}: {reasons}{more}.", "warning")
 
 
@@ -123,7 +123,7 @@ def _classes(evidence: Evidence) -> Iterator[Conclusion]:
         yield Conclusion(Topic.FLAGGED, text)
 
 
-def named(numbers: pd.Series[int]) -> str:
+def trial_names(numbers: pd.Series[int]) -> str:
     """Names trials in words: `trial 3`, `trials 3, 9`, or `41 trials` where there are more than six."""
     if len(numbers) > 6:
         return f"{len(numbers)} trials"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import BLUE, new_figure, plain
+from results_analysis.plots.style import BLUE, escaped, new_figure
 from results_analysis.statistics.score_interval import proportion_interval
 from results_analysis.tables.run_snapshot import Snapshot
 
@@ -128,4 +128,4 @@ def draw_confusion(frame: pd.DataFrame) -> Figure:
 def _labels(names: Sequence[str] | pd.Series[str] | pd.Index[str]) -> list[str]:
     """Class names as axis labels: short, and distinct, because plotly merges equal labels into one."""
     short = [name if len(name) <= 24 else f"{name[:23]}…" for name in map(str, names)]
-    return [plain(text if short.count(text) == 1 else f"{text} ({i})") for i, text in enumerate(short)]
+    return [escaped(text if short.count(text) == 1 else f"{text} ({i})") for i, text in enumerate(short)]

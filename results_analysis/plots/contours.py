@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import SCORES, new_figure, plain, words
+from results_analysis.plots.style import SCORES, escaped, new_figure, words
 from results_analysis.tables.run_snapshot import Snapshot
 from results_analysis.tables.search_ranges import Searched
 from trainables.core.vocabulary import Metric
@@ -124,5 +124,5 @@ def draw_contour(frame: pd.DataFrame, across: Searched, up: Searched, trials: pd
     )
     for update, value in ((figure.update_xaxes, across), (figure.update_yaxes, up)):
         places, texts = value.ticks(4)
-        update(title=plain(value.name), tickvals=places, ticktext=texts, range=list(value.ends))
+        update(title=escaped(value.name), tickvals=places, ticktext=texts, range=list(value.ends))
     return figure

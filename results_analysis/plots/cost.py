@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import DRAWN, FRONT_LAST, VERMILION, marker_of, new_figure, said, thinned
+from results_analysis.plots.style import DRAWN, FRONT_LAST, VERMILION, axis_title, marker_of, new_figure, subsampled
 from results_analysis.tables.pareto import pareto_front
 from results_analysis.tables.run_snapshot import Snapshot
 from trainables.core.vocabulary import Metric
@@ -29,7 +29,7 @@ def draw_cost_and_score(frame: pd.DataFrame, metric: Metric) -> Figure:
     """Draws the trials and the Pareto front through the best of them."""
     from plotly import graph_objects as go
 
-    shown = thinned(frame, DRAWN)
+    shown = subsampled(frame, DRAWN)
     figure = new_figure()
     for status in FRONT_LAST:
         rows = shown[shown["status"] == status.value]
@@ -58,5 +58,5 @@ def draw_cost_and_score(frame: pd.DataFrame, metric: Metric) -> Figure:
         )
     )
     figure.update_xaxes(title="seconds of training and validation", rangemode="tozero")
-    figure.update_yaxes(title=said(metric))
+    figure.update_yaxes(title=axis_title(metric))
     return figure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import BLUE, GREY, VERMILION, new_figure, plain
+from results_analysis.plots.style import BLUE, GREY, VERMILION, escaped, new_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,7 @@ def draw_importance(rows: pd.DataFrame) -> Figure:
     from plotly import graph_objects as go
 
     shown = rows.head(SHOWN).iloc[::-1]
-    names = list(map(plain, shown["name"]))
+    names = list(map(escaped, shown["name"]))
     stands_out = shown["importance"] > shown["chance"]
     figure = new_figure(height=110 + 26 * max(len(shown), 2), bargap=0.35)
     figure.add_trace(

@@ -133,7 +133,7 @@ def _saved_checkpoints(snapshot: Snapshot, trial: int) -> list[int]:
     return sorted(int(found[1]) for name in names if (found := re.match(r"(\d+)_.*\.pt$", name)))
 
 
-def told(frame: pd.DataFrame, metric: Metric) -> list[str]:
+def drawn_quantities(frame: pd.DataFrame, metric: Metric) -> list[str]:
     """Members of `QUANTITIES` that some epoch has; only the score where it is the validation loss itself."""
     distinct = [quantity for quantity in QUANTITIES if quantity == "score" or metric is not Metric.VAL_LOSS]
     return [quantity for quantity in distinct if frame[quantity].notna().any()]
@@ -151,7 +151,7 @@ def draw_learning_curves(
         judged: result of `rungs`.
         metric: the metric that is the score.
     """
-    quantities = told(frame, metric)
+    quantities = drawn_quantities(frame, metric)
     figure = new_figure(height=300 * len(quantities) + 100)
     figure.set_subplots(rows=len(quantities), cols=1, shared_xaxes=True, vertical_spacing=0.05)
     for row, quantity in enumerate(quantities, start=1):

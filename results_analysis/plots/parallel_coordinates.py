@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import FAINT, new_figure, plain, thinned
+from results_analysis.plots.style import FAINT, escaped, new_figure, subsampled
 from results_analysis.tables.run_snapshot import Snapshot
 from results_analysis.tables.search_ranges import Searched
 
@@ -37,7 +37,7 @@ def parallel_coordinates(snapshot: Snapshot, *, lines: int = LINES) -> pd.DataFr
     groups = [GROUPS[i] for i in np.searchsorted(_SHARES, ranks)]
     shares = {value.path: value.shares(placed[value.path]) for value in snapshot.searched}
     frame = pd.DataFrame({"trial": placed["trial"], "score": placed["score"], "group": groups, **shares})
-    return thinned(frame, lines, first=lines // 4).reset_index(drop=True)
+    return subsampled(frame, lines, first=lines // 4).reset_index(drop=True)
 
 
 def draw_parallel_coordinates(frame: pd.DataFrame, searched: Sequence[Searched]) -> Figure:
@@ -69,10 +69,10 @@ def draw_parallel_coordinates(frame: pd.DataFrame, searched: Sequence[Searched])
         for position, text in zip(places, texts, strict=True):
             share = (position - low) / (high - low)
             figure.add_annotation(
-                x=i, y=share, text=plain(text), showarrow=False, font_size=10, xanchor="left", xshift=4,
+                x=i, y=share, text=escaped(text), showarrow=False, font_size=10, xanchor="left", xshift=4,
                 yshift=-9 if share <= 0 else 9 if share >= 1 else 0,
             )  # fmt: skip
-    names = ["<br>".join(plain(piece) for piece in value.name.split(".")) for value in searched]
+    names = ["<br>".join(escaped(piece) for piece in value.name.split(".")) for value in searched]
     figure.update_xaxes(
         tickvals=list(range(len(searched))),
         ticktext=names,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import BLUE, DRAWN, FRONT_LAST, marker_of, new_figure, said, thinned, whole
+from results_analysis.plots.style import BLUE, DRAWN, FRONT_LAST, axis_title, marker_of, new_figure, subsampled, whole
 from results_analysis.tables.run_snapshot import Snapshot
 from trainables.core.vocabulary import Metric, TrialStatus
 
@@ -31,7 +31,7 @@ def draw_score_over_trials(frame: pd.DataFrame, metric: Metric) -> Figure:
     import pandas as pd
     from plotly import graph_objects as go
 
-    shown = thinned(frame, DRAWN)
+    shown = subsampled(frame, DRAWN)
     steps = frame[frame["best_so_far"].ne(frame["best_so_far"].shift())]
     steps = pd.concat([steps, frame.tail(1)])
     figure = new_figure()
@@ -58,5 +58,5 @@ def draw_score_over_trials(frame: pd.DataFrame, metric: Metric) -> Figure:
         )
     )
     figure.update_xaxes(title="trial", rangemode="tozero", **whole(frame["trial"].max()))
-    figure.update_yaxes(title=said(metric))
+    figure.update_yaxes(title=axis_title(metric))
     return figure

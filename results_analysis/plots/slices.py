@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import FRONT_LAST, marker_of, new_figure, plain, thinned
+from results_analysis.plots.style import FRONT_LAST, escaped, marker_of, new_figure, subsampled
 from results_analysis.tables.run_snapshot import Snapshot
 from results_analysis.tables.search_ranges import Searched
 
@@ -27,13 +27,13 @@ def draw_slice(frame: pd.DataFrame, value: Searched) -> Figure:
     """Draws one searched value of `slices`."""
     from plotly import graph_objects as go
 
-    shown = thinned(frame.dropna(subset=[value.path]), POINTS, first=POINTS // 4)
+    shown = subsampled(frame.dropna(subset=[value.path]), POINTS, first=POINTS // 4)
     figure = new_figure(height=230, showlegend=False, margin_t=10)
     for status in FRONT_LAST:
         rows = shown[shown["status"] == status.value]
         if not len(rows):
             continue
-        texts = [plain(value.say(item)) for item in rows[value.path]]
+        texts = [escaped(value.format_value(item)) for item in rows[value.path]]
         figure.add_trace(
             go.Scatter(
                 x=value.positions(rows[value.path]),
@@ -50,6 +50,6 @@ def draw_slice(frame: pd.DataFrame, value: Searched) -> Figure:
     low, high = value.ends
     room = (high - low) * (0.25 if value.scale == "choice" else 0.06)
     figure.update_xaxes(
-        tickvals=places, ticktext=list(map(plain, texts)), range=[low - room, high + room], title=plain(value.name)
+        tickvals=places, ticktext=list(map(escaped, texts)), range=[low - room, high + room], title=escaped(value.name)
     )
     return figure

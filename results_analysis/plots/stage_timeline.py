@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import STAGES, new_figure, plain, whole
+from results_analysis.plots.style import STAGES, escaped, new_figure, whole
 from results_analysis.tables.run_snapshot import Snapshot, records
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def draw_stage_timeline(frame: pd.DataFrame) -> Figure:
                 base=rows["first_epoch"] - 1,
                 x=rows["last_epoch"] - rows["first_epoch"] + 1,
                 orientation="h",
-                name=plain(first["stage"]) + (", head frozen" if head_frozen else ""),
+                name=escaped(first["stage"]) + (", head frozen" if head_frozen else ""),
                 marker={
                     "color": STAGES[int(first["stage_index"]) % len(STAGES)],
                     # Overlaid, so that the number is readable on the stage's colour in both themes.
@@ -78,7 +78,7 @@ def draw_stage_timeline(frame: pd.DataFrame) -> Figure:
                 insidetextfont={"color": "#111", "size": 11},
                 textangle=0,
                 customdata=[
-                    [plain(row["open_from"]), row["first_epoch"], row["last_epoch"], row["seconds"]]
+                    [escaped(row["open_from"]), row["first_epoch"], row["last_epoch"], row["seconds"]]
                     for row in records(rows)
                 ],
                 hovertemplate=(

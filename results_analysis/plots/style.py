@@ -44,7 +44,7 @@ DRAWN = 2500
 """Largest number of points in a picture: more would slow the page down without showing more."""
 
 
-def thinned(frame: pd.DataFrame, most: int, *, first: int = 0) -> pd.DataFrame:
+def subsampled(frame: pd.DataFrame, most: int, *, first: int = 0) -> pd.DataFrame:
     """At most `most` rows: the first ones, and others spread evenly over the rest.
 
     Args:
@@ -79,12 +79,12 @@ def marker_of(status: TrialStatus, *, size: int = 7, opacity: float = 0.9) -> di
     }
 
 
-def plain(text: object) -> str:
+def escaped(text: object) -> str:
     """Escapes a text, because plotly reads tags and entities in every label."""
     return html.escape(str(text), quote=False)
 
 
-def said(metric: Metric) -> str:
+def axis_title(metric: Metric) -> str:
     """Name of a metric in words, with the direction that is better."""
     return f"{words(metric.value)} ({'lower' if metric.mode == 'min' else 'higher'} is better)"
 

@@ -34,7 +34,7 @@ class Point(NamedTuple):
     size_mb: float
 
 
-class Course(NamedTuple):
+class WeightChanges(NamedTuple):
     """Changes of the weights by block and epoch."""
 
     blocks: list[str]
@@ -67,12 +67,12 @@ def timeline(entries: Sequence[Entry], kept: set[str]) -> list[Point]:
     ]
 
 
-def course(entries: Sequence[Entry]) -> Course:
+def course(entries: Sequence[Entry]) -> WeightChanges:
     """Changes by block and epoch. Blocks are unfrozen from the head down, so the entry with the most blocks lists all of them."""
     blocks = max((list(entry.blocks) for entry in entries), key=len, default=[])
     norms = [[entry.blocks[block].norm if block in entry.blocks else None for entry in entries] for block in blocks]
     changes = [[entry.blocks[block].change if block in entry.blocks else None for entry in entries] for block in blocks]
-    return Course(blocks, [entry.epoch for entry in entries], norms, changes)
+    return WeightChanges(blocks, [entry.epoch for entry in entries], norms, changes)
 
 
 def draw_timeline(points: Sequence[Point]) -> go.Figure:
@@ -109,7 +109,7 @@ def _symbol(point: Point) -> str:
     return shape if point.kept else f"{shape}-open"
 
 
-def draw_norms(moved: Course) -> go.Figure:
+def draw_norms(moved: WeightChanges) -> go.Figure:
     """Draws the norm of each block's weights, relative to the first epoch in which it trained."""
     import plotly.graph_objects as go
     from plotly.colors import sample_colorscale
@@ -132,7 +132,7 @@ def draw_norms(moved: Course) -> go.Figure:
     return figure
 
 
-def draw_changes(moved: Course) -> go.Figure:
+def draw_changes(moved: WeightChanges) -> go.Figure:
     """Draws the change of each block in each epoch, on a logarithmic scale."""
     import plotly.graph_objects as go
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from results_analysis.findings.conclusions import conclusions
 from results_analysis.findings.finding import Conclusion, Evidence, Topic
 from results_analysis.plots.compute_savings import savings
-from results_analysis.plots.style import said as said_metric
+from results_analysis.plots.style import axis_title
 from results_analysis.report.number_format import cell, duration
 from results_analysis.report.sections import Picture, sections
 from results_analysis.runs.columns import UNREADABLE
@@ -57,7 +57,7 @@ def page(snapshot: Snapshot, *, said: str) -> str:
     return _template().render(
         name=snapshot.run.name,
         subtitle=_subtitle(snapshot),
-        taken=snapshot.taken,
+        taken_at=snapshot.taken_at,
         running=len(snapshot.of_status(TrialStatus.RUNNING)),
         facts=list(_facts(evidence)),
         topics=_by_topic(conclusions(evidence)),
@@ -107,7 +107,7 @@ def _subtitle(snapshot: Snapshot) -> str:
         if isinstance(config.get(section), Mapping) and key in config[section]
     ]
     what = " on ".join(map(str, parts))
-    return f"{what + ', s' if what else 'S'}cored by {said_metric(snapshot.metric)}"
+    return f"{what + ', s' if what else 'S'}cored by {axis_title(snapshot.metric)}"
 
 
 def _facts(evidence: Evidence) -> Iterator[Fact]:
@@ -115,9 +115,11 @@ def _facts(evidence: Evidence) -> Iterator[Fact]:
     if snapshot.best is not None:
         score = snapshot.trials.loc[snapshot.trials["trial"] == snapshot.best, "score"].iloc[0]
         spread = evidence.spread
-        note = f"{evidence.say(spread.low)} … {evidence.say(spread.high)}" if spread else ""
+        note = f"{evidence.format_score(spread.low)} … {evidence.format_score(spread.high)}" if spread else ""
         yield Fact(
-            f"best {evidence.metric}", evidence.say(score), f"trial {snapshot.best}{f'; 95%: {note}' if note else ''}"
+            f"best {evidence.metric}",
+            evidence.format_score(score),
+            f"trial {snapshot.best}{f'; 95%: {note}' if note else ''}",
         )
     counts = snapshot.trials["status"].value_counts()
     order = [*(status.value for status in TrialStatus), UNREADABLE]
@@ -144,7 +146,11 @@ def _best_values(evidence: Evidence) -> list[tuple[str, str]]:
     rows = snapshot.trials[snapshot.trials["trial"] == snapshot.best]
     if not len(rows):
         return []
-    return [(v.path, v.say(rows[v.path].iloc[0])) for v in snapshot.searched if not is_missing(rows[v.path].iloc[0])]
+    return [
+        (v.path, v.format_value(rows[v.path].iloc[0]))
+        for v in snapshot.searched
+        if not is_missing(rows[v.path].iloc[0])
+    ]
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ class Picture:
     """Headings of the panels, where they need one."""
     least_px: int = 0
     """Width in pixels below which a panel gets its own scroll bar."""
-    beside: bool = False
+    side_by_side: bool = False
     """True where panels stand side by side if there is room."""
 
 
@@ -110,7 +110,7 @@ def _training(snapshot: Snapshot) -> Iterator[Picture]:
     bands = {quantity: learning_curves.curve_band(snapshot, quantity) for quantity in learning_curves.QUANTITIES}
     shown = min(learning_curves.TOP, frame["trial"].nunique())
     at_rungs = "Dotted vertical lines are epochs at which trials were pruned. " if len(pruned_at) else ""
-    if learning_curves.told(frame, snapshot.metric):
+    if learning_curves.drawn_quantities(frame, snapshot.metric):
         yield Picture(
             "curves",
             "Learning curves",
@@ -165,7 +165,7 @@ def _values(snapshot: Snapshot, importance: pd.DataFrame, searched: Sequence[Sea
         f"effect; a shapeless cloud shows none, or one hidden by the other values.{left}",
         [slices.draw_slice(frame, value) for value in shown],
         frame.rename(columns={value.path: value.name for value in searched}),
-        beside=True,
+        side_by_side=True,
     )
     if len(searched) > 1:
         lines = parallel_coordinates.parallel_coordinates(snapshot)
@@ -193,7 +193,7 @@ def _importance(shares: pd.DataFrame) -> Picture:
         [importance.draw_importance(shares[shares["evaluator"] == name]) for name in found],
         shares.drop(columns="path"),
         headings=[TITLES[name] for name in found],
-        beside=True,
+        side_by_side=True,
     )
 
 
@@ -220,7 +220,7 @@ def _contours(snapshot: Snapshot, searched: Sequence[Searched]) -> Iterator[Pict
             for frame, pair in zip(frames, shown, strict=True)
         ],
         pd.concat(by_pair).sort_values("score", ascending=snapshot.metric.mode == "min"),
-        beside=True,
+        side_by_side=True,
     )
 
 

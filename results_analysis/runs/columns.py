@@ -52,7 +52,7 @@ def is_searched(column: str) -> bool:
     return "." in column
 
 
-def chosen(columns: Iterable[str], patterns: Sequence[str]) -> list[str]:
+def matching_columns(columns: Iterable[str], patterns: Sequence[str]) -> list[str]:
     """The columns that match the patterns, in their order; `*` stands for any text and `?` for any character.
 
     Brackets have no special meaning: `train.stages[1].*`.

@@ -44,7 +44,7 @@ class Frames(ABC):
 
     @property
     @abstractmethod
-    def judges(self) -> str:
+    def score_meaning(self) -> str:
         """Meaning of the score in words: `kappa in 'a' and val_loss in 'b'`."""
 
     @property

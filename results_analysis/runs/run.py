@@ -46,7 +46,7 @@ class Run(Frames):
         return _metric(self.config, self.layout.config)
 
     @property
-    def judges(self) -> str:
+    def score_meaning(self) -> str:
         return f"{self.metric.value} in {self.name!r}"
 
     @property
@@ -179,7 +179,7 @@ class Runs(Frames):
         return metrics.pop() if len(metrics) == 1 else None
 
     @property
-    def judges(self) -> str:
+    def score_meaning(self) -> str:
         return " and ".join(f"{run.metric.value} in {name!r}" for name, run in self.runs.items())
 
     @property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from results_analysis.runs.run import Run, RunError
 from results_analysis.selection.seed_comparison import confirmation_of
-from results_analysis.statistics.bootstrap import OF_CONFUSION, standard_error
+from results_analysis.statistics.bootstrap import CONFUSION_METRICS, standard_error
 from results_analysis.statistics.paired_seeds import estimate
 from results_analysis.tables.results_table import best_of
 from trainables.core.config_errors import nearest
@@ -108,8 +108,8 @@ def _difference(run: Run, best: int, score: float, within: str) -> tuple[float, 
 
 def _standard_error(run: Run, number: int, score: float) -> float:
     instead = "give a difference of scores instead, as in --within 0.01"
-    if run.metric not in OF_CONFUSION:
-        can = ", ".join(metric.value for metric in OF_CONFUSION)
+    if run.metric not in CONFUSION_METRICS:
+        can = ", ".join(metric.value for metric in CONFUSION_METRICS)
         raise RunError(
             f"within: the standard error of {run.metric.value} cannot be computed from epoch reports, which hold the confusion "
             f"matrix but no single predictions (possible for {can}); {instead}"

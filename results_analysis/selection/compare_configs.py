@@ -37,7 +37,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ConfigComparison:
     """The differences between two sides."""
 
     names: tuple[str, str]
@@ -47,7 +47,7 @@ class Comparison:
     recall: dict[str, tuple[Any, Any]]
 
 
-def compare(a: str, b: str, runs_dir: str | Path = "runs", *, resolve: Resolve = dict) -> Comparison:
+def compare(a: str, b: str, runs_dir: str | Path = "runs", *, resolve: Resolve = dict) -> ConfigComparison:
     """Reads and compares two configs.
 
     Args:
@@ -61,7 +61,7 @@ def compare(a: str, b: str, runs_dir: str | Path = "runs", *, resolve: Resolve =
     left, right = _side(a, runs_dir, resolve), _side(b, runs_dir, resolve)
     paths = {**left.values, **right.values}
     config = {path: (left.values.get(path), right.values.get(path)) for path in paths}
-    return Comparison(
+    return ConfigComparison(
         (left.name, right.name),
         {path: pair for path, pair in config.items() if pair[0] != pair[1]},
         _joined(left.results, right.results),
@@ -159,13 +159,13 @@ def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 _TITLES = {"config": "differences in the config", "results": "results", "recall": "recall of each class"}
 
 
-def to_json(comparison: Comparison) -> str:
+def to_json(comparison: ConfigComparison) -> str:
     """The comparison as JSON: `compared` has the names; `config`, `results` and `recall` the two values of each key."""
     parts = {part: {key: list(pair) for key, pair in getattr(comparison, part).items()} for part in _TITLES}
     return json.dumps({"compared": list(comparison.names), **parts}, indent=2, ensure_ascii=False) + "\n"
 
 
-def to_markdown(comparison: Comparison) -> str:
+def to_markdown(comparison: ConfigComparison) -> str:
     """The comparison in Markdown, one table a part."""
     return "\n".join(
         f"## {title[0].upper()}{title[1:]}\n\n"
@@ -174,7 +174,7 @@ def to_markdown(comparison: Comparison) -> str:
     )
 
 
-def render(comparison: Comparison) -> Group:
+def render(comparison: ConfigComparison) -> Group:
     """The comparison for a terminal, one table a part."""
     from rich import box
     from rich.console import Group
@@ -192,7 +192,7 @@ def render(comparison: Comparison) -> Group:
     return Group(*tables)
 
 
-def _parts(comparison: Comparison) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+def _parts(comparison: ConfigComparison) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
     """Title and rows of each part that is not empty; the config always."""
     for part, title in _TITLES.items():
         pairs: dict[str, tuple[Any, Any]] = getattr(comparison, part)
@@ -202,7 +202,7 @@ def _parts(comparison: Comparison) -> Iterator[tuple[str, list[tuple[str, str, s
             yield title, [("nothing differs", "", "")]
 
 
-def _with_rule(comparison: Comparison, rows: list[tuple[str, str, str]]) -> list[tuple[str, ...]]:
+def _with_rule(comparison: ConfigComparison, rows: list[tuple[str, str, str]]) -> list[tuple[str, ...]]:
     return [("", *comparison.names), ("---", "---", "---"), *rows]
 
 

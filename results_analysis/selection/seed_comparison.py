@@ -30,7 +30,7 @@ class Candidate:
     """Seed -> reason why the run has no score."""
     train_s: float
     """Mean training time of a run, in seconds."""
-    promised: float | None = None
+    search_score: float | None = None
     """Score in the search, by which the candidate was chosen."""
 
 
@@ -79,8 +79,8 @@ def load_comparison(run: Run) -> Comparison:
     for number in run.numbers:
         row = run.summary(number)
         found[row[CANDIDATE]].append((row[SEED], row, run.folder(number)))
-    promised = plan.get("promised", {})
-    candidates = tuple(_candidate(name, rows, promised.get(name), run.metric) for name, rows in found.items())
+    search_scores = plan.get("promised", {})
+    candidates = tuple(_candidate(name, rows, search_scores.get(name), run.metric) for name, rows in found.items())
     ended = sum(len(candidate.scores) + len(candidate.failed) for candidate in candidates)
     seeds = tuple(plan["seeds"])
     return Comparison(
@@ -97,7 +97,7 @@ def confirmation_of(run: Run) -> Comparison | None:
 
 
 def _candidate(
-    name: str, rows: list[tuple[int, dict[str, Any], TrialLayout]], promised: float | None, metric: Metric
+    name: str, rows: list[tuple[int, dict[str, Any], TrialLayout]], search_score: float | None, metric: Metric
 ) -> Candidate:
     ended = [row for row in rows if row[1]["status"] != TrialStatus.RUNNING]
     finished = {seed: (row, folder) for seed, row, folder in ended if row["status"] == TrialStatus.FINISHED}
@@ -106,7 +106,7 @@ def _candidate(
     failed = {seed: row["reason"] or "no score" for seed, row, _ in ended if seed not in scores}
     times = [row["train_s"] for row, _ in finished.values()]
     train_s = sum(times) / len(times) if times else math.nan
-    return Candidate(name=name, scores=scores, test=test, failed=failed, train_s=train_s, promised=promised)
+    return Candidate(name=name, scores=scores, test=test, failed=failed, train_s=train_s, search_score=search_score)
 
 
 def _on_test(folder: TrialLayout, metric: Metric) -> float | None:
@@ -142,7 +142,7 @@ def comparison_table(comparison: Comparison, *, baseline: Candidate | None = Non
         row |= {"mean": score and score.mean, "deviation": score and score.deviation}
         row |= {"low": score and score.low, "high": score and score.high}
         row |= {"test": test and test.mean, "test_deviation": test and test.deviation}
-        row |= {"promised": candidate.promised, "train_s": candidate.train_s}
+        row |= {"promised": candidate.search_score, "train_s": candidate.train_s}
         row |= {"advantage": ahead and ahead.mean}
         row |= {"advantage_low": ahead and ahead.low, "advantage_high": ahead and ahead.high}
         rows.append(row)
@@ -156,8 +156,8 @@ def verdict(comparison: Comparison) -> list[str]:
     winner, *others = comparison.scored
     score = estimate(list(winner.scores.values()))
     lines = [f"{winner.name} is best: {comparison.metric.value} {score} over {_seeds(score.seeds)}."]
-    if winner.promised is not None:
-        lines.append(_against_search(score, winner.promised, comparison.metric))
+    if winner.search_score is not None:
+        lines.append(_against_search(score, winner.search_score, comparison.metric))
     if others:
         lines.append(_against_runner_up(comparison, winner, others[0]))
     if winner.test:
@@ -169,11 +169,11 @@ def verdict(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _against_search(score: Estimate, promised: float, metric: Metric) -> str:
-    lost = promised - score.mean if metric.mode == "max" else score.mean - promised
+def _against_search(score: Estimate, search_score: float, metric: Metric) -> str:
+    lost = search_score - score.mean if metric.mode == "max" else score.mean - search_score
     if lost <= 0:
-        return f"That is at least as good as its score in the search ({promised:.4f})."
-    return f"Its score in the search was {promised:.4f}: {lost:.4f} of that was luck (the winner's curse)."
+        return f"That is at least as good as its score in the search ({search_score:.4f})."
+    return f"Its score in the search was {search_score:.4f}: {lost:.4f} of that was luck (the winner's curse)."
 
 
 def _against_runner_up(comparison: Comparison, winner: Candidate, second: Candidate) -> str:

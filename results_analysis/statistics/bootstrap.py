@@ -25,7 +25,7 @@ Confusion = npt.NDArray[np.int64]
 Intervals = dict[str, tuple[float, float]]
 
 
-OF_CONFUSION: Mapping[Metric, Callable[[Confusion], float]] = {
+CONFUSION_METRICS: Mapping[Metric, Callable[[Confusion], float]] = {
     metric: resolve_name(spec.function) for metric, spec in METRICS.items() if spec.function and spec.of == "confusion"
 }
 """Metrics that can be computed from a confusion matrix."""
@@ -43,13 +43,13 @@ def resampled_scores(
 
     Args:
         confusion: [c, c] images of true class (row) by predicted class (column).
-        metric: one of `OF_CONFUSION`.
+        metric: one of `CONFUSION_METRICS`.
         resamples: number of resamples.
     """
     matrix, random = np.asarray(confusion, np.int64), np.random.default_rng(0)
     counts = matrix.sum(axis=1)
     shares = matrix / np.maximum(counts, 1)[:, None]
-    scores = np.array([OF_CONFUSION[metric](random.multinomial(counts, shares)) for _ in range(resamples)])
+    scores = np.array([CONFUSION_METRICS[metric](random.multinomial(counts, shares)) for _ in range(resamples)])
     finite: npt.NDArray[np.float64] = scores[np.isfinite(scores)]
     return finite
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from results_analysis.statistics.bootstrap import OF_CONFUSION, resampled_scores
+from results_analysis.statistics.bootstrap import CONFUSION_METRICS, resampled_scores
 from trainables.core.vocabulary import METRICS, Metric
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def spread_of(report: Mapping[str, Any], metric: Metric, *, images: int | None) 
         import numpy as np
 
         counts = np.asarray(matrix, dtype=np.int64)
-        if metric in OF_CONFUSION:
+        if metric in CONFUSION_METRICS:
             return _bootstrapped(counts, metric)
         error = _error_of_classes(counts.sum(axis=1), score, metric)
         return None if error is None else _normal(score, error, "estimated from the images of each class")

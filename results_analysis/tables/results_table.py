@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from results_analysis.runs.columns import chosen
+from results_analysis.runs.columns import matching_columns
 from results_analysis.runs.errors import RunError
 from results_analysis.runs.frames import Frames
 from results_analysis.tables.pareto import pareto_front
@@ -50,7 +50,7 @@ def results_table(
     if sort is not None or runs.metric is not None:
         table = _sorted(table, sort or "score", runs)
     if columns is not None:
-        table = table[chosen(table.columns, columns)]
+        table = table[matching_columns(table.columns, columns)]
     return table.head(len(table) if top is None else top).reset_index(drop=True)
 
 
@@ -122,6 +122,6 @@ def _mode(column: str, runs: Frames) -> str:
         return Metric(column).mode if column in list(Metric) else "min"
     if runs.metric is None:
         raise RunError(
-            f"score means {runs.judges}; sort by a metric that all runs have: --sort {Metric.VAL_LOSS.value}"
+            f"score means {runs.score_meaning}; sort by a metric that all runs have: --sort {Metric.VAL_LOSS.value}"
         )
     return runs.metric.mode

@@ -55,7 +55,7 @@ class Snapshot:
     ways: pd.DataFrame
     """Same as `curves`, with the epochs that a trial inherits from the trial it continues."""
     searched: tuple[Searched, ...]
-    taken: str
+    taken_at: str
     """Time of the snapshot in UTC, ISO 8601."""
 
     @property
@@ -143,7 +143,7 @@ def take_snapshot(run: Run) -> Snapshot:
         curves=curves.reset_index(drop=True),
         ways=ways,
         searched=searched,
-        taken=datetime.now(UTC).isoformat(timespec="seconds"),
+        taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 

@@ -84,7 +84,7 @@ class Searched:
             return float(10**position)
         return float(1 - 10**-position) if self.scale == "one_minus_log" else float(position)
 
-    def say(self, value: Any) -> str:
+    def format_value(self, value: Any) -> str:
         """Formats a value in a few characters."""
         if not _is_number(value):
             return str(value)
@@ -95,7 +95,7 @@ class Searched:
     def end_ticks(self) -> tuple[list[float], list[str]]:
         """Positions and texts of the bounds."""
         places = list(self.ends)
-        return places, [self.say(self._whole(self.value_at(place))) for place in places]
+        return places, [self.format_value(self._whole(self.value_at(place))) for place in places]
 
     def ticks(self, most: int = 5) -> tuple[list[float], list[str]]:
         """Positions and texts of the ticks of an axis: all choices, or at most `most` round numbers."""
@@ -119,7 +119,7 @@ class Searched:
                     break
         if len(values) < 2:
             return self.end_ticks()
-        return [self.position(value) for value in values], [self.say(value) for value in values]
+        return [self.position(value) for value in values], [self.format_value(value) for value in values]
 
     def _inside(self, value: float) -> bool:
         low, high = self.ends

@@ -75,7 +75,7 @@ def compared(folder: TrialLayout, a: str, b: str) -> tuple[tuple[str, str], Mapp
         InputError: if there is no such checkpoint or it cannot be read.
     """
     from trainables.checkpoints.checkpoint_file import CheckpointError, load_checkpoint
-    from trainables.checkpoints.checkpoint_folder import CheckpointFolder, judged_weights
+    from trainables.checkpoints.checkpoint_folder import CheckpointFolder, scored_weights
     from trainables.checkpoints.weight_changes import differences
     from trainables.recipe.recipe import parse_recipe
 
@@ -84,7 +84,7 @@ def compared(folder: TrialLayout, a: str, b: str) -> tuple[tuple[str, str], Mapp
         paths = checkpoints.named(a), checkpoints.named(b)
         states = [load_checkpoint(path) for path in paths]
         recipe = parse_recipe(states[1]["recipe"])
-        of_a, of_b = (judged_weights(state) for state in states)
+        of_a, of_b = (scored_weights(state) for state in states)
     except CheckpointError as error:
         raise InputError(str(error)) from None
     except (LookupError, TypeError, AttributeError):
@@ -125,7 +125,7 @@ def prune(folder: TrialLayout, *, best_only: bool) -> list[Path]:
         checkpoints = CheckpointFolder(folder.checkpoints)
         if best_only:
             try:
-                return checkpoints.keep({epoch_of(checkpoints.best())})
+                return checkpoints.remove_all_but({epoch_of(checkpoints.best())})
             except CheckpointError as error:
                 raise InputError(str(error)) from None
         try:
@@ -136,6 +136,6 @@ def prune(folder: TrialLayout, *, best_only: bool) -> list[Path]:
         scores = {entry.epoch: float("nan") if entry.score is None else entry.score for entry in entries}
         milestones = {entry.epoch for entry in entries if entry.milestone}
         unknown = checkpoints.files.keys() - scores.keys()
-        return checkpoints.keep(
+        return checkpoints.remove_all_but(
             epochs_to_keep(scores, train.checkpoints, train.metric, milestones=milestones) | unknown
         )

@@ -17,13 +17,13 @@ from trainables.data.dataset import Dataset, open_dataset
 from trainables.model_package.manifest import Manifest
 from trainables.model_package.network import predictions
 from trainables.model_package.onnx_model import needed, write_onnx
-from trainables.model_package.write_package import Judged, check_target, judged_network, write_package
+from trainables.model_package.write_package import ValidatedModel, check_target, validated_network, write_package
 from trainables.recipe.recipe import Recipe, parse_recipe
 
 
 def export_model(
     trained: Trained, config: Mapping[str, Any], folder: Path, *, onnx: bool, console: Console
-) -> tuple[Manifest, Judged]:
+) -> tuple[Manifest, ValidatedModel]:
     """Packages the network of a training run's best epoch.
 
     Args:
@@ -52,16 +52,16 @@ def export_model(
         "data": _data(recipe, dataset),
     }
     with bar(console, "validating") as show:
-        judged = judged_network(recipe, dataset, trained.folder, report, origin=origin, progress=show)
+        model = validated_network(recipe, dataset, trained.folder, report, origin=origin, progress=show)
     manifest = write_package(
-        judged,
+        model,
         folder,
-        validation=_validation(judged),
+        validation=_validation(model),
         recipe=as_yaml(config, "recipe.yaml"),
         card=lambda manifest: model_card(manifest, folder.name),
         onnx=write_onnx if onnx else None,
     )
-    return manifest, judged
+    return manifest, model
 
 
 def _data(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
@@ -81,14 +81,14 @@ def _data(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _validation(judged: Judged) -> dict[str, Any]:
+def _validation(model: ValidatedModel) -> dict[str, Any]:
     """Validation section of the manifest."""
-    manifest, (outcome, truth, metrics, evaluation, _) = judged.network.manifest, judged.validated
+    manifest, (outcome, truth, metrics, evaluation, _) = model.network.manifest, model.validated
     predicted = predictions(manifest, outcome.outputs)
     summary: dict[str, Any] = {
         "images": len(truth),
         "resamples": RESAMPLES,
-        "reproduces": judged.reproduces,
+        "reproduces": model.reproduces,
         "metrics": facts(metrics),
     }
     if manifest.task == "regression":

@@ -19,7 +19,7 @@ from search.cluster.runtime_env import PACKAGES
 from search.config.search_config import SearchConfig
 from search.config.yaml_source import InputError
 from trainables.run_folder.layout import RunLayout
-from trainables.storage.urls import is_there, is_url
+from trainables.storage.urls import exists, is_url
 
 _PATIENCE_S = 120
 """Seconds that a node has to fetch our code and answer."""
@@ -132,7 +132,7 @@ def _open_to_all(needs: Needs) -> Iterator[str]:
 def _missing(files: Sequence[tuple[str, str]]) -> Iterator[str]:
     for key, place in files:
         try:
-            there = is_there(place)
+            there = exists(place)
         except OSError as error:
             yield f"{key}: {place} cannot be read there: {error}"
             continue

@@ -87,11 +87,11 @@ def _show(
     from rich.console import Console
 
     from results_analysis import render
-    from results_analysis.runs.columns import chosen
+    from results_analysis.runs.columns import matching_columns
     from results_analysis.tables.file_formats import write
 
     console = Console()
-    names = None if columns is None else chosen(table.columns, columns)
+    names = None if columns is None else matching_columns(table.columns, columns)
     drawn = render(table, metric, width=console.width, top=top, columns=names)
     if output is None:
         console.print(drawn)

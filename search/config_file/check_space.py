@@ -13,7 +13,7 @@ from spaces import parse_space, preset_names, preset_paths
 from spaces.space import Space, SpaceError
 from trainables.core.config_errors import ConfigError, Problem, dotted
 from trainables.core.dotted_paths import PathError, resolve, with_values
-from trainables.recipe.recipe import idle_stages
+from trainables.recipe.recipe import redundant_stages
 from trainables.recipe.task_rules import task_problems
 
 _NOT_SEARCHABLE = {
@@ -51,7 +51,7 @@ def space_problems(config: SearchConfig) -> list[Problem]:
         [],  # draws show what corners cannot: values that do not fit together
     )
     if not problems:
-        problems += idle_stages(config.corner_recipes())
+        problems += redundant_stages(config.corner_recipes())
     return problems or _unused_scheduler(config)
 
 

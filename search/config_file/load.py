@@ -17,7 +17,7 @@ from spaces.parser import parse_space
 from spaces.space import SpaceError
 from trainables.core.config_errors import ConfigError, Problem, nearest, problems_of
 from trainables.core.vocabulary import Flag
-from trainables.recipe.recipe import Recipe, idle_stages, parse_recipe
+from trainables.recipe.recipe import Recipe, parse_recipe, redundant_stages
 from trainables.storage.urls import is_url
 
 RECIPE_KEYS = ("data", "model", "train")
@@ -38,7 +38,7 @@ def load_recipe(source: Source) -> Recipe:
     try:
         recipe = parse_recipe(data)
         # A trial's stages may be alike, and an exported config must train what its trial did.
-        problems += idle_stages([recipe]) if "provenance" not in source.data else []
+        problems += redundant_stages([recipe]) if "provenance" not in source.data else []
     except ConfigError as error:
         problems += error.problems
     if problems:

@@ -14,7 +14,7 @@ import yaml
 from search.config.yaml_source import InputError
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import sides_of
-from trainables.data.sources.detect_source import Recognised, recognise
+from trainables.data.sources.detect_source import DetectedSource, detect_source
 from trainables.data.sources.source import UnknownDataError
 from trainables.recipe.backbone_catalog import BACKBONES
 from trainables.recipe.data_config import DataConfig
@@ -57,7 +57,7 @@ def starter(path: Path, file: Path) -> str:
         InputError: if no source reads the data, or it cannot be split.
     """
     try:
-        found = recognise(path)
+        found = detect_source(path)
         facts = facts_of(found)
     except UnknownDataError as error:
         raise InputError(str(error)) from None
@@ -66,7 +66,7 @@ def starter(path: Path, file: Path) -> str:
     return text_for(found, facts, file)
 
 
-def facts_of(found: Recognised) -> Facts:
+def facts_of(found: DetectedSource) -> Facts:
     """Facts about detected data, and its split.
 
     Raises:
@@ -108,7 +108,7 @@ def stage_epochs(trained: int) -> tuple[int, int, int]:
 # --- text -------------------------------------------------------------------------------------------------------------
 
 
-def text_for(found: Recognised, facts: Facts, file: Path) -> str:
+def text_for(found: DetectedSource, facts: Facts, file: Path) -> str:
     """Text of the search file, with comments that give the reasons.
 
     Args:
@@ -136,7 +136,7 @@ def _section(name: str, lines: Sequence[tuple[str, str]]) -> str:
     return "\n".join([f"{name}:", *texts, ""])
 
 
-def _data(found: Recognised, facts: Facts) -> str:
+def _data(found: DetectedSource, facts: Facts) -> str:
     low, middle, high = facts.sides
     sides = f"{low}" if low == high else f"{low} … {high}, median {middle}"
     multiple = BACKBONES[_BACKBONE].size_multiple
@@ -205,7 +205,7 @@ def _space(imbalanced: bool) -> str:
     return _section("space", lines)
 
 
-def _search(found: Recognised, imbalanced: bool) -> str:
+def _search(found: DetectedSource, imbalanced: bool) -> str:
     why = [("# At the end of a stage the better half of the trials enters the next one.", "")]
     if imbalanced:
         why.append(

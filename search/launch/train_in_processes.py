@@ -126,14 +126,14 @@ def _work(assignment: dict[str, Any]) -> None:
     replicas, recipe = Processes(), parse_recipe(assignment["recipe"])
     if replicas.rank:
         trainer = Trainer(recipe, open_dataset(recipe.data, image_sizes=recipe.image_sizes), replicas=replicas)
-        if (state := replicas.agreed(None)) is not None:
+        if (state := replicas.from_first(None)) is not None:
             trainer.load_state_dict(state)
         for _ in trainer:
             pass
         return
     folder = TrialLayout(assignment["folder"])
     with closing(TrainingRun(recipe, folder, replicas=replicas, go_on_from=assignment["go_on_from"])) as run:
-        replicas.agreed(run.trainer.state_dict() if run.reports else None)
+        replicas.from_first(run.trainer.state_dict() if run.reports else None)
         assignment["messages"].put((None, run.reports))
         for report in run:
             assignment["messages"].put((report, run.reports))

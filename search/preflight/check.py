@@ -20,7 +20,7 @@ from search.preflight.forecast import Forecast, Memory, forecast, memory, trials
 from search.preflight.local_machine import Machine, this_machine
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import Dataset, open_dataset
-from trainables.data.overview import Overview, in_tenths, overview
+from trainables.data.overview import Overview, overview, tenths_as_classes
 from trainables.data.sources.open_source import open_source
 from trainables.recipe.recipe import Recipe
 from trainables.trial.dry_run import DryRun, dry_run
@@ -124,7 +124,7 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
     found = Check(
         name=config.name,
         image_shape=dataset.images.shape[1:],
-        data=overview(in_tenths(dataset), open_source(config.recipe.data).groups),
+        data=overview(tenths_as_classes(dataset), open_source(config.recipe.data).groups),
         cache_bytes={
             "decoded images": dataset.images.nbytes,
             "features of frozen blocks": sum(cost.cache_bytes for cost in tried.stages),

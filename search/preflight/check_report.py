@@ -18,7 +18,7 @@ from search.preflight.check import Check, CheckLayout
 from trainables.core.atomic_write import replacing
 from trainables.data.contact_sheet import draw_contact_sheet
 from trainables.data.dataset import Dataset
-from trainables.data.overview import Overview, in_tenths
+from trainables.data.overview import Overview, tenths_as_classes
 from trainables.trial.dry_run import StageCost
 
 _MOST_CLASSES = 30
@@ -212,7 +212,7 @@ def write_check(found: Check, dataset: Dataset, config: SearchConfig, layout: Ch
     """
     from search.preflight.check_report import page
 
-    train, dataset = config.recipe.train, in_tenths(dataset)
+    train, dataset = config.recipe.train, tenths_as_classes(dataset)
     title = f"{found.name}: {len(dataset.train):,} training images of {len(dataset.classes)} classes, {dataset.size}"
     sheet = draw_contact_sheet(dataset, train.augment, seed=train.seed, title=title)
     with replacing(layout.picture, "wb") as file:

@@ -11,7 +11,7 @@ from search.progress.progress_bar import bar
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import Dataset, open_dataset
 from trainables.recipe.data_config import DataConfig
-from trainables.recipe.recipe import Recipe, unfit_channels
+from trainables.recipe.recipe import Recipe, channel_problems
 
 
 def check_by_looking(
@@ -44,7 +44,7 @@ def check_by_looking(
         from trainables.training.trainer import device_of
 
         for recipe in recipes:
-            if problems := unfit_channels(recipe, datasets[recipe.data].images.shape[-1]):
+            if problems := channel_problems(recipe, datasets[recipe.data].images.shape[-1]):
                 raise ConfigError(problems)
         for model, size, depth in dict.fromkeys((r.model, r.data.image_size, r.data.depth) for r in recipes):
             check_model(model, image_size=size, depth=depth)

@@ -110,7 +110,7 @@ def way_of(recipe: Recipe, costs: Sequence[StageCost], scheduler: Scheduler, run
             position = replace(position, stage=i, epoch=position.epoch + 1, epoch_in_stage=epoch)
             share = compute[position.epoch - 1] / compute[-1]
             over = epoch == stage.epochs
-            now = rungs.passed({"epoch": position.epoch, "compute_share": share, "stage_index": i, "stage_over": over})
+            now = rungs.reached({"epoch": position.epoch, "compute_share": share, "stage_index": i, "stage_over": over})
             waits = getattr(scheduler, "before_drw", None) == "wait" and drw_is_pending(recipe, position)
             if now > passed and not waits and position.epoch < len(compute):
                 judged.append((now - 1, position.epoch))

@@ -7,7 +7,7 @@ from pathlib import Path
 from search.progress.search_state import Tally
 from search.run_folder.status_file import seconds
 from trainables.core.vocabulary import TrialStatus
-from trainables.run_folder.cache_progress import read_building
+from trainables.run_folder.cache_progress import read_cache_progress
 from trainables.run_folder.epoch_report import last_report
 from trainables.run_folder.layout import RunLayout, TrialLayout
 from trainables.run_folder.trial_record import TrialRecord, read_record
@@ -47,7 +47,7 @@ class Follower:
             for file in (folder.trial, folder.epochs):
                 self._seen.pop(file, None)
         elif number in tally.running:
-            doing, at = read_building(folder.building)
+            doing, at = read_cache_progress(folder.building)
             tally.busy(number, doing, at=at)
 
     def _changed(self, file: Path) -> bool:

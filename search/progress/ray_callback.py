@@ -17,7 +17,7 @@ from search.progress.render import Picture, draw, headline
 from search.progress.search_state import Tally, story
 from search.run_folder.status_file import Attempt, forget_stop
 from trainables.core.vocabulary import TrialStatus
-from trainables.run_folder.cache_progress import read_building
+from trainables.run_folder.cache_progress import read_cache_progress
 from trainables.run_folder.protocol import StepResult, TrialAssignment
 from trainables.run_folder.trial_record import read_record
 
@@ -95,7 +95,7 @@ class ProgressCallback(Callback):
 
     def _look_at_builds(self, now: float) -> None:
         for number in list(self._tally.running):
-            doing, at = read_building(self._attempt.layout.trial(number).building)
+            doing, at = read_cache_progress(self._attempt.layout.trial(number).building)
             self._tally.busy(number, doing, at=at)
             if (
                 doing

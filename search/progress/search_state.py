@@ -93,7 +93,7 @@ class Tally:
             return
         self.begin(number)
         row = self.rows[number]
-        row.rungs_reached = row.rungs_passed = self.rungs.passed({"epoch": parent.epoch})  # its parent reached them
+        row.rungs_reached = row.rungs_passed = self.rungs.reached({"epoch": parent.epoch})  # its parent reached them
         self._add_event(at, f"trial {number}: starts from trial {parent.trial} after epoch {parent.epoch}")
 
     def busy(self, number: int, doing: str | None, *, at: float) -> None:
@@ -160,7 +160,7 @@ class Tally:
 
     def _count_rungs(self, row: Row, report: Mapping[str, Any]) -> None:
         self._pass_rungs(row, row.rungs_reached)
-        for rung in range(row.rungs_reached, reached := self.rungs.passed(report)):
+        for rung in range(row.rungs_reached, reached := self.rungs.reached(report)):
             self.reached[rung] += 1
         row.rungs_reached = max(row.rungs_reached, reached)
         self._pass_rungs(row, self.rungs.left_behind(report))

@@ -81,7 +81,7 @@ class Mirror:
         self._thread = threading.Thread(target=self._follow, name="mirror", daemon=True)
         self._thread.start()
 
-    def ask(self) -> None:
+    def request(self) -> None:
         """Asks for an update soon. Returns at once."""
         self._asked.set()
 
@@ -190,10 +190,10 @@ class MirrorCallback(Callback):
         return {}  # Ray pickles callbacks into its snapshots; nobody reads ours
 
     def on_trial_complete(self, **_: Any) -> None:
-        self._mirror.ask()
+        self._mirror.request()
 
     def on_trial_error(self, **_: Any) -> None:
-        self._mirror.ask()
+        self._mirror.request()
 
 
 def _named(owner: bytes) -> str:

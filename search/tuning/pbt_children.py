@@ -14,7 +14,7 @@ from search.config.search_config import SearchConfig
 from spaces.space import Space
 from trainables.core.dotted_paths import resolve
 from trainables.recipe.recipe import Recipe, parse_recipe
-from trainables.recipe.scheduled_changes import why_fixed
+from trainables.recipe.scheduled_changes import fixed_reason
 from trainables.run_folder.layout import RunLayout
 from trainables.run_folder.trial_record import Parent, TrialRecord, read_record
 
@@ -34,7 +34,7 @@ def changing_paths(space: Space, values: Mapping[str, Any], recipe: Recipe, *, s
     data = recipe.model_dump(mode="json")
     deciding = {path for parameter in space.parameters.values() for path in parameter.when}
     open_ones = [path for path in values if path not in deciding and len(space.parameters[path].extremes()) > 1]
-    return [path for path in open_ones if why_fixed(path, data) is None and not _is_over(path, data, stage)]
+    return [path for path in open_ones if fixed_reason(path, data) is None and not _is_over(path, data, stage)]
 
 
 def _is_over(path: str, data: Mapping[str, Any], stage: int) -> bool:

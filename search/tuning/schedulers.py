@@ -78,7 +78,7 @@ class RungScheduler(WarmScheduler):
 
     def _after_epoch(self, number: int, report: Mapping[str, Any]) -> str:
         """Decides whether a trial continues after an epoch."""
-        passed = self._rungs.passed(report)
+        passed = self._rungs.reached(report)
         if passed <= self._passed.get(number, 0):
             return str(TrialScheduler.CONTINUE)  # also for an epoch that is trained again after a crash
         self._passed[number] = passed

@@ -78,7 +78,7 @@ class Backup:
         self._threads = ThreadPoolExecutor(1, "backup") if place else None
         self._last: Future[None] | None = None
 
-    def ask(self) -> None:
+    def request(self) -> None:
         """Requests a backup of the newest state; returns at once."""
         # A backup that is still waiting for its turn will copy the newest state as well.
         if self._threads and (self._last is None or self._last.running() or self._last.done()):

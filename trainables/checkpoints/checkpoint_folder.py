@@ -51,7 +51,7 @@ class CheckpointFolder:
                 other.unlink()  # left from before a crash, when the same epoch had another score
         return path
 
-    def good(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+    def readable(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         """Yields the readable checkpoints, newest first; skips damaged ones with a warning."""
         for path in reversed(self.files.values()):
             try:
@@ -63,7 +63,7 @@ class CheckpointFolder:
 
     def newest(self) -> dict[str, Any] | None:
         """Content of the newest readable checkpoint; None if there is none."""
-        return next((state for _, state in self.good()), None)
+        return next((state for _, state in self.readable()), None)
 
     def best(self) -> Path:
         """Path of the best epoch's checkpoint, according to the newest readable one.
@@ -97,12 +97,12 @@ class CheckpointFolder:
     def _available(files: Mapping[int, Path]) -> str:
         return f"available: best, newest and epochs {', '.join(map(str, files))}" if files else "it holds none"
 
-    def remove_torn(self) -> None:
+    def remove_partial(self) -> None:
         """Removes half-written files of a killed process. No other process may be writing at the same time."""
         for path in self.folder.glob(".*.pt.*"):
             path.unlink()
 
-    def keep(self, epochs: Collection[int]) -> list[Path]:
+    def remove_all_but(self, epochs: Collection[int]) -> list[Path]:
         """Removes the checkpoints of all other epochs.
 
         Returns:
@@ -119,7 +119,7 @@ def epoch_of(path: Path) -> int:
     return int(path.name.split("_")[0])
 
 
-def judged_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+def scored_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """Weights that were scored for a checkpoint, by their names in the model: the averaged ones if the average is scored.
 
     Holds only the weights that training had changed by then; the others are the pretrained ones.

@@ -15,7 +15,7 @@ from trainables.checkpoints.backup import Backup
 from trainables.checkpoints.checkpoint_file import CheckpointError, checksum_of, load_checkpoint, write_state
 from trainables.checkpoints.checkpoint_folder import CheckpointFolder
 from trainables.checkpoints.policy import epochs_to_keep, is_due, milestone_of
-from trainables.checkpoints.weight_changes import Course
+from trainables.checkpoints.weight_changes import WeightTracker
 from trainables.recipe.recipe import Recipe
 from trainables.run_folder.checkpoint_registry import (
     BlockChange,
@@ -72,7 +72,7 @@ class RunCheckpoints:
         self._entries: dict[int, Entry] = {}
         """Registry entries of the existing files, by epoch."""
         self._parameters, self._blocks = {name for name, _ in model.named_parameters()}, recipe.blocks
-        self._course = Course(self._parameters, self._blocks)
+        self._tracker = WeightTracker(self._parameters, self._blocks)
         self._held: _Held | None = None
         self._backup = Backup(layout, self._policy.backup)
 
@@ -100,7 +100,7 @@ class RunCheckpoints:
         self._entries = {epoch: entry for epoch, entry in entries.items() if epoch in files}
         if entries or self._registry.exists():
             write_registry(self._registry, (entries[epoch] for epoch in sorted(entries)))
-        self._course.begin(weights)
+        self._tracker.begin(weights)
 
     def _read(self, path: Path, before: Mapping[str, Any] | None) -> Entry:
         """Builds the registry entry of a checkpoint file."""
@@ -111,7 +111,7 @@ class RunCheckpoints:
                 path,
                 report,
                 milestone=milestone_of(report, before, self._policy, self._train.stages),
-                blocks=Course(self._parameters, self._blocks).step(weights),
+                blocks=WeightTracker(self._parameters, self._blocks).step(weights),
                 step=state["trainer"]["steps"],
             )
         except (ValueError, LookupError, TypeError, AttributeError):
@@ -140,7 +140,7 @@ class RunCheckpoints:
             "recipe": self.config,
             "software": {**software(), "project_commit": project_commit()},
         }
-        blocks = self._course.step(trained["weights"])
+        blocks = self._tracker.step(trained["weights"])
         # The held checkpoint of the previous epoch is dropped last, because Ctrl+C may come at any moment.
         if self._in_processes or is_due(line, milestone, self._policy):
             sync = report.train_s + report.val_s >= _SYNCED_FROM_S
@@ -159,10 +159,10 @@ class RunCheckpoints:
         milestones = {epoch for epoch, entry in self._entries.items() if entry.milestone}
         kept = epochs_to_keep(scores, self._policy, self._train.metric, milestones=milestones)
         if gone := self._entries.keys() - kept:
-            self.folder.keep(kept)
+            self.folder.remove_all_but(kept)
             self._entries = {epoch: entry for epoch, entry in self._entries.items() if epoch not in gone}
         if self._held is None:
-            self._backup.ask()
+            self._backup.request()
 
     def close(self) -> None:
         """Writes the held checkpoint, if there is one, and waits for the backup."""

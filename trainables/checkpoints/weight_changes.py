@@ -19,7 +19,7 @@ def block_of(name: str, blocks: Sequence[str]) -> str:
     return blocks[int(rest.partition(".")[0])] if part == "blocks" else HEAD
 
 
-class Course:
+class WeightTracker:
     """Measures how a run's parameters change from one checkpoint to the next."""
 
     def __init__(self, parameters: Collection[str], blocks: Sequence[str]):

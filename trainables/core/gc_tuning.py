@@ -11,7 +11,7 @@ _DEFAULT = gc.get_threshold()
 gc.set_threshold(50_000)
 
 
-def imports_are_done() -> None:
+def restore_collection() -> None:
     """Restores the usual garbage collection, and excludes all objects that exist by now from it. Later objects, such as networks of
     ended trials, are collected as usual."""
     gc.freeze()

@@ -19,7 +19,7 @@ class Rungs:
     positions: tuple[float, ...] = ()
     """Ascending positions: epochs done, shares of the planned compute (`EpochReport.compute_share`), or stages ended."""
 
-    def passed(self, report: Mapping[str, Any]) -> int:
+    def reached(self, report: Mapping[str, Any]) -> int:
         """Number of rungs that a trial has reached.
 
         Args:
@@ -30,7 +30,7 @@ class Rungs:
     def left_behind(self, report: Mapping[str, Any]) -> int:
         """Number of rungs that a trial had reached before this report: fewer than `passed` if it has just reached one."""
         if self.unit == "compute":  # the epoch that reaches a share usually exceeds it a little
-            return max(0, self.passed(report) - 1)
+            return max(0, self.reached(report) - 1)
         return sum(ceil(at) < self._progress(report) for at in self.positions)
 
     def _progress(self, report: Mapping[str, Any]) -> float:

@@ -38,7 +38,7 @@ class Overview:
         return max(self.train) / min(self.train)
 
 
-def in_tenths(dataset: Dataset) -> Dataset:
+def tenths_as_classes(dataset: Dataset) -> Dataset:
     """Regression data set with each tenth of its images, by their number, as a class; other data sets are returned unchanged."""
     targets = dataset.targets
     if targets is None:

@@ -36,7 +36,7 @@ class UncachedError(Exception):
     """Features that are not cached; the message is the reason. The run continues without the cache."""
 
 
-def worth_caching(*, epochs: float, compute_s: float, gather_s: float, write_s: float) -> bool:
+def is_worth_caching(*, epochs: float, compute_s: float, gather_s: float, write_s: float) -> bool:
     """Returns True if computing features once and reading them in each epoch is faster than computing them in each epoch.
 
     Args:
@@ -49,7 +49,7 @@ def worth_caching(*, epochs: float, compute_s: float, gather_s: float, write_s: 
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Images:
+class CachedImages:
     """Images whose features are cached together: the training or the validation images, in one view."""
 
     name: str
@@ -93,7 +93,7 @@ class PrefixCache:
         self.spent_s = 0.0
         """Seconds spent on computing features for the cache."""
 
-    def features(self, images: Images, cut: int) -> Tensor:
+    def features(self, images: CachedImages, cut: int) -> Tensor:
         """Returns the features of images at a cut; computes them if they are not cached yet.
 
         The same pass also caches those of smaller cuts that are worth it, because it computes them on the way.
@@ -120,16 +120,16 @@ class PrefixCache:
             raise self._refusal(images, cut, "they were deleted at once to make room for others")
         return found
 
-    def _refusal(self, images: Images, cut: int, reason: str) -> UncachedError:
+    def _refusal(self, images: CachedImages, cut: int, reason: str) -> UncachedError:
         """Creates an error that is remembered, so that the next epoch does not try again."""
         self._refused[images.key, cut] = reason
         return UncachedError(reason)
 
-    def _missing(self, images: Images, cut: int) -> list[int]:
+    def _missing(self, images: CachedImages, cut: int) -> list[int]:
         """This cut and the needed cuts below it whose features are not cached yet, ascending."""
         return [c for c in range(1, cut + 1) if images.epochs.get(c) and load_features(_array(images, c)) is None]
 
-    def _build(self, images: Images, cut: int) -> None:
+    def _build(self, images: CachedImages, cut: int) -> None:
         missing = self._missing(images, cut)
         if cut not in missing:
             return  # another run was faster
@@ -164,7 +164,7 @@ class PrefixCache:
             start = cut
             yield cut, x
 
-    def _worth_it(self, images: Images, chunk: Tensor, start: int, cuts: Sequence[int]) -> dict[int, int]:
+    def _worth_it(self, images: CachedImages, chunk: Tensor, start: int, cuts: Sequence[int]) -> dict[int, int]:
         """Returns the bytes an image takes, for each of some ascending cuts that is worth caching; timed on one chunk of images."""
         worth: dict[int, int] = {}
         for _ in range(2):  # the first pass includes torch's one-time preparations
@@ -175,16 +175,16 @@ class PrefixCache:
                 disk = _disk_bytes_per_s(cache_folder.cache_folder())
                 memory = _MEMORY_BYTES_PER_S if size * len(images.positions) < _memory_bytes() / 4 else disk
                 epochs = images.epochs[cut]
-                if worth_caching(epochs=epochs, compute_s=compute_s, gather_s=size / memory, write_s=size / disk):
+                if is_worth_caching(epochs=epochs, compute_s=compute_s, gather_s=size / memory, write_s=size / disk):
                     worth[cut] = size
         return worth
 
 
-def _array(images: Images, cut: int) -> Path:
+def _array(images: CachedImages, cut: int) -> Path:
     return cache_folder.entry_path("features", f"{VERSION}\0{images.key}\0{cut}")
 
 
-def _largest_below(images: Images, cut: int) -> tuple[int, Tensor | None]:
+def _largest_below(images: CachedImages, cut: int) -> tuple[int, Tensor | None]:
     """Returns the largest cached cut below this one and its features; 0 and None if there is none."""
     for start in range(cut - 1, 0, -1):
         if (features := load_features(_array(images, start))) is not None:

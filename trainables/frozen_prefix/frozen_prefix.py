@@ -14,7 +14,7 @@ from torch import Tensor
 from trainables.data.batches.gpu_resident import resident_features
 from trainables.data.batches.image_loader import ImageLoader
 from trainables.data.dataset import Dataset
-from trainables.frozen_prefix.feature_cache import Images, PrefixCache, Progress, UncachedError
+from trainables.frozen_prefix.feature_cache import CachedImages, PrefixCache, Progress, UncachedError
 from trainables.frozen_prefix.feature_file import gather_features
 from trainables.models.build_model import BuiltModel
 from trainables.models.precision import autocast
@@ -26,7 +26,7 @@ Lookup = Callable[[np.ndarray, np.ndarray | None], Tensor]
 """Loads the features [b, …] of images, given their positions [b] and versions [b]."""
 
 
-class Side(NamedTuple):
+class StageImages(NamedTuple):
     """Training or validation images of a stage."""
 
     data: Dataset
@@ -38,7 +38,7 @@ class Side(NamedTuple):
     """True for training images, False for validation images."""
 
 
-def through_prefix(model: StagedModel, x: Tensor, cut: int, *, start: int = 0, batch: int) -> Tensor:
+def apply_prefix(model: StagedModel, x: Tensor, cut: int, *, start: int = 0, batch: int) -> Tensor:
     """Passes at most `batch` images through the blocks from `start` to `cut`.
 
     They are padded to `batch`, because on CPU the last bits of an image's features depend on the number of images.
@@ -86,7 +86,7 @@ class FrozenPrefix:
         rounded = recipe.train.prefix_dtype == "bf16" and recipe.train.precision == "fp32"
         self._rounded_to = torch.bfloat16 if rounded else None
         self.cache = PrefixCache(
-            self.through, blocks=recipe.blocks, batch=self._batch, rounded_to=self._rounded_to, progress=progress
+            self.apply, blocks=recipe.blocks, batch=self._batch, rounded_to=self._rounded_to, progress=progress
         )
 
     @property
@@ -95,7 +95,7 @@ class FrozenPrefix:
         return self.cache.spent_s
 
     @torch.no_grad()
-    def through(self, x: Tensor, start: int, cut: int) -> Tensor:
+    def apply(self, x: Tensor, start: int, cut: int) -> Tensor:
         """Passes at most a prefix batch of images through the blocks from `start` to `cut`, in the precision of the recipe.
 
         Args:
@@ -106,57 +106,60 @@ class FrozenPrefix:
             [b, …] input of block `cut`.
         """
         with autocast(self._device, self._recipe.train):
-            return through_prefix(self._built.model, x, cut, start=start, batch=self._batch)
+            return apply_prefix(self._built.model, x, cut, start=start, batch=self._batch)
 
-    def computed(self, side: Side, positions: np.ndarray, versions: np.ndarray | None) -> Tensor:
+    def compute(self, stage_images: StageImages, positions: np.ndarray, versions: np.ndarray | None) -> Tensor:
         """Computes the features of some images now.
 
         Args:
-            side: training or validation images of a stage.
+            stage_images: training or validation images of a stage.
             positions: [b] positions of the images.
             versions: [b] numbers of the augmented views; None: images are not augmented.
         Returns:
             [b, …] output of the stage's frozen blocks; the images themselves if no block is frozen.
         """
-        images, cut = self._images.load(positions, versions, stage=side.stage), self._recipe.cut(side.stage)
+        images, cut = (
+            self._images.load(positions, versions, stage=stage_images.stage),
+            self._recipe.cut(stage_images.stage),
+        )
         if cut == 0:
             return images
-        features = self.through(images, 0, cut)
+        features = self.apply(images, 0, cut)
         return features if self._rounded_to is None else features.to(self._rounded_to).float()
 
-    def cached(self, side: Side, versions: np.ndarray | None) -> tuple[Lookup | None, str | None]:
+    def cached(self, stage_images: StageImages, versions: np.ndarray | None) -> tuple[Lookup | None, str | None]:
         """Opens the cached features of an epoch, computing them first if necessary.
 
         Args:
-            side: training or validation images of a stage.
+            stage_images: training or validation images of a stage.
             versions: [n] numbers of the augmented views that the epoch shows; None: images are not augmented.
         Returns:
             Function that looks up features, and None; or None and the reason why the features are not cached.
         """
-        if reason := why_uncached(self._recipe, side.stage, trains=side.trains):
+        if reason := why_uncached(self._recipe, stage_images.stage, trains=stage_images.trains):
             return None, reason
-        cut = self._recipe.cut(side.stage)
+        cut = self._recipe.cut(stage_images.stage)
         views: list[int | None] = [None] if versions is None else sorted(set(versions.tolist()))
         try:
-            features = [self.cache.features(self._in_view(side, view), cut) for view in views]
+            features = [self.cache.features(self._in_view(stage_images, view), cut) for view in views]
         except UncachedError as error:
             return None, str(error)
-        return self._lookup(side, views, features), None
+        return self._lookup(stage_images, views, features), None
 
-    def _lookup(self, side: Side, views: list[int | None], features: list[Tensor]) -> Lookup:
+    def _lookup(self, stage_images: StageImages, views: list[int | None], features: list[Tensor]) -> Lookup:
         """Returns the function that looks up images in the features of some views.
 
         Args:
-            side: training or validation images of a stage.
+            stage_images: training or validation images of a stage.
             views: numbers of the augmented views; None: images are not augmented.
-            features: [n, …] of each view, in the order of the side's positions.
+            features: [n, …] of each view, in the order of their positions.
         """
         on_device = [resident_features(of_view, self._device) for of_view in features]
         has_room = len({of_view.device for of_view in on_device}) == 1
         held = on_device if has_room else features  # all views in one place
 
         def lookup(positions: np.ndarray, versions: np.ndarray | None) -> Tensor:
-            rows = torch.from_numpy(np.searchsorted(side.positions, positions)).to(held[0].device)
+            rows = torch.from_numpy(np.searchsorted(stage_images.positions, positions)).to(held[0].device)
             if versions is None or len(views) == 1:
                 found = gather_features(held[0], rows)
             else:
@@ -169,32 +172,32 @@ class FrozenPrefix:
 
         return lookup
 
-    def _in_view(self, side: Side, view: int | None) -> Images:
+    def _in_view(self, stage_images: StageImages, view: int | None) -> CachedImages:
         recipe, train, model = self._recipe, self._recipe.train, self._recipe.model
         augmented = None if view is None or train.augment is None else [train.augment.model_dump(), train.seed, view]
         depends_on = {
-            "data": [side.data.fingerprint, side.data.images.shape[1:]],
-            "positions": hashlib.sha256(side.positions.astype("<i8").tobytes()).hexdigest(),
+            "data": [stage_images.data.fingerprint, stage_images.data.images.shape[1:]],
+            "positions": hashlib.sha256(stage_images.positions.astype("<i8").tobytes()).hexdigest(),
             "view": augmented,
             "network": [model.backbone, self._built.fingerprint, self._built.mean, self._built.std],
             "numbers": [train.precision, train.prefix_dtype, self._batch, torch.__version__],
             # These can change the last bits, too.
             "device": [self._device.type, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
         }
-        name = "training images" if side.trains else "validation images"
+        name = "training images" if stage_images.trains else "validation images"
         versions = np.full(self._batch, view) if augmented else None
         views = (train.augment.views or 1) if augmented and train.augment else 1
-        epochs = epochs_by_cut(recipe, side.stage, trains=side.trains)
+        epochs = epochs_by_cut(recipe, stage_images.stage, trains=stage_images.trains)
 
         def load(positions: np.ndarray) -> Tensor:
             of_chunk = None if versions is None else versions[: len(positions)]
-            return self._images.load(positions, of_chunk, stage=side.stage)
+            return self._images.load(positions, of_chunk, stage=stage_images.stage)
 
-        return Images(
+        return CachedImages(
             name=name if augmented is None else f"{name}, view {view}",
             key=json.dumps(depends_on, sort_keys=True),
             source=f"{recipe.data.source} {recipe.data.path or ''}".strip(),
-            positions=side.positions,
+            positions=stage_images.positions,
             load=load,
             epochs={cut: count * self._sharing_runs / views for cut, count in epochs.items()},
         )

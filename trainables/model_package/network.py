@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from trainables.data.batches.batches import normalise, own_statistics, split_batches, standardise
-from trainables.frozen_prefix.frozen_prefix import through_prefix
+from trainables.frozen_prefix.frozen_prefix import apply_prefix
 from trainables.model_package.manifest import Manifest, PackageError, read_manifest
 from trainables.models.build_model import build_model
 from trainables.models.precision import autocast
@@ -114,7 +114,7 @@ class TorchNetwork:
             x = self._network_input(torch.from_numpy(np.stack(chunk)).to(self.device))
             if self._settings.cut:
                 with autocast(self.device, self._settings):
-                    x = through_prefix(self.model, x, self._settings.cut, batch=self._settings.prefix_batch)
+                    x = apply_prefix(self.model, x, self._settings.cut, batch=self._settings.prefix_batch)
             yield x.to(torch.bfloat16).float() if rounded else x
 
     def _network_input(self, images: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from trainables.model_package.manifest import Manifest, OnnxFacts, PackageError, read_manifest
 from trainables.model_package.network import Outcome, check_sha256, predictions
-from trainables.model_package.write_package import Judged, sha256_of
+from trainables.model_package.write_package import ValidatedModel, sha256_of
 from trainables.models.staged_model import StagedModel
 from trainables.run_folder.layout import PackageLayout
 
@@ -56,14 +56,14 @@ class _WithPreprocessing(nn.Module):
         return ((values - mean) / torch.where(deviation > 1e-9, deviation, 1 / 255)).float()
 
 
-def write_onnx(judged: Judged, file: Path) -> OnnxFacts:
+def write_onnx(model: ValidatedModel, file: Path) -> OnnxFacts:
     """Writes the network of a trial as ONNX and compares the two on its validation images.
 
     Raises:
         PackageError: if the ONNX packages are not installed, the network cannot be exported, or the predictions differ.
     """
     needed()
-    network, images = judged.network, judged.validated.images
+    network, images = model.network, model.validated.images
     module = _WithPreprocessing(network.model.cpu(), network.manifest).eval()
     example = torch.from_numpy(_as_input(images[:2] if len(images) > 1 else np.repeat(images, 2, axis=0)))
     names = ["predictions", "outputs", "features"]
@@ -80,11 +80,11 @@ def write_onnx(judged: Judged, file: Path) -> OnnxFacts:
         raise PackageError(f"{network.manifest.backbone} cannot be exported to ONNX: {reason}") from None
     finally:
         network.model.to(network.device)
-    return OnnxFacts(sha256=sha256_of(file), images=len(images), largest_difference=_difference(judged, file, images))
+    return OnnxFacts(sha256=sha256_of(file), images=len(images), largest_difference=_difference(model, file, images))
 
 
-def _difference(judged: Judged, file: Path, images: np.ndarray) -> float:
-    manifest, outputs = judged.network.manifest, judged.validated.outcome.outputs[: len(images)]
+def _difference(model: ValidatedModel, file: Path, images: np.ndarray) -> float:
+    manifest, outputs = model.network.manifest, model.validated.outcome.outputs[: len(images)]
     onnx = OnnxNetwork(manifest, file)
     expected = predictions(manifest, outputs)
     unit = 1.0 if manifest.target is None else manifest.target.std

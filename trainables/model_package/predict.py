@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from trainables.data.formats.images import BadImageError
-from trainables.data.store.decoded_images import Progress, decoded, in_parallel
+from trainables.data.store.decoded_images import Progress, decode_resized, in_parallel
 from trainables.model_package.input_images import Item
 from trainables.model_package.manifest import Input
 from trainables.model_package.network import Network, Outcome
@@ -38,7 +38,7 @@ def run(network: Network, items: Sequence[Item], *, progress: Progress | None = 
 
     def images() -> Iterator[np.ndarray]:
         shape = shape_of(network.manifest.input)
-        for i, at_sizes in enumerate(in_parallel(lambda i: decoded(items[i].decode, [shape]), len(items))):
+        for i, at_sizes in enumerate(in_parallel(lambda i: decode_resized(items[i].decode, [shape]), len(items))):
             if progress:
                 progress(i + 1, len(items))
             if isinstance(at_sizes, BadImageError):

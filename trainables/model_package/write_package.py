@@ -50,7 +50,7 @@ class Validated(NamedTuple):
     """[m, …] the first `SAMPLE` images, as decoded."""
 
 
-class Judged(NamedTuple):
+class ValidatedModel(NamedTuple):
     """Network of a trial's best epoch, with its validation."""
 
     network: TorchNetwork
@@ -66,7 +66,7 @@ class Judged(NamedTuple):
         return same and self.report["confusion"] == self.validated.evaluation.confusion
 
 
-def judged_network(
+def validated_network(
     recipe: Recipe,
     dataset: Dataset,
     folder: TrialLayout,
@@ -74,7 +74,7 @@ def judged_network(
     *,
     origin: Mapping[str, Any],
     progress: Progress | None = None,
-) -> Judged:
+) -> ValidatedModel:
     """Loads the weights that an epoch was scored with, and validates them again.
 
     Args:
@@ -87,7 +87,7 @@ def judged_network(
     Raises:
         PackageError: if the checkpoint is missing or damaged, or belongs to other data or pretrained weights.
     """
-    recipe, state = recipe.at(report["epoch"]), _state(folder, report)
+    recipe, state = recipe.in_epoch(report["epoch"]), _state(folder, report)
     if state["data"] != dataset.fingerprint:
         raise PackageError(
             f"{folder.root} was trained on other data ({state['data'][:12]}) than there is now ({dataset.fingerprint[:12]}): "
@@ -111,7 +111,7 @@ def judged_network(
     manifest = _manifest(recipe, data, built, task, report, origin)
     torch.set_num_threads(recipe.train.cpu_threads)
     network = TorchNetwork(built.model, manifest, chosen_device(recipe.train.device))
-    return Judged(network, _validated(network, data, task, report, progress), report)
+    return ValidatedModel(network, _validated(network, data, task, report, progress), report)
 
 
 def _state(folder: TrialLayout, report: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,7 +197,9 @@ def _validated(
             progress(done, len(positions))
     features, outputs = (np.concatenate(column) for column in zip(*parts, strict=True))
     truth = data.truth[positions]
-    loss, evaluation = task.judge(torch.from_numpy(outputs), torch.from_numpy(truth), reweighted=report["reweighted"])
+    loss, evaluation = task.validate(
+        torch.from_numpy(outputs), torch.from_numpy(truth), reweighted=report["reweighted"]
+    )
     metrics = {**evaluation.metrics, "val_loss": loss}
     return Validated(Outcome(features, outputs), truth, metrics, evaluation, data.images[positions[:SAMPLE]])
 
@@ -216,18 +218,18 @@ def check_target(folder: Path) -> None:
 
 
 def write_package(
-    judged: Judged,
+    model: ValidatedModel,
     folder: Path,
     *,
     validation: Mapping[str, Any],
     recipe: str,
     card: Callable[[Manifest], str],
-    onnx: Callable[[Judged, Path], Any] | None = None,
+    onnx: Callable[[ValidatedModel, Path], Any] | None = None,
 ) -> Manifest:
     """Writes a package completely or not at all.
 
     Args:
-        judged: the network and its validation.
+        model: the network and its validation.
         folder: folder to write; must not exist yet, or be empty.
         validation: results of the validation for the manifest.
         recipe: recipe that trains the model again, as YAML.
@@ -238,10 +240,10 @@ def write_package(
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = PackageLayout(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        state = judged.network.state_dict()
+        state = model.network.state_dict()
         save_file(state, made.weights, metadata={"format": "pt"})
-        facts = onnx(judged, made.onnx) if onnx else None
-        manifest = judged.network.manifest.model_copy(
+        facts = onnx(model, made.onnx) if onnx else None
+        manifest = model.network.manifest.model_copy(
             update={"weights_sha256": sha256_of(made.weights), "onnx": facts, "validation": dict(validation)}
         )
         manifest.write(made)

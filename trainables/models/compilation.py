@@ -42,7 +42,7 @@ def _missing_on_gpu() -> str | None:
     return None if has_triton() else "triton"
 
 
-def compile_anew(module: nn.Module) -> None:
+def recompile(module: nn.Module) -> None:
     """Compiles a module in place: it stays the same object, and its parameters keep their names.
 
     Earlier compilations are discarded, because torch might otherwise reuse a graph in which other parameters require gradients.

@@ -15,7 +15,7 @@ from trainables.models.backbone import Backbone
 _IMMUTABLE = {bool, str, int, float, type(None), torch.dtype}
 
 
-def copy_of(parts: Backbone) -> Backbone:
+def copy_backbone(parts: Backbone) -> Backbone:
     """Copies a network with its parameters and buffers."""
     memo: dict[int, Any] = {}
     blocks = {name: _copy(block, memo) for name, block in parts.blocks.items()}

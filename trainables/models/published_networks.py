@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.models.backbone import Backbone
-from trainables.models.fast_copy import copy_of
+from trainables.models.fast_copy import copy_backbone
 from trainables.models.networks import Start, drawing_as, networks_of
 from trainables.models.pretrained_weights import Pretrained, Statistics, described, state_of_file, weights_error
 from trainables.models.staged_model import to_channels_last
@@ -74,7 +74,7 @@ class PublishedNetworks:
 
     def start(self, config: ModelConfig, generator: torch.Generator) -> Start:
         weights = pretrained(config)
-        parts = self._drawn(config.backbone, generator) if weights.state is None else copy_of(_published(config))
+        parts = self._drawn(config.backbone, generator) if weights.state is None else copy_backbone(_published(config))
         return Start(parts, weights.mean, weights.std, weights.fingerprint)
 
     def _drawn(self, backbone: str, generator: torch.Generator) -> Backbone:

@@ -20,10 +20,10 @@ from trainables.recipe.backbone_catalog import (
     is_custom,
 )
 from trainables.recipe.data_config import DataConfig
-from trainables.recipe.scheduled_changes import why_fixed
+from trainables.recipe.scheduled_changes import fixed_reason
 from trainables.recipe.source_catalog import sources_with
 from trainables.recipe.stage_config import Stage
-from trainables.recipe.task_rules import task_problems, with_defaults_of_task
+from trainables.recipe.task_rules import task_problems, with_task_defaults
 from trainables.recipe.train_config import TrainConfig
 
 C = TypeVar("C", bound=Config)
@@ -85,7 +85,7 @@ class Recipe(Config):
         """Number of images in a batch of a stage, before accumulation."""
         return self.train.stages[stage].batch_size or self.train.batch_size
 
-    def at(self, epoch: int) -> Recipe:
+    def in_epoch(self, epoch: int) -> Recipe:
         """Recipe in effect in an epoch (counted from 1): with the changes due by then applied, and no further ones."""
         if not self.train.changes:
             return self
@@ -95,7 +95,7 @@ class Recipe(Config):
                 data = with_values(data, change.set)
         return Recipe.model_validate(data)
 
-    def goes_on_unchanged(self, stage: int) -> bool:
+    def continues_unchanged(self, stage: int) -> bool:
         """Returns True if a stage trains the same blocks on the same images in the same way as the one before it."""
         if not 0 < stage < len(self.train.stages) or self.train.stages[stage].schedule.kind != "constant":
             return False  # a schedule that restarts is a change
@@ -125,7 +125,7 @@ def parse_recipe(data: Mapping[str, Any]) -> Recipe:
     """
     problems: list[Problem] = []
     if isinstance(data, Mapping):
-        data = with_defaults_of_task(data)
+        data = with_task_defaults(data)
     try:
         recipe = Recipe.model_validate(data)
     except ValidationError as error:
@@ -137,7 +137,7 @@ def parse_recipe(data: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
-def idle_stages(recipes: Sequence[Recipe]) -> list[Problem]:
+def redundant_stages(recipes: Sequence[Recipe]) -> list[Problem]:
     """Returns a problem for each stage that does not differ from the one before it in any of some recipes.
 
     Not part of `parse_recipe`, because two stages of a single trial may well be alike if depths are searched.
@@ -150,7 +150,7 @@ def idle_stages(recipes: Sequence[Recipe]) -> list[Problem]:
     return [
         Problem(("train", "stages", i), message.format(stage.name, stages[i - 1].name))
         for i, stage in enumerate(stages)
-        if all(recipe.goes_on_unchanged(i) for recipe in recipes)
+        if all(recipe.continues_unchanged(i) for recipe in recipes)
     ]
 
 
@@ -200,7 +200,7 @@ def _unfit_changes(recipe: Recipe) -> list[Problem]:
         if change.after_epoch >= recipe.train.max_epochs:
             message = f"{change.after_epoch}: no epoch follows it (the run has at most {recipe.train.max_epochs})"
             problems.append(Problem((*place, "after_epoch"), message))
-        fixed = {path: why for path in change.set if (why := why_fixed(path, data))}
+        fixed = {path: why for path in change.set if (why := fixed_reason(path, data))}
         problems += [Problem((*place, "set", path), why) for path, why in fixed.items()]
         values = {path: value for path, value in change.set.items() if path not in fixed}
         changed = with_values(data, values)
@@ -249,7 +249,7 @@ def _unfit_variations(train: TrainConfig, data: DataConfig) -> Iterator[Problem]
         yield Problem(("train", "mix", "cutmix_alpha"), message)
 
 
-def unfit_channels(recipe: Recipe, channels: int) -> list[Problem]:
+def channel_problems(recipe: Recipe, channels: int) -> list[Problem]:
     """Returns a problem if the network cannot take images of so many channels, a number known only once the data are read."""
     name, taken = recipe.model.backbone, backbone_info(recipe.model.backbone).channels
     if channels <= taken:

@@ -55,7 +55,7 @@ def may_change(path: str, data: Mapping[str, Any]) -> bool:
     return all(_is_changeable(place) for place in resolve(path, data))
 
 
-def why_fixed(path: str, data: Mapping[str, Any]) -> str | None:
+def fixed_reason(path: str, data: Mapping[str, Any]) -> str | None:
     """Returns the reason why a run cannot change what a dotted path names, or None if it can; see `may_change`."""
     try:
         if not may_change(path, data):

@@ -22,7 +22,7 @@ def task_of(recipe: Mapping[str, Any]) -> Task | None:
     return next((task for task in _OTHER if task == named), None)
 
 
-def with_defaults_of_task(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
+def with_task_defaults(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
     """Fills in the metric and the loss of regression, if that is the task and the recipe, given as plain data, names none."""
     if task_of(recipe) != "regression" or not isinstance(recipe.get("train"), Mapping):
         return recipe

@@ -11,7 +11,7 @@ from pathlib import Path
 from trainables.core.atomic_write import replacing
 
 
-class Building:
+class CacheProgress:
     """Writes the progress file at intervals, and deletes it when the computation is done."""
 
     def __init__(self, file: Path, *, every_s: float = 1.0):
@@ -44,7 +44,7 @@ class Building:
         return show
 
 
-def read_building(file: Path) -> tuple[str | None, float]:
+def read_cache_progress(file: Path) -> tuple[str | None, float]:
     """Returns the progress, such as `computing features 1200/3000`, and the time it was written, in seconds since 1970.
 
     None and 0 if nothing is being computed.

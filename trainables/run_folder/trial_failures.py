@@ -10,7 +10,7 @@ _REFUSALS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.ESTALE}
 """Disk full, read-only, over quota, broken disk, network share that is gone."""
 
 
-def refusal_in(error: BaseException) -> OSError | None:
+def storage_error_in(error: BaseException) -> OSError | None:
     """Storage error that an exception is or was caused by; None if there is none. It would make any other trial fail, too."""
     seen: BaseException | None = error
     while seen is not None:
@@ -44,6 +44,6 @@ def mark_if_repeated(folder: TrialLayout, before: str | None) -> None:
             file.write(f"{before}{_TWICE}\n")
 
 
-def is_final(failure: str | None) -> bool:
+def is_given_up(failure: str | None) -> bool:
     """Returns True if a result of `last_failure` marks a trial that is not to be tried again."""
     return failure is not None and failure.endswith(_TWICE)

@@ -28,7 +28,7 @@ class TrialLog:
             pass  # entering and leaving makes Python repeat warnings that the previous trial has already shown
 
     @contextmanager
-    def taking(self) -> Iterator[None]:
+    def redirected(self) -> Iterator[None]:
         """Redirects all output inside the block to the log; an exception is written there and raised again."""
         with ExitStack() as stack:
             # Appending, so that lines stay whole while the worker of an older attempt still writes, or the log is shortened.

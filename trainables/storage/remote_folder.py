@@ -11,7 +11,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from trainables.storage.destination import without_passwords
-from trainables.storage.urls import at_once
+from trainables.storage.urls import in_threads
 
 
 class RemoteFolder:
@@ -66,14 +66,14 @@ class RemoteFolder:
                 place.unlink(missing_ok=True)
 
         with _as_os_error():
-            at_once(bring, list(files.items()))
+            in_threads(bring, list(files.items()))
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """Writes files, many at a time and in no order. The parent of this folder must exist, if the file system has folders."""
         with _as_os_error():
             for name in files:
                 self._make_folder(name.rpartition("/")[0])
-            at_once(lambda file: write_whole(self._system, self._path(file[0]), file[1]), list(files.items()))
+            in_threads(lambda file: write_whole(self._system, self._path(file[0]), file[1]), list(files.items()))
 
     def remove(self, names: Iterable[str]) -> None:
         """Removes files; ignores those that do not exist."""
@@ -83,7 +83,7 @@ class RemoteFolder:
                 self._system.rm_file(self._path(name))
 
         with _as_os_error():
-            at_once(delete, list(names))
+            in_threads(delete, list(names))
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"

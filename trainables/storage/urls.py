@@ -37,7 +37,7 @@ def absolute(path: str) -> str:
     return path if is_url(path) else str(Path(path).expanduser().absolute())
 
 
-def is_there(place: str) -> bool:
+def exists(place: str) -> bool:
     """Returns True if a file or folder exists.
 
     Raises:
@@ -106,7 +106,7 @@ def files_below(folder: str) -> list[str]:
     return [joined(folder, name) for name in _answer(listing, folder)]
 
 
-def facts_of(urls: Sequence[str]) -> list[bytes | None]:
+def remote_facts(urls: Sequence[str]) -> list[bytes | None]:
     """Hash of each file's size, time of change, checksum and other metadata, without reading it; None if it does not exist."""
 
     def fact(url: str) -> bytes | None:
@@ -117,7 +117,7 @@ def facts_of(urls: Sequence[str]) -> list[bytes | None]:
         # Like fsspec's `ukey`, whose version for HTTP hashes the URL alone.
         return hashlib.sha256(f"{url}\0{sorted(known.items(), key=str)}".encode()).digest()
 
-    return at_once(fact, urls)
+    return in_threads(fact, urls)
 
 
 def file_facts(files: Sequence[str], folder: str) -> tuple[list[str], bytes]:
@@ -134,7 +134,7 @@ def file_facts(files: Sequence[str], folder: str) -> tuple[list[str], bytes]:
     on_disk = np.delete(np.arange(len(places)), remote)
     numbers = np.zeros((len(places), 2), "<i8")
     numbers[on_disk] = sizes_and_times([places[i] for i in on_disk.tolist()])
-    known = facts_of([places[i] for i in remote]) if remote else []
+    known = remote_facts([places[i] for i in remote]) if remote else []
     gone = np.flatnonzero(numbers[:, 1] == _NO_TIME).tolist()
     gone += [i for i, fact in zip(remote, known, strict=True) if fact is None]
     missing = [files[i] for i in sorted(gone)]
@@ -159,7 +159,7 @@ def sizes_and_times(paths: Sequence[str]) -> np.ndarray:
     """Size in bytes and time of change in nanoseconds of each file on disk, [n, 2] int64. The time is the smallest int64 if a file
     does not exist."""
     parts = [paths[start : start + _FILES_PER_REQUEST] for start in range(0, len(paths), _FILES_PER_REQUEST)]
-    return np.concatenate([np.zeros((0, 2), np.int64), *at_once(_sizes_and_times, parts)])
+    return np.concatenate([np.zeros((0, 2), np.int64), *in_threads(_sizes_and_times, parts)])
 
 
 def _sizes_and_times(paths: Sequence[str]) -> np.ndarray:
@@ -183,7 +183,7 @@ def _size_and_time(path: str) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def at_once(work: Callable[[Any], _T], items: Sequence[Any]) -> list[_T]:
+def in_threads(work: Callable[[Any], _T], items: Sequence[Any]) -> list[_T]:
     """Returns [work(item), …], computed by many threads: for work that waits for the network."""
     with ThreadPoolExecutor(_PARALLEL_REQUESTS) as pool:
         return list(pool.map(work, items))

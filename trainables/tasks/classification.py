@@ -55,7 +55,7 @@ class Task(Protocol):
             [] weighted mean.
         """
 
-    def judge(self, outputs: Tensor, truth: Tensor, /, *, reweighted: bool) -> tuple[float, Evaluation]:
+    def validate(self, outputs: Tensor, truth: Tensor, /, *, reweighted: bool) -> tuple[float, Evaluation]:
         """Validates outputs.
 
         Args:
@@ -141,9 +141,9 @@ class Classification:
         own, others = mixing.share, 1 - mixing.share
         if weights is not None:
             own, others = own * weights, others * weights[mixing.partners]
-        return self._loss.of_mixed(logits, labels, labels[mixing.partners], own, others, reweighted=reweighted)
+        return self._loss.mixed_loss(logits, labels, labels[mixing.partners], own, others, reweighted=reweighted)
 
-    def judge(self, logits: Tensor, labels: Tensor, *, reweighted: bool) -> tuple[float, Evaluation]:
+    def validate(self, logits: Tensor, labels: Tensor, *, reweighted: bool) -> tuple[float, Evaluation]:
         """Validates logits.
 
         Args:

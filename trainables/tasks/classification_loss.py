@@ -38,10 +38,10 @@ class ClassificationLoss:
         """
         if image_weights is not None:
             nothing = torch.zeros_like(image_weights)
-            return self.of_mixed(logits, labels, labels, image_weights, nothing, reweighted=reweighted)
+            return self.mixed_loss(logits, labels, labels, image_weights, nothing, reweighted=reweighted)
         return self.function(logits.float(), labels, weight=self.weights(reweighted=reweighted))
 
-    def of_mixed(
+    def mixed_loss(
         self, logits: Tensor, labels: Tensor, others: Tensor, own: Tensor, foreign: Tensor, *, reweighted: bool
     ) -> Tensor:
         """Loss of a batch of mixed images: each counts as two images, one of either label, weighted by their shares.

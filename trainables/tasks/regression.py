@@ -69,7 +69,7 @@ class Regression:
             total = (own + foreign).sum()
         return losses.sum() / total.clamp_min(torch.finfo(torch.float32).tiny)  # all weights of a batch may be 0
 
-    def judge(self, outputs: Tensor, targets: Tensor, *, reweighted: bool) -> tuple[float, Evaluation]:  # noqa: ARG002
+    def validate(self, outputs: Tensor, targets: Tensor, *, reweighted: bool) -> tuple[float, Evaluation]:  # noqa: ARG002
         """Validates predictions.
 
         Args:

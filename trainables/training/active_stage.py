@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.models.compilation import check_compiler, compile_anew
+from trainables.models.compilation import check_compiler, recompile
 from trainables.models.staged_model import StagedModel, Tail
 from trainables.recipe.recipe import Recipe
-from trainables.training.ema import averaged, go_on_with
+from trainables.training.ema import set_decay, weight_average
 from trainables.training.freezing import apply_opening, set_training_mode
 from trainables.training.optimizers import build_optimizer, carry_state, parameter_groups
 from trainables.training.replicas import Replicas
@@ -47,7 +47,7 @@ class ActiveStage:
         self.tail = model.tail(self.cut)
         self.tail.head.dropout.p = self.stage.dropout
         ema = recipe.train.ema
-        self._ema = averaged(self.tail, ema.decay) if ema else None
+        self._ema = weight_average(self.tail, ema.decay) if ema else None
         if recipe.train.compile:
             check_compiler(device)
         self._opening: Opening | None = None
@@ -71,7 +71,7 @@ class ActiveStage:
         return {**average, **raw} if ema.judge == "ema" else {**raw, **average}
 
     @property
-    def judged(self) -> nn.Module:
+    def scored_tail(self) -> nn.Module:
         """Tail whose validation metrics are those of the epoch."""
         return next(iter(self.validated.values()))
 
@@ -88,7 +88,7 @@ class ActiveStage:
         self.tail.head.set_scale(cosine_scale)
         if self._ema is not None:
             assert recipe.train.ema is not None
-            go_on_with(self._ema, recipe.train.ema.decay)
+            set_decay(self._ema, recipe.train.ema.decay)
             average = self._ema.module
             assert isinstance(average, Tail)
             average.head.set_scale(cosine_scale)
@@ -111,7 +111,7 @@ class ActiveStage:
     def step(self) -> None:
         """Updates the open parameters with the accumulated gradients; skips the update if they overflowed in fp16."""
         assert self.optimizer is not None
-        self._replicas.add_up(p.grad for p in self.tail.parameters() if p.grad is not None)
+        self._replicas.sum(p.grad for p in self.tail.parameters() if p.grad is not None)
         # Each process normalises its own part by that part's statistics; running statistics are averaged over all parts.
         self._replicas.average(buffer for buffer in self.tail.buffers() if buffer.is_floating_point())
         if self._train.clip_norm is not None:
@@ -125,12 +125,12 @@ class ActiveStage:
         if self._ema is not None and not skipped:
             self._ema.update_parameters(self.tail)
 
-    def keep_if_best(self, score: float) -> None:
+    def store_if_best(self, score: float) -> None:
         """Stores the validated weights if this is the best score of the stage so far."""
         self._best_is_now = self._train.metric.better(score, self._best_score)
         if self._best_is_now:
             self._best_score = score
-            self._best_weights = {name: tensor.clone() for name, tensor in self.judged.state_dict().items()}
+            self._best_weights = {name: tensor.clone() for name, tensor in self.scored_tail.state_dict().items()}
 
     def restore_best(self) -> None:
         """Puts the stage's best weights back into the model; does nothing if no epoch had a score."""
@@ -142,7 +142,7 @@ class ActiveStage:
         assert self.optimizer is not None
         assert self._opening is not None
         # If they are the current weights, refer to the same tensors: a file then stores them only once.
-        best = dict(self.judged.state_dict()) if self._best_is_now else self._best_weights
+        best = dict(self.scored_tail.state_dict()) if self._best_is_now else self._best_weights
         return {
             "cut": self.cut,
             "head_trains": self._opening.head,
@@ -184,4 +184,4 @@ class ActiveStage:
             carry_state(self.optimizer, optimizer)
         self._opening, self.optimizer = opening, optimizer
         if self._train.compile:
-            compile_anew(self.tail)
+            recompile(self.tail)

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from trainables.core.seeding import random_state
-from trainables.data.batches.augment import version_numbers
+from trainables.data.batches.augment import view_numbers
 from trainables.data.batches.batches import epoch_order, own_parts, split_batches
 from trainables.data.batches.image_loader import ImageLoader
 from trainables.data.batches.mixing import Mixing, draw_mixing, mixed
 from trainables.data.dataset import Dataset
 from trainables.frozen_prefix.feature_cache import Progress
-from trainables.frozen_prefix.frozen_prefix import FrozenPrefix, Lookup, Side
+from trainables.frozen_prefix.frozen_prefix import FrozenPrefix, Lookup, StageImages
 from trainables.models.build_model import BuiltModel
 from trainables.recipe.augment_config import Mix
 from trainables.recipe.prefix_rules import prefix_batch
@@ -91,16 +91,16 @@ class Feed:
         """
         train, data = self._recipe.train, self.images.of_stage(stage)
         order = epoch_order(data, balanced=self._balanced, seed=train.seed, epoch=epoch)
-        versions = version_numbers(order, epoch=epoch, views=train.augment.views) if train.augment else None
-        side = Side(data, data.train, stage=stage, trains=True)
-        lookup, self.uncached = self._prefix.cached(side, versions)
+        versions = view_numbers(order, epoch=epoch, views=train.augment.views) if train.augment else None
+        stage_images = StageImages(data, data.train, stage=stage, trains=True)
+        lookup, self.uncached = self._prefix.cached(stage_images, versions)
         batches_of = partial(self._batches, order, versions, stage=stage, whole=train.mix is not None)
         if lookup:
             batches = batches_of(lookup)
         elif train.mixes_images or self._recipe.cut(stage) == 0:
             batches = batches_of(partial(self.images.load, stage=stage))
         else:
-            batches = batches_of(partial(self._prefix.computed, side), chunk=self._chunk)
+            batches = batches_of(partial(self._prefix.compute, stage_images), chunk=self._chunk)
         if train.mix:
             batches = self._mixed(batches, train.mix, epoch, stage=stage)
         while step := list(islice(batches, train.accumulate)):
@@ -109,11 +109,13 @@ class Feed:
     def validation(self, *, stage: int) -> Iterator[Batch]:
         """Yields all validation images in batches, without augmentation."""
         data = self.images.of_stage(stage)
-        side = Side(data, data.validation, stage=stage, trains=False)
-        lookup, _ = self._prefix.cached(side, None)
+        stage_images = StageImages(data, data.validation, stage=stage, trains=False)
+        lookup, _ = self._prefix.cached(stage_images, None)
         if lookup:
-            return self._batches(side.positions, None, lookup, stage=stage)
-        return self._batches(side.positions, None, partial(self._prefix.computed, side), stage=stage, chunk=self._chunk)
+            return self._batches(stage_images.positions, None, lookup, stage=stage)
+        return self._batches(
+            stage_images.positions, None, partial(self._prefix.compute, stage_images), stage=stage, chunk=self._chunk
+        )
 
     def _batches(
         self,
@@ -154,9 +156,7 @@ class Feed:
             mixing = draw_mixing(config, random, len(batch.labels), size=size, device=self._device)
             features = mixed(batch.features, mixing)[self._replicas.part(len(batch.labels))]
             if self._recipe.train.mixes_images and cut:
-                features = torch.cat(
-                    [self._prefix.through(part, 0, cut) for part in torch.split(features, self._chunk)]
-                )
+                features = torch.cat([self._prefix.apply(part, 0, cut) for part in torch.split(features, self._chunk)])
             yield batch._replace(features=features, mixing=mixing)
 
 

@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 _Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
-def averaged(tail: nn.Module, decay: float) -> AveragedModel:
+def weight_average(tail: nn.Module, decay: float) -> AveragedModel:
     """Copies `tail` into an average that `update_parameters(tail)` moves towards it, running statistics included.
 
     The decay ramps up as (1 + n) / (10 + n), with n the number of updates, so that the average of a short stage does not hang on to
@@ -20,7 +20,7 @@ def averaged(tail: nn.Module, decay: float) -> AveragedModel:
     return AveragedModel(tail, multi_avg_fn=_update(decay), use_buffers=True)
 
 
-def go_on_with(average: AveragedModel, decay: float) -> None:
+def set_decay(average: AveragedModel, decay: float) -> None:
     """Changes the decay of an average for the following updates."""
     average.multi_avg_fn = _update(decay)
 

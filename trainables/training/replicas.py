@@ -39,13 +39,13 @@ class Replicas:
         assert len(outputs) == images
         return outputs
 
-    def add_up(self, tensors: Iterable[Tensor]) -> None:
+    def sum(self, tensors: Iterable[Tensor]) -> None:
         """Replaces each tensor by its sum over the processes."""
 
     def average(self, tensors: Iterable[Tensor]) -> None:
         """Replaces each tensor by its mean over the processes."""
 
-    def agreed(self, value: Any) -> Any:
+    def from_first(self, value: Any) -> Any:
         """Returns the first process's value in every process."""
         return value
 
@@ -69,8 +69,8 @@ class Processes(Replicas):
         dist.all_reduce(whole)
         return torch.cat([whole[: own.start], outputs, whole[own.stop :]])
 
-    def add_up(self, tensors: Iterable[Tensor]) -> None:
-        """See `Replicas.add_up`."""
+    def sum(self, tensors: Iterable[Tensor]) -> None:
+        """See `Replicas.sum`."""
         if not (held := list(tensors)):
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in held])
@@ -82,12 +82,12 @@ class Processes(Replicas):
     def average(self, tensors: Iterable[Tensor]) -> None:
         """See `Replicas.average`."""
         held = list(tensors)
-        self.add_up(held)
+        self.sum(held)
         for tensor in held:
             tensor.div_(self.count)
 
-    def agreed(self, value: Any) -> Any:
-        """See `Replicas.agreed`."""
+    def from_first(self, value: Any) -> Any:
+        """See `Replicas.from_first`."""
         values = [value]
         dist.broadcast_object_list(values)
         return values[0]

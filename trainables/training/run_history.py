@@ -12,12 +12,12 @@ from trainables.core.vocabulary import Flag
 from trainables.recipe.recipe import Recipe
 from trainables.tasks.metrics import Evaluation, corrected_score, score_of
 from trainables.training.stage_plan import EpochPlan, Position, has_settled
-from trainables.training.warning_flags import Vitals, flag_that_stops, flags_of
+from trainables.training.warning_flags import EpochHealth, flag_that_stops, flags_of
 
 _WATCHED = ("val_loss", "auc", "classes_predicted", "adjusted_balanced_accuracy", "kappa", "prediction_spread")
 """Metrics of an epoch that the rules of `health` use, if the task has them."""
 
-_POSITION, _VITALS = TypeAdapter(Position), TypeAdapter(list[Vitals])
+_POSITION, _VITALS = TypeAdapter(Position), TypeAdapter(list[EpochHealth])
 
 
 @dataclass
@@ -32,7 +32,7 @@ class RunHistory:
     position: Position = field(default_factory=Position)
     compute: int = 0
     """Trained parameters × training images, summed over all epochs so far."""
-    vitals: list[Vitals] = field(default_factory=list)
+    vitals: list[EpochHealth] = field(default_factory=list)
     """Input of the rules for warning flags, for each epoch."""
     flags: tuple[Flag, ...] = ()
     """Warning flags of the last epoch."""
@@ -70,7 +70,9 @@ class RunHistory:
             self.best_corrected = corrected
         watched = {name: metrics[name] for name in _WATCHED if name in metrics}
         self.vitals.append(
-            Vitals(stage=self.position.stage, reweighted=plan.reweighted, train_loss=train_loss, score=score, **watched)
+            EpochHealth(
+                stage=self.position.stage, reweighted=plan.reweighted, train_loss=train_loss, score=score, **watched
+            )
         )
         self.flags = flags_of(self.vitals, classes=classes, metric=metric)
         settled = has_settled(recipe, self.position)

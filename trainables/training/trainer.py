@@ -80,7 +80,7 @@ class Trainer:
         """
         torch.set_num_threads(recipe.train.cpu_threads)
         assert replicas.count == recipe.train.workers
-        self._given, self.recipe = recipe, recipe.at(1)
+        self._given, self.recipe = recipe, recipe.in_epoch(1)
         """Recipe as given, and as it is now, with the changes that are due (`train.changes`)."""
         self.dataset = dataset
         self.replicas = replicas
@@ -134,7 +134,7 @@ class Trainer:
         if self.finished:
             raise StopIteration
         if any(change.after_epoch == self.position.epoch for change in self._given.train.changes):
-            self._adopt(self._given.at(self.position.epoch + 1))
+            self._adopt(self._given.in_epoch(self.position.epoch + 1))
             self._active.change(self.recipe, cosine_scale=self.task.cosine_scale)
         if stage_is_over(self.recipe, self.position):
             self._enter_next_stage()
@@ -144,7 +144,7 @@ class Trainer:
         train_loss = self._train_epoch(reweighted=plan.reweighted)
         trained = time.perf_counter()
         # Agreed, because different processors may differ in the last bits, which may decide whether a plateau is reached.
-        train_loss, evaluation = self.replicas.agreed(
+        train_loss, evaluation = self.replicas.from_first(
             (train_loss, self._validate(self.feed, reweighted=plan.reweighted))
         )
         validated = time.perf_counter()
@@ -221,7 +221,7 @@ class Trainer:
         outputs, truth = outputs_of(
             list(tails.values()), images, self.recipe.train, device=self.device, replicas=self.replicas
         )
-        scored, *others = (self.task.judge(of_tail, truth, reweighted=reweighted) for of_tail in outputs)
+        scored, *others = (self.task.validate(of_tail, truth, reweighted=reweighted) for of_tail in outputs)
         return with_others(scored, dict(zip(list(tails)[1:], others, strict=True)), self.recipe.train.metric)
 
     def _add_epoch(self, plan: EpochPlan, train_loss: float, evaluation: Evaluation) -> float:
@@ -234,7 +234,7 @@ class Trainer:
             compute=trained_parameters(self.model) * self._images(self.position.stage),
             classes=len(self.dataset.classes),
         )
-        self._active.keep_if_best(score)
+        self._active.store_if_best(score)
         return score
 
     def _report(
@@ -318,7 +318,7 @@ class Trainer:
                 )
         self.history = RunHistory.of_state(state)
         if self._given.train.changes:
-            self._adopt(self._given.at(self.position.epoch))
+            self._adopt(self._given.in_epoch(self.position.epoch))
         self.steps = int(state["steps"])
         self._deepest_cut = state["deepest_cut"]
         if state["weights"].keys() != self.changed_weights().keys():

@@ -47,16 +47,16 @@ def outputs_of(
 
 
 def with_others(
-    judged: tuple[float, Evaluation], others: Mapping[str, tuple[float, Evaluation]], metric: Metric
+    scored: tuple[float, Evaluation], others: Mapping[str, tuple[float, Evaluation]], metric: Metric
 ) -> Evaluation:
     """Adds to the evaluation of the scored weights its validation loss, and the loss and the metric of the other weights.
 
     Args:
-        judged: validation loss and evaluation of the scored weights.
+        scored: validation loss and evaluation of the scored weights.
         others: the same of the other weights, by name.
         metric: metric of the run.
     """
-    loss, evaluation = judged
+    loss, evaluation = scored
     metrics = {**evaluation.metrics, Metric.VAL_LOSS.value: loss}
     for name, (other_loss, other) in others.items():
         values = {**other.metrics, Metric.VAL_LOSS.value: other_loss}

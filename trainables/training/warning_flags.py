@@ -15,7 +15,7 @@ from trainables.core.vocabulary import Flag, Metric
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vitals:
+class EpochHealth:
     """Metrics of one epoch that the rules use."""
 
     stage: int
@@ -153,7 +153,7 @@ def has_gap(train_losses: Sequence[float], val_losses: Sequence[float]) -> bool:
 # --- all rules ------------------------------------------------------------------------------------------------------
 
 
-def flags_of(history: Sequence[Vitals], *, classes: int, metric: Metric) -> tuple[Flag, ...]:
+def flags_of(history: Sequence[EpochHealth], *, classes: int, metric: Metric) -> tuple[Flag, ...]:
     """Returns the flags of the newest epoch, in the order of `Flag`.
 
     Args:
@@ -196,7 +196,7 @@ def flag_that_stops(flags: Sequence[Flag], stop_on: Collection[Flag], *, settled
     return next((flag for flag in flags if flag in stop_on and (settled or flag is Flag.NAN)), None)
 
 
-def _trained_alike(history: Sequence[Vitals]) -> list[Vitals]:
+def _trained_alike(history: Sequence[EpochHealth]) -> list[EpochHealth]:
     """Newest epochs whose training losses are comparable: from one stage, and either all re-weighted or none."""
     now = history[-1]
     alike = takewhile(lambda epoch: (epoch.stage, epoch.reweighted) == (now.stage, now.reweighted), reversed(history))

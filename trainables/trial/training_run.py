@@ -133,7 +133,7 @@ class TrainingRun:
     def _resume(self, go_on_from: str | None) -> None:
         """Loads a checkpoint and makes the records agree with it, because a kill may leave them an epoch apart."""
         folder = self._checkpoints.folder
-        folder.remove_torn()
+        folder.remove_partial()
         last = self._load_newest() if go_on_from is None else self._load_named(go_on_from)
         if last is not None:
             self.reports = [report for report in read_epochs(self.folder.epochs) if report["epoch"] < last["epoch"]]
@@ -158,7 +158,7 @@ class TrainingRun:
         Returns:
             Report of its epoch; None if there is no checkpoint and the run starts from the beginning.
         """
-        for path, state in self._checkpoints.folder.good():
+        for path, state in self._checkpoints.folder.readable():
             try:
                 return self._load(path, state)
             except CheckpointError as error:
@@ -174,7 +174,7 @@ class TrainingRun:
             report = self._load(path, load_checkpoint(path))
         except CheckpointError as error:
             raise RunFileError(str(error)) from None
-        folder.keep([epoch for epoch in folder.files if epoch <= report["epoch"]])
+        folder.remove_all_but([epoch for epoch in folder.files if epoch <= report["epoch"]])
         return report
 
     def _load(self, path: Path, state: dict[str, Any]) -> dict[str, Any]:

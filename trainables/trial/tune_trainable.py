@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainables.core.gc_tuning import imports_are_done  # isort: skip
+from trainables.core.gc_tuning import restore_collection  # isort: skip
 
 import contextlib
 import gc
@@ -21,9 +21,9 @@ from ray import tune
 from trainables.core.atomic_write import replacing
 from trainables.data.dataset import open_dataset
 from trainables.recipe.recipe import parse_recipe
-from trainables.run_folder.cache_progress import Building
+from trainables.run_folder.cache_progress import CacheProgress
 from trainables.run_folder.protocol import StepResult, TrialAssignment
-from trainables.run_folder.trial_failures import is_final, last_failure, mark_if_repeated, refusal_in
+from trainables.run_folder.trial_failures import is_given_up, last_failure, mark_if_repeated, storage_error_in
 from trainables.run_folder.trial_log import TrialLog
 from trainables.trial.network_costs import network_costs
 from trainables.trial.objectives import objectives_of
@@ -72,17 +72,17 @@ class StagedUnfreezing(tune.Trainable):
         folder = self._assignment.folder
         if self._output is None:
             self._failed_before = last_failure(folder)  # read first, because opening the run deletes it
-            if is_final(self._failed_before):
+            if is_given_up(self._failed_before):
                 return StepResult(given_up=self._failed_before)
         try:
             if self._output is None:
                 self._output = TrialLog(folder.output)
-            with self._output.taking():
+            with self._output.redirected():
                 return self._some_epochs()
         except SupersededError:
             raise
         except Exception as error:
-            if refusal := refusal_in(error):
+            if refusal := storage_error_in(error):
                 return StepResult(refused=str(refusal))
             with contextlib.suppress(OSError):
                 mark_if_repeated(folder, self._failed_before)
@@ -95,7 +95,7 @@ class StagedUnfreezing(tune.Trainable):
             if resumed := self._run.reports[-1:]:
                 return self._result(resumed)  # the scheduler may not have seen it: the driver or the worker was killed
         began = time.monotonic()
-        passed = self._rungs.passed(self._run.reports[-1]) if self._run.reports else 0
+        passed = self._rungs.reached(self._run.reports[-1]) if self._run.reports else 0
         reports: list[dict[str, Any]] = []
         while not reports or not self._is_due(reports[-1], since=began, passed=passed):
             # The run may be over, if the process that trained the last epoch could not report it to Ray.
@@ -129,7 +129,7 @@ class StagedUnfreezing(tune.Trainable):
             since: start of the step, by `time.monotonic`.
             passed: number of rungs that the run had reached when the step began.
         """
-        return report["finished"] or self._rungs.passed(report) > passed or time.monotonic() - since >= REPORT_EVERY_S
+        return report["finished"] or self._rungs.reached(report) > passed or time.monotonic() - since >= REPORT_EVERY_S
 
     def cleanup(self) -> None:
         """Closes the run; called by Ray when the actor ends."""
@@ -170,7 +170,7 @@ def _open(assignment: TrialAssignment) -> TrainingRun:
     if parent := assignment.parent:
         check_ownership()
         fork(layout.trial(parent.trial), folder, recipe, after_epoch=parent.epoch)
-    building = Building(folder.building)
+    building = CacheProgress(folder.building)
     decoding = building.progress("decoding images")
     return TrainingRun(
         recipe,
@@ -182,4 +182,4 @@ def _open(assignment: TrialAssignment) -> TrainingRun:
     )
 
 
-imports_are_done()
+restore_collection()

@@ -10,12 +10,19 @@ from results_analysis.plots.compute_savings import draw_savings, savings
 from results_analysis.plots.contours import contour, draw_contour, pairs
 from results_analysis.plots.cost import cost_and_score, draw_cost_and_score
 from results_analysis.plots.importance import draw_importance
-from results_analysis.plots.learning_curves import curve_band, draw_learning_curves, learning_curves, marks, rungs, told
+from results_analysis.plots.learning_curves import (
+    curve_band,
+    draw_learning_curves,
+    drawn_quantities,
+    learning_curves,
+    marks,
+    rungs,
+)
 from results_analysis.plots.parallel_coordinates import draw_parallel_coordinates, parallel_coordinates
 from results_analysis.plots.score_over_trials import draw_score_over_trials, score_over_trials
 from results_analysis.plots.slices import draw_slice, slices
 from results_analysis.plots.stage_timeline import draw_stage_timeline, stage_timeline
-from results_analysis.plots.style import plain, thinned
+from results_analysis.plots.style import escaped, subsampled
 from results_analysis.statistics.importance import importances
 from results_analysis.tables.run_snapshot import records, take_snapshot
 from tests.support.searched_runs import searched_trials, write_search, write_trial
@@ -206,8 +213,8 @@ def test_a_quantity_that_no_epoch_has_gets_no_axes(taken):
     bands = {quantity: curve_band(run, quantity) for quantity in ("score", "val_loss")}
     drawn = draw_learning_curves(curves, bands, marks(run), rungs(run), run.metric)
     assert [axis.title.text for axis in drawn.select_yaxes()] == ["validation loss"]
-    assert told(curves, run.metric) == ["val_loss"]
-    assert told(curves.assign(val_loss=math.nan), run.metric) == []
+    assert drawn_quantities(curves, run.metric) == ["val_loss"]
+    assert drawn_quantities(curves.assign(val_loss=math.nan), run.metric) == []
 
 
 def test_the_loss_of_a_stretch_with_the_head_at_rest_stands_on_the_colour_of_its_stage(taken):
@@ -349,11 +356,11 @@ def test_what_cannot_be_known_has_no_seconds(taken):
 
 
 def test_labels_are_text_and_not_tags():
-    assert plain("<b>&amp;") == "&lt;b&gt;&amp;amp;"
+    assert escaped("<b>&amp;") == "&lt;b&gt;&amp;amp;"
 
 
 def test_thinning_keeps_the_first_and_the_last(snapshot):
-    frame = thinned(snapshot.trials, 10, first=4)
+    frame = subsampled(snapshot.trials, 10, first=4)
     assert frame.index.tolist()[:4] == [0, 1, 2, 3]
     assert frame.index[-1] == 29
     assert len(frame) == 10

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from results_analysis.statistics.bootstrap import OF_CONFUSION, class_intervals, number_intervals, standard_error
+from results_analysis.statistics.bootstrap import CONFUSION_METRICS, class_intervals, number_intervals, standard_error
 from trainables.core.vocabulary import Metric
 from trainables.tasks.metrics import evaluate
 
@@ -31,14 +31,14 @@ def test_rare_classes_make_balanced_accuracy_uncertain():
 
 
 def test_a_perfect_matrix_and_a_class_without_images_have_an_error_all_the_same():
-    for metric in OF_CONFUSION:
+    for metric in CONFUSION_METRICS:
         assert standard_error([[5, 0], [0, 5]], metric) == 0
         assert math.isfinite(standard_error([[5, 1, 0], [1, 5, 0], [0, 0, 0]], metric))
 
 
 def test_metrics_of_a_confusion_matrix_are_those_of_an_evaluation():
     found = evaluate(PROBABILITIES, LABELS)
-    for metric, tell in OF_CONFUSION.items():
+    for metric, tell in CONFUSION_METRICS.items():
         assert tell(np.array(found.confusion)) == pytest.approx(found.metrics[metric], abs=1e-15)
 
 

@@ -41,7 +41,7 @@ def test_a_stage_that_changes_nothing_is_a_mistake(mistakes):
 )
 def test_unless_the_space_tells_the_two_stages_apart(load, space):
     config = load(FILE, TWICE, f"space={space}")
-    alike = [recipe.goes_on_unchanged(1) for recipe in config.corner_recipes()]
+    alike = [recipe.continues_unchanged(1) for recipe in config.corner_recipes()]
     assert not all(alike)
 
 

@@ -161,7 +161,7 @@ def test_a_driver_that_is_asked_to_stop_interrupts_itself_once(show, tmp_path, c
 def test_between_two_looks_a_step_costs_nothing(show, tmp_path, clock, monkeypatch):
     callback, _ = show(80, terminal=False)
     callback.on_step_end()
-    monkeypatch.setattr(ray_callback, "read_building", None)
+    monkeypatch.setattr(ray_callback, "read_cache_progress", None)
     callback._tally.begin(0)
     for _ in range(5):
         clock.now += 0.1

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("impatient")
 def test_a_copy_has_the_runs_files_and_follows_it(search, store):
     with mirrored(search.config, search.layout) as mirror:
         train(search.layout.trial(1), 4)
-        mirror.ask()
+        mirror.request()
     assert copied(store) == run_files(search.layout)
     assert "trials/0001/checkpoints/0003_top_kappa=0.5.pt" in copied(store)
     assert "trials/0001/checkpoints/0001_top_kappa=0.5.pt" not in copied(store), "it was rotated out"
@@ -273,7 +273,7 @@ def test_a_place_that_was_emptied_is_filled_again(search, store):
         wait_for(lambda: copied(store) == run_files(search.layout))
         store.system.rm("bucket/runs/small", recursive=True)
         train(search.layout.trial(1), 3)
-        mirror.ask()
+        mirror.request()
         wait_for(lambda: copied(store) == run_files(search.layout))
 
 

@@ -115,8 +115,8 @@ def test_a_child_of_a_child_has_both_changes(make_recipe):
     child = child_recipe(make_recipe(), 1, {HEAD_LR: 0.1})
     grandchild = child_recipe(child, 3, {HEAD_LR: 0.2})
     assert changes(grandchild) == [(1, {HEAD_LR: 0.1}), (3, {HEAD_LR: 0.2})]
-    assert [grandchild.at(epoch).train.stages[1].head_lr for epoch in (1, 2, 3, 4)] == [0.05, 0.1, 0.1, 0.2]
-    assert grandchild.at(3) == child.at(3)
+    assert [grandchild.in_epoch(epoch).train.stages[1].head_lr for epoch in (1, 2, 3, 4)] == [0.05, 0.1, 0.1, 0.2]
+    assert grandchild.in_epoch(3) == child.in_epoch(3)
 
 
 def test_a_change_joins_those_that_the_file_itself_makes(make_recipe):

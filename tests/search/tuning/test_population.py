@@ -313,8 +313,8 @@ def test_who_goes_on_has_its_parents_recipe_and_a_change(search):
     recipe = parse_recipe(json.loads(assignment["recipe"]))
     changed = {path: child.params[path] for path in ("train.stages[*].head_lr", "train.stages[0].dropout")}
     assert [(change.after_epoch, change.set) for change in recipe.train.changes] == [(1, changed)]
-    assert recipe.at(1) == run.config.recipe_of(parent.params)
-    assert recipe.at(2) == run.config.recipe_of({**parent.params, **changed})
+    assert recipe.in_epoch(1) == run.config.recipe_of(parent.params)
+    assert recipe.in_epoch(2) == run.config.recipe_of({**parent.params, **changed})
     assert run.trials[2].params == child.params
 
 
@@ -329,7 +329,7 @@ def test_a_grandchild_has_the_changes_of_both_and_none_of_a_stage_that_is_over(s
     recipe = parse_recipe(json.loads(assignment["recipe"]))
     assert [change.after_epoch for change in recipe.train.changes] == [1, 2]
     assert set(recipe.train.changes[1].set) == {"train.stages[*].head_lr"}
-    assert recipe.at(2) == parse_recipe(json.loads(child["recipe"])).at(2)
+    assert recipe.in_epoch(2) == parse_recipe(json.loads(child["recipe"])).in_epoch(2)
     assert run.record(4).params["train.stages[0].dropout"] == run.record(2).params["train.stages[0].dropout"]
 
 

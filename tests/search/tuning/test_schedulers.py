@@ -275,7 +275,7 @@ def test_where_trials_are_judged(scheduler, unit, positions):
     ],
 )
 def test_rungs_that_a_trial_has_come_to(where, passed):
-    assert [where.passed(line(epoch, 0.5)) for epoch in range(1, 13)] == passed
+    assert [where.reached(line(epoch, 0.5)) for epoch in range(1, 13)] == passed
 
 
 @pytest.mark.parametrize("reduction", [1.5, 2, 3, 3.7, 4])

@@ -190,7 +190,7 @@ def test_only_the_epochs_to_keep_stay(folder):
     save_epochs(folder, 1, 2, 3, 12)
     (folder.folder / "notes.pt").touch()
     (folder.folder / "0002_notes.txt").touch()
-    folder.keep({2, 12, 99})
+    folder.remove_all_but({2, 12, 99})
     assert sorted(path.name for path in folder.folder.iterdir()) == [
         "0002_head_kappa=0.5000.pt",
         "0002_notes.txt",
@@ -208,7 +208,7 @@ def test_an_epoch_done_again_has_one_file(folder):
 def test_what_a_killed_process_left_half_written_is_removed(folder):
     kept = save_epochs(folder, 1)
     (folder.folder / ".0002_head_kappa=0.6000.pt.x1y2z3").write_bytes(b"PK")
-    folder.remove_torn()
+    folder.remove_partial()
     assert list(folder.folder.iterdir()) == kept
 
 

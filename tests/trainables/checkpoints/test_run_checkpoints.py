@@ -11,7 +11,7 @@ from tests.support import checkpointed_runs
 from tests.support.checkpointed_runs import TWO, WORSE, no_space
 from trainables.checkpoints import run_checkpoints
 from trainables.checkpoints.checkpoint_file import CheckpointError, load_checkpoint, verify
-from trainables.checkpoints.checkpoint_folder import CheckpointFolder, epoch_of, judged_weights
+from trainables.checkpoints.checkpoint_folder import CheckpointFolder, epoch_of, scored_weights
 from trainables.data.dataset import open_dataset
 from trainables.run_folder.checkpoint_registry import config_hash, read_registry
 from trainables.run_folder.epoch_report import OF_THE_MACHINE, read_epochs
@@ -260,10 +260,10 @@ def test_the_judged_weights_predict_what_was_judged(recipe_of, folder, judge):
     with closing(TrainingRun(recipe, folder)) as run:
         for _ in range(3):
             next(run)
-    weights = judged_weights(load_checkpoint(CheckpointFolder(folder.checkpoints).named("3")))
+    weights = scored_weights(load_checkpoint(CheckpointFolder(folder.checkpoints).named("3")))
     fresh = Trainer(recipe, open_dataset(recipe.data)).model
     missing, unexpected = fresh.load_state_dict(weights, strict=False)
     assert not unexpected
     assert all(name.startswith(tuple(f"blocks.{i}." for i in range(8))) for name in missing)
-    ours, theirs = fresh.tail(8).state_dict(), run.trainer._active.judged.state_dict()
+    ours, theirs = fresh.tail(8).state_dict(), run.trainer._active.scored_tail.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

@@ -10,7 +10,7 @@ import torch
 
 from trainables.data.batches import gpu_resident
 from trainables.data.dataset import open_dataset
-from trainables.frozen_prefix.feature_cache import Images, PrefixCache, UncachedError, worth_caching
+from trainables.frozen_prefix.feature_cache import CachedImages, PrefixCache, UncachedError, is_worth_caching
 from trainables.frozen_prefix.feature_file import gather_features, load_features
 from trainables.models.build_model import build_model
 from trainables.recipe.backbone_catalog import BACKBONES, IMAGE_BACKBONES
@@ -202,7 +202,7 @@ def test_a_stage_whose_frozen_blocks_were_trained_before_computes_them_and_says_
     ],
 )
 def test_features_are_kept_where_that_saves_time(epochs, compute_s, gather_s, write_s, worth):
-    assert worth_caching(epochs=epochs, compute_s=compute_s, gather_s=gather_s, write_s=write_s) is worth
+    assert is_worth_caching(epochs=epochs, compute_s=compute_s, gather_s=gather_s, write_s=write_s) is worth
 
 
 def test_what_costs_more_than_it_saves_is_not_kept(make_recipe):
@@ -285,7 +285,7 @@ def images_of(count=40, epochs=ALL):
     def load(wanted):
         return torch.from_numpy(wanted).float().reshape(-1, 1, 1, 1).expand(-1, 2, 1, 1)
 
-    return Images(name="images", key="k", source="test", positions=positions, load=load, epochs=epochs)
+    return CachedImages(name="images", key="k", source="test", positions=positions, load=load, epochs=epochs)
 
 
 def cache_of(**changes):

@@ -83,10 +83,10 @@ def test_the_file_stands_for_itself(exported):
 
 def test_numbers_come_out_in_their_unit(own_model, tmp_path):
     recipe = regression_recipe(write_scored_digits(tmp_path / "scores", 30)) | {"model": own_model()}
-    manifest, judged = pack(train(recipe, tmp_path / "run"), tmp_path / "model", onnx=True)
+    manifest, packed = pack(train(recipe, tmp_path / "run"), tmp_path / "model", onnx=True)
     assert manifest.input.channels == 1  # grey files, of which the network takes three channels
-    expected = predictions(manifest, judged.validated.outcome.outputs)
-    found = load_onnx(tmp_path / "model").predicted(judged.validated.images)
+    expected = predictions(manifest, packed.validated.outcome.outputs)
+    found = load_onnx(tmp_path / "model").predicted(packed.validated.images)
     assert np.abs(found - expected).max() / manifest.target.std < 1e-4
 
 
@@ -98,8 +98,8 @@ def test_volumes_are_normalised_inside(own_model, tmp_path):
     data = {"source": "npz", "path": str(tmp_path / "scans.npz"), "image_size": 8, "depth": 6, "validation": 0.25}
     recipe = {**photo_recipe(tmp_path, model=own_model(TINY_VOLUME_NETWORK)), "data": data}
     recipe["train"]["stages"] = recipe["train"]["stages"][:1]
-    manifest, judged = pack(train(recipe, tmp_path / "run"), tmp_path / "model", onnx=True)
-    assert judged.reproduces
+    manifest, packed = pack(train(recipe, tmp_path / "run"), tmp_path / "model", onnx=True)
+    assert packed.reproduces
     assert manifest.onnx.largest_difference < 1e-4
     assert manifest.input.depth == 6
 
@@ -119,8 +119,8 @@ def test_each_volume_is_standardised_inside_for_medicalnet(tmp_path):
     data = {"source": "npz", "path": str(tmp_path / "scans.npz"), "image_size": 16, "depth": 16, "validation": 0.25}
     recipe = {**photo_recipe(tmp_path, model={"backbone": "medicalnet_resnet10", "weights": "none"}), "data": data}
     recipe["train"]["stages"] = recipe["train"]["stages"][:1]
-    manifest, judged = pack(train(recipe, tmp_path / "run"), tmp_path / "model", onnx=True)
-    assert judged.reproduces
+    manifest, packed = pack(train(recipe, tmp_path / "run"), tmp_path / "model", onnx=True)
+    assert packed.reproduces
     assert manifest.input.standardises
     assert manifest.onnx.largest_difference < 1e-4
 

@@ -81,18 +81,18 @@ STAGES = {
 @pytest.mark.parametrize("changes", STAGES.values(), ids=STAGES)
 def test_the_package_validates_as_the_epochs_report_says_to_the_last_bit(changes, photos, tmp_path):
     trained = train(photo_recipe(photos, **changes), tmp_path / "run")
-    _, judged = pack(trained, tmp_path / "model")
-    assert judged.reproduces
-    report, metrics = judged.report, judged.validated.metrics
+    _, packed = pack(trained, tmp_path / "model")
+    assert packed.reproduces
+    report, metrics = packed.report, packed.validated.metrics
     assert metrics["val_loss"] == report["val_loss"]
     assert metrics["auc"] == report["auc"]
-    assert judged.validated.evaluation.confusion == report["confusion"]
+    assert packed.validated.evaluation.confusion == report["confusion"]
     network = load_package(tmp_path / "model")
     dataset = open_dataset(parse_recipe(photo_recipe(photos, **changes)).data, image_sizes=[64])
     if next(name for name, of in STAGES.items() if of is changes) == "another size":
         assert (network.manifest.input.image_size, network.manifest.inference.batch_size) == (64, 7)
     else:
-        assert np.array_equal(outputs_on_validation(network, dataset), judged.validated.outcome.outputs)
+        assert np.array_equal(outputs_on_validation(network, dataset), packed.validated.outcome.outputs)
 
 
 def test_outputs_are_those_of_the_trainers_validation_bit_for_bit(photos, trained, packed):
@@ -102,7 +102,7 @@ def test_outputs_are_those_of_the_trainers_validation_bit_for_bit(photos, traine
     trainer = Trainer(recipe, dataset)
     trainer.load_state_dict(load_checkpoint(trained.checkpoints / best["checkpoint"])["trainer"])
     trainer.model.eval()
-    tail = trainer._active.judged.eval()
+    tail = trainer._active.scored_tail.eval()
     feed: Feed = trainer.feed
     with torch.inference_mode():
         expected = torch.cat([tail(batch.features) for batch in feed.validation(stage=best["stage_index"])])
@@ -122,12 +122,12 @@ def test_files_predicted_from_the_disk_reproduce_accuracy_and_confusion(photos, 
 
 def test_numbers_are_in_the_unit_of_the_targets(tmp_path):
     trained = train(regression_recipe(write_scored_digits(tmp_path / "scores", 40)), tmp_path / "run")
-    manifest, judged = pack(trained, tmp_path / "model")
-    assert judged.reproduces
+    manifest, packed = pack(trained, tmp_path / "model")
+    assert packed.reproduces
     assert manifest.classes == ()
-    numbers = predictions(manifest, judged.validated.outcome.outputs)
-    mae = np.abs(numbers - judged.validated.truth).mean()
-    assert mae == pytest.approx(judged.report["mae"], rel=1e-12)
+    numbers = predictions(manifest, packed.validated.outcome.outputs)
+    mae = np.abs(numbers - packed.validated.truth).mean()
+    assert mae == pytest.approx(packed.report["mae"], rel=1e-12)
     assert not PackageLayout(tmp_path / "model").labels.exists()
 
 
@@ -136,16 +136,16 @@ def test_the_prior_is_that_of_the_weights_in_force_in_the_best_epoch(photos, tmp
     stages = [HEAD | {"epochs": 5, "plateau": None}]
     drw = {"start_epoch": start}
     run_ = train(photo_recipe(photos, stages=stages, drw=drw, loss={"kind": "ldam"}), tmp_path / "run")
-    manifest, judged = pack(run_, tmp_path / "model")
+    manifest, packed = pack(run_, tmp_path / "model")
     found = evaluate(
-        predictions(manifest, judged.validated.outcome.outputs),
-        judged.validated.truth,
+        predictions(manifest, packed.validated.outcome.outputs),
+        packed.validated.truth,
         learned_prior=manifest.learned_prior,
     )
-    assert found.metrics["corrected_macro_f1"] == judged.report["corrected_macro_f1"]
+    assert found.metrics["corrected_macro_f1"] == packed.report["corrected_macro_f1"]
     uneven = max(manifest.learned_prior) / min(manifest.learned_prior)
-    assert uneven == pytest.approx(1 if judged.report["reweighted"] else 4, rel=0.05)
-    assert judged.report["reweighted"] == (start == 1)
+    assert uneven == pytest.approx(1 if packed.report["reweighted"] else 4, rel=0.05)
+    assert packed.report["reweighted"] == (start == 1)
 
 
 def test_features_are_what_the_last_layer_takes(photos, packed):
@@ -220,8 +220,8 @@ def test_shares_of_classes_are_divided_out_on_request(packed):
 def test_a_network_of_ones_own_is_made_by_its_module(photos, own_module, tmp_path):
     name = own_module(TINY_NETWORK)
     trained = train(photo_recipe(photos, model={"backbone": f"{name}:tiny"}), tmp_path / "run")
-    _, judged = pack(trained, tmp_path / "model")
-    assert judged.reproduces
+    _, packed = pack(trained, tmp_path / "model")
+    assert packed.reproduces
     assert load_package(tmp_path / "model").manifest.backbone == f"{name}:tiny"
     layout = PackageLayout(tmp_path / "model")
     layout.manifest.write_text(layout.manifest.read_text().replace(name, "gone_networks"))

@@ -7,7 +7,7 @@ import torch
 
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import open_dataset
-from trainables.models.compilation import check_compiler, compile_anew
+from trainables.models.compilation import check_compiler, recompile
 from trainables.models.staged_model import Head
 from trainables.recipe.train_config import Optimizer
 from trainables.training.optimizers import build_optimizer
@@ -128,7 +128,7 @@ def test_a_module_compiled_again_forgets_its_graphs_and_stays_the_same_module(un
     uncompiled_by(counting)
     module = Head(torch.nn.Identity(), torch.nn.Linear(2, 2))
     for times in (1, 2):
-        compile_anew(module)
+        recompile(module)
         module(torch.zeros(1, 2)), module(torch.ones(1, 2))
         assert len(graphs) == times
     assert list(module.state_dict()) == ["last.weight", "last.bias"]

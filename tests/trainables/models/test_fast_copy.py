@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from trainables.models.backbone import Backbone
-from trainables.models.fast_copy import copy_of
+from trainables.models.fast_copy import copy_backbone
 from trainables.models.published_networks import published_networks_of
 from trainables.recipe.backbone_catalog import BACKBONES
 
@@ -29,7 +29,7 @@ def test_a_copy_is_the_same_network_and_shares_nothing_that_can_change(backbone)
     torch.manual_seed(0)
     networks = published_networks_of(backbone)
     original = networks.in_parts(networks.new_network(backbone), backbone)
-    copied = copy_of(original)
+    copied = copy_backbone(original)
     before, after = modules(original), modules(copied)
     assert str(after) == str(before)
     assert {n: p.requires_grad for n, p in after.named_parameters()} == {n: True for n, _ in before.named_parameters()}
@@ -45,7 +45,7 @@ def test_what_occurs_twice_is_copied_once():
     tied = nn.Linear(2, 2)
     tied.weight = layer.weight
     tied.friends = [layer]
-    copied = copy_of(Backbone(blocks={"a": layer, "b": nn.Sequential(layer, tied)}, features=2))
+    copied = copy_backbone(Backbone(blocks={"a": layer, "b": nn.Sequential(layer, tied)}, features=2))
     assert copied.blocks["a"] is copied.blocks["b"][0] is copied.blocks["b"][1].friends[0]
     assert copied.blocks["b"][1].weight is copied.blocks["a"].weight is not layer.weight
     copied.blocks["a"].register_forward_hook(lambda module, given, made: made)

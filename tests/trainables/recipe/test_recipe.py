@@ -6,7 +6,7 @@ import pytest
 from trainables.core.config_errors import ConfigError
 from trainables.recipe.backbone_catalog import BACKBONES, first_open_block
 from trainables.recipe.loss_config import CrossEntropy, Ldam
-from trainables.recipe.recipe import parse_recipe, unfit_channels
+from trainables.recipe.recipe import channel_problems, parse_recipe
 from trainables.recipe.stage_config import Cosine, Stage, Step
 from trainables.recipe.train_config import TrainConfig
 
@@ -535,13 +535,13 @@ BEFORE = {"name": "before", "unfreeze_from": "last:1"}
 )
 def test_a_stage_goes_on_unchanged_where_nothing_tells_it_from_the_one_before(fields, goes_on):
     recipe = parse_recipe(plain([BEFORE, {**BEFORE, "name": "after", **fields}]))
-    assert [recipe.goes_on_unchanged(i) for i in range(3)] == [False, goes_on, False]
+    assert [recipe.continues_unchanged(i) for i in range(3)] == [False, goes_on, False]
 
 
 def test_a_schedule_that_starts_anew_is_a_change():
     cosine = {"schedule": "cosine"}
     recipe = parse_recipe(plain([{**BEFORE, **cosine}, {**BEFORE, "name": "after", **cosine}]))
-    assert not recipe.goes_on_unchanged(1)
+    assert not recipe.continues_unchanged(1)
 
 
 def test_a_network_of_one_channel_takes_no_colours():
@@ -550,7 +550,7 @@ def test_a_network_of_one_channel_takes_no_colours():
         parse_recipe(plain(data=volumes, model={"backbone": name, "weights": "none"}))
         for name in ("medicalnet_resnet10", "r3d_18")
     )
-    assert unfit_channels(grey, 1) == unfit_channels(colour, 1) == unfit_channels(colour, 3) == []
-    (problem,) = unfit_channels(grey, 3)
+    assert channel_problems(grey, 1) == channel_problems(colour, 1) == channel_problems(colour, 3) == []
+    (problem,) = channel_problems(grey, 3)
     message = "medicalnet_resnet10 takes 1 channel, but the volumes are in colour, with 3"
     assert problem == (("model", "backbone"), message)

@@ -13,7 +13,7 @@ from tests.support.recipes import RECIPE
 from trainables.checkpoints.checkpoint_file import load_checkpoint
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import open_dataset
-from trainables.model_package.write_package import judged_network
+from trainables.model_package.write_package import validated_network
 from trainables.recipe.recipe import parse_recipe
 from trainables.recipe.scheduled_changes import CHANGEABLE
 from trainables.run_folder.epoch_report import OF_THE_MACHINE, read_epochs
@@ -128,7 +128,7 @@ def test_moments_averages_and_the_place_in_the_plan_stay(trainer_of):
     next(plain)
     next(changed)
     before = changed._active.optimizer
-    changed._adopt(changed._given.at(2))
+    changed._adopt(changed._given.in_epoch(2))
     changed._active.change(changed.recipe, cosine_scale=None)
     now = changed._active.optimizer
     assert before.state
@@ -158,9 +158,9 @@ def test_a_model_is_packed_as_it_was_when_it_was_judged(tmp_path, trainer_of, be
     recipe, dataset, folder = trainer._given, trainer.dataset, TrialLayout(tmp_path / "run")
     list(TrainingRun(recipe, folder, dataset=dataset))
     report = read_epochs(folder.epochs)[best - 1]
-    judged = judged_network(recipe, dataset, folder, report, origin={})
-    assert judged.reproduces
-    assert judged.network.manifest.cosine_scale == (20.0 if best <= AFTER else 4.0)
+    packed = validated_network(recipe, dataset, folder, report, origin={})
+    assert packed.reproduces
+    assert packed.network.manifest.cosine_scale == (20.0 if best <= AFTER else 4.0)
     assert load_checkpoint(folder.checkpoints / report["checkpoint"])["recipe"] == recipe.model_dump(mode="json")
 
 
@@ -279,6 +279,6 @@ def test_a_change_goes_on_from_the_one_before():
         after(2, **{f"{top}.backbone_lr": 0.01}),
     ]
     recipe = parse_recipe(data)
-    assert [recipe.at(epoch).train.stages[1].backbone_lr for epoch in (1, 2, 3)] == [None, None, 0.01]
-    assert recipe.at(3).train.changes == ()
+    assert [recipe.in_epoch(epoch).train.stages[1].backbone_lr for epoch in (1, 2, 3)] == [None, None, 0.01]
+    assert recipe.in_epoch(3).train.changes == ()
     assert parse_recipe(recipe.model_dump(mode="json")) == recipe

@@ -8,7 +8,7 @@ import pytest
 from search.tuning.study import mend_journal
 from trainables.core.rungs import Rungs
 from trainables.run_folder.layout import RunLayout
-from trainables.run_folder.trial_failures import is_final, last_failure, mark_if_repeated, refusal_in
+from trainables.run_folder.trial_failures import is_given_up, last_failure, mark_if_repeated, storage_error_in
 from trainables.trial import training_run as runs
 from trainables.trial.tune_trainable import StagedUnfreezing
 
@@ -82,9 +82,9 @@ def test_storage_that_takes_nothing_stops_the_search_and_not_the_trial(attempt, 
 def test_a_refusal_is_seen_through_what_others_made_of_it():
     told = RuntimeError("on node 3: cannot write")
     told.__cause__ = OSError(errno.EROFS, "Read-only file system")
-    assert refusal_in(told).errno == errno.EROFS
-    assert refusal_in(OSError(errno.ENOENT, "no such file")) is None
-    assert refusal_in(ValueError("no")) is None
+    assert storage_error_in(told).errno == errno.EROFS
+    assert storage_error_in(OSError(errno.ENOENT, "no such file")) is None
+    assert storage_error_in(ValueError("no")) is None
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_only_what_repeats_itself_is_final(tmp_path, before, now, final):
     folder.root.mkdir(parents=True)
     folder.error.write_text(f"Traceback\n{now}\n" if now else "")
     mark_if_repeated(folder, before)
-    assert is_final(last_failure(folder)) is final
+    assert is_given_up(last_failure(folder)) is final
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from trainables.data.dataset import open_dataset
 from trainables.data.sources.open_source import open_source
 from trainables.recipe.data_config import DataConfig
 from trainables.storage import urls
-from trainables.storage.urls import facts_of, file_facts, files_below, is_url, joined, sizes_and_times
+from trainables.storage.urls import file_facts, files_below, is_url, joined, remote_facts, sizes_and_times
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +124,7 @@ def test_the_key_follows_the_remote_files(served, source, name):
 
 def test_facts_tell_what_is_not_there(served):
     url = served("memory")
-    first, gone, second = facts_of([f"{url}/a/00.png", f"{url}/gone.png", f"{url}/a/01.png"])
+    first, gone, second = remote_facts([f"{url}/a/00.png", f"{url}/gone.png", f"{url}/a/01.png"])
     assert gone is None
     assert len({first, second, None}) == 3
 

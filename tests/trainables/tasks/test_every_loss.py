@@ -12,7 +12,7 @@ from trainables.core.vocabulary import Task
 from trainables.data.dataset import open_dataset
 from trainables.recipe.loss_config import LOSSES, Loss, loss_spec
 from trainables.recipe.recipe import parse_recipe
-from trainables.recipe.scheduled_changes import why_fixed
+from trainables.recipe.scheduled_changes import fixed_reason
 from trainables.tasks.classification import task_of
 from trainables.tasks.classification_loss import build_loss
 
@@ -66,7 +66,7 @@ def test_the_other_task_refuses_it(spec):
 def test_its_settings_can_change_while_a_run_continues(spec):
     data = recipe_of(spec).model_dump(mode="json")
     for name in spec.config.model_fields:
-        assert (why_fixed(f"train.loss.{name}", data) is None) == (name != "kind")
+        assert (fixed_reason(f"train.loss.{name}", data) is None) == (name != "kind")
 
 
 @each_loss

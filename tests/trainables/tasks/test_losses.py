@@ -158,7 +158,7 @@ def test_a_mixed_batch_costs_the_shares_of_both_labels(config, weighted):
             single = loss.function(x[None].float(), torch.tensor([y]), weight=loss.class_weights).item()
             total += p * single * weight[y].item()
             divisor += p * weight[y].item()
-    mixed = loss.of_mixed(logits, labels, others, share, 1 - share, reweighted=False).item()
+    mixed = loss.mixed_loss(logits, labels, others, share, 1 - share, reweighted=False).item()
     assert mixed == pytest.approx(total / divisor, rel=1e-5)
 
 
@@ -168,13 +168,13 @@ def test_unmixed_images_cost_what_they_did(config, weighted):
     loss, (logits, labels) = loss_of(config, weighted=weighted), batch()
     plain = loss(logits, labels, reweighted=False).item()
     ones = torch.ones(len(labels))
-    assert loss.of_mixed(logits, labels, labels.roll(1), ones, 0 * ones, reweighted=False).item() == pytest.approx(
+    assert loss.mixed_loss(logits, labels, labels.roll(1), ones, 0 * ones, reweighted=False).item() == pytest.approx(
         plain
     )
-    assert loss.of_mixed(logits, labels.roll(1), labels, 0 * ones, ones, reweighted=False).item() == pytest.approx(
+    assert loss.mixed_loss(logits, labels.roll(1), labels, 0 * ones, ones, reweighted=False).item() == pytest.approx(
         plain
     )
-    half = loss.of_mixed(logits, labels, labels, 0.3 * ones, 0.7 * ones, reweighted=False)
+    half = loss.mixed_loss(logits, labels, labels, 0.3 * ones, 0.7 * ones, reweighted=False)
     assert half.item() == pytest.approx(plain), "mixed with images of their own class"
 
 
@@ -183,7 +183,7 @@ def test_a_mixed_batch_is_re_weighted_too():
     logits, labels = batch()
     ones = torch.ones(len(labels))
     plain, deferred = (
-        loss.of_mixed(logits, labels, labels, ones, 0 * ones, reweighted=r).item() for r in (False, True)
+        loss.mixed_loss(logits, labels, labels, ones, 0 * ones, reweighted=r).item() for r in (False, True)
     )
     assert deferred == pytest.approx(loss(logits, labels, reweighted=True).item())
     assert deferred != pytest.approx(plain)
@@ -197,7 +197,7 @@ def test_mixed_targets_are_soft_targets():
     soft[torch.arange(len(labels)), labels] += share
     soft[torch.arange(len(labels)), others] += 1 - share
     expected = F.cross_entropy(logits.float(), soft).item()
-    assert loss.of_mixed(logits, labels, others, share, 1 - share, reweighted=False).item() == pytest.approx(
+    assert loss.mixed_loss(logits, labels, others, share, 1 - share, reweighted=False).item() == pytest.approx(
         expected, rel=1e-5
     )
 

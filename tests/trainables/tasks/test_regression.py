@@ -215,20 +215,20 @@ def test_an_outlier_pulls_no_harder_than_delta():
 @pytest.mark.parametrize("loss", [{"kind": "mse"}, {"kind": "huber", "delta": 0.1}])
 def test_the_validation_loss_is_the_same_whatever_the_training_loss(loss):
     targets = torch.tensor([30.0, 30.0 + math.sqrt(350), 30.0], dtype=torch.float64)
-    val_loss, evaluation = task(loss=loss).judge(torch.tensor([[0.0], [3.0], [1.0]]), targets, reweighted=False)
+    val_loss, evaluation = task(loss=loss).validate(torch.tensor([[0.0], [3.0], [1.0]]), targets, reweighted=False)
     assert val_loss == pytest.approx(5 / 3)
     assert evaluation.metrics["mae"] == pytest.approx(math.sqrt(350))
 
 
 def test_the_mean_of_the_training_targets_has_a_validation_loss_of_one_where_validation_is_like_training():
     targets = torch.from_numpy(TARGETS[:4])
-    val_loss, evaluation = task().judge(torch.zeros(4, 1), targets, reweighted=False)
+    val_loss, evaluation = task().validate(torch.zeros(4, 1), targets, reweighted=False)
     assert val_loss == pytest.approx(1.0)
     assert evaluation.metrics["r2"] == pytest.approx(0.0)
 
 
 def test_diverged_outputs_are_no_numbers():
-    val_loss, evaluation = task().judge(
+    val_loss, evaluation = task().validate(
         torch.tensor([[math.inf], [1.0]]), torch.tensor([1.0, 2.0]).double(), reweighted=False
     )
     assert val_loss == math.inf

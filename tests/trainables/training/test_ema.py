@@ -5,7 +5,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from trainables.data.dataset import open_dataset
-from trainables.training.ema import averaged
+from trainables.training.ema import weight_average
 from trainables.training.trainer import Trainer
 
 
@@ -16,7 +16,7 @@ def ramped(decay, n):
 @pytest.mark.parametrize("decay", [0.05, 0.15, 0.9, 0.999])
 def test_an_average_ramps_up_to_its_decay(decay):
     module = nn.BatchNorm1d(3)
-    average = averaged(module, decay)
+    average = weight_average(module, decay)
     by_hand = {}
     for n in range(40):
         with torch.no_grad():
@@ -36,7 +36,7 @@ def test_an_average_ramps_up_to_its_decay(decay):
 def test_an_average_leaves_the_module_alone():
     module = nn.Linear(2, 2)
     before = module.weight.detach().clone()
-    average = averaged(module, 0.9)
+    average = weight_average(module, 0.9)
     average.update_parameters(module)
     with torch.no_grad():
         average.module.weight.zero_()

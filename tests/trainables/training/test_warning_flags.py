@@ -6,7 +6,7 @@ import pytest
 from trainables.core.vocabulary import Flag, Metric
 from trainables.tasks.metrics import evaluate
 from trainables.training.warning_flags import (
-    Vitals,
+    EpochHealth,
     dropped_after_drw,
     flag_that_stops,
     flags_of,
@@ -179,7 +179,7 @@ def test_a_gap_opens_where_validation_turns_and_training_does_not(train, val, ga
 def vitals(**changes):
     well = {"stage": 0, "reweighted": False, "train_loss": 1.0, "val_loss": 1.0, "score": 0.5, "auc": 0.9}
     sound = {"classes_predicted": 4.0, "adjusted_balanced_accuracy": 0.5, "kappa": 0.5}
-    return Vitals(**{**well, **sound, **changes})
+    return EpochHealth(**{**well, **sound, **changes})
 
 
 def run_of(epochs, **series):
@@ -239,7 +239,7 @@ def test_an_epoch_is_flagged_for_what_is_wrong_with_the_run_so_far(history, flag
 
 
 def regression(**changes):
-    return Vitals(**{"stage": 0, "reweighted": False, "train_loss": 1.0, "val_loss": 1.0, "score": 0.5, **changes})
+    return EpochHealth(**{"stage": 0, "reweighted": False, "train_loss": 1.0, "val_loss": 1.0, "score": 0.5, **changes})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from trainables.core.rungs import Rungs
-from trainables.run_folder.cache_progress import Building
+from trainables.run_folder.cache_progress import CacheProgress
 from trainables.run_folder.epoch_report import OF_THE_MACHINE, read_epochs
 from trainables.run_folder.layout import RunLayout
 from trainables.trial import tune_trainable
@@ -150,11 +150,11 @@ def test_what_is_computed_for_the_cache_is_told_in_the_trials_folder(make_recipe
     """Decoding and features; not seen by who looks a moment later."""
     told = []
 
-    class Told(Building):
+    class Told(CacheProgress):
         def progress(self, what):
             return lambda done, total: told.append((what, done == total))
 
-    monkeypatch.setattr(tune_trainable, "Building", Told)
+    monkeypatch.setattr(tune_trainable, "CacheProgress", Told)
     # Images and features that no other test has.
     recipe = make_recipe(stages=[HEAD], data={"image_size": 160, "seed": 77})
     assignment = assign(0, recipe)

@@ -2,7 +2,7 @@
 
 The variation of an image depends only on the seed, the image's position in the data set and its version number: not on the
 batch, the order, or earlier draws. Each epoch shows a new version, or one of a fixed number of `views` that repeat
-(`version_numbers`).
+(`view_numbers`).
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ def augment(images: Tensor, config: Augment, *, seed: int, positions: np.ndarray
         config: kinds and strengths of variation.
         seed: seed of the training.
         positions: [b] positions of the images in the data set.
-        versions: [b] version of each image, see `version_numbers`.
+        versions: [b] version of each image, see `view_numbers`.
     Returns:
         [b, …, c] in 0..255: float32, or uint8 if the input is uint8 and at most flipped.
     """
-    return vary(images, draw_variation(config, seed, positions, versions, size=tuple(images.shape[1:-1])))
+    return apply_variation(images, draw_variation(config, seed, positions, versions, size=tuple(images.shape[1:-1])))
 
 
-def version_numbers(order: np.ndarray, *, epoch: int, views: int | None) -> np.ndarray:
+def view_numbers(order: np.ndarray, *, epoch: int, views: int | None) -> np.ndarray:
     """Version of the image at each place of an epoch's order: view (epoch − 1) mod `views`, or a new one each epoch.
 
     Where balanced sampling draws an image several times in an epoch, each occurrence shows the next version.
@@ -184,7 +184,7 @@ def _around_0(u: np.ndarray) -> np.ndarray:
 # --- doing it: pixels -------------------------------------------------------------------------------------------------
 
 
-def vary(images: Tensor, variation: Variation) -> Tensor:
+def apply_variation(images: Tensor, variation: Variation) -> Tensor:
     """Applies a variation to each image.
 
     Args:

@@ -103,7 +103,7 @@ def gather(
     labels = torch.from_numpy(dataset.labels[indices]).to(device, non_blocking=True)
     images = dataset.images if image_size is None else dataset.images_at[image_size]
     if (on_gpu := resident(images, device)) is not None:
-        return on_gpu.taken(torch.from_numpy(indices).to(device, non_blocking=True)), labels
+        return on_gpu.take(torch.from_numpy(indices).to(device, non_blocking=True)), labels
     return torch.from_numpy(images[indices]).to(device, non_blocking=True), labels
 
 

@@ -26,7 +26,7 @@ class Resident:
             part = torch.from_numpy(np.array(images[start : start + chunk]))
             self._images[start : start + chunk] = part.view(signed).to(device)
 
-    def taken(self, indices: Tensor) -> Tensor:
+    def take(self, indices: Tensor) -> Tensor:
         """Images [b, h, w, c], or volumes [b, d, h, w, c], at [b] positions, which are on the same device."""
         return self._images[indices].view(self._dtype)
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from trainables.data.formats import dicom
 from trainables.data.formats.size_limits import check_size, chosen_frame
 from trainables.recipe.data_config import Frame, Window
-from trainables.storage.urls import Place, at_once, is_url, opened
+from trainables.storage.urls import Place, in_threads, is_url, opened
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".dcm", ".dicom"})
 """Endings of image file names, in lower case. The format itself is detected from the content."""
@@ -57,7 +57,7 @@ def read_headers(places: Sequence[Place]) -> Iterator[Header]:
     ahead = 256 if any(is_url(place) for place in places) else 1
     for start in range(0, len(places), ahead):
         some = places[start : start + ahead]
-        yield from at_once(read_header, some) if ahead > 1 else map(read_header, some)
+        yield from in_threads(read_header, some) if ahead > 1 else map(read_header, some)
 
 
 def read_image(

@@ -22,7 +22,7 @@ _SAMPLED = 48
 
 
 @dataclass(frozen=True)
-class Recognised:
+class DetectedSource:
     """Data that a source can read."""
 
     what: str
@@ -36,7 +36,7 @@ class Recognised:
     """Doubtful points for a person to check, one a line."""
 
 
-def recognise(path: Path) -> Recognised:
+def detect_source(path: Path) -> DetectedSource:
     """Detects the data at a path. The recipe's section has the path as it is given, not resolved.
 
     Raises:
@@ -51,7 +51,7 @@ def recognise(path: Path) -> Recognised:
         expected = [spec.looks_like for spec in reversed(SOURCES) if spec.looks_like]
         raise UnknownDataError(f"{path}: {_contents(path)}; expected {', '.join(expected[:-1])}, or {expected[-1]}")
     source = open_source(DataConfig.model_validate(found.data))
-    return Recognised(found.what, found.data, source, _sides(source), found.doubts)
+    return DetectedSource(found.what, found.data, source, _sides(source), found.doubts)
 
 
 def _sides(source: Source) -> tuple[int, int, int]:

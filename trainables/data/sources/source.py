@@ -15,7 +15,7 @@ import numpy as np
 
 from trainables.data.sources.class_mapping import Mapped
 from trainables.recipe.data_config import DataConfig, Labels
-from trainables.storage.urls import Place, facts_of, is_url
+from trainables.storage.urls import Place, is_url, remote_facts
 
 
 class Reader(NamedTuple):
@@ -161,7 +161,7 @@ def files_key(kind: str, places: Sequence[Place]) -> str:
     # The whole path: two unpacked archives can have the same names, sizes and times, and a wrong hit is worse than decoding twice.
     digest = hashlib.sha256(kind.encode())
     remote = [str(place) for place in places if is_url(place)]
-    for fact in facts_of(remote) if remote else ():
+    for fact in remote_facts(remote) if remote else ():
         digest.update(fact or b"gone")
     for file in places if not remote else ():
         digest.update(os.fsencode(f"\0{file}"))

@@ -21,7 +21,7 @@ from trainables.core.config_errors import listed
 from trainables.data.formats.images import BadImageError
 from trainables.data.messages import path_error
 from trainables.data.sources.source import Reader, Source
-from trainables.data.store.resize import fitted, resampled
+from trainables.data.store.resize import resize_image, resize_volume
 from trainables.storage.cache_folder import add, building, entry_path, find, make_room
 
 VERSION = 1
@@ -151,7 +151,7 @@ def _build(
             for size, array in arrays.items()
         ]
         for i, at_sizes in enumerate(
-            in_parallel(lambda i: decoded(partial(reader.decode, i), list(shapes.values())), total)
+            in_parallel(lambda i: decode_resized(partial(reader.decode, i), list(shapes.values())), total)
         ):
             if isinstance(at_sizes, BadImageError):
                 bad[i] = str(at_sizes)
@@ -176,7 +176,9 @@ def _build(
         add(array, kind="images", source=about, what=what, images=len(readable), own=own)
 
 
-def decoded(decode: Callable[[], np.ndarray], shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray] | BadImageError:
+def decode_resized(
+    decode: Callable[[], np.ndarray], shapes: Sequence[tuple[int, ...]]
+) -> list[np.ndarray] | BadImageError:
     """Decodes an image and resizes it to each shape: (height, width), or (depth, height, width) for volumes.
 
     Returns:
@@ -186,7 +188,7 @@ def decoded(decode: Callable[[], np.ndarray], shapes: Sequence[tuple[int, ...]])
         image = decode()
     except BadImageError as error:
         return error
-    return [resampled(image, shape) if len(shape) == 3 else fitted(image, shape[0]) for shape in shapes]
+    return [resize_volume(image, shape) if len(shape) == 3 else resize_image(image, shape[0]) for shape in shapes]
 
 
 class _Writer:

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 
-def fitted(image: np.ndarray, size: int) -> np.ndarray:
+def resize_image(image: np.ndarray, size: int) -> np.ndarray:
     """Resizes an image's shorter side (bicubic) and crops the centre: [h, w, c] -> [size, size, c]."""
     channels = image.shape[2]
     if image.dtype == np.uint8:
@@ -16,7 +16,7 @@ def fitted(image: np.ndarray, size: int) -> np.ndarray:
     return _rounded(planes, image.dtype)
 
 
-def resampled(volume: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def resize_volume(volume: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """Resizes the whole volume, each axis independently: [d, h, w, c] -> [*shape, c].
 
     Trilinear; where an axis shrinks, the filter widens accordingly, so that every slice contributes.

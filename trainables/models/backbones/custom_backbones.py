@@ -31,11 +31,11 @@ def info(name: str) -> BackboneInfo:
         ConfigError: if the function fails or does not return a valid `Backbone`.
     """
     with torch.random.fork_rng(devices=[]):
-        backbone = made(name)
+        backbone = call_function(name)
     return BackboneInfo(tuple(backbone.blocks), dims=backbone.dims, channels=len(backbone.mean))
 
 
-def made(name: str) -> Backbone:
+def call_function(name: str) -> Backbone:
     """Calls the function and returns a copy of its backbone, which can be trained.
 
     Raises:
@@ -51,7 +51,7 @@ def made(name: str) -> Backbone:
     return deepcopy(backbone)  # type: ignore[no-any-return]  # a function may return the same modules for each trial
 
 
-def try_on(name: str, size: int, depth: int | None = None) -> None:
+def check_output(name: str, size: int, depth: int | None = None) -> None:
     """Tests the backbone on two empty images, or volumes.
 
     Args:
@@ -62,7 +62,7 @@ def try_on(name: str, size: int, depth: int | None = None) -> None:
         ConfigError: if a part fails, or the output has another shape than `features` says.
     """
     with torch.random.fork_rng(devices=[]):
-        backbone = made(name)
+        backbone = call_function(name)
     parts = {f"block {key!r}": block for key, block in backbone.blocks.items()}
     parts["pool"] = GlobalAverage() if backbone.pool is None else backbone.pool
     parts["hidden"] = nn.Identity() if backbone.hidden is None else backbone.hidden
@@ -182,11 +182,11 @@ class CustomNetworks:
     """Networks that bring their weights; a `Networks`."""
 
     def check(self, config: ModelConfig, *, image_size: int, depth: int | None) -> None:
-        try_on(config.backbone, image_size, depth)
+        check_output(config.backbone, image_size, depth)
 
     def start(self, config: ModelConfig, generator: torch.Generator) -> Start:
         with drawing_as(generator):
-            parts = made(config.backbone)
+            parts = call_function(config.backbone)
         return Start(parts, parts.mean, parts.std, fingerprint(nn.ModuleList(parts.modules()).state_dict()))
 
 

@@ -9,7 +9,14 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from trainables.core.seeding import splitmix64, uniform_numbers
-from trainables.data.batches.augment import Variation, _mean_colours, augment, draw_variation, vary, version_numbers
+from trainables.data.batches.augment import (
+    Variation,
+    _mean_colours,
+    apply_variation,
+    augment,
+    draw_variation,
+    view_numbers,
+)
 from trainables.data.batches.batches import normalise
 from trainables.recipe.augment_config import Augment, Crop, Erase
 
@@ -52,7 +59,7 @@ def augmented(images, config, *, seed=0, positions=None, version=0):
 
 def varied(image, **variation) -> np.ndarray:
     """[h, w, c] of a single image under a variation given for it."""
-    return vary(torch.from_numpy(image.copy())[None], Variation(**variation))[0].numpy()
+    return apply_variation(torch.from_numpy(image.copy())[None], Variation(**variation))[0].numpy()
 
 
 def moved(linear, shift=(0, 0)) -> np.ndarray:
@@ -108,23 +115,21 @@ def test_another_seed_purpose_or_counter_gives_other_numbers(seed, purpose, imag
 
 def test_views_come_back_after_as_many_epochs():
     order = np.array([4, 9, 1])
-    numbers = [version_numbers(order, epoch=epoch, views=3).tolist() for epoch in range(1, 8)]
+    numbers = [view_numbers(order, epoch=epoch, views=3).tolist() for epoch in range(1, 8)]
     assert numbers == [[view] * 3 for view in (0, 1, 2, 0, 1, 2, 0)]
 
 
 def test_without_views_every_epoch_is_new():
     order = np.array([4, 9, 4, 1, 4])
     shown = [
-        pair
-        for epoch in range(1, 50)
-        for pair in zip(order, version_numbers(order, epoch=epoch, views=None), strict=True)
+        pair for epoch in range(1, 50) for pair in zip(order, view_numbers(order, epoch=epoch, views=None), strict=True)
     ]
     assert len(set(shown)) == len(shown) == 49 * 5
 
 
 @pytest.mark.parametrize(("views", "expected"), [(2, [1, 1, 0, 1, 1, 0]), (4, [1, 1, 2, 1, 3, 2])])
 def test_an_image_drawn_again_in_an_epoch_shows_its_next_view(views, expected):
-    assert version_numbers(np.array([4, 9, 4, 1, 4, 9]), epoch=2, views=views).tolist() == expected
+    assert view_numbers(np.array([4, 9, 4, 1, 4, 9]), epoch=2, views=views).tolist() == expected
 
 
 def test_repeats_are_counted_in_the_order_of_the_epoch():
@@ -134,11 +139,11 @@ def test_repeats_are_counted_in_the_order_of_the_epoch():
     for image in order.tolist():
         expected.append(seen[image] % 64)
         seen[image] += 1
-    assert version_numbers(order, epoch=1, views=64).tolist() == expected
+    assert view_numbers(order, epoch=1, views=64).tolist() == expected
 
 
 def test_an_epoch_without_images_has_no_versions():
-    assert version_numbers(np.array([], np.int64), epoch=1, views=2).tolist() == []
+    assert view_numbers(np.array([], np.int64), epoch=1, views=2).tolist() == []
 
 
 # --- every image by itself ------------------------------------------------------------------------------------------
@@ -453,6 +458,6 @@ def test_the_mean_colour_of_16_bits_is_exact(width):
 
 def test_a_bright_image_of_16_bits_is_clamped_at_white():
     images = torch.from_numpy(np.full((1, 8, 8, 3), 60_000, np.uint16))
-    brighter = vary(images, Variation(colours=np.array([[2.0, 1.0, 1.0]])))
-    darker = vary(images, Variation(colours=np.array([[0.5, 1.0, 1.0]])))
+    brighter = apply_variation(images, Variation(colours=np.array([[2.0, 1.0, 1.0]])))
+    darker = apply_variation(images, Variation(colours=np.array([[0.5, 1.0, 1.0]])))
     assert (brighter.unique().tolist(), darker.unique().tolist()) == ([255.0], pytest.approx([30_000 / 257]))

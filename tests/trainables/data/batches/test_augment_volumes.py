@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from trainables.data.batches.augment import Variation, augment, draw_variation, vary
+from trainables.data.batches.augment import Variation, apply_variation, augment, draw_variation
 from trainables.recipe.augment_config import Augment, Crop, Erase
 
 EVERYTHING = Augment(
@@ -40,7 +40,7 @@ def augmented(volumes, config, positions=None, version=0):
 
 
 def varied(volume, **variation) -> np.ndarray:
-    return vary(torch.from_numpy(volume.copy())[None], Variation(**variation))[0].numpy()
+    return apply_variation(torch.from_numpy(volume.copy())[None], Variation(**variation))[0].numpy()
 
 
 def drawn(size=(32, 32, 32), **config) -> Variation:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from trainables.core.config_errors import ConfigError
 from trainables.core.vocabulary import Task
-from trainables.data.sources.detect_source import recognise
+from trainables.data.sources.detect_source import detect_source
 from trainables.data.sources.open_source import open_source, open_test_source
 from trainables.recipe.data_config import DEFAULT_VALIDATION, DataConfig
 from trainables.recipe.source_catalog import SOURCES, SPECIAL_KEYS, SourceName, source_names
@@ -116,7 +116,7 @@ def test_it_opens(spec, example):
 def test_what_it_detects_is_itself(spec, example):
     assert bool(spec.detect) == bool(spec.looks_like)
     if spec.detect:
-        found = recognise(Path(example["path"]))
+        found = detect_source(Path(example["path"]))
         assert found.data["source"] == spec.name
         assert found.data["path"] == example["path"]
         assert found.source.labels.tolist() == open_source(DataConfig(**example)).labels.tolist()

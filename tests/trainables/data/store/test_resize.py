@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from trainables.data.store.resize import resampled
+from trainables.data.store.resize import resize_volume
 
 
 def smooth(shape, channels=1):
@@ -21,7 +21,7 @@ def test_enlarging_is_trilinear(shape, channels):
     expected = F.interpolate(
         torch.from_numpy(volume).double().movedim(-1, 0)[None], shape, mode="trilinear", align_corners=False
     )[0].movedim(0, -1)
-    result = resampled(volume, shape)
+    result = resize_volume(volume, shape)
     assert (result.shape, result.dtype) == ((*shape, channels), np.uint8)
     assert np.abs(result - expected.numpy()).max() < 1.01
 
@@ -29,8 +29,8 @@ def test_enlarging_is_trilinear(shape, channels):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_volume_of_the_right_size_stays_as_it_is(dtype):
     volume = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (3, 4, 5, 1), dtype, endpoint=True)
-    assert (resampled(volume, (3, 4, 5)) == volume).all()
-    assert resampled(volume, (3, 4, 5)).flags["C_CONTIGUOUS"]
+    assert (resize_volume(volume, (3, 4, 5)) == volume).all()
+    assert resize_volume(volume, (3, 4, 5)).flags["C_CONTIGUOUS"]
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -40,13 +40,13 @@ def test_shrinking_sees_every_slice(axis):
     volume = np.zeros((*shape, 1), np.uint8)
     np.moveaxis(volume, axis, 0)[::2] = 200
     shape[axis] = 4
-    assert resampled(volume, tuple(shape)).astype(float) == pytest.approx(100, abs=8)
+    assert resize_volume(volume, tuple(shape)).astype(float) == pytest.approx(100, abs=8)
 
 
 def test_all_of_the_volume_is_shown_and_nothing_is_moved():
     volume = np.zeros((30, 24, 18, 1), np.uint8)
     volume[:15, :12, :9] = 255
-    small = resampled(volume, (10, 8, 6))[..., 0].astype(float)
+    small = resize_volume(volume, (10, 8, 6))[..., 0].astype(float)
     assert small[:4, :3, :2].min() > 250
     assert small[6:].max() < 5
     assert small[:, 5:].max() < 5

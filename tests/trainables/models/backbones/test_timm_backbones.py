@@ -15,7 +15,7 @@ from trainables.models.build_model import build_model
 from trainables.models.published_networks import pretrained
 from trainables.recipe.backbone_catalog import backbone_info, first_open_block
 from trainables.recipe.recipe import ModelConfig, parse_recipe
-from trainables.training.ema import averaged
+from trainables.training.ema import weight_average
 from trainables.training.freezing import apply_opening
 from trainables.training.stage_plan import Opening
 from trainables.training.trainer import Trainer
@@ -99,7 +99,7 @@ def test_stochastic_depth_acts_where_a_block_trains():
 
 def test_an_averaged_tail_is_a_copy():
     tail = built("test_vit").model.tail(3)
-    average = averaged(tail, 0.9).module
+    average = weight_average(tail, 0.9).module
     assert {id(p) for p in average.parameters()}.isdisjoint(id(p) for p in tail.parameters())
     assert list(average.state_dict()) == list(tail.state_dict())
 

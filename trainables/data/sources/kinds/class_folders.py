@@ -34,7 +34,7 @@ _SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "te
 def open_class_folders(config: DataConfig) -> Source:
     """Opens the images in the folders of the classes."""
     url = str(config.path)
-    images = images_behind(url) if is_url(url) else images_of_classes(folder_at(config))
+    images = images_below_url(url) if is_url(url) else images_of_classes(folder_at(config))
     check_classes(tuple(images))
     everything = [place for of_class in images.values() for place in of_class]
     folder_of = np.repeat(np.arange(len(images)), [len(of_class) for of_class in images.values()])
@@ -85,7 +85,7 @@ def images_of_classes(root: Path) -> dict[str, list[Place]]:
     return _images({folder.name: files_of(folder) for folder in folders}, [entry.name for entry in visible], str(root))
 
 
-def images_behind(url: str) -> dict[str, list[Place]]:
+def images_below_url(url: str) -> dict[str, list[Place]]:
     """Image files of each class below a URL; see `images_of_classes`."""
     files: dict[str, list[Place]] = {}
     loose, start = [], len(url.rstrip("/")) + 1
