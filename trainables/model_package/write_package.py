@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from trainables.checkpoints.checkpoint_file import CheckpointError, load_checkpoint, scored_weights
+from trainables.checkpoints.checkpoint_folder import CheckpointFolder
 from trainables.data.batches.batches import generator
 from trainables.data.dataset import Dataset
 from trainables.data.stage_view import data_of_stage
@@ -115,8 +116,9 @@ def validated_network(
 
 
 def _checkpoint(folder: TrialLayout, report: Mapping[str, Any]) -> dict[str, Any]:
-    epoch, name = report["epoch"], report.get("checkpoint")
-    if name is None or not (file := folder.checkpoints / name).is_file():
+    epoch = report["epoch"]
+    file = CheckpointFolder(folder.checkpoints).files.get(epoch)
+    if file is None:
         found = ", ".join(sorted(path.name for path in folder.checkpoints.glob("*.pt"))) or "none"
         raise PackageError(
             f"{folder.root}: the checkpoint of its best epoch ({epoch}) is missing; in {folder.checkpoints.name}: {found}"

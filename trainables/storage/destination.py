@@ -23,16 +23,25 @@ def without_passwords(text: str) -> str:
     return _PASSWORD.sub(hidden, text)
 
 
+def refuse_password(url: str) -> None:
+    """Checks that a URL of a config has no password, since configs are written to run folders and checkpoints.
+
+    Raises:
+        ValueError: if it has one.
+    """
+    if _PASSWORD.search(url):
+        raise ValueError(
+            "the URL contains a password, which would be written to the run's folder; remove it, and set it in the "
+            "protocol's own configuration or in the environment"
+        )
+
+
 def _checked(place: str) -> str:
     if PurePath(place).is_absolute():
         return place
     if "://" not in place:
         raise ValueError("must be an absolute path or a URL: trials do not run in this folder")
-    if _PASSWORD.search(place):
-        raise ValueError(
-            "the URL contains a password, which would be written to the run's folder; remove it, and set it in the "
-            "protocol's own configuration or in the environment"
-        )
+    refuse_password(place)
     from fsspec import get_filesystem_class
 
     try:

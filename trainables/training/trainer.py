@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter
 
-from trainables.core.vocabulary import Flag
 from trainables.data.batches.batches import derived_seed, generator
 from trainables.data.dataset import Dataset
 from trainables.frozen_prefix.feature_cache import Progress
@@ -23,19 +20,16 @@ from trainables.recipe.backbone_catalog import HEAD
 from trainables.recipe.recipe import Recipe
 from trainables.run_folder.epoch_report import EpochReport
 from trainables.tasks.classification import task_of
-from trainables.tasks.metrics import Evaluation, corrected_score, score_of
+from trainables.tasks.metrics import Evaluation
 from trainables.training.active_stage import ActiveStage
 from trainables.training.batch_feed import Feed
 from trainables.training.compute_cost import planned_compute, trained_parameters
-from trainables.training.history import History
 from trainables.training.replicas import ALONE, Replicas
-from trainables.training.stage_plan import EpochPlan, Position, drw_is_pending, has_settled, plan_epoch, stage_is_over
+from trainables.training.run_history import RunHistory
+from trainables.training.stage_plan import EpochPlan, Position, drw_is_pending, plan_epoch, stage_is_over
 from trainables.training.validation import outputs_of, with_others
-from trainables.training.warning_flags import flag_that_stops, flags_of, health_of
 
 State = dict[str, Any]
-
-_POSITION = TypeAdapter(Position)
 
 
 class OtherOriginError(ValueError):
@@ -100,13 +94,17 @@ class Trainer:
         )
         self.feed = self._feed_of(dataset)
 
-        self.position = Position()
+        self.history = RunHistory.at_start(recipe)
         self.steps = 0
         """Number of optimizer steps so far."""
-        self.history = History(train.metric)
         self._planned_compute = planned_compute(recipe, self.model, self._images)
         self._deepest_cut = recipe.cut(0)
         self._active = self._stage()
+
+    @property
+    def position(self) -> Position:
+        """How far the run has come."""
+        return self.history.position
 
     @property
     def finished(self) -> bool:
@@ -136,8 +134,8 @@ class Trainer:
         )
         validated = time.perf_counter()
         times = {"train_s": trained - started, "val_s": validated - trained, "cache_s": self.feed.cache_s - cached_s}
-        flags = self._record(plan, train_loss, evaluation)
-        return self._report(plan, train_loss, evaluation, flags, times)
+        score = self._add_epoch(plan, train_loss, evaluation)
+        return self._report(plan, train_loss, evaluation, score, times)
 
     def _adopt(self, recipe: Recipe) -> None:
         """Continues with the recipe after a change."""
@@ -148,7 +146,7 @@ class Trainer:
     def _enter_next_stage(self) -> None:
         """Starts the next stage from the best weights of the one that ended."""
         self._active.restore_best()
-        self.position = self.position.next_stage()
+        self.history.position = self.position.next_stage()
         cut = self.recipe.cut(self.position.stage)
         # When new blocks open, all moments start from zero: the old ones belong to a network whose lower blocks did not change.
         moments = self._active.optimizer if cut >= self._deepest_cut else None
@@ -211,44 +209,31 @@ class Trainer:
         scored, *others = (self.task.validate(of_tail, truth, reweighted=reweighted) for of_tail in outputs)
         return with_others(scored, dict(zip(list(tails)[1:], others, strict=True)), self.recipe.train.metric)
 
-    def _record(self, plan: EpochPlan, train_loss: float, evaluation: Evaluation) -> tuple[Flag, ...]:
-        """Adds an epoch to the position and the history, keeps its weights if they are the best of the stage, and ends the run if
-        one of its flags is in `stop_on`.
-
-        Returns:
-            Flags of the epoch.
-        """
-        train, metrics = self.recipe.train, evaluation.metrics
-        self.position = self.position.after_epoch(metrics["val_loss"])
-        score = score_of(metrics, train.metric)
-        self._active.store_if_best(score)
-        stage = self.position.stage
-        self.history.add(
-            self.position.epoch,
-            health_of(metrics, stage=stage, reweighted=plan.reweighted, train_loss=train_loss, score=score),
-            corrected=corrected_score(evaluation, train.metric),
-            compute=trained_parameters(self.model) * self._images(stage),
+    def _add_epoch(self, plan: EpochPlan, train_loss: float, evaluation: Evaluation) -> float:
+        """Takes a trained and validated epoch into the run's history and returns its score."""
+        score = self.history.add_epoch(
+            self.recipe,
+            plan,
+            train_loss,
+            evaluation,
+            compute=trained_parameters(self.model) * self._images(self.position.stage),
+            classes=len(self.dataset.classes),
         )
-        flags = flags_of(self.history.epochs, classes=len(self.dataset.classes), metric=train.metric)
-        settled = has_settled(self.recipe, self.position)
-        self.history.stopped_for = flag_that_stops(flags, train.stop_on, settled=settled)
-        return flags
+        self._active.store_if_best(score)
+        return score
 
     def _report(
-        self,
-        plan: EpochPlan,
-        train_loss: float,
-        evaluation: Evaluation,
-        flags: tuple[Flag, ...],
-        times: Mapping[str, float],
+        self, plan: EpochPlan, train_loss: float, evaluation: Evaluation, score: float, times: Mapping[str, float]
     ) -> EpochReport:
-        history, images = self.history, self._images(self.position.stage)
+        """Report of the epoch that was added last."""
+        history = self.history
+        cut = plan.opening.cut
         return EpochReport(
             epoch=self.position.epoch,
             stage=self._active.stage.name,
             stage_index=self.position.stage,
             epoch_in_stage=self.position.epoch_in_stage,
-            open_from=(*self.recipe.blocks, HEAD)[plan.opening.cut],
+            open_from=(*self.recipe.blocks, HEAD)[cut],
             head_lr=plan.head_lr,
             backbone_lr=plan.backbone_lr,
             head_frozen=not plan.opening.head,
@@ -257,8 +242,8 @@ class Trainer:
             metrics=evaluation.metrics,
             per_class=evaluation.per_class,
             confusion=evaluation.confusion,
-            flags=flags,
-            score=history.epochs[-1].score,
+            flags=history.flags,
+            score=score,
             best_score=history.best_score,
             best_epoch=history.best_epoch,
             best_corrected=history.best_corrected,
@@ -267,7 +252,7 @@ class Trainer:
             val_s=times["val_s"],
             cache_s=times["cache_s"],
             uncached=self.feed.uncached,
-            images_per_s=images / times["train_s"],
+            images_per_s=self._images(self.position.stage) / times["train_s"],
             compute=history.compute,
             compute_share=history.compute / self._planned_compute,
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -283,12 +268,13 @@ class Trainer:
 
         Random number generators need no state, because each epoch derives its own from the seed.
         """
+        history = self.history.state_dict()
         return {
             "pretrained": self.pretrained_fingerprint,
             "data": self.dataset.fingerprint,
-            "position": {**asdict(self.position), "losses": list(self.position.losses)},
+            "position": history.pop("position"),
             "steps": self.steps,
-            **self.history.state_dict(),
+            **history,
             "deepest_cut": self._deepest_cut,
             "weights": self.changed_weights(),
             "stage": self._active.state_dict(),
@@ -311,11 +297,10 @@ class Trainer:
                 raise OtherOriginError(
                     f"the checkpoint was made with other {what} ({state[key][:12]}) than this run's ({own[:12]})"
                 )
-        self.position = _POSITION.validate_python(state["position"])
+        self.history = RunHistory.of_state(state)
         if self._given.train.changes:
             self._adopt(self._given.in_epoch(self.position.epoch))
         self.steps = int(state["steps"])
-        self.history.load_state_dict(state)
         self._deepest_cut = state["deepest_cut"]
         if state["weights"].keys() != self.changed_weights().keys():
             raise ValueError("its weights belong to another network")

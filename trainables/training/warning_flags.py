@@ -6,11 +6,10 @@ A rule that compares epochs needs a minimum number of them and raises no flag be
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from itertools import takewhile
 from statistics import median
-from typing import Any
 
 from trainables.core.vocabulary import Flag, Metric
 
@@ -30,14 +29,6 @@ class EpochHealth:
     adjusted_balanced_accuracy: float = math.nan
     kappa: float = math.nan
     prediction_spread: float = math.nan
-
-
-def health_of(
-    metrics: Mapping[str, float], *, stage: int, reweighted: bool, train_loss: float, score: float
-) -> EpochHealth:
-    """Picks the metrics that the rules use from those of an epoch."""
-    used: dict[str, Any] = {field.name: metrics[field.name] for field in fields(EpochHealth) if field.name in metrics}
-    return EpochHealth(**{**used, "stage": stage, "reweighted": reweighted, "train_loss": train_loss, "score": score})
 
 
 # --- one epoch ------------------------------------------------------------------------------------------------------

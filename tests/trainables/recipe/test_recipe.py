@@ -448,6 +448,14 @@ def test_a_mistake_of_the_data_is_told_at_its_field(data, mistake):
     assert mistakes(plain(data=data)) == [mistake]
 
 
+@pytest.mark.parametrize("key", ["path", "images"])
+def test_a_password_in_a_url_is_refused_and_not_shown(key):
+    data = {**TABLE, "path": "labels.csv", key: "sftp://me:secret@host/photos"}
+    (mistake,) = mistakes(plain(data=data))
+    assert mistake.startswith(f"data.{key}: the URL contains a password")
+    assert "secret" not in mistake
+
+
 @pytest.mark.parametrize(
     ("data", "validation", "folds", "fold"),
     [
