@@ -8,7 +8,7 @@ from search.config.sampler import CmaEs, GaussianProcess, Grid, QuasiRandom, Ran
 from search.config.scheduler import Pbt
 from search.config.search_config import SearchConfig
 from search.tuning.pbt_children import changing_paths
-from spaces.grid import grid_points, grid_values
+from spaces.grid import grid_points
 from spaces.space import FunctionSpace
 from trainables.core.config_errors import Problem
 from trainables.core.vocabulary import Metric, metrics_of
@@ -68,7 +68,7 @@ def _unfit_grid(config: SearchConfig) -> Iterator[Problem]:
             place, f"grid tries every point, and those of the function {space.python} are unknown; use tpe or random"
         )
         return
-    endless = [path for path, parameter in space.parameters.items() if grid_values(parameter) is None]
+    endless = [path for path, parameter in space.parameters.items() if parameter.grid() is None]
     for path in endless:
         message = f"{space.parameters[path].describe()}: the grid needs a finite number of values; give "
         yield Problem(("space", path), message + "{choice: [...]}, {int: [...]}, or {float: [...], step: ...}")
