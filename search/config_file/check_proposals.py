@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from search.config.sampler import CmaEs, GaussianProcess, Grid, QuasiRandom, Random
+from search.config.sampler import sampler_kinds, sampler_spec
 from search.config.scheduler import Pbt
 from search.config.search_config import SearchConfig
 from search.tuning.pbt_children import changing_paths
@@ -36,37 +36,35 @@ def _unfit_goals(config: SearchConfig) -> Iterator[Problem]:
     for name in settings.constraints:
         if name in foreign:
             yield Problem(("search", "constraints", name), f"is not a metric of {task}")
-    if len(settings.objectives) > 1 and isinstance(settings.sampler, CmaEs):
+    if len(settings.objectives) > 1 and not sampler_spec(settings.sampler).multi_objective:
         names = ", ".join(settings.objectives)
         message = (
-            f"cma_es optimizes one objective, and there are {len(settings.objectives)} ({names}); use nsga2 or tpe"
+            f"{settings.sampler.kind} optimizes one objective, and there are {len(settings.objectives)} ({names}); "
         )
-        yield Problem(("search", "sampler", "kind"), message)
+        yield Problem(("search", "sampler", "kind"), message + "use nsga2 or tpe")
 
 
 def _unfit_space(config: SearchConfig) -> Iterator[Problem]:
-    sampler, place = config.settings.sampler, ("search", "sampler", "kind")
-    if not isinstance(sampler, GaussianProcess | CmaEs):
-        return
-    if config.space.is_conditional:
+    kind, place = config.settings.sampler.kind, ("search", "sampler", "kind")
+    spec = sampler_spec(config.settings.sampler)
+    if not spec.conditional and config.space.is_conditional:
         conditional = [path for path, parameter in config.space.parameters.items() if parameter.when]
         which = (
             f"{', '.join(conditional)} {'is' if len(conditional) == 1 else 'are'}" if conditional else "some values are"
         )
-        message = f"{sampler.kind} models the same parameters in all trials, and {which} drawn only in some; use tpe"
+        message = f"{kind} models the same parameters in all trials, and {which} drawn only in some; use tpe"
         yield Problem(place, message)
-    elif isinstance(sampler, CmaEs) and not any(hasattr(d, "low") for d in config.space.distributions().values()):
-        yield Problem(place, "cma_es proposes numbers, and this space has only choices; use tpe or grid")
+    elif spec.numbers and not any(hasattr(d, "low") for d in config.space.distributions().values()):
+        yield Problem(place, f"{kind} proposes numbers, and this space has only choices; use tpe or grid")
 
 
 def _unfit_grid(config: SearchConfig) -> Iterator[Problem]:
-    if not isinstance(config.settings.sampler, Grid):
+    if not sampler_spec(config.settings.sampler).finite:
         return
-    place, space = ("search", "sampler", "kind"), config.space
+    kind, place, space = config.settings.sampler.kind, ("search", "sampler", "kind"), config.space
     if isinstance(space, FunctionSpace):
-        yield Problem(
-            place, f"grid tries every point, and those of the function {space.python} are unknown; use tpe or random"
-        )
+        message = f"{kind} tries every point, and those of the function {space.python} are unknown; use tpe or random"
+        yield Problem(place, message)
         return
     endless = [path for path, parameter in space.parameters.items() if parameter.grid() is None]
     for path in endless:
@@ -92,7 +90,7 @@ def _unfit_population(config: SearchConfig) -> Iterator[Problem]:
     if others := [name for name in config.goals if name != "score"]:
         message = f"pbt starts trials from those with the best score, and ignores {', '.join(others)}; use asha"
         yield Problem(place, message)
-    if isinstance(settings.sampler, Grid | CmaEs):
+    if sampler_spec(settings.sampler).every_trial:
         message = (
             f"{settings.sampler.kind} must propose every trial, and pbt starts some from others; use tpe or random"
         )
@@ -110,9 +108,10 @@ def _unfit_warm_start(config: SearchConfig) -> Iterator[Problem]:
     sampler, place = config.settings.sampler, ("search", "warm_start")
     if not config.settings.warm_start:
         return
-    if isinstance(sampler, Grid | Random | QuasiRandom | CmaEs):
-        message = f"{sampler.kind} does not learn from earlier runs; use tpe, gp or nsga2, or enqueue their best config"
-        yield Problem(place, message)
+    if not sampler_spec(sampler).learns:
+        *others, last = sampler_kinds(lambda spec: spec.learns)
+        message = f"{sampler.kind} does not learn from earlier runs; use {', '.join(others)} or {last}, or enqueue "
+        yield Problem(place, message + "their best config")
     elif isinstance(config.space, FunctionSpace):
         message = (
             f"{config.space.python} is a function, whose values cannot be found in earlier trials; enqueue their values"
