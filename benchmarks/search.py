@@ -60,10 +60,10 @@ def weights_of(backbone: str, folder: Path) -> str:
     if not file.exists():
         import torch
 
-        from trainables.models.pretrained_weights import new_network
+        from trainables.models.published_networks import published_networks_of
 
         torch.manual_seed(0)
-        torch.save(new_network(backbone).state_dict(), file)
+        torch.save(published_networks_of(backbone).new_network(backbone).state_dict(), file)
     return str(file)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any
 
-from trainables.core.vocabulary import Metric, TrialStatus
+from trainables.core.vocabulary import METRICS, Metric, TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,8 +91,9 @@ def said(metric: Metric) -> str:
 
 def words(name: str) -> str:
     """Name of a metric in words: `val_loss` -> `validation loss`."""
-    spoken = {"val_loss": "validation loss", "train_loss": "training loss", "auc": "AUC", "r2": "R²", "mae": "MAE"}
-    spoken |= {"rmse": "RMSE", "macro_f1": "macro F1", "corrected_macro_f1": "corrected macro F1"}
+    spoken = {"train_loss": "training loss"} | {
+        metric.value: spec.words for metric, spec in METRICS.items() if spec.words
+    }
     return spoken.get(name, name.replace("_", " "))
 
 

@@ -6,13 +6,14 @@ Images are resampled within each class, so that class counts stay the same, beca
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trainables.core.vocabulary import Metric
-from trainables.tasks.metrics import above_chance, auc, balanced_accuracy, kappa, macro_f1
+from trainables.core.vocabulary import METRICS, Metric
+from trainables.tasks.metrics import measured
 from trainables.tasks.regression_metrics import evaluate_numbers
 
 RESAMPLES = 1000
@@ -24,16 +25,8 @@ Confusion = npt.NDArray[np.int64]
 Intervals = dict[str, tuple[float, float]]
 
 
-def _adjusted(confusion: Confusion) -> float:
-    return above_chance(balanced_accuracy(confusion), classes=int((confusion.sum(axis=1) > 0).sum()))
-
-
 OF_CONFUSION: Mapping[Metric, Callable[[Confusion], float]] = {
-    Metric.ADJUSTED_BALANCED_ACCURACY: _adjusted,
-    Metric.KAPPA: kappa,
-    Metric.MACRO_F1: macro_f1,
-    Metric.ACCURACY: lambda confusion: float(confusion.trace() / confusion.sum()),
-    Metric.BALANCED_ACCURACY: balanced_accuracy,
+    metric: resolve_name(spec.function) for metric, spec in METRICS.items() if spec.function and spec.of == "confusion"
 }
 """Metrics that can be computed from a confusion matrix."""
 
@@ -78,12 +71,10 @@ def class_intervals(
     recalls = []
     for rows in _resamples(labels):
         of_rows, of_corrected = (_confusion(labels[rows], classes[rows], c) for classes in (predicted, corrected))
-        values = {metric.value: compute(of_rows) for metric, compute in OF_CONFUSION.items()}
-        values[Metric.CORRECTED_BALANCED_ACCURACY.value] = balanced_accuracy(of_corrected)
-        values[Metric.CORRECTED_MACRO_F1.value] = macro_f1(of_corrected)
+        values = measured(confusion=(of_rows,)) | measured(corrected_confusion=(of_corrected,))
         values[Metric.VAL_LOSS.value] = float(losses[rows].mean())
         if n * c <= _RANKED:
-            values[Metric.AUC.value] = auc(probabilities[rows], labels[rows])
+            values |= measured(probabilities=(probabilities[rows], labels[rows]))
         for name, value in values.items():
             found.setdefault(name, []).append(value)
         recalls.append(of_rows.diagonal() / np.maximum(of_rows.sum(axis=1), 1))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from results_analysis.statistics.bootstrap import OF_CONFUSION, resampled_scores
-from trainables.core.vocabulary import Metric
+from trainables.core.vocabulary import METRICS, Metric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,7 +81,7 @@ def _bootstrapped(counts: np.ndarray, metric: Metric) -> Spread | None:
 def _error_of_classes(rows: np.ndarray, score: float, metric: Metric) -> float | None:
     """Standard error as if each class had the mean score: the confusion matrix does not hold more about these metrics."""
     positive = rows[rows > 0].astype(float)
-    if metric in (Metric.CORRECTED_BALANCED_ACCURACY, Metric.CORRECTED_MACRO_F1):
+    if METRICS[metric].of == "corrected_confusion":
         p = min(max(score, 0.0), 1.0)
         return math.sqrt(sum(p * (1 - p) / n for n in positive)) / len(positive)
     if metric is Metric.AUC and len(positive) > 1:

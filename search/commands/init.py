@@ -9,7 +9,9 @@ import typer
 
 
 def init(
-    path: Annotated[Path, typer.Argument(metavar="DATA", help="Class folders, a table of images, or IDX files.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Class folders, a table of images, an NPZ file, or IDX files.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="File to write.")] = Path(
         "search.yaml"
     ),

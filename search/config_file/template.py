@@ -14,7 +14,8 @@ import yaml
 from search.config.yaml_source import InputError
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import sides_of
-from trainables.data.sources.detect_source import Recognised, UnknownDataError, recognise
+from trainables.data.sources.detect_source import Recognised, recognise
+from trainables.data.sources.source import UnknownDataError
 from trainables.recipe.backbone_catalog import BACKBONES
 from trainables.recipe.data_config import DataConfig
 

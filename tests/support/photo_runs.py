@@ -12,7 +12,7 @@ from results_analysis.export.best_config import training_config
 from results_analysis.runs.training_run import training_in
 from search.artifacts.export_model import export_model
 from tests.support.recipes import RECIPE
-from trainables.data.sources.class_folders import images_of_classes
+from trainables.data.sources.kinds.class_folders import images_of_classes
 from trainables.recipe.recipe import parse_recipe
 from trainables.run_folder.layout import TrialLayout
 from trainables.trial.training_run import TrainingRun

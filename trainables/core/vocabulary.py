@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, get_args
 
 Task = Literal["classification", "regression"]
 """Task of a run: predict a class for each image, or a number."""
@@ -39,7 +41,7 @@ class Metric(StrEnum):
     @property
     def mode(self) -> str:
         """`max` or `min`."""
-        return "min" if self in {Metric.VAL_LOSS, Metric.MAE, Metric.RMSE} else "max"
+        return METRICS[self].mode
 
     @property
     def worst(self) -> float:
@@ -51,25 +53,67 @@ class Metric(StrEnum):
         return value < than if self.mode == "min" else value > than
 
 
-_OF_REGRESSION = (Metric.SPEARMAN, Metric.R2, Metric.MAE, Metric.RMSE)
+Of = Literal["confusion", "corrected_confusion", "probabilities", "numbers", "val_loss"]
+"""What a metric is computed from: [c, c] images of true class (row) by predicted class; the same after the learned class shares are
+divided out; [n, c] probabilities and [n] labels; [n] predicted and [n] true numbers; the validation loss, which is itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSpec:
+    """Declaration of a metric."""
+
+    mode: Literal["max", "min"]
+    """Which direction is better."""
+    of: Of
+    function: str | None = None
+    """`module:function` that computes it from what `of` names; None: nothing is left to compute."""
+    stands_in: bool = False
+    """Whether it is part of `FALLBACK_ORDER`."""
+    words: str | None = None
+    """Its name in labels; None: its own with spaces."""
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks that it can score."""
+        if self.of == "val_loss":
+            return get_args(Task)
+        return ("regression",) if self.of == "numbers" else ("classification",)
+
+
+_OF_CLASSES, _OF_NUMBERS = "trainables.tasks.metrics", "trainables.tasks.regression_metrics"
+METRICS: Mapping[Metric, MetricSpec] = {
+    Metric.ADJUSTED_BALANCED_ACCURACY: MetricSpec(
+        mode="max", of="confusion", function=f"{_OF_CLASSES}:adjusted_balanced_accuracy", stands_in=True
+    ),
+    Metric.KAPPA: MetricSpec(mode="max", of="confusion", function=f"{_OF_CLASSES}:kappa", stands_in=True),
+    Metric.AUC: MetricSpec(mode="max", of="probabilities", function=f"{_OF_CLASSES}:auc", stands_in=True, words="AUC"),
+    Metric.MACRO_F1: MetricSpec(
+        mode="max", of="confusion", function=f"{_OF_CLASSES}:macro_f1", stands_in=True, words="macro F1"
+    ),
+    Metric.ACCURACY: MetricSpec(mode="max", of="confusion", function=f"{_OF_CLASSES}:accuracy", stands_in=True),
+    Metric.BALANCED_ACCURACY: MetricSpec(mode="max", of="confusion", function=f"{_OF_CLASSES}:balanced_accuracy"),
+    Metric.CORRECTED_BALANCED_ACCURACY: MetricSpec(
+        mode="max", of="corrected_confusion", function=f"{_OF_CLASSES}:balanced_accuracy"
+    ),
+    Metric.CORRECTED_MACRO_F1: MetricSpec(
+        mode="max", of="corrected_confusion", function=f"{_OF_CLASSES}:macro_f1", words="corrected macro F1"
+    ),
+    Metric.VAL_LOSS: MetricSpec(mode="min", of="val_loss", words="validation loss"),
+    Metric.SPEARMAN: MetricSpec(mode="max", of="numbers", function=f"{_OF_NUMBERS}:spearman"),
+    # Stands in: 0 or less for a constant prediction, which has no rank correlation.
+    Metric.R2: MetricSpec(mode="max", of="numbers", function=f"{_OF_NUMBERS}:r2", stands_in=True, words="R²"),
+    Metric.MAE: MetricSpec(mode="min", of="numbers", function=f"{_OF_NUMBERS}:mae", words="MAE"),
+    Metric.RMSE: MetricSpec(mode="min", of="numbers", function=f"{_OF_NUMBERS}:rmse", words="RMSE"),
+}
+"""Every metric, in the order of reports. A new one is a name in `Metric`, an entry here, and a function that computes it."""
+
+FALLBACK_ORDER = tuple(metric for metric, spec in METRICS.items() if spec.stands_in)
+"""Metrics that replace the chosen one as the score where that is not finite: the first of the task that is finite."""
 
 
 def metrics_of(task: Task) -> tuple[Metric, ...]:
     """Returns the metrics of a task, in the order of `Metric`."""
-    if task == "regression":
-        return (Metric.VAL_LOSS, *_OF_REGRESSION)
-    return tuple(metric for metric in Metric if metric not in _OF_REGRESSION)
-
-
-FALLBACK_ORDER = (
-    Metric.ADJUSTED_BALANCED_ACCURACY,
-    Metric.KAPPA,
-    Metric.AUC,
-    Metric.MACRO_F1,
-    Metric.ACCURACY,
-    Metric.R2,  # 0 or less for a constant prediction, which has no rank correlation
-)
-"""Metrics that replace the chosen one as the score where that is not finite: the first of the task that is finite."""
+    return tuple(metric for metric in Metric if task in METRICS[metric].tasks)
 
 
 class Objective(StrEnum):

@@ -11,13 +11,16 @@ import numpy as np
 
 from trainables.core.config_errors import ConfigError, Problem, listed
 from trainables.core.seeding import derived_seed
-from trainables.data.sources.open_source import Source, absolute, open_source, open_test_source
+from trainables.data.sources.open_source import open_source, open_test_source
+from trainables.data.sources.source import Source
 from trainables.data.sources.unreadable_images import LeftOut, without
 from trainables.data.splits.by_class import given_split, long_tailed, stratified_folds, stratified_split
 from trainables.data.splits.by_group import grouped_sides
 from trainables.data.splits.by_number import split_by_number
 from trainables.data.store.decoded_images import Progress, open_stores
 from trainables.recipe.data_config import DEFAULT_VALIDATION, DataConfig
+from trainables.recipe.source_catalog import source_spec
+from trainables.storage.urls import absolute
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +214,8 @@ def sides_of(config: DataConfig, source: Source) -> tuple[np.ndarray, np.ndarray
     if source.targets is not None:
         return split_by_number(config, source.targets, groups=source.groups, judges=source.judges)
     if source.judges is not None:
-        field_of_split = ("data", "columns", "split") if config.source == "table" else ("data", "path")
+        has_columns = "columns" in source_spec(config.source).supports
+        field_of_split = ("data", "columns", "split") if has_columns else ("data", "path")
         return given_split(source.judges, labels, classes=classes, place=field_of_split)
     if config.folds is None:
         validation = DEFAULT_VALIDATION if config.validation is None else config.validation

@@ -17,12 +17,11 @@ from PIL import Image
 from trainables.core.config_errors import listed, nearest
 from trainables.data.formats import nifti, npz
 from trainables.data.formats.images import from_16_bit, read_image
-from trainables.data.sources.class_folders import files_of, is_image
+from trainables.data.sources.kinds.class_folders import files_of, is_image
 from trainables.data.sources.numeric_labels import number_in
-from trainables.data.sources.open_source import absolute
 from trainables.model_package.manifest import Manifest, PackageError
 from trainables.recipe.data_config import label_name
-from trainables.storage.urls import Place, files_below, folder_of, is_url, joined
+from trainables.storage.urls import Place, absolute, files_below, folder_of, is_url, joined
 
 if TYPE_CHECKING:
     import pandas as pd

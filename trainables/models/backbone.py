@@ -30,3 +30,7 @@ class Backbone:
     """Standard deviation for normalising the input, like `mean`."""
     dims: int = 2
     """2 for images [b, channels, h, w], 3 for volumes [b, channels, d, h, w]."""
+
+    def modules(self) -> list[nn.Module]:
+        """All parts that it has."""
+        return [*self.blocks.values(), *(part for part in (self.hidden, self.pool) if part is not None)]

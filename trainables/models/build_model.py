@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from trainables.models.backbone import Backbone
-from trainables.models.backbones import custom_backbones
-from trainables.models.backbones.known_networks import can_be_outlined, in_parts, new_network
-from trainables.models.fast_copy import copy_of
-from trainables.models.pretrained_weights import fingerprint, pretrained
-from trainables.models.staged_model import GlobalAverage, Head, StagedModel, new_last_layer
-from trainables.recipe.backbone_catalog import is_custom
+# Most families need it; here it is imported with everything else that a process keeps (`gc_tuning`).
+import trainables.models.backbones.torchvision_import  # noqa: F401
+from trainables.models.networks import networks_of
+from trainables.models.staged_model import GlobalAverage, Head, StagedModel, new_last_layer, to_channels_last
 from trainables.recipe.recipe import ModelConfig
 
 
@@ -43,10 +37,7 @@ def check_model(config: ModelConfig, *, image_size: int, depth: int | None = Non
     Raises:
         ConfigError: if the model cannot be built.
     """
-    if is_custom(config.backbone):
-        custom_backbones.try_on(config.backbone, image_size, depth)
-    else:
-        pretrained(config)
+    networks_of(config.backbone).check(config, image_size=image_size, depth=depth)
 
 
 def build_model(
@@ -62,57 +53,10 @@ def build_model(
     Raises:
         ConfigError: if the weights cannot be loaded or the user's function fails.
     """
-    if is_custom(config.backbone):
-        with _drawing_as(generator):
-            parts = custom_backbones.made(config.backbone)
-        mean, std, source = parts.mean, parts.std, fingerprint(nn.ModuleList(_modules(parts)).state_dict())
-    else:
-        weights = pretrained(config)
-        parts = _drawn(config.backbone, generator) if weights.state is None else copy_of(_published(config))
-        mean, std, source = weights.mean, weights.std, weights.fingerprint
+    parts, mean, std, fingerprint = networks_of(config.backbone).start(config, generator)
     last = new_last_layer(parts.features, classes, cosine_scale=cosine_scale, generator=generator)
     pool = GlobalAverage() if parts.pool is None else parts.pool
     head = Head(nn.Identity() if parts.hidden is None else parts.hidden, last)
     model = StagedModel(list(parts.blocks.values()), pool, head)
-    _to_channels_last(model)
-    return BuiltModel(model, mean, std, source)
-
-
-def _drawn(backbone: str, generator: torch.Generator) -> Backbone:
-    with _drawing_as(generator):
-        return in_parts(new_network(backbone), backbone)
-
-
-@lru_cache(maxsize=2)
-def _published(config: ModelConfig) -> Backbone:
-    """Network from which the models of a process are copied, which is several times faster than building each of them."""
-    state = pretrained(config).state
-    assert state is not None
-    with torch.device("meta") if can_be_outlined(config.backbone) else _drawing_as(torch.Generator()):
-        network = new_network(config.backbone)
-    network.load_state_dict(
-        state, strict=False, assign=True
-    )  # a file may lack the last layer, which is replaced anyway
-    parts = in_parts(network, config.backbone)
-    for module in _modules(parts):
-        _to_channels_last(module)
-    return parts
-
-
-@contextmanager
-def _drawing_as(generator: torch.Generator) -> Iterator[None]:
-    """Draws torch's random numbers on the CPU from the generator's seed, without changing the process's own state."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator.initial_seed())
-        yield
-
-
-def _modules(parts: Backbone) -> list[nn.Module]:
-    return [*parts.blocks.values(), *(module for module in (parts.hidden, parts.pool) if module is not None)]
-
-
-def _to_channels_last(model: nn.Module) -> None:
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    for parameter in model.parameters():
-        if parameter.ndim in formats:
-            parameter.data = parameter.data.to(memory_format=formats[parameter.ndim])
+    to_channels_last(model)
+    return BuiltModel(model, mean, std, fingerprint)

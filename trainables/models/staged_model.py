@@ -153,3 +153,11 @@ def new_last_layer(features: int, classes: int, *, cosine_scale: float | None, g
         last.weight.uniform_(-bound, bound, generator=generator)
         last.bias.zero_()
     return last
+
+
+def to_channels_last(model: nn.Module) -> None:
+    """Lays out the weights of convolutions as the data is: channels last."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for parameter in model.parameters():
+        if parameter.ndim in formats:
+            parameter.data = parameter.data.to(memory_format=formats[parameter.ndim])

@@ -1,12 +1,16 @@
-"""Backbones by name and their blocks from input to head. Plain data, so that a recipe can be checked without torch.
+"""Backbones by family and name, and their blocks from input to head. Plain data, so that a recipe can be checked without
+torch.
 
-Only networks that are not in this list, timm's models and users' own networks, need torch.
+Only networks that are not in these lists, timm's models and users' own networks, need torch.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
+from pkgutil import resolve_name
 from typing import NamedTuple
 
 from trainables.core.config_errors import nearest
@@ -16,9 +20,6 @@ HEAD = "head"
 
 STEM = "stem"
 """Name of the first block, if the network has no module for it."""
-
-TIMM = "timm/"
-"""Prefix of the names of timm's models."""
 
 
 class BackboneInfo(NamedTuple):
@@ -47,35 +48,92 @@ _RESNET = BackboneInfo(_RESNET_BLOCKS)
 _VIDEO_RESNET = BackboneInfo(_RESNET_BLOCKS, dims=3)
 _MEDICALNET = BackboneInfo(_RESNET_BLOCKS, dims=3, channels=1, standardises=True)
 
-BACKBONES: dict[str, BackboneInfo] = {
-    "mobilenet_v3_small": BackboneInfo(_features(13)),
-    "mobilenet_v3_large": BackboneInfo(_features(17)),
-    "resnet18": _RESNET,
-    "resnet34": _RESNET,
-    "resnet50": _RESNET,
-    "efficientnet_b0": BackboneInfo(_features(9)),
-    # TensorFlow's asymmetric padding equals the fixed one used here only at multiples of 32.
-    "efficientnet_lite0": BackboneInfo(_features(9), size_multiple=32),
-    "r3d_18": _VIDEO_RESNET,
-    "mc3_18": _VIDEO_RESNET,
-    "r2plus1d_18": _VIDEO_RESNET,
-    "medicalnet_resnet10": _MEDICALNET,
-    "medicalnet_resnet18": _MEDICALNET,
-    "medicalnet_resnet34": _MEDICALNET,
-    "medicalnet_resnet50": _MEDICALNET,
-}
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneFamily:
+    """Declaration of a family: backbones of one origin, which are created and get their weights in one way."""
+
+    networks: str
+    """`module:object`, a `Networks` of `trainables/models/networks.py`, which creates them with torch."""
+    known: Mapping[str, BackboneInfo] = field(default_factory=dict)
+    """Facts about each backbone by name, if the family lists them."""
+    pattern: str = r"(?!)"
+    """Regular expression of names that only the family's own library can look up; by default there are none."""
+    info: str = ""
+    """`module:function`, a name of that pattern -> `BackboneInfo`; raises ConfigError."""
+    form: str = ""
+    """How names of that pattern are written, for messages."""
+
+
+CUSTOM = BackboneFamily(
+    networks="trainables.models.backbones.custom_backbones:NETWORKS",
+    pattern=r"[A-Za-z_][\w.]*:[A-Za-z_]\w*",
+    info="trainables.models.backbones.custom_backbones:info",
+    form="module:function for your own",
+)
+"""Networks that users' own functions return."""
+
+FAMILIES = (
+    BackboneFamily(
+        networks="trainables.models.backbones.torchvision_networks:OF_IMAGES",
+        known={
+            "mobilenet_v3_small": BackboneInfo(_features(13)),
+            "mobilenet_v3_large": BackboneInfo(_features(17)),
+            "resnet18": _RESNET,
+            "resnet34": _RESNET,
+            "resnet50": _RESNET,
+            "efficientnet_b0": BackboneInfo(_features(9)),
+        },
+    ),
+    BackboneFamily(
+        networks="trainables.models.backbones.efficientnet_lite0:NETWORKS",
+        # TensorFlow's asymmetric padding equals the fixed one used here only at multiples of 32.
+        known={"efficientnet_lite0": BackboneInfo(_features(9), size_multiple=32)},
+    ),
+    BackboneFamily(
+        networks="trainables.models.backbones.torchvision_networks:OF_VOLUMES",
+        known=dict.fromkeys(("r3d_18", "mc3_18", "r2plus1d_18"), _VIDEO_RESNET),
+    ),
+    BackboneFamily(
+        networks="trainables.models.backbones.medicalnet:NETWORKS",
+        known={f"medicalnet_resnet{depth}": _MEDICALNET for depth in (10, 18, 34, 50)},
+    ),
+    BackboneFamily(
+        networks="trainables.models.backbones.timm_backbones:NETWORKS",
+        pattern=r"timm/[A-Za-z0-9_.-]+",
+        info="trainables.models.backbones.timm_backbones:info",
+        form="timm/NAME",
+    ),
+    CUSTOM,
+)
+"""Every family. A new backbone of one is a line in its `known`; a new family is a declaration here and a module that creates its
+networks."""
+
+BACKBONES = {name: info for family in FAMILIES for name, info in family.known.items()}
 
 IMAGE_BACKBONES = tuple(name for name, info in BACKBONES.items() if info.dims == 2)
 VOLUME_BACKBONES = tuple(name for name, info in BACKBONES.items() if info.dims == 3)
 
-_OUTSIDE = r"timm/[A-Za-z0-9_.-]+|[A-Za-z_][\w.]*:[A-Za-z_]\w*"
-BACKBONE_PATTERN = rf"^({'|'.join(BACKBONES)}|{_OUTSIDE})$"
+BACKBONE_PATTERN = rf"^({'|'.join([*BACKBONES, *(family.pattern for family in FAMILIES if family.info)])})$"
 """Pattern of all valid names of backbones, for editors."""
+
+
+def family_of(backbone: str) -> BackboneFamily:
+    """Family of a backbone.
+
+    Raises:
+        ValueError: if the name is not in these lists, and has no form of timm's models or users' own networks.
+    """
+    for family in FAMILIES:
+        if backbone in family.known or re.fullmatch(family.pattern, backbone):
+            return family
+    forms = ", or ".join(["", *(family.form for family in FAMILIES if family.form)])
+    raise ValueError(f"{backbone!r} is not a backbone; {nearest(backbone, tuple(BACKBONES))}{forms}")
 
 
 def is_custom(backbone: str) -> bool:
     """Returns True if a backbone is a user's own function, `module:function`."""
-    return ":" in backbone
+    return family_of(backbone) is CUSTOM
 
 
 def checked_backbone(name: str) -> str:
@@ -84,11 +142,8 @@ def checked_backbone(name: str) -> str:
     Raises:
         ValueError: if it is neither.
     """
-    if name in BACKBONES or re.fullmatch(_OUTSIDE, name):
-        return name
-    raise ValueError(
-        f"{name!r} is not a backbone; {nearest(name, tuple(BACKBONES))}, or timm/NAME, or module:function for your own"
-    )
+    family_of(name)
+    return name
 
 
 @lru_cache(maxsize=64)
@@ -98,15 +153,11 @@ def backbone_info(backbone: str) -> BackboneInfo:
     Raises:
         ConfigError: if timm does not have it, or the user's function fails.
     """
-    if backbone in BACKBONES:
-        return BACKBONES[backbone]
-    if is_custom(backbone):
-        from trainables.models.backbones import custom_backbones
-
-        return custom_backbones.info(backbone)
-    from trainables.models.backbones import timm_backbones
-
-    return timm_backbones.info(backbone)
+    family = family_of(backbone)
+    if backbone in family.known:
+        return family.known[backbone]
+    info: BackboneInfo = resolve_name(family.info)(backbone)
+    return info
 
 
 def first_open_block(unfreeze_from: str, blocks: tuple[str, ...]) -> int:

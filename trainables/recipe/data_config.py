@@ -10,13 +10,11 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 
 from trainables.core.config_errors import Config, nearest
 from trainables.core.vocabulary import Task
+from trainables.recipe.source_catalog import SOURCES, SPECIAL_KEYS, SourceName, source_names, source_spec, sources_with
 from trainables.recipe.torchvision_catalog import CATALOG
 
 DEFAULT_VALIDATION = 0.2
 """Share of each class used for validation if neither the config nor the source defines the split."""
-
-VOLUME_SOURCES = ("folder", "npz", "table")
-"""Sources that can hold volumes."""
 
 Frame = Annotated[int, Field(ge=0)] | Literal["middle"]
 """Frame or page to read from a file with several, counted from 0."""
@@ -98,16 +96,18 @@ Labels = Annotated[
 class DataConfig(Config):
     """Images, their labels and how they are split."""
 
-    source: Literal["digits", "folder", "idx", "npz", "table", "torchvision"]
-    """Kind of data. `folder`: a folder of image files for each class; `table`: a CSV, TSV or Parquet file of paths and labels;
-    `npz`: an NPZ file as MedMNIST has them; `idx`: IDX files of the MNIST family; `torchvision`: a torchvision data set that is on
-    disk; `digits`: scikit-learn's 1,797 digits."""
+    source: SourceName = Field(
+        description="Kind of data. " + "; ".join(f"`{spec.name}`: {spec.description}" for spec in SOURCES) + "."
+    )
     task: Task = "classification"
     """`classification`: predict one of several classes for each image; `regression`: predict a number, given in a table's label
     column."""
-    path: str | None = None
-    """Table or NPZ file, or folder that holds the class folders, the IDX files or torchvision's data sets (`root`); not needed for
-    `digits`. `folder`, `table` and `npz` also take a URL, such as s3://bucket/photos."""
+    path: str | None = Field(
+        None,
+        description="Place of the data. "
+        + "; ".join(f"`{spec.name}`: the {spec.path}" for spec in SOURCES if spec.path)
+        + f". {', '.join(source_names(lambda spec: spec.urls))} also take a URL, such as s3://bucket/photos.",
+    )
     name: str | None = None
     """Name of the torchvision data set: CIFAR10, Flowers102, …"""
     columns: Columns | None = None
@@ -157,36 +157,41 @@ class DataConfig(Config):
 
     # Rules between fields are validators of one of them, so that an error can point to its place.
 
+    @field_validator(*SPECIAL_KEYS)
+    @classmethod
+    def _a_key_that_the_source_has(cls, value: Any, info: ValidationInfo) -> Any:
+        key, source = info.field_name, info.data.get("source")
+        assert key is not None
+        if source is None or key in source_spec(source).supports or value == cls.model_fields[key].default:
+            return value
+        some = sources_with(key)
+        if key == "depth":
+            raise ValueError(f"source {source!r} cannot hold volumes, only {', '.join(some)} can; remove it")
+        names = repr(some[0]) if len(some) == 1 else ", ".join(some)
+        raise ValueError(f"applies only to source {names}, not to {source!r}; remove it")
+
     @field_validator("name")
     @classmethod
     def _a_known_name(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if info.data.get("source") == "torchvision" and value not in CATALOG:
-            if value is None:
-                raise ValueError(f"is required with source 'torchvision': one of {', '.join(CATALOG)}")
-            raise ValueError(
-                f"{value!r} is not a torchvision data set that can be read; {nearest(value, list(CATALOG))}"
-            )
-        if info.data.get("source") not in {None, "torchvision"} and value is not None:
-            raise ValueError(f"applies only to source 'torchvision', not to {info.data['source']!r}; remove it")
-        return value
+        if info.data.get("source") != "torchvision" or value in CATALOG:
+            return value
+        if value is None:
+            raise ValueError(f"is required with source 'torchvision': one of {', '.join(CATALOG)}")
+        raise ValueError(f"{value!r} is not a torchvision data set that can be read; {nearest(value, list(CATALOG))}")
 
-    @field_validator("bits", "frame", "window")
+    @field_validator("columns")
     @classmethod
-    def _file_sources_only(cls, value: Any, info: ValidationInfo) -> Any:
-        allowed = {"folder", "table", "npz"} if info.field_name == "bits" else {"folder", "table"}
-        if info.data.get("source", "folder") not in allowed and value not in {None, 8}:
-            raise ValueError(
-                f"applies only to source {', '.join(sorted(allowed))}, not to {info.data['source']!r}; remove it"
-            )
-        return value
+    def _columns_of_a_table(cls, value: Columns | None, info: ValidationInfo) -> Columns | None:
+        source = info.data.get("source")
+        return value or Columns() if source and "columns" in source_spec(source).supports else value
 
     @field_validator("task")
     @classmethod
-    def _regression_needs_a_table(cls, value: Task, info: ValidationInfo) -> Task:
-        if value == "regression" and info.data.get("source") not in {None, "table"}:
-            raise ValueError(
-                f"'regression' needs source 'table' with a column of numbers; {info.data['source']!r} has only classes"
-            )
+    def _a_task_that_the_source_has(cls, value: Task, info: ValidationInfo) -> Task:
+        source = info.data.get("source")
+        if source and value not in source_spec(source).tasks:
+            some = " or ".join(map(repr, source_names(lambda spec: value in spec.tasks)))
+            raise ValueError(f"{value!r} needs source {some} with a column of numbers; {source!r} has only classes")
         return value
 
     @field_validator("labels", "long_tail")
@@ -198,22 +203,11 @@ class DataConfig(Config):
 
     @field_validator("depth")
     @classmethod
-    def _volume_sources_only(cls, value: int | None, info: ValidationInfo) -> int | None:
-        if value is not None and (source := info.data.get("source", "folder")) not in VOLUME_SOURCES:
-            raise ValueError(f"source {source!r} cannot hold volumes, only {', '.join(VOLUME_SOURCES)} can; remove it")
+    def _no_frame_of_a_volume(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value is not None and info.data.get("frame") is not None:
             raise ValueError(
                 f"{value}: a volume is read whole, but data.frame chooses one of its slices; remove one of the two"
             )
-        return value
-
-    @field_validator("columns", "images")
-    @classmethod
-    def _tables_only(cls, value: Any, info: ValidationInfo) -> Any:
-        if info.data.get("source") not in {None, "table"} and value is not None:
-            raise ValueError(f"applies only to source 'table', not to {info.data['source']!r}; remove it")
-        if info.data.get("source") == "table" and info.field_name == "columns":
-            return value or Columns()
         return value
 
     @field_validator("folds")
@@ -245,7 +239,8 @@ class DataConfig(Config):
             raise ValueError(
                 f"{value:g}: the column {column!r} (data.columns.split) already gives the split; keep one of the two"
             )
-        splits_itself = info.data.get("source") in {"npz", "torchvision"}
+        source = info.data.get("source")
+        splits_itself = source is not None and source_spec(source).splits_itself
         return value if value is not None or folds or column or splits_itself else DEFAULT_VALIDATION
 
     @field_validator("test")
@@ -259,9 +254,7 @@ class DataConfig(Config):
 
     @model_validator(mode="after")
     def _a_source_on_disk_needs_a_path(self) -> DataConfig:
-        if self.source != "digits" and self.path is None:
-            files = {"table": "CSV, TSV or Parquet file", "npz": "NPZ file"}
-            what = files.get(self.source, "folder of the data")
+        if self.path is None and (what := source_spec(self.source).path):
             raise ValueError(f"source {self.source!r} needs `path`, the {what}")
         return self
 
@@ -269,9 +262,3 @@ class DataConfig(Config):
 def _split_column(info: ValidationInfo) -> str | None:
     columns = info.data.get("columns")
     return columns.split if columns else None
-
-
-# --- augmentation ---------------------------------------------------------------------------------------------------
-
-
-# --- mixing ----------------------------------------------------------------------------------------------------------

@@ -1,12 +1,14 @@
-"""`train.loss` and `train.drw` of a recipe."""
+"""`train.loss` and `train.drw` of a recipe, and the declaration of each loss."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from trainables.core.config_errors import Config
+from trainables.core.vocabulary import Task
 
 
 class Huber(Config):
@@ -76,3 +78,67 @@ class Drw(Config):
         if (self.start_epoch is None) == (self.start_fraction is None):
             raise ValueError("needs either start_epoch or start_fraction, but not both")
         return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSpec:
+    """Declaration of a loss: what the rest of the project must know of it."""
+
+    config: type[Config]
+    """Its settings, a member of `Loss`."""
+    task: Task
+    build: str
+    """`module:function` that builds it: (settings, counts, device) -> `LossFunction` for classification, (settings) ->
+    `RegressionLossFunction` for regression; see `trainables/tasks/losses.py`."""
+    corrects_imbalance: bool = False
+    """Whether it corrects uneven classes by itself, so that `balance: auto` leaves them to it."""
+    cosine_scale: str | None = None
+    """The setting that holds the scale of its cosine head; None: its head is linear."""
+    prior_power: str | None = None
+    """The setting tau where training adds tau · log class prior to the logits; None: it adds nothing."""
+
+    @property
+    def kind(self) -> str:
+        """`train.loss.kind`."""
+        kind: str = get_args(self.config.model_fields["kind"].annotation)[0]
+        return kind
+
+
+LOSSES = (
+    LossSpec(config=CrossEntropy, task="classification", build="trainables.tasks.losses:build_cross_entropy"),
+    LossSpec(config=Focal, task="classification", build="trainables.tasks.losses:build_focal"),
+    LossSpec(
+        config=BalancedSoftmax,
+        task="classification",
+        build="trainables.tasks.losses:build_balanced_softmax",
+        corrects_imbalance=True,
+        prior_power="tau",
+    ),
+    LossSpec(
+        config=Ldam,
+        task="classification",
+        build="trainables.tasks.losses:build_ldam",
+        corrects_imbalance=True,
+        cosine_scale="scale",
+    ),
+    LossSpec(config=Huber, task="regression", build="trainables.tasks.losses:build_huber"),
+    LossSpec(config=Mse, task="regression", build="trainables.tasks.losses:build_mse"),
+)
+"""Every loss. A new one is a config class, its name in `Loss`, a line here, and a function that builds it."""
+
+_BY_CONFIG = {spec.config: spec for spec in LOSSES}
+
+
+def loss_spec(loss: Config) -> LossSpec:
+    """Declaration of the loss that a recipe names."""
+    return _BY_CONFIG[type(loss)]
+
+
+def loss_kinds(task: Task) -> tuple[str, ...]:
+    """Kinds of `train.loss` that a task can have."""
+    return tuple(spec.kind for spec in LOSSES if spec.task == task)
+
+
+def loss_numbers() -> tuple[str, ...]:
+    """Names of all settings that some loss has."""
+    return tuple(dict.fromkeys(name for spec in LOSSES for name in spec.config.model_fields if name != "kind"))

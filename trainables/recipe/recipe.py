@@ -19,8 +19,9 @@ from trainables.recipe.backbone_catalog import (
     first_open_block,
     is_custom,
 )
-from trainables.recipe.data_config import VOLUME_SOURCES, DataConfig
+from trainables.recipe.data_config import DataConfig
 from trainables.recipe.scheduled_changes import why_fixed
+from trainables.recipe.source_catalog import sources_with
 from trainables.recipe.stage_config import Stage
 from trainables.recipe.task_rules import task_problems, with_defaults_of_task
 from trainables.recipe.train_config import TrainConfig
@@ -228,7 +229,7 @@ def _unfit_images(backbone: str, info: BackboneInfo, data: DataConfig) -> Iterat
         valid = f"backbones for images: {', '.join(IMAGE_BACKBONES)}"
         message = f"{backbone} takes volumes, but source {data.source!r} gives images; {valid}"
         hint = "; if the data are volumes, set data.depth to the number of slices the network sees of each"
-        yield Problem(place, message + (hint if data.source in VOLUME_SOURCES else ""))
+        yield Problem(place, message + (hint if data.source in sources_with("depth") else ""))
     elif info.dims == 2 and data.depth is not None:
         valid = f"backbones for volumes: {', '.join(VOLUME_BACKBONES)}"
         yield Problem(place, f"{backbone} takes images, but the data are volumes (data.depth is set); {valid}")

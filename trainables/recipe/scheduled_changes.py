@@ -10,6 +10,7 @@ from pydantic import Field
 from trainables.core.config_errors import Config, dotted
 from trainables.core.config_errors import Path as KeyPath
 from trainables.core.dotted_paths import PathError, resolve
+from trainables.recipe.loss_config import loss_numbers
 
 CHANGEABLE = (
     "train.stages[*].head_lr",
@@ -25,12 +26,7 @@ CHANGEABLE = (
     "train.clip_norm",
     "train.optimizer.momentum",
     "train.optimizer.layer_decay",
-    "train.loss.label_smoothing",
-    "train.loss.gamma",
-    "train.loss.tau",
-    "train.loss.max_margin",
-    "train.loss.scale",
-    "train.loss.delta",
+    *(f"train.loss.{name}" for name in loss_numbers()),
     "train.drw.beta",
     "train.ema.decay",
 )

@@ -7,12 +7,8 @@ from typing import Any
 
 from trainables.core.config_errors import Path, Problem
 from trainables.core.vocabulary import Flag, Metric, Task, metrics_of
+from trainables.recipe.loss_config import loss_kinds
 
-LOSSES: Mapping[Task, tuple[str, ...]] = {
-    "classification": ("cross_entropy", "focal", "balanced_softmax", "ldam"),
-    "regression": ("huber", "mse"),
-}
-"""Kinds of `train.loss` by task."""
 _REGRESSION_DEFAULTS = {"metric": Metric.SPEARMAN.value, "loss": {"kind": "huber"}}
 """Defaults of regression. Spearman, because of a score such as popularity the right order matters: it does not depend on the scale,
 and a few extreme images do not dominate it. Huber for the same reason."""
@@ -49,8 +45,8 @@ def _foreign(task: Task, train: Mapping[str, Any]) -> Iterator[tuple[Path, str]]
         yield ("metric",), f"{str(metric)!r} is a metric of {other}, {here}; use one of {', '.join(own)}"
     loss = train.get("loss")
     kind = loss.get("kind") if isinstance(loss, Mapping) else None
-    if kind in LOSSES[other]:
-        yield ("loss", "kind"), f"{kind!r} is a loss of {other}, {here}; use one of {', '.join(LOSSES[task])}"
+    if kind in loss_kinds(other):
+        yield ("loss", "kind"), f"{kind!r} is a loss of {other}, {here}; use one of {', '.join(loss_kinds(task))}"
     if task == "classification":
         return
     if train.get("drw") is not None:

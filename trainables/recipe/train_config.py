@@ -71,9 +71,8 @@ class TrainConfig(Config):
     one_cycle: OneCycle | None = None
     """One learning-rate curve over the whole run, in place of the stages' schedules and warm-ups."""
     metric: Metric = Metric.ADJUSTED_BALANCED_ACCURACY
-    """Metric that chooses the best epoch and that a search optimises. `val_loss`, `mae` and `rmse` are minimised, all others
-    maximised. Regression takes `spearman` (its default), `r2`, `mae`, `rmse` or `val_loss`; classification all others and
-    `val_loss`."""
+    """Metric that chooses the best epoch and that a search optimises: losses and errors are minimised, all others maximised. Each
+    task has its own metrics, and both have `val_loss`; the default of regression is `spearman`."""
     batch_size: int = Field(32, ge=1)
     """Images in a batch, before accumulation."""
     accumulate: int = Field(1, ge=1)
@@ -84,7 +83,7 @@ class TrainConfig(Config):
     bn_affine: Literal["frozen", "train"] = "frozen"
     """Training of BatchNorm's scale and shift in open blocks; its running statistics are always updated there."""
     loss: Loss = CrossEntropy()
-    """Training loss: `huber` (the default) and `mse` are for regression, all others for classification."""
+    """Training loss. Each task has its own losses; the default of regression is `huber`."""
     drw: Drw | None = None
     """Deferred re-weighting of the classes; null: off."""
     balance: Literal["none", "sampler", "class_weights", "auto"] = "none"

@@ -32,6 +32,11 @@ def is_url(place: Place) -> bool:
     return isinstance(place, str) and "://" in place
 
 
+def absolute(path: str) -> str:
+    """Path made independent of the working directory. Links are not resolved: the images of a linked table are beside the link."""
+    return path if is_url(path) else str(Path(path).expanduser().absolute())
+
+
 def is_there(place: str) -> bool:
     """Returns True if a file or folder exists.
 

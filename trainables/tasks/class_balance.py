@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from trainables.recipe.loss_config import loss_spec
 from trainables.recipe.train_config import TrainConfig
 
 Balance = Literal["none", "sampler", "class_weights"]
@@ -23,7 +24,7 @@ def chosen_balance(train: TrainConfig, counts: np.ndarray) -> Balance:
     """
     if train.balance != "auto":
         return train.balance
-    corrected = train.drw is not None or train.loss.kind in {"balanced_softmax", "ldam"}
+    corrected = train.drw is not None or loss_spec(train.loss).corrects_imbalance
     if corrected or counts.max() < 1.5 * counts.min():
         return "none"
     smallest_batch = min(stage.batch_size or train.batch_size for stage in train.stages)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from trainables.recipe.loss_config import BalancedSoftmax, CrossEntropy, Focal, Ldam
+from trainables.recipe.loss_config import Loss, loss_spec
 
 
 def learned_prior(
-    loss: CrossEntropy | Focal | BalancedSoftmax | Ldam,
+    loss: Loss,
     counts: npt.ArrayLike,
     *,
     weights: npt.ArrayLike | None,
@@ -44,8 +44,8 @@ def learned_prior(
     seen = np.ones_like(n) if evenly_drawn else n / n.sum()
     if weights is not None:
         seen = seen * np.asarray(weights, dtype=np.float64)
-    in_loss = (n / n.sum()) ** loss.tau if isinstance(loss, BalancedSoftmax) else 1.0
-    learned = seen / in_loss
+    power = loss_spec(loss).prior_power
+    learned = seen if power is None else seen / (n / n.sum()) ** getattr(loss, power)
     # Weights are float32: their rounding must not decide between classes that tie.
     if np.allclose(learned, learned[0], rtol=1e-6, atol=0):
         return np.ones_like(n)

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from trainables.data.batches.mixing import Mixing
 from trainables.data.dataset import Dataset
-from trainables.recipe.loss_config import Huber, Ldam, Mse
+from trainables.recipe.loss_config import loss_spec
 from trainables.recipe.recipe import Recipe
 from trainables.tasks.class_balance import chosen_balance
 from trainables.tasks.class_prior import learned_prior
-from trainables.tasks.losses import build_loss
+from trainables.tasks.classification_loss import build_loss
 from trainables.tasks.metrics import Evaluation, evaluate
 from trainables.tasks.regression import Regression
 
@@ -92,7 +92,8 @@ class Classification:
             device: device of the outputs.
         """
         train = recipe.train
-        assert not isinstance(train.loss, Huber | Mse)
+        spec = loss_spec(train.loss)
+        assert spec.task == "classification"
         # Counts of all training images, even in a stage that sees a part of them: that part has the same class shares, and margins
         # and weights that changed between stages would make the loss of each stage a different one.
         self._config, self._counts = train.loss, dataset.train_counts
@@ -100,7 +101,7 @@ class Classification:
         self.balanced = balance == "sampler"
         """True if each class is to be drawn equally often."""
         self.outputs = len(dataset.classes)
-        self.cosine_scale = train.loss.scale if isinstance(train.loss, Ldam) else None
+        self.cosine_scale: float | None = getattr(train.loss, spec.cosine_scale) if spec.cosine_scale else None
         """Scale of a cosine head; None: the head is linear."""
         self._loss = build_loss(
             train.loss,

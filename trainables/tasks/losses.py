@@ -1,4 +1,5 @@
-"""Losses for imbalanced classes, all on logits, and the class weights and margins they derive from the class counts.
+"""Losses: of classification, on logits, with the class weights and margins they derive from the class counts; and of regression,
+on numbers. `LOSSES` in `recipe/loss_config.py` declares each and names the function here that builds it.
 
 As in `torch.nn.functional.cross_entropy`, a weighted mean divides by the batch's sum of weights, and a `reduction` of `none`
 returns the loss of each image times the weight of its class.
@@ -6,8 +7,6 @@ returns the loss of each image times the weight of its class.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Protocol
 
@@ -15,9 +14,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.recipe.loss_config import BalancedSoftmax, CrossEntropy, Drw, Focal, Ldam
+from trainables.recipe.loss_config import BalancedSoftmax, CrossEntropy, Focal, Huber, Ldam, Mse
 
 Reduction = Literal["mean", "none"]
+Device = torch.device | str
+
+
+class LossFunction(Protocol):
+    """Loss of classification with every argument but the class weights bound: [b, c] logits and [b] classes -> [] or [b]."""
+
+    def __call__(
+        self, logits: Tensor, labels: Tensor, *, weight: Tensor | None, reduction: Reduction = "mean"
+    ) -> Tensor: ...
+
+
+class RegressionLossFunction(Protocol):
+    """Loss of regression: [b] predicted and [b] true numbers, in standard deviations of the training targets -> [] or [b]."""
+
+    def __call__(self, predicted: Tensor, true: Tensor, *, reduction: Reduction) -> Tensor: ...
+
 
 # --- from class counts ----------------------------------------------------------------------------------------------
 
@@ -114,6 +129,10 @@ def cross_entropy(
     return F.cross_entropy(logits, labels, weight, label_smoothing=label_smoothing, reduction=reduction)
 
 
+def build_cross_entropy(config: CrossEntropy, counts: Tensor, device: Device) -> LossFunction:  # noqa: ARG001
+    return partial(cross_entropy, label_smoothing=config.label_smoothing)
+
+
 def focal(
     logits: Tensor, labels: Tensor, *, gamma: float, weight: Tensor | None = None, reduction: Reduction = "mean"
 ) -> Tensor:
@@ -137,6 +156,10 @@ def focal(
     if reduction == "none":
         return losses
     return losses.mean() if weight is None else losses.sum() / weight[labels].sum()
+
+
+def build_focal(config: Focal, counts: Tensor, device: Device) -> LossFunction:  # noqa: ARG001
+    return partial(focal, gamma=config.gamma)
 
 
 def balanced_softmax(
@@ -163,6 +186,10 @@ def balanced_softmax(
     return F.cross_entropy(logits + tau * log_prior, labels, weight, reduction=reduction)
 
 
+def build_balanced_softmax(config: BalancedSoftmax, counts: Tensor, device: Device) -> LossFunction:
+    return partial(balanced_softmax, log_prior=log_class_prior(counts).to(device), tau=config.tau)
+
+
 def ldam(
     logits: Tensor,
     labels: Tensor,
@@ -186,106 +213,16 @@ def ldam(
     return F.cross_entropy(lowered, labels, weight, reduction=reduction)
 
 
-# --- loss of a run --------------------------------------------------------------------------------------------------
+def build_ldam(config: Ldam, counts: Tensor, device: Device) -> LossFunction:
+    return partial(ldam, margins_in_logits=config.scale * ldam_margins(counts, config.max_margin).to(device))
 
 
-class LossFunction(Protocol):
-    """One of the losses above, with every argument but the class weights bound."""
-
-    def __call__(
-        self, logits: Tensor, labels: Tensor, *, weight: Tensor | None, reduction: Reduction = "mean"
-    ) -> Tensor: ...
+# --- on numbers -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class ClassificationLoss:
-    """Training loss of a run: the loss function and the class weights."""
-
-    function: LossFunction
-    class_weights: Tensor | None
-    """[c] class weights before re-weighting; None: all equal."""
-    drw_weights: Tensor | None
-    """[c] class weights once re-weighting has started."""
-
-    def __call__(
-        self, logits: Tensor, labels: Tensor, *, reweighted: bool, image_weights: Tensor | None = None
-    ) -> Tensor:
-        """Loss of a batch, computed in float32 whatever the precision of the logits.
-
-        Args:
-            logits: [b, c].
-            labels: [b] classes.
-            reweighted: whether deferred re-weighting has started.
-            image_weights: [b] weight of each image, multiplied with that of its class; None: all equal.
-        Returns:
-            [] weighted mean.
-        """
-        if image_weights is not None:
-            nothing = torch.zeros_like(image_weights)
-            return self.of_mixed(logits, labels, labels, image_weights, nothing, reweighted=reweighted)
-        return self.function(logits.float(), labels, weight=self.weights(reweighted=reweighted))
-
-    def of_mixed(
-        self, logits: Tensor, labels: Tensor, others: Tensor, own: Tensor, foreign: Tensor, *, reweighted: bool
-    ) -> Tensor:
-        """Loss of a batch of mixed images: each counts as two images, one of either label, weighted by their shares.
-
-        Args:
-            logits: [b, c].
-            labels, others: [b] classes of each image and of the one it is mixed with.
-            own, foreign: [b] weights of each image and of the one it is mixed with.
-            reweighted: whether deferred re-weighting has started.
-        Returns:
-            [] mean weighted by shares and classes; the loss of the plain batch where all of `foreign` is 0.
-        """
-        weight, logits = self.weights(reweighted=reweighted), logits.float()
-        total = weights = torch.zeros((), device=logits.device)
-        for of_class, part in ((labels, own), (others, foreign)):
-            total = total + (part * self.function(logits, of_class, weight=weight, reduction="none")).sum()
-            weights = weights + (part if weight is None else part * weight[of_class]).sum()
-        return total / weights.clamp_min(torch.finfo(torch.float32).tiny)  # all weights of a batch may be 0
-
-    def weights(self, *, reweighted: bool) -> Tensor | None:
-        """[c] current class weights; None: all equal."""
-        return self.drw_weights if reweighted else self.class_weights
+def build_huber(config: Huber) -> RegressionLossFunction:
+    return partial(F.huber_loss, delta=config.delta)
 
 
-def build_loss(
-    loss_config: CrossEntropy | Focal | BalancedSoftmax | Ldam,
-    counts: Sequence[int] | Tensor,
-    *,
-    drw: Drw | None,
-    class_weights: bool,
-    device: torch.device | str,
-) -> ClassificationLoss:
-    """Builds the training loss of a recipe.
-
-    Args:
-        loss_config: `train.loss` of the recipe.
-        counts: [c] training images of each class.
-        drw: deferred re-weighting; None: off.
-        class_weights: weigh classes by inverse frequency before re-weighting.
-        device: device of the weights and margins.
-    Raises:
-        ValueError: if the counts are needed and a class has no training image.
-    """
-    n = torch.as_tensor(counts)
-    return ClassificationLoss(
-        function=_function(loss_config, n, device),
-        class_weights=inverse_frequency_weights(n).to(device) if class_weights else None,
-        drw_weights=effective_number_weights(n, drw.beta).to(device) if drw else None,
-    )
-
-
-def _function(
-    loss_config: CrossEntropy | Focal | BalancedSoftmax | Ldam, counts: Tensor, device: torch.device | str
-) -> LossFunction:
-    match loss_config:
-        case CrossEntropy(label_smoothing=label_smoothing):
-            return partial(cross_entropy, label_smoothing=label_smoothing)
-        case Focal(gamma=gamma):
-            return partial(focal, gamma=gamma)
-        case BalancedSoftmax(tau=tau):
-            return partial(balanced_softmax, log_prior=log_class_prior(counts).to(device), tau=tau)
-        case Ldam(max_margin=max_margin, scale=scale):
-            return partial(ldam, margins_in_logits=scale * ldam_margins(counts, max_margin).to(device))
+def build_mse(config: Mse) -> RegressionLossFunction:  # noqa: ARG001
+    return partial(F.mse_loss)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trainables.core.vocabulary import FALLBACK_ORDER, Metric
+from trainables.core.vocabulary import FALLBACK_ORDER, METRICS, Metric
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -55,19 +57,9 @@ def evaluate(
     confusion = _confusion(p, true)
     corrected = confusion if learned_prior is None else _confusion(p / np.asarray(learned_prior), true)
     hits, true_count, predicted_count = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    balanced = balanced_accuracy(confusion)
+    metrics = measured(confusion=(confusion,), corrected_confusion=(corrected,), probabilities=(p, true))
     return Evaluation(
-        metrics={
-            Metric.ADJUSTED_BALANCED_ACCURACY.value: above_chance(balanced, classes=int((true_count > 0).sum())),
-            Metric.KAPPA.value: kappa(confusion),
-            Metric.AUC.value: auc(p, true),
-            Metric.MACRO_F1.value: macro_f1(confusion),
-            Metric.ACCURACY.value: float(hits.sum() / len(true)),
-            Metric.BALANCED_ACCURACY.value: balanced,
-            Metric.CORRECTED_BALANCED_ACCURACY.value: balanced_accuracy(corrected),
-            Metric.CORRECTED_MACRO_F1.value: macro_f1(corrected),
-            "classes_predicted": float((predicted_count > 0).sum()),
-        },
+        metrics={**metrics, "classes_predicted": float((predicted_count > 0).sum())},
         per_class={
             "precision": _ratio(hits, predicted_count).tolist(),
             "recall": _ratio(hits, true_count).tolist(),
@@ -77,6 +69,19 @@ def evaluate(
         },
         confusion=confusion.tolist(),
     )
+
+
+def measured(**given: tuple[Any, ...]) -> dict[str, float]:
+    """Computes the metrics that depend on the given arguments only, by name, in the order of `METRICS`.
+
+    Args:
+        given: `MetricSpec.of` -> arguments of the functions of these metrics.
+    """
+    return {
+        metric.value: resolve_name(spec.function)(*given[spec.of])
+        for metric, spec in METRICS.items()
+        if spec.function and spec.of in given
+    }
 
 
 def _confusion(scores: Floats, labels: Ints) -> Ints:
@@ -89,6 +94,16 @@ def balanced_accuracy(confusion: Ints) -> float:
     """Mean recall over the classes that occur, of a [c, c] confusion matrix with true classes as rows."""
     true_count = confusion.sum(axis=1)
     return float(_ratio(confusion.diagonal(), true_count)[true_count > 0].mean())
+
+
+def adjusted_balanced_accuracy(confusion: Ints) -> float:
+    """Balanced accuracy of a [c, c] confusion matrix, rescaled so that chance is 0; see `above_chance`."""
+    return above_chance(balanced_accuracy(confusion), classes=int((confusion.sum(axis=1) > 0).sum()))
+
+
+def accuracy(confusion: Ints) -> float:
+    """Share of the images that are predicted right, of a [c, c] confusion matrix."""
+    return float(confusion.trace() / confusion.sum())
 
 
 def above_chance(balanced: float, *, classes: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pkgutil import resolve_name
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +11,9 @@ from torch import Tensor
 
 from trainables.data.batches.mixing import Mixing
 from trainables.data.dataset import Dataset
-from trainables.recipe.loss_config import Huber, Mse
+from trainables.recipe.loss_config import loss_spec
 from trainables.recipe.recipe import Recipe
+from trainables.tasks.losses import RegressionLossFunction
 from trainables.tasks.metrics import Evaluation
 from trainables.tasks.regression_metrics import evaluate_numbers
 
@@ -24,10 +26,10 @@ class Regression:
     cosine_scale = None
 
     def __init__(self, recipe: Recipe, dataset: Dataset):
-        loss, targets = recipe.train.loss, dataset.targets
-        assert isinstance(loss, Huber | Mse)
+        spec, targets = loss_spec(recipe.train.loss), dataset.targets
+        assert spec.task == "regression"
         assert targets is not None
-        self._config = loss
+        self._loss: RegressionLossFunction = resolve_name(spec.build)(recipe.train.loss)
         self._mean, self._std = float(targets[dataset.train].mean()), float(targets[dataset.train].std())
 
     @property
@@ -57,19 +59,15 @@ class Regression:
         """
         predicted, true = outputs.float().squeeze(1), self._standardised(targets).float()
         if mixing is None and weights is None:
-            return self._of_each(predicted, true, reduction="mean")
+            return self._loss(predicted, true, reduction="mean")
         count = torch.ones_like(predicted) if weights is None else weights
-        losses, total = count * self._of_each(predicted, true), count.sum()
+        losses, total = count * self._loss(predicted, true, reduction="none"), count.sum()
         if mixing is not None:
             own, foreign = mixing.share * count, (1 - mixing.share) * count[mixing.partners]
-            losses = own * self._of_each(predicted, true) + foreign * self._of_each(predicted, true[mixing.partners])
+            losses = own * self._loss(predicted, true, reduction="none")
+            losses = losses + foreign * self._loss(predicted, true[mixing.partners], reduction="none")
             total = (own + foreign).sum()
         return losses.sum() / total.clamp_min(torch.finfo(torch.float32).tiny)  # all weights of a batch may be 0
-
-    def _of_each(self, predicted: Tensor, true: Tensor, *, reduction: str = "none") -> Tensor:
-        if isinstance(self._config, Huber):
-            return F.huber_loss(predicted, true, delta=self._config.delta, reduction=reduction)
-        return F.mse_loss(predicted, true, reduction=reduction)
 
     def judge(self, outputs: Tensor, targets: Tensor, *, reweighted: bool) -> tuple[float, Evaluation]:  # noqa: ARG002
         """Validates predictions.

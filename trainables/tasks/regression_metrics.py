@@ -7,8 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from trainables.core.vocabulary import Metric
-from trainables.tasks.metrics import Evaluation, mean_ranks
+from trainables.tasks.metrics import Evaluation, mean_ranks, measured
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,14 +28,7 @@ def evaluate_numbers(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> Eval
         raise ValueError(f"predictions {p.shape} and targets {y.shape} are not both [n] with n ≥ 1")
     if not np.isfinite(p).all():
         p = np.full_like(p, math.nan)  # inf would get a rank
-    errors = p - y
-    metrics = {
-        Metric.SPEARMAN.value: spearman(p, y),
-        Metric.R2.value: r2(p, y),
-        Metric.MAE.value: float(np.abs(errors).mean()),
-        Metric.RMSE.value: math.sqrt(np.square(errors).mean()),
-        "prediction_spread": _ratio(float(p.std()), float(y.std())),
-    }
+    metrics = {**measured(numbers=(p, y)), "prediction_spread": _ratio(float(p.std()), float(y.std()))}
     return Evaluation(metrics=metrics, per_class={}, confusion=[])
 
 
@@ -56,6 +48,16 @@ def spearman(predictions: Floats, targets: Floats) -> float:
         return math.nan
     a, b = (ranks - ranks.mean() for ranks in (mean_ranks(predictions), mean_ranks(targets)))
     return _ratio(float(a @ b), math.sqrt(float(a @ a) * float(b @ b)))
+
+
+def mae(predictions: Floats, targets: Floats) -> float:
+    """Mean absolute error."""
+    return float(np.abs(predictions - targets).mean())
+
+
+def rmse(predictions: Floats, targets: Floats) -> float:
+    """Root of the mean squared error."""
+    return math.sqrt(np.square(predictions - targets).mean())
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -69,6 +69,15 @@ def idx_files(root, labels, suffix=""):
     return root
 
 
+def npz_file(file, counts):
+    arrays = {}
+    for part, count in counts.items():
+        arrays[f"{part}_images"] = PIXELS.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        arrays[f"{part}_labels"] = np.arange(count) % 2
+    np.savez(file, **arrays)
+    return file
+
+
 def patients(i):
     return {"patient_id": f"p{i // 2}"}
 
@@ -88,6 +97,7 @@ INPUTS = {
     "csv of another folder": lambda root: table(root, "csv", {"A": 10, "B": 8}, patients, folder="scans"),
     "imbalanced csv": lambda root: table(root, "csv", {"A": 40, "B": 4}),
     "idx": lambda root: idx_files(root / "mnist", [0, 1, 2] * 10),
+    "npz with a split": lambda root: npz_file(root / "medmnist.npz", {"train": 24, "val": 8}),
     "gzipped idx": lambda root: idx_files(root / "mnist", [0] * 40 + [1] * 5, ".gz"),
 }
 
@@ -133,6 +143,7 @@ def test_a_file_passes_its_check(here, monkeypatch, name):
             {"columns": {"path": "file", "label": "density", "split": "split"}, "validation": None},
         ),
         ("idx", {"source": "idx", "image_size": 64}),
+        ("npz with a split", {"source": "npz", "validation": None}),
     ],
 )
 def test_the_data_section_says_what_was_found(here, name, data):
@@ -212,7 +223,7 @@ def _beside_a_table(root):
 
 REFUSED = {
     "nothing": (lambda root: root / "x", "x: does not exist"),
-    "an empty folder": (_empty, "x: is empty; expected a folder with one sub-folder of images for each class, a CSV, TSV or"),
+    "an empty folder": (_empty, "x: is empty; expected a folder with one sub-folder of images for each class, a folder with"),
     "images without classes": (_flat, "x: holds 3 files (0.png, 1.png, 2.png) and no folders; expected a folder"),
     "splits": (_splits, "x: holds splits (train, val), not classes. Either use one of them, from which validation images "
                "are then set aside (thaw init x/train), or keep the split: write a table with the columns path, label and split"),

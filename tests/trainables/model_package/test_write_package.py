@@ -176,10 +176,9 @@ def test_the_exported_config_trains_to_the_same_result(photos, trained, packed, 
 def test_nothing_else_is_needed_to_load_it(package, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("THAW_CACHE", str(tmp_path / "no-cache"))
-    monkeypatch.setattr(
-        "trainables.models.pretrained_weights.packaged_state_dict", None
-    )  # pretrained weights are out of reach
-    monkeypatch.setattr("trainables.models.pretrained_weights.models.get_model_weights", None)
+    # Pretrained weights are out of reach.
+    monkeypatch.setattr("trainables.models.backbones.efficientnet_lite0.packaged_state_dict", None)
+    monkeypatch.setattr("trainables.models.backbones.torchvision_networks.models.get_model_weights", None)
     network = load_package(package.root)
     assert len(network.model.state_dict()) == len(load_file(package.weights))
     assert not (tmp_path / "no-cache").exists()

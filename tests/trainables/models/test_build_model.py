@@ -9,11 +9,12 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from torch import nn
 
+from tests.support.networks import last_layer, new_network
 from trainables.data.batches.batches import normalise
 from trainables.models.backbones.efficientnet_lite0 import packaged_state_dict
-from trainables.models.backbones.known_networks import blocks_of, last_layer, new_network
 from trainables.models.backbones.torchvision_import import models
 from trainables.models.build_model import BuiltModel, build_model
+from trainables.models.published_networks import published_networks_of
 from trainables.models.staged_model import CosineLinear, new_last_layer
 from trainables.recipe.backbone_catalog import BACKBONES, HEAD, first_open_block
 from trainables.recipe.recipe import ModelConfig
@@ -71,10 +72,11 @@ def test_blocks_and_head_hold_every_parameter_of_the_network_once(backbone):
     with torch.device("meta"):
         network = new_network(backbone)
         parameters = {id(p) for p in network.parameters()}
-        in_blocks = [id(p) for block in blocks_of(network, backbone) for p in block.parameters()]
+        blocks = published_networks_of(backbone).in_parts(network, backbone).blocks
+        in_blocks = [id(p) for block in blocks.values() for p in block.parameters()]
     in_head = parameters - set(in_blocks)
     assert len(in_blocks) == len(set(in_blocks))
-    last = last_layer(network)
+    last = last_layer(backbone, network)
     head = network.get_submodule(last.partition(".")[0]) if last else nn.Identity()
     assert in_head == {id(p) for p in head.parameters()}
 
@@ -88,7 +90,7 @@ def test_a_staged_model_computes_what_the_published_network_computes(backbone):
         network = new_network(backbone).eval()
     network.to(memory_format=torch.channels_last if BACKBONES[backbone].dims == 2 else torch.channels_last_3d)
     staged = built(backbone).model.eval()
-    staged.head.last = network.get_submodule(last_layer(network))
+    staged.head.last = network.get_submodule(last_layer(backbone, network))
     with torch.inference_mode():
         assert torch.equal(staged(inputs(backbone)), network(inputs(backbone)))
 

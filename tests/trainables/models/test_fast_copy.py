@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from trainables.models.backbone import Backbone
-from trainables.models.backbones.known_networks import in_parts, new_network
 from trainables.models.fast_copy import copy_of
+from trainables.models.published_networks import published_networks_of
 from trainables.recipe.backbone_catalog import BACKBONES
 
 
@@ -27,7 +27,8 @@ def mutable_parts(thing, seen=None):
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_copy_is_the_same_network_and_shares_nothing_that_can_change(backbone):
     torch.manual_seed(0)
-    original = in_parts(new_network(backbone), backbone)
+    networks = published_networks_of(backbone)
+    original = networks.in_parts(networks.new_network(backbone), backbone)
     copied = copy_of(original)
     before, after = modules(original), modules(copied)
     assert str(after) == str(before)

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.networks import last_layer, new_network
 from trainables.core.config_errors import ConfigError
-from trainables.models.backbones.known_networks import last_layer, new_network
+from trainables.models.backbone import IMAGENET_MEAN, IMAGENET_STD
 from trainables.models.build_model import build_model
-from trainables.models.pretrained_weights import IMAGENET_MEAN, IMAGENET_STD, fingerprint, pretrained
+from trainables.models.pretrained_weights import fingerprint
+from trainables.models.published_networks import pretrained
 from trainables.recipe.backbone_catalog import BACKBONES
 from trainables.recipe.recipe import ModelConfig
 
@@ -257,4 +259,4 @@ def test_the_last_layer_gives_the_class_scores(backbone):
     with torch.device("meta"):
         network = new_network(backbone)
     classes = 1000 if BACKBONES[backbone].dims == 2 else 400  # ImageNet's, Kinetics'
-    assert network.get_submodule(last_layer(network)).out_features == classes
+    assert network.get_submodule(last_layer(backbone, network)).out_features == classes

@@ -6,7 +6,7 @@ import torch
 
 from trainables.recipe.loss_config import BalancedSoftmax, CrossEntropy, Drw, Focal, Ldam
 from trainables.tasks.class_prior import learned_prior
-from trainables.tasks.losses import build_loss
+from trainables.tasks.classification_loss import build_loss
 from trainables.tasks.metrics import evaluate
 
 COUNTS = np.array([1000, 100, 10])

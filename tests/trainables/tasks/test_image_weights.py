@@ -6,12 +6,13 @@ import torch
 
 from trainables.data.batches.mixing import Mixing
 from trainables.data.dataset import open_dataset
+from trainables.recipe.loss_config import loss_kinds
 from trainables.recipe.train_config import TrainConfig
-from trainables.tasks.losses import build_loss
+from trainables.tasks.classification_loss import build_loss
 from trainables.training.trainer import Trainer
 
 COUNTS = torch.tensor([6, 3, 2])
-LOSSES = [{"kind": "cross_entropy"}, {"kind": "focal"}, {"kind": "balanced_softmax"}, {"kind": "ldam"}]
+LOSSES = [{"kind": kind} for kind in loss_kinds("classification")]
 
 
 def loss_of(config, *, class_weights=False):

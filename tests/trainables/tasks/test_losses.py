@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from trainables.recipe.loss_config import BalancedSoftmax, CrossEntropy, Drw, Focal, Ldam
 from trainables.tasks import losses
+from trainables.tasks.classification_loss import build_loss
 
 
 def long_tail(largest, classes, imbalance):
@@ -140,7 +141,7 @@ PLAIN = {
 
 
 def loss_of(config, *, weighted):
-    return losses.build_loss(config, [80, 15, 5], drw=None, class_weights=weighted, device="cpu")
+    return build_loss(config, [80, 15, 5], drw=None, class_weights=weighted, device="cpu")
 
 
 @pytest.mark.parametrize("config", PLAIN.values(), ids=PLAIN.keys())
@@ -178,7 +179,7 @@ def test_unmixed_images_cost_what_they_did(config, weighted):
 
 
 def test_a_mixed_batch_is_re_weighted_too():
-    loss = losses.build_loss(CrossEntropy(), [80, 15, 5], drw=Drw(start_epoch=1), class_weights=False, device="cpu")
+    loss = build_loss(CrossEntropy(), [80, 15, 5], drw=Drw(start_epoch=1), class_weights=False, device="cpu")
     logits, labels = batch()
     ones = torch.ones(len(labels))
     plain, deferred = (
@@ -255,7 +256,7 @@ def test_ldam_is_the_authors_formula_on_scaled_cosines():
 
 
 def build(config, counts=COUNTS, *, drw=None, class_weights=False):
-    return losses.build_loss(config, counts, drw=drw, class_weights=class_weights, device=torch.device("cpu"))
+    return build_loss(config, counts, drw=drw, class_weights=class_weights, device=torch.device("cpu"))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 
 from trainables.core.config_errors import listed
 from trainables.data.messages import path_error
-from trainables.data.sources.open_source import Source
+from trainables.data.sources.source import Source
 
 
 class LeftOut(NamedTuple):

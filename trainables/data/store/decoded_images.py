@@ -20,7 +20,7 @@ from trainables.core.atomic_write import replacing
 from trainables.core.config_errors import listed
 from trainables.data.formats.images import BadImageError
 from trainables.data.messages import path_error
-from trainables.data.sources.open_source import Reader, Source
+from trainables.data.sources.source import Reader, Source
 from trainables.data.store.resize import fitted, resampled
 from trainables.storage.cache_folder import add, building, entry_path, find, make_room
 

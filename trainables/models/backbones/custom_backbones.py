@@ -17,8 +17,11 @@ from torch import Tensor, nn
 import trainables.models.backbones.torchvision_import  # noqa: F401  users' modules import torchvision, which may need its declarations
 from trainables.core.config_errors import ConfigError, Problem, nearest
 from trainables.models.backbone import Backbone
+from trainables.models.networks import Start, drawing_as
+from trainables.models.pretrained_weights import fingerprint
 from trainables.models.staged_model import GlobalAverage
 from trainables.recipe.backbone_catalog import HEAD, BackboneInfo
+from trainables.recipe.recipe import ModelConfig
 
 
 def info(name: str) -> BackboneInfo:
@@ -173,3 +176,18 @@ def _is_the_users(file: str) -> bool:
 
 def _refuse(message: str) -> NoReturn:
     raise ConfigError([Problem(("model", "backbone"), message)])
+
+
+class CustomNetworks:
+    """Networks that bring their weights; a `Networks`."""
+
+    def check(self, config: ModelConfig, *, image_size: int, depth: int | None) -> None:
+        try_on(config.backbone, image_size, depth)
+
+    def start(self, config: ModelConfig, generator: torch.Generator) -> Start:
+        with drawing_as(generator):
+            parts = made(config.backbone)
+        return Start(parts, parts.mean, parts.std, fingerprint(nn.ModuleList(parts.modules()).state_dict()))
+
+
+NETWORKS = CustomNetworks()

@@ -11,7 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from trainables.models.backbone import IMAGENET_MEAN, IMAGENET_STD
 from trainables.models.backbones.torchvision_import import Conv2dNormActivation
+from trainables.models.pretrained_weights import Pretrained, described, weights_error
+from trainables.models.published_networks import PublishedNetworks
+from trainables.recipe.recipe import ModelConfig
 
 # (expansion, output channels, repeats, stride, kernel) of each group of inverted residuals
 _GROUPS = (
@@ -90,3 +94,16 @@ def packaged_state_dict() -> dict[str, Tensor]:
         if tensor.shape != ours[name].shape or name.rpartition(".")[2] != their_name.rpartition(".")[2]:
             raise RuntimeError(f"{path}: {their_name} does not fit {name}; another version of the package?")
     return renamed
+
+
+def _published(config: ModelConfig) -> Pretrained:
+    if config.weights != "default":
+        raise weights_error(f"{config.weights!r}: {config.backbone} takes `default`, `none` or a weight file")
+    return described(packaged_state_dict(), ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)))
+
+
+NETWORKS = PublishedNetworks(
+    new_network=lambda _: EfficientNetLite0(),
+    published=_published,
+    statistics=lambda _: (IMAGENET_MEAN, IMAGENET_STD),
+)

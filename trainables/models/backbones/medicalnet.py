@@ -9,11 +9,15 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainables.models.backbone import Backbone
+from trainables.models.pretrained_weights import Pretrained, weights_error
+from trainables.models.published_networks import PublishedNetworks, blocks_of
+from trainables.recipe.backbone_catalog import BACKBONES
+from trainables.recipe.recipe import ModelConfig
+
 _LAYERS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 _PADDED_SHORTCUTS = (18, 34)
 """Depths published with shortcuts that pad channels with zeros ("A"); the others project ("B")."""
-
-MEDICALNET = {f"medicalnet_resnet{depth}": depth for depth in _LAYERS}
 
 
 def _conv3(c_in: int, c_out: int, stride: int = 1, dilation: int = 1) -> nn.Conv3d:
@@ -119,3 +123,30 @@ def _shortcut(c_in: int, c_out: int, stride: int, *, padded: bool) -> nn.Module 
     if padded:
         return PaddedShortcut(c_out, stride)
     return nn.Sequential(nn.Conv3d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm3d(c_out))
+
+
+def _new_network(backbone: str) -> MedicalNet:
+    return MedicalNet(int(backbone.removeprefix("medicalnet_resnet")))
+
+
+def _in_parts(network: nn.Module, backbone: str) -> Backbone:
+    assert isinstance(network, MedicalNet)
+    blocks = dict(zip(BACKBONES[backbone].blocks, blocks_of(network, backbone), strict=True))
+    return Backbone(blocks=blocks, features=network.out_features, dims=3)
+
+
+def _published(config: ModelConfig) -> Pretrained:
+    raise weights_error(
+        f"{config.weights!r}: {config.backbone} was published as a file (github.com/Tencent/MedicalNet); give its path, or none"
+    )
+
+
+NETWORKS = PublishedNetworks(
+    new_network=_new_network,
+    in_parts=_in_parts,
+    published=_published,
+    statistics=lambda _: (
+        (0.0,),
+        (1.0,),
+    ),  # not used: each volume is standardised by its own, see `BackboneInfo.standardises`
+)

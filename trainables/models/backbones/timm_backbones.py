@@ -16,7 +16,13 @@ import trainables.models.backbones.torchvision_import  # noqa: F401  timm import
 from trainables.core.config_errors import ConfigError, Problem, nearest
 from trainables.models.backbone import Backbone
 from trainables.models.backbones.timm_blocks import Anatomy, UnstageableError, anatomy_of, cut
-from trainables.recipe.backbone_catalog import TIMM, BackboneInfo
+from trainables.models.pretrained_weights import Pretrained, Statistics, described, weights_error
+from trainables.models.published_networks import PublishedNetworks
+from trainables.recipe.backbone_catalog import BackboneInfo
+from trainables.recipe.recipe import ModelConfig
+
+TIMM = "timm/"
+"""What names of timm's models begin with."""
 
 
 def new_network(backbone: str) -> nn.Module:
@@ -78,7 +84,7 @@ def published_state(backbone: str) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(last)}
 
 
-def statistics(backbone: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def statistics(backbone: str) -> Statistics:
     """Mean and standard deviation of the images it was trained on."""
     study = _studied(backbone)
     return study.mean, study.std
@@ -163,3 +169,22 @@ def _timm() -> ModuleType:
 
 def _refuse(key: str, message: str) -> NoReturn:
     raise ConfigError([Problem(("model", key), message)])
+
+
+def _published(config: ModelConfig) -> Pretrained:
+    if config.weights != "default":
+        raise weights_error(
+            f"{config.weights!r}: {config.backbone} takes `default`, `none` or a weight file; a tag of timm's is part of the "
+            "backbone's name"
+        )
+    return described(published_state(config.backbone), statistics(config.backbone))
+
+
+NETWORKS = PublishedNetworks(
+    new_network=new_network,
+    in_parts=in_parts,
+    last_layer=classifier_of,
+    published=_published,
+    statistics=statistics,
+    can_be_outlined=False,  # they have buffers that are not in the state dict and would stay empty
+)

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from trainables.core.config_errors import ConfigError
-from trainables.data.sources.open_source import Source, open_source
+from trainables.data.sources.open_source import open_source
+from trainables.data.sources.source import Source
 from trainables.recipe.data_config import DataConfig
 
 

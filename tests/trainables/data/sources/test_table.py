@@ -11,7 +11,8 @@ from PIL import Image
 
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import Dataset, open_dataset
-from trainables.data.sources.open_source import Source, open_source
+from trainables.data.sources.open_source import open_source
+from trainables.data.sources.source import Source
 from trainables.recipe.data_config import DataConfig
 
 WRITERS = {

@@ -15,7 +15,8 @@ from PIL import Image, ImageOps
 
 from trainables.core.config_errors import ConfigError
 from trainables.data.formats.images import BadImageError
-from trainables.data.sources.open_source import Reader, Source, open_source
+from trainables.data.sources.open_source import open_source
+from trainables.data.sources.source import Reader, Source
 from trainables.data.store import decoded_images as store_module
 from trainables.data.store.decoded_images import Store, open_store, open_stores
 from trainables.recipe.data_config import DataConfig

@@ -2,10 +2,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from tests.support.networks import new_network
 from trainables.core.config_errors import ConfigError
-from trainables.models.backbones.medicalnet import MEDICALNET, MedicalNet, PaddedShortcut
+from trainables.models.backbones.medicalnet import MedicalNet, PaddedShortcut
+from trainables.models.backbones.torchvision_networks import KINETICS_MEAN, KINETICS_STD
 from trainables.models.build_model import build_model
-from trainables.models.pretrained_weights import KINETICS_MEAN, KINETICS_STD, pretrained
+from trainables.models.published_networks import pretrained
 from trainables.recipe.backbone_catalog import BACKBONES
 from trainables.recipe.recipe import ModelConfig
 
@@ -20,10 +22,10 @@ def test_a_medicalnet_has_the_published_number_of_parameters(depth, millions):
     assert sum(tensor.numel() for tensor in state.values()) / 1e6 == pytest.approx(millions, abs=0.006)
 
 
-@pytest.mark.parametrize("backbone", MEDICALNET)
+@pytest.mark.parametrize("backbone", [name for name in BACKBONES if name.startswith("medicalnet")])
 def test_layers_3_and_4_keep_the_resolution_and_are_dilated(backbone):
     with torch.device("meta"):
-        network = MedicalNet(MEDICALNET[backbone])
+        network = new_network(backbone)
         x = torch.empty(1, 1, 48, 64, 32)
         x = network.maxpool(network.relu(network.bn1(network.conv1(x))))
         sides = [tuple(x.shape[2:])]

@@ -6,13 +6,13 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from tests.support.networks import new_network
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import open_dataset
 from trainables.models.backbones import timm_backbones
-from trainables.models.backbones.known_networks import new_network
 from trainables.models.backbones.timm_blocks import UnstageableError, anatomy_of
 from trainables.models.build_model import build_model
-from trainables.models.pretrained_weights import pretrained
+from trainables.models.published_networks import pretrained
 from trainables.recipe.backbone_catalog import backbone_info, first_open_block
 from trainables.recipe.recipe import ModelConfig, parse_recipe
 from trainables.training.ema import averaged
@@ -277,7 +277,7 @@ def test_a_recipe_knows_the_blocks_of_timms_models():
 @pytest.mark.parametrize(
     ("backbone", "size", "depth", "mistake"),
     [
-        ("timm/test_vit", 224, "head", "data.image_size: 224: timm/test_vit takes 160 only"),
+        ("timm/test_vit", 224, "head", "data.image_size: 224: timm/test_vit takes only 160"),
         (
             "timm/test_resnet",
             64,

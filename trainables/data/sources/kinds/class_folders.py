@@ -6,12 +6,71 @@ import os
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+
 from trainables.core.config_errors import listed
+from trainables.data.formats.file_decoder import files_decoder
 from trainables.data.formats.images import SUFFIXES
 from trainables.data.formats.nifti import is_nifti_name
-from trainables.storage.urls import Place, files_below
+from trainables.data.sources.class_mapping import mapped
+from trainables.data.sources.kinds.table import tables_in
+from trainables.data.sources.source import (
+    Detected,
+    Reader,
+    Source,
+    UnknownDataError,
+    check_classes,
+    files_key,
+    folder_at,
+    read_as,
+    with_labels,
+)
+from trainables.recipe.data_config import DataConfig
+from trainables.storage.urls import Place, files_below, is_url
 
 _SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
+
+
+def open_class_folders(config: DataConfig) -> Source:
+    """Opens the images in the folders of the classes."""
+    url = str(config.path)
+    images = images_behind(url) if is_url(url) else images_of_classes(folder_at(config))
+    check_classes(tuple(images))
+    everything = [place for of_class in images.values() for place in of_class]
+    folder_of = np.repeat(np.arange(len(images)), [len(of_class) for of_class in images.values()])
+    left = mapped(tuple(images), folder_of, config.labels)
+    places = [everything[i] for i in left.kept.tolist()]
+    key = with_labels(read_as(files_key("folder", places), config), left, config.labels)
+    return Source(key, left.classes, left.labels, lambda: Reader(*files_decoder(places, config)))
+
+
+def detect_class_folders(path: Path) -> Detected | None:
+    """Detects a folder of class folders.
+
+    Raises:
+        UnknownDataError: if its folders are the parts of a split.
+    """
+    if not path.is_dir() or not (folders := _folders_in(path)):
+        return None
+    if {folder.name.lower() for folder in folders} <= _SPLIT_NAMES:
+        raise _splits_error(path, folders)
+    doubts = [f"the table {table} is not used" for table in tables_in(path)]
+    if nested := [folder.name for folder in folders if _folders_in(folder)]:
+        doubts.append(f"sub-folders of {listed(nested, 3)} are not classes: their images belong to the class above")
+    return Detected(f"{len(folders)} class folders", {"source": "folder", "path": str(path)}, tuple(doubts))
+
+
+def _splits_error(path: Path, folders: list[Path]) -> UnknownDataError:
+    training = next((folder for folder in folders if folder.name.lower().startswith("train")), folders[0])
+    return UnknownDataError(
+        f"{path}: holds splits ({', '.join(folder.name for folder in folders)}), not classes. Either use one of them, from which "
+        f"validation images are then set aside (thaw init {training}), or keep the split: write a table with the columns path, "
+        "label and split (train, val or test), and pass it to thaw init"
+    )
+
+
+def _folders_in(path: Path) -> list[Path]:
+    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def images_of_classes(root: Path) -> dict[str, list[Place]]:
