@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from search.config.sampler import sampler_kinds, sampler_spec
-from search.config.scheduler import Pbt
+from search.config.scheduler import scheduler_spec
 from search.config.search_config import SearchConfig
 from search.tuning.pbt_children import changing_paths
 from spaces.grid import grid_points
@@ -84,23 +84,23 @@ def _unfit_grid(config: SearchConfig) -> Iterator[Problem]:
 
 
 def _unfit_population(config: SearchConfig) -> Iterator[Problem]:
-    settings, place = config.settings, ("search", "scheduler", "kind")
-    if not isinstance(settings.scheduler, Pbt):
+    settings, kind, place = config.settings, config.settings.scheduler.kind, ("search", "scheduler", "kind")
+    if not scheduler_spec(settings.scheduler).forks:
         return
     if others := [name for name in config.goals if name != "score"]:
-        message = f"pbt starts trials from those with the best score, and ignores {', '.join(others)}; use asha"
+        message = f"{kind} starts trials from those with the best score, and ignores {', '.join(others)}; use asha"
         yield Problem(place, message)
     if sampler_spec(settings.sampler).every_trial:
         message = (
-            f"{settings.sampler.kind} must propose every trial, and pbt starts some from others; use tpe or random"
+            f"{settings.sampler.kind} must propose every trial, and {kind} starts some from others; use tpe or random"
         )
         yield Problem(("search", "sampler", "kind"), message)
     if isinstance(config.space, FunctionSpace):
-        message = f"pbt must know which values it can change, and {config.space.python} is a function; write the space as paths"
+        message = f"{kind} must know which values it can change, and {config.space.python} is a function; write the space as paths"
         yield Problem(place, message)
     elif not any(changing_paths(config.space, point, config.recipe_of(point)) for point in config.corner_points()):
         searched = ", ".join(config.space.parameters)
-        message = f"pbt: none of the searched values ({searched}) can change during training; these can: {', '.join(CHANGEABLE)}"
+        message = f"{kind}: none of the searched values ({searched}) can change during training; these can: {', '.join(CHANGEABLE)}"
         yield Problem(place, message)
 
 
