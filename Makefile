@@ -28,7 +28,7 @@ test: setup
 
 # By name: by number of tests, as xdist would have it, the files that take longest come last.
 test-slow: setup
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m slow
 
 soak: setup
 	$(BIN)/python tests/faults/soak.py --rounds $(ROUNDS)

@@ -32,6 +32,7 @@ from search.tuning.study_searcher import StudySearcher
 from spaces import Space, parse_space
 from trainables.recipe.recipe import parse_recipe
 from trainables.run_folder.layout import RunLayout
+from trainables.run_folder.protocol import StepResult
 
 RECIPE = {
     "data": {"source": "digits", "image_size": 32},
@@ -83,7 +84,7 @@ def fill(study: optuna.Study, space: Space, count: int) -> None:
 
 def result(epoch: int, score: float) -> dict[str, Any]:
     last = epoch == 12
-    return {"epoch": epoch, "best_score": score, "finished": last, "stopped_for": None, "objectives": [score]}
+    return StepResult(epoch=epoch, best_score=score, finished=last, objectives=[score]).to_result()
 
 
 def measure(kind: str, count: int, *, storage: str) -> dict[str, float]:

@@ -26,6 +26,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -39,6 +40,7 @@ sys.path[0] = str(Path(__file__).parent.parent)  # this folder's search.py shall
 from search.config.scheduler import Asha, Hyperband, Median, NoPruning, Scheduler  # noqa: E402
 from search.tuning.schedulers import build_scheduler  # noqa: E402
 from trainables.core.vocabulary import Metric  # noqa: E402
+from trainables.run_folder.protocol import TrialAssignment  # noqa: E402
 
 TABLE = Path(__file__).parent / "data" / "pruning_curves.jsonl.gz"
 METRIC = Metric.BALANCED_ACCURACY
@@ -127,6 +129,7 @@ def play(settings: Scheduler, curves: Sequence[Curve], order: Sequence[int], *, 
         stages=max(curve.reports[-1]["stage_index"] + 1 for curve in curves),
     )
     scheduler = build_scheduler(settings, where, metric=METRIC, seed=order[0], records={})
+    assignment = TrialAssignment(run="", number=0, attempt=1, recipe="{}", trials=len(order))
     finished: Finished = []
     numbers = iter(range(len(order)))
     # When an epoch ends, whose it is, and its position in the trial's curve.
@@ -134,7 +137,8 @@ def play(settings: Scheduler, curves: Sequence[Curve], order: Sequence[int], *, 
     heapq.heapify(running)
     while (now := running[0][0]) * workers <= until:
         _, number, i = heapq.heappop(running)
-        curve, trial = curves[order[number]], SimpleNamespace(config={"number": number})
+        curve = curves[order[number]]
+        trial = SimpleNamespace(config=replace(assignment, number=number).to_config())
         result = {"reports": [curve.reports[i]]}
         if curve.reports[i]["finished"]:
             scheduler.on_trial_complete(None, trial, result)

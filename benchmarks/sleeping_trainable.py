@@ -8,6 +8,8 @@ from typing import Any
 
 from ray import tune
 
+from trainables.run_folder.protocol import StepResult, TrialAssignment
+
 STEP_S, STEPS = 0.5, 4
 START_S = 20.0
 """A step of a worker's first trial: meanwhile the others start, so that what is measured begins when all are there."""
@@ -28,7 +30,7 @@ class Sleeping(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         self._epoch = 0
         self._best = float("-inf")
-        self._random = random.Random(config["number"])
+        self._random = random.Random(TrialAssignment.of_config(config).number)
 
     def step(self) -> dict[str, Any]:
         time.sleep(self._step_s)
@@ -53,12 +55,7 @@ class Sleeping(tune.Trainable):
             "stage_over": finished,
             "finished": finished,
         }
-        return {
-            "epoch": self._epoch,
-            "best_score": self._best,
-            "finished": finished,
-            "stopped_for": None,
-            "done": finished,
-            "objectives": [self._best],
-            "reports": [report],
-        }
+        result = StepResult(
+            epoch=self._epoch, best_score=self._best, finished=finished, objectives=[self._best], reports=[report]
+        )
+        return result.to_result()

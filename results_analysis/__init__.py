@@ -1,4 +1,4 @@
-"""What searches left on disk: tables, pictures, one report, and the best trial's config.
+"""Results of searches, read from disk: tables, pictures, one report, and the best trial's config.
 
 Folders from the floor up; each imports only what is listed before it:
 

@@ -1,4 +1,4 @@
-"""What is searched: distributions over the recipe's values, and presets of them to start from.
+"""Search spaces: distributions over the recipe's values, and presets of them to start from.
 
 `parse_space` (parser.py) turns a search file's `space:`, dotted recipe paths and distributions (distributions.py), into a `Space`
 (space.py), which asks an Optuna trial for values and respects conditions. `grid.py` lists all points of a finite space. Each file

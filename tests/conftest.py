@@ -4,6 +4,8 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: test workers share the cores
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `thaw` does: threads that wait must not spin
+
 os.environ.setdefault("RAY_AUTH_MODE", "token")  # as `thaw` does: Ray reads it once, when it is first imported
 
 import copy

@@ -62,7 +62,7 @@ class Evidence:
 
     @cached_property
     def standing(self) -> Standing | None:
-        """How certain the best trial's first place is; None below two finished trials, or without an uncertainty."""
+        """Certainty of the best trial's first place; None below two finished trials, or without an uncertainty."""
         if self.spread is None or not self.spread.error or len(self.snapshot.finished) < 2:
             return None
         return standing(self.competitors["score"].tolist(), self.spread.error, mode=self.snapshot.metric.mode)

@@ -134,7 +134,7 @@ def _saved_checkpoints(snapshot: Snapshot, trial: int) -> list[int]:
 
 
 def told(frame: pd.DataFrame, metric: Metric) -> list[str]:
-    """Those of `QUANTITIES` that some epoch has; only the score where it is the validation loss itself."""
+    """Members of `QUANTITIES` that some epoch has; only the score where it is the validation loss itself."""
     distinct = [quantity for quantity in QUANTITIES if quantity == "score" or metric is not Metric.VAL_LOSS]
     return [quantity for quantity in distinct if frame[quantity].notna().any()]
 

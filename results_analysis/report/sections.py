@@ -57,7 +57,7 @@ class Section:
     title: str
     pictures: Sequence[Picture]
     missing: str = ""
-    """Why there is no picture; shown where `pictures` is empty."""
+    """Reason why there is no picture; shown where `pictures` is empty."""
 
 
 def sections(snapshot: Snapshot, importance: pd.DataFrame) -> list[Section]:

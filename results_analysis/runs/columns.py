@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from results_analysis.runs.errors import RunError
 from trainables.core.config_errors import nearest
-from trainables.core.vocabulary import Metric, Task, metrics_of
+from trainables.core.vocabulary import Task, metrics_of
+from trainables.run_folder.trial_columns import AT_BEST, DIAGNOSTICS
+from trainables.run_folder.trial_summary import column_kinds
 
 UNREADABLE = "unreadable"
 """Status of a trial whose files are damaged; its `reason` names the file and the damage."""
+
+_PANDAS: dict[Any, str] = {
+    int: "int64",
+    int | None: "Int64",
+    float: "float64",
+    float | None: "float64",
+    bool | None: "boolean",
+    str | None: "string",
+}
 
 COLUMNS = {
     "run": "string",
     "trial": "int64",
     "status": "string",
-    "score": "float64",
-    "best_epoch": "Int64",
-    "epochs": "int64",
-    "stage": "string",
-    "stage_index": "Int64",
-    **{metric.value: "float64" for metric in Metric},
-    "classes_predicted": "float64",
-    "prediction_spread": "float64",
-    "flags": "string",
-    "flags_at_best": "string",
-    "stopped_for": "string",
-    "train_s": "float64",
-    "val_s": "float64",
-    "cache_s": "float64",
-    "compute": "float64",
+    **{name: _PANDAS[kind] for name, kind in column_kinds().items()},
     "parent": "Int64",
     "parent_epoch": "Int64",
     "started": "string",
@@ -44,8 +42,8 @@ further objectives, then by searched values, whose columns are named by their do
 def columns_of(*tasks: Task, several: bool = False) -> dict[str, str]:
     """Columns for trials of these tasks, with their pandas types; with `run` if `several` runs are together in the table."""
     own = {metric.value for task in tasks for metric in metrics_of(task)}
-    own |= {"prediction_spread" if task == "regression" else "classes_predicted" for task in tasks}
-    foreign = {*(metric.value for metric in Metric), "classes_predicted", "prediction_spread"} - own
+    own |= {name for name, task in DIAGNOSTICS.items() if task in tasks}
+    foreign = {*AT_BEST} - own
     return {name: kind for name, kind in COLUMNS.items() if name not in foreign and (several or name != "run")}
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields as fields_of
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from results_analysis.runs.columns import COLUMNS, is_searched
 from results_analysis.runs.errors import as_run_error
 from trainables.core.config_errors import nearest
 from trainables.core.vocabulary import Metric
-from trainables.run_folder.epoch_report import EpochReport
-from trainables.run_folder.trial_summary import listed
+from trainables.run_folder.epoch_report import BY_CLASS, FIELDS
+from trainables.run_folder.trial_columns import best_report, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +20,6 @@ Keys = dict[str, Any]
 """Keys that identify a trial: `trial`, and `run` where there are several."""
 Reports = Sequence[dict[str, Any]]
 
-_BY_CLASS = ("per_class", "confusion")
 _KINDS = {"run": "string", "trial": "int64", "epoch": "int64", "class": "int64"}
 
 
@@ -121,14 +119,14 @@ def curves_of(trials: Iterable[tuple[Keys, Reports]], fields: Sequence[str], key
     Raises:
         ValueError: if a field has more than one value an epoch, or does not exist.
     """
-    if nested := [field for field in fields if field in _BY_CLASS]:
+    if nested := [field for field in fields if field in BY_CLASS]:
         raise ValueError(f"{nested[0]} has more than one value per epoch: use per_class() or confusion()")
     columns = _Columns(keys, fields)
     seen: set[str] = set()
     for of, reports in trials:
         columns.add(of, reports)
         seen.update(*reports[-1:])
-    known = {*seen, *(field.name for field in fields_of(EpochReport)), *Metric} - {*_BY_CLASS, "metrics"}
+    known = {*seen, *FIELDS, *Metric} - {*BY_CLASS, "metrics"}
     if unknown := [field for field in columns.fields if seen and field not in known]:
         raise ValueError(f"no field {unknown[0]!r} in the epoch reports; {nearest(unknown[0], sorted(known))}")
     return columns.frame()
@@ -138,7 +136,7 @@ def epochs_of(trials: Iterable[tuple[Keys, Reports]], keys: Sequence[str]) -> pd
     """All fields of all epochs except those by class, one row an epoch."""
     columns = _Columns(keys)
     for of, reports in trials:
-        columns.open(name for report in reports for name in report if name not in _BY_CLASS)
+        columns.open(name for report in reports for name in report if name not in BY_CLASS)
         columns.add(of, reports)
     return columns.frame()
 
@@ -153,16 +151,11 @@ def per_class_of(trials: Iterable[tuple[Keys, Reports]], keys: Sequence[str], *,
     """
     columns = _Columns(keys, ("class", "precision", "recall", "f1", "true_count", "predicted_count"))
     for of, reports in trials:
-        for report in reports if every_epoch else best_of_reports(reports):
+        for report in reports if every_epoch else filter(None, [best_report(reports)]):
             values = report.get("per_class") or {}
             rows = [dict(zip(values, numbers, strict=True)) for numbers in zip(*values.values(), strict=False)]
             columns.add({**of, "epoch": report["epoch"]}, [{"class": c, **row} for c, row in enumerate(rows)])
     return columns.frame()
-
-
-def best_of_reports(reports: Reports) -> list[dict[str, Any]]:
-    """List with the report of the best epoch so far; empty before the first one with a score."""
-    return [report for report in reports if report["epoch"] == reports[-1]["best_epoch"]]
 
 
 class _Columns:

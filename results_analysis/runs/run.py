@@ -13,11 +13,12 @@ from pydantic_core import from_json
 
 from results_analysis.runs.columns import UNREADABLE, columns_of
 from results_analysis.runs.errors import RunError, as_run_error
-from results_analysis.runs.frames import Frames, Keys, Reports, best_of_reports, epochs_of
+from results_analysis.runs.frames import Frames, Keys, Reports, epochs_of
 from trainables.core.config_errors import nearest
 from trainables.core.vocabulary import Metric, Task
 from trainables.run_folder.epoch_report import read_epochs
 from trainables.run_folder.layout import RunFileError, RunLayout, TrialLayout
+from trainables.run_folder.trial_columns import best_report
 from trainables.run_folder.trial_record import TrialRecord, read_record
 
 if TYPE_CHECKING:
@@ -110,13 +111,13 @@ class Run(Frames):
         import pandas as pd
 
         reports = self.reports(number)
-        found = best_of_reports(reports) if epoch is None else [r for r in reports if r["epoch"] == epoch]
-        if not found:
+        found = best_report(reports) if epoch is None else next((r for r in reports if r["epoch"] == epoch), None)
+        if found is None:
             which = "an epoch" if epoch is None else f"epoch {epoch}"
             raise RunError(
                 f"trial {number} of run {self.name!r} has not finished {which}; it has finished {len(reports)}"
             )
-        if not (counts := found[0].get("confusion")):
+        if not (counts := found["confusion"]):
             raise RunError(f"trial {number} of run {self.name!r} has no confusion matrix: its task is {self.task}")
         classes = range(len(counts))
         return pd.DataFrame(

@@ -10,6 +10,7 @@ from results_analysis.runs.run import Run, RunError, find_run, load, read_enviro
 from trainables.core.vocabulary import Metric
 from trainables.run_folder.epoch_report import read_epochs
 from trainables.run_folder.layout import RunLayout, TrialLayout
+from trainables.run_folder.trial_columns import Report, best_report
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,13 @@ class Trained:
         return Metric(self.recipe["train"]["metric"])
 
     @property
-    def best(self) -> dict[str, Any]:
+    def best(self) -> Report:
         """The report of the best epoch.
 
         Raises:
             RunError: if no epoch has a score.
         """
-        number = self.reports[-1]["best_epoch"] if self.reports else 0
-        report = next((report for report in self.reports if report["epoch"] == number), None)
+        report = best_report(self.reports)
         if report is None:
             raise RunError(f"{self.name} has no best epoch: no epoch has finished with a score")
         return report

@@ -13,6 +13,7 @@ from results_analysis.statistics.paired_seeds import estimate
 from results_analysis.tables.results_table import best_of
 from trainables.core.config_errors import nearest
 from trainables.core.vocabulary import TrialStatus
+from trainables.run_folder.trial_columns import best_report
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,8 +114,7 @@ def _standard_error(run: Run, number: int, score: float) -> float:
             f"within: the standard error of {run.metric.value} cannot be computed from epoch reports, which hold the confusion "
             f"matrix but no single predictions (possible for {can}); {instead}"
         )
-    reports = run.reports(number)
-    report = next(report for report in reports if report["epoch"] == reports[-1]["best_epoch"])
+    report = best_report(run.reports(number)) or {}
     confusion = report.get("confusion")
     if not confusion or report.get(run.metric.value) != score:
         raise RunError(f"within: trial {number} has no confusion matrix that matches its score; {instead}")

@@ -53,7 +53,7 @@ class Comparison:
         object.__setattr__(self, "scored", tuple(scored))
 
     def advantage(self, of: Candidate, than: Candidate, *, comparisons: int = 1) -> Estimate | None:
-        """How much better one candidate is than another, in the direction of the metric; see `paired_difference`.
+        """Advantage of one candidate over another, in the direction of the metric; see `paired_difference`.
 
         Args:
             of: the candidate that may be better.

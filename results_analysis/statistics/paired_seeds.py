@@ -50,7 +50,7 @@ def estimate(values: Sequence[float], *, comparisons: int = 1) -> Estimate:
 
 
 def paired_difference(of: Mapping[int, float], than: Mapping[int, float], *, comparisons: int = 1) -> Estimate | None:
-    """How much larger `of` is than `than`, seed by seed: the part of the noise that a seed adds to both cancels.
+    """Mean difference of `of` and `than`, seed by seed: the part of the noise that a seed adds to both cancels.
 
     Args:
         of, than: seed -> score.

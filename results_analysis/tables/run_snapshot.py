@@ -12,6 +12,7 @@ from results_analysis.runs.run import Run
 from results_analysis.tables.results_table import best_of
 from results_analysis.tables.search_ranges import Searched, searched_values
 from trainables.core.vocabulary import Metric, Task, TrialStatus
+from trainables.run_folder.trial_columns import Report, best_report
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,12 +72,11 @@ class Snapshot:
         return best_of(self.trials, self.metric)
 
     @cached_property
-    def best_report(self) -> dict[str, Any]:
+    def best_report(self) -> Report:
         """Report of the best epoch of the best trial, as it was written; empty where there is none."""
         if self.best is None:
             return {}
-        reports = self.run.reports(self.best)
-        return next((report for report in reports if report["epoch"] == reports[-1]["best_epoch"]), {})
+        return best_report(self.run.reports(self.best)) or {}
 
     @cached_property
     def environment(self) -> dict[str, Any]:

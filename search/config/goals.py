@@ -3,6 +3,7 @@ Plain data."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
@@ -57,3 +58,18 @@ class Bound(Config):
         """Bounds as text: `at least 0.5, at most 1`."""
         parts = (("at least", self.min), ("at most", self.max))
         return ", ".join(f"{word} {bound:g}" for word, bound in parts if bound is not None)
+
+
+def violations(constraints: Mapping[str, Bound], objectives: Mapping[str, float]) -> str | None:
+    """Constraints that a trial violates, as text; None if it violates none.
+
+    Args:
+        constraints: bounds by name.
+        objectives: results of the trial by name; a constraint without a result is not violated.
+    """
+    violated = [
+        f"{name} is {objectives[name]:.4g} ({bound.describe()})"
+        for name, bound in constraints.items()
+        if name in objectives and bound.excess(objectives[name]) > 0
+    ]
+    return ", ".join(violated) or None

@@ -18,6 +18,7 @@ from trainables.core.atomic_write import replacing
 from trainables.core.vocabulary import Metric
 from trainables.run_folder.epoch_report import read_epochs
 from trainables.run_folder.layout import SCHEMA_VERSION, RunFileError, RunLayout
+from trainables.run_folder.protocol import StepResult
 
 _SAVE_EVERY_S = 5.0
 """Seconds between two saves of the wall time; a kill loses at most as much."""
@@ -104,7 +105,7 @@ class BudgetStopper(Stopper):
         self._budget = budget
 
     def __call__(self, _trial_id: str, result: dict[str, Any]) -> bool:
-        self._budget.trained(result["reports"])
+        self._budget.trained(StepResult.of_result(result).reports)
         return False
 
     def stop_all(self) -> bool:

@@ -42,6 +42,7 @@ from trainables.core.rungs import Rungs
 from trainables.recipe.backbone_catalog import is_custom
 from trainables.run_folder.epoch_report import read_epochs
 from trainables.run_folder.layout import RunLayout
+from trainables.run_folder.protocol import TrialAssignment
 from trainables.run_folder.trial_record import Parent, read_record
 from trainables.trial.tune_trainable import StagedUnfreezing
 
@@ -230,4 +231,4 @@ def _parents(layout: RunLayout) -> dict[int, Parent]:
 
 
 def _trial_name(trial: Any) -> str:
-    return f"{trial.config['number']:04d}"
+    return TrialAssignment.of_config(trial.config).folder.root.name

@@ -12,8 +12,12 @@ from types import FrameType
 def sigterm_as_ctrl_c() -> Iterator[None]:
     """Turns SIGTERM into SIGINT within the context: runs and Ray stop cleanly only on SIGINT."""
 
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        signal.raise_signal(signal.SIGINT)
+    def interrupt(_signal: int, frame: FrameType | None) -> None:
+        # Not raise_signal(SIGINT): a shell script's background jobs inherit SIGINT ignored, and would ignore SIGTERM, too.
+        on_ctrl_c = signal.getsignal(signal.SIGINT)
+        if not callable(on_ctrl_c):
+            raise KeyboardInterrupt
+        on_ctrl_c(signal.SIGINT, frame)
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:

@@ -18,8 +18,8 @@ from search.progress.search_state import Tally, story
 from search.run_folder.status_file import Attempt, forget_stop
 from trainables.core.vocabulary import TrialStatus
 from trainables.run_folder.cache_progress import read_building
-from trainables.run_folder.layout import RunLayout
-from trainables.run_folder.trial_record import Parent, read_record
+from trainables.run_folder.protocol import StepResult, TrialAssignment
+from trainables.run_folder.trial_record import read_record
 
 _LOOK_EVERY_S, _USAGE_EVERY_S, _BUILDING_EVERY_S = 1.0, 5.0, 30.0
 _FEW = 100
@@ -59,13 +59,14 @@ class ProgressCallback(Callback):
             self._attempt.tell(usage())
 
     def on_trial_start(self, *, trial: Trial, **_: Any) -> None:
-        if parent := trial.config.get("parent"):
-            self._tally.fork(trial.config["number"], Parent(**parent), at=time.time())
-        self._tally.begin(trial.config["number"])
+        assignment = TrialAssignment.of_config(trial.config)
+        if assignment.parent:
+            self._tally.fork(assignment.number, assignment.parent, at=time.time())
+        self._tally.begin(assignment.number)
 
     def on_trial_result(self, *, trial: Trial, result: dict[str, Any], **_: Any) -> None:
-        if result["reports"]:
-            self._tally.reported(trial.config["number"], result["reports"][-1], at=time.time())
+        if reports := StepResult.of_result(result).reports:
+            self._tally.reported(TrialAssignment.of_config(trial.config).number, reports[-1], at=time.time())
 
     def on_trial_complete(self, *, trial: Trial, **_: Any) -> None:
         self._end(trial)
@@ -80,8 +81,8 @@ class ProgressCallback(Callback):
             self._print_headline()
 
     def _end(self, trial: Trial) -> None:
-        number, tally = trial.config["number"], self._tally
-        record = read_record(RunLayout(trial.config["run"]).trial(number))
+        assignment, tally = TrialAssignment.of_config(trial.config), self._tally
+        number, record = assignment.number, read_record(assignment.folder)
         tally.end(number, record.status, record.reason, at=time.time())
         if self._live:
             return

@@ -82,7 +82,13 @@ class Tally:
             self.running[number] = row
 
     def fork(self, number: int, parent: Parent, *, at: float) -> None:
-        """Registers a trial that starts from another one, unless it is registered already."""
+        """Registers a trial that starts from another one, unless it is registered already.
+
+        Args:
+            number: number of the trial.
+            parent: trial and epoch that it starts from.
+            at: time of the event.
+        """
         if number in self.rows:
             return
         self.begin(number)

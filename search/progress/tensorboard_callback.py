@@ -12,7 +12,7 @@ from ray.tune.experiment import Trial
 from search.progress.tensorboard_events import TrialEvents, write_columns
 from spaces.distributions import Distribution
 from trainables.core.vocabulary import Metric
-from trainables.run_folder.layout import RunLayout
+from trainables.run_folder.protocol import StepResult, TrialAssignment
 from trainables.run_folder.trial_record import read_record
 
 
@@ -35,9 +35,9 @@ class TensorBoardCallback(Callback):
 
     def on_trial_result(self, *, trial: Trial, result: dict[str, Any], **_: Any) -> None:
         if trial.trial_id not in self._open:
-            folder = RunLayout(trial.config["run"]).trial(trial.config["number"])
+            folder = TrialAssignment.of_config(trial.config).folder
             self._open[trial.trial_id] = TrialEvents(folder.root, params=read_record(folder).params)
-        for report in result["reports"]:
+        for report in StepResult.of_result(result).reports:
             self._open[trial.trial_id].epoch(report)
 
     def on_trial_complete(self, *, trial: Trial, **_: Any) -> None:

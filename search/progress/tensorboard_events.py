@@ -29,20 +29,13 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from spaces.distributions import Distribution
 from trainables.core.vocabulary import WEIGHTS, Flag, Metric, metric_of_weights
+from trainables.run_folder.epoch_report import CURVES
+from trainables.run_folder.trial_columns import AT_BEST
 
 _GROUPS = {
-    "train_loss": "loss/train",
-    "val_loss": "loss/validation",
-    "head_lr": "learning_rate/head",
-    "backbone_lr": "learning_rate/backbone",
-    "stage_index": "progress/stage",
-    "reweighted": "progress/reweighted",
-    "images_per_s": "progress/images_per_s",
-    "classes_predicted": "validation/classes_predicted",
-    "prediction_spread": "validation/prediction_spread",
-    "score": "validation/score",
-    "best_score": "validation/best_score",
-    **{metric.value: f"validation/{metric.value}" for metric in Metric if metric is not Metric.VAL_LOSS},
+    **CURVES,
+    **{name: f"validation/{name}" for name in AT_BEST},
+    Metric.VAL_LOSS.value: "loss/validation",
     **{metric_of_weights(which, metric): f"{which}/{metric.value}" for which in WEIGHTS for metric in Metric},
 }
 """Names in an epoch report -> tags, grouped as TensorBoard shows them."""

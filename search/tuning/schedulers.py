@@ -23,6 +23,7 @@ from search.tuning.population import Population
 from trainables.core.rungs import Rungs
 from trainables.core.seeding import derived_seed
 from trainables.core.vocabulary import Metric
+from trainables.run_folder.protocol import StepResult, TrialAssignment
 from trainables.run_folder.trial_record import Parent
 
 Records = Mapping[int, Sequence[Mapping[str, Any]]]
@@ -85,12 +86,12 @@ class RungScheduler(WarmScheduler):
             self._after_epoch(number, line)
 
     def on_trial_result(self, _controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        reports = result["reports"]  # empty for a trial that was given up
-        return self._after_epoch(trial.config["number"], reports[-1]) if reports else str(TrialScheduler.CONTINUE)
+        reports = StepResult.of_result(result).reports  # empty for a trial that was given up
+        number = TrialAssignment.of_config(trial.config).number
+        return self._after_epoch(number, reports[-1]) if reports else str(TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, _controller: Any, trial: Trial, result: dict[str, Any]) -> None:
-        if result["reports"]:
-            self._after_epoch(trial.config["number"], result["reports"][-1])  # later trials are compared with it
+        self.on_trial_result(_controller, trial, result)  # later trials are compared with it
 
     def _after_epoch(self, number: int, report: Mapping[str, Any]) -> str:
         """Decides whether a trial continues after an epoch."""
@@ -211,8 +212,9 @@ class PopulationScheduler(RungScheduler):
         self.population.take(parent.epoch for parent in setup.parents.values())
 
     def on_trial_add(self, _controller: Any, trial: Trial) -> None:
-        if parent := trial.config.get("parent"):
-            self._parents[trial.config["number"]] = Parent(**parent)
+        assignment = TrialAssignment.of_config(trial.config)
+        if assignment.parent:
+            self._parents[assignment.number] = assignment.parent
 
     def _after_epoch(self, number: int, report: Mapping[str, Any]) -> str:
         if self.stopped.get(number, math.inf) < report["epoch"]:  # it continued nevertheless, see `RayScheduler`

@@ -198,7 +198,9 @@ def end_judged(study: optuna.Study, layout: RunLayout, config: SearchConfig, sto
         folder = layout.trial(trial.number)
         reports = read_epochs(folder.epochs)
         if reports and reports[-1]["epoch"] == stopped.get(trial.number):
-            _end_pruned(folder, fell_behind(reports[-1], config.settings.scheduler), config)
+            _end_pruned(
+                folder, fell_behind(reports[-1]["best_score"], reports[-1]["epoch"], config.settings.scheduler), config
+            )
     settle(study, layout, config)
 
 
@@ -217,11 +219,10 @@ def _end_pruned(folder: TrialLayout, reason: str, config: SearchConfig) -> None:
     read_record(folder).model_copy(update=end).write(folder)
 
 
-def fell_behind(result: Mapping[str, Any], scheduler: SchedulerSettings) -> str:
-    """Reason why a trial with this last result was pruned."""
-    best = result["best_score"]
+def fell_behind(best: float | None, epoch: int, scheduler: SchedulerSettings) -> str:
+    """Reason why a trial was pruned after an epoch with this best score."""
     score = f"{best:.4g}" if best is not None and math.isfinite(best) else "no score"
-    return f"{score} at epoch {result['epoch']} was {scheduler.why_pruned} there"
+    return f"{score} at epoch {epoch} was {scheduler.why_pruned} there"
 
 
 def summary_of(folder: TrialLayout) -> TrialSummary | None:
@@ -232,9 +233,9 @@ def summary_of(folder: TrialLayout) -> TrialSummary | None:
         return None
 
 
-def ended_by_itself(result: dict[str, Any]) -> bool:
+def ended_by_itself(report: Mapping[str, Any]) -> bool:
     """True if a trial's last report is that of a complete run."""
-    return bool(result["finished"]) and not result["stopped_for"]
+    return bool(report["finished"]) and not report["stopped_for"]
 
 
 def tell(trial: Trial, record: TrialRecord, config: SearchConfig, *, came_to_its_end: bool) -> None:

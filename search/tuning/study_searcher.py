@@ -10,7 +10,6 @@ import math
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import optuna
@@ -18,13 +17,13 @@ from optuna.samplers import BaseSampler, PartialFixedSampler
 from optuna.trial import Trial, TrialState
 from ray.tune.search import Searcher
 
+from search.config.goals import violations
 from search.config.search_config import SearchConfig
 from search.tuning.pbt_children import changing_paths, explored, recipe_of, recipe_of_child
 from search.tuning.population import Population
 from search.tuning.samplers import Samplers
 from search.tuning.study import (
     AskingStudy,
-    ended_by_itself,
     fell_behind,
     refusals,
     report_epoch,
@@ -42,6 +41,7 @@ from trainables.core.vocabulary import TrialStatus
 from trainables.recipe.recipe import Recipe
 from trainables.run_folder.epoch_report import read_epochs
 from trainables.run_folder.layout import RunLayout
+from trainables.run_folder.protocol import StepResult, TrialAssignment
 from trainables.run_folder.trial_failures import last_failure
 from trainables.run_folder.trial_record import Parent, TrialRecord, now, read_record
 
@@ -92,6 +92,14 @@ class StudySearcher(Searcher):
         if not self._interrupted and self._count >= self._config.settings.trials:
             return str(Searcher.FINISHED)
         trial, parent = self._next()
+        recipe = self._drawn(trial, parent)
+        if recipe is None:
+            return None
+        self._live[trial_id] = trial
+        return self._assignment(trial.number, recipe, parent).to_config()
+
+    def _drawn(self, trial: Trial, parent: Parent | None) -> Recipe | None:
+        """Draws and records a trial's values and returns its recipe; None if its values make none: the trial has failed then."""
         values: dict[str, Any] = {}
         if parent:
             self._record(trial, values, parent)  # the choice stands, even if a kill comes before its values are drawn
@@ -103,18 +111,21 @@ class StudySearcher(Searcher):
             self._end(trial, TrialStatus.FAILED, f"not trained: {error}")
             return None
         self._record(trial, values, parent)
-        self._live[trial_id] = trial
-        return {
-            "run": str(self._layout.root),
-            "number": trial.number,
-            "attempt": self._attempt,
-            "recipe": recipe.model_dump_json(),
-            "parent": parent and parent.model_dump(),
-            "trials": self._config.settings.trials,
-            "rungs": asdict(self._rungs),
-            "objectives": self._config.goals,
-            "reads_test": self._config.reads_test,
-        }
+        return recipe
+
+    def _assignment(self, number: int, recipe: Recipe, parent: Parent | None) -> TrialAssignment:
+        """Assignment of a trial to a worker."""
+        return TrialAssignment(
+            run=str(self._layout.root),
+            number=number,
+            attempt=self._attempt,
+            recipe=recipe.model_dump_json(),
+            trials=self._config.settings.trials,
+            parent=parent,
+            rungs=self._rungs,
+            objectives=tuple(self._config.goals),
+            reads_test=self._config.reads_test,
+        )
 
     def _limit(self) -> float:
         """Most trials that may be live: a trial proposed before a worker is free would learn from fewer results."""
@@ -124,7 +135,7 @@ class StudySearcher(Searcher):
     @refusals()
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self._raise_storage_error()
-        self._report(self._live[trial_id], result)
+        self._report(self._live[trial_id], StepResult.of_result(result))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._raise_storage_error()
@@ -132,10 +143,11 @@ class StudySearcher(Searcher):
         if trial is None:
             return
         try:
-            if result and (refusal := result.get("refused")):
-                raise OSError(refusal)  # the search stops, and the trial continues when it is resumed
+            last = None if error or result is None else StepResult.of_result(result)
+            if last and last.refused:
+                raise OSError(last.refused)  # the search stops, and the trial continues when it is resumed
             with refusals():
-                self._close(trial, result, error=error)
+                self._close(trial, last)
         except OSError as refusal:
             self._storage_error = refusal
             raise
@@ -146,43 +158,37 @@ class StudySearcher(Searcher):
         if self._storage_error:
             raise self._storage_error
 
-    def _close(self, trial: Trial, result: dict[str, Any] | None, *, error: bool) -> None:
-        if error or result is None or "given_up" in result:
+    def _close(self, trial: Trial, result: StepResult | None) -> None:
+        """Records the end of a trial and reports it to the study.
+
+        Args:
+            trial: trial of the study.
+            result: its last result; None: it failed.
+        """
+        if result is None or result.given_up:
             self._end(trial, TrialStatus.FAILED, self._reason(trial.number))
             return
         self._report(trial, result)  # Ray passes a trial's last result only here
         objectives = {
-            n: value for n, value in zip(self._config.goals, result["objectives"], strict=True) if value is not None
+            n: value for n, value in zip(self._config.goals, result.objectives, strict=True) if value is not None
         }
         absent = [name for name in self._config.goals if not math.isfinite(objectives.get(name, math.nan))]
-        if result["finished"] and not math.isfinite(result["best_score"]):
+        assert result.best_score is not None
+        if result.finished and not math.isfinite(result.best_score):
             self._end(trial, TrialStatus.FAILED, "no epoch had a score: training diverged")
-        elif result["finished"] and absent:
+        elif result.finished and absent:
             self._end(trial, TrialStatus.FAILED, f"its best epoch has no {absent[0]}")
-        elif violated := self._violations(objectives):
-            self._end(trial, TrialStatus.INFEASIBLE, violated, objectives, came_to_its_end=ended_by_itself(result))
-        elif not result["finished"]:
-            self._end(trial, TrialStatus.PRUNED, fell_behind(result, self._config.settings.scheduler), objectives)
-        elif flag := result["stopped_for"]:
+        elif violated := violations(self._config.settings.constraints, objectives):
+            self._end(trial, TrialStatus.INFEASIBLE, violated, objectives, came_to_its_end=result.is_whole)
+        elif not result.finished:
+            reason = fell_behind(result.best_score, result.epoch, self._config.settings.scheduler)
+            self._end(trial, TrialStatus.PRUNED, reason, objectives)
+        elif flag := result.stopped_for:
             # PRUNED, not FAIL: its curve teaches the sampler to stay away. Not COMPLETE: it must not be exported as the
             # best.
-            self._end(trial, TrialStatus.PRUNED, f"stopped for {flag} in epoch {result['epoch']}", objectives)
+            self._end(trial, TrialStatus.PRUNED, f"stopped for {flag} in epoch {result.epoch}", objectives)
         else:
             self._end(trial, TrialStatus.FINISHED, None, objectives)
-
-    def _violations(self, objectives: dict[str, float]) -> str | None:
-        """Constraints that a trial violates, as text; None if it violates none.
-
-        Args:
-            objectives: results of the trial by name.
-        """
-        bounds = {name: bound for name, bound in self._config.settings.constraints.items() if name in objectives}
-        violated = [
-            f"{name} is {objectives[name]:.4g} ({bound.describe()})"
-            for name, bound in bounds.items()
-            if bound.excess(objectives[name]) > 0
-        ]
-        return ", ".join(violated) or None
 
     def save(self, checkpoint_path: str) -> None:
         """Does nothing: the study is on disk."""
@@ -257,15 +263,16 @@ class StudySearcher(Searcher):
         fields: dict[str, Any] = {"status": TrialStatus.RUNNING, "started": started}
         TrialRecord(number=trial.number, params=values, parent=parent, **fields).write(folder)
 
-    def _report(self, trial: Trial, result: dict[str, Any]) -> None:
+    def _report(self, trial: Trial, result: StepResult) -> None:
         """Reports an epoch, and earlier ones whose results were lost with a driver or a worker."""
-        epoch, reported = result["epoch"], self._reported.setdefault(trial.number, set())
+        assert result.best_score is not None
+        epoch, reported = result.epoch, self._reported.setdefault(trial.number, set())
         if epoch in reported:  # trained again after a crash
             return
         if missed := set(range(1, epoch)) - reported:
             earlier = read_epochs(self._layout.trial(trial.number).epochs)
             report_recorded(trial, (r for r in earlier if r["epoch"] in missed), known=reported)
-        report_epoch(trial, result["best_score"], epoch)
+        report_epoch(trial, result.best_score, epoch)
         reported |= {epoch, *missed}
 
     def _end(

@@ -13,6 +13,7 @@ from search.tuning.study import open_study, settle
 from search.tuning.study_searcher import StudySearcher
 from tests.support.recipes import RECIPE
 from trainables.run_folder.layout import RunLayout
+from trainables.run_folder.protocol import StepResult
 from trainables.run_folder.trial_record import read_record
 
 SPACE = {
@@ -66,7 +67,7 @@ class Search:
 
 def result(epoch, score, *others, finished=False):
     objectives = [score if score is not None and math.isfinite(score) else None, *others]
-    return {"epoch": epoch, "best_score": score, "finished": finished, "stopped_for": None, "objectives": objectives}
+    return StepResult(epoch=epoch, best_score=score, finished=finished, objectives=objectives).to_result()
 
 
 def write_epochs(folder, scores, *, finished=False):

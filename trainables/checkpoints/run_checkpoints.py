@@ -27,7 +27,7 @@ from trainables.run_folder.checkpoint_registry import (
     write_registry,
 )
 from trainables.run_folder.environment import project_commit, software
-from trainables.run_folder.epoch_report import EpochReport
+from trainables.run_folder.epoch_report import EpochReport, completed
 from trainables.run_folder.layout import RunFileError, TrialLayout, checkpoint_name
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class RunCheckpoints:
         """Builds the registry entry of a checkpoint file."""
         state = load_checkpoint(path)
         try:
-            report, weights = state["report"], state["trainer"]["weights"]
+            report, weights = completed(state["report"]), state["trainer"]["weights"]
             return self._entry(
                 path,
                 report,
@@ -196,7 +196,7 @@ class RunCheckpoints:
             stage=report["stage"],
             time=report["time"],
             train_loss=report["train_loss"],
-            val_loss=report["val_loss"],
+            val_loss=report.get("val_loss"),
             score=report["score"],
             metrics=metrics_in(report),
             config=self._config_hash,

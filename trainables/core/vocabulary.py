@@ -54,7 +54,7 @@ class Metric(StrEnum):
 
 
 Of = Literal["confusion", "corrected_confusion", "probabilities", "numbers", "val_loss"]
-"""What a metric is computed from: [c, c] images of true class (row) by predicted class; the same after the learned class shares are
+"""Input of a metric: [c, c] images of true class (row) by predicted class; the same after the learned class shares are
 divided out; [n, c] probabilities and [n] labels; [n] predicted and [n] true numbers; the validation loss, which is itself."""
 
 
@@ -63,12 +63,12 @@ class MetricSpec:
     """Declaration of a metric."""
 
     mode: Literal["max", "min"]
-    """Which direction is better."""
+    """Better direction."""
     of: Of
     function: str | None = None
     """`module:function` that computes it from what `of` names; None: nothing is left to compute."""
     stands_in: bool = False
-    """Whether it is part of `FALLBACK_ORDER`."""
+    """True for members of `FALLBACK_ORDER`."""
     words: str | None = None
     """Its name in labels; None: its own with spaces."""
 

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trainables.checkpoints.checkpoint_file import CheckpointError, load_checkpoint
+from trainables.checkpoints.checkpoint_folder import CheckpointFolder
 from trainables.data.batches.batches import generator
 from trainables.data.dataset import Dataset
 from trainables.data.stage_view import data_of_stage
@@ -114,8 +115,9 @@ def judged_network(
 
 
 def _state(folder: TrialLayout, report: Mapping[str, Any]) -> dict[str, Any]:
-    epoch, name = report["epoch"], report.get("checkpoint")
-    if name is None or not (file := folder.checkpoints / name).is_file():
+    epoch = report["epoch"]
+    file = CheckpointFolder(folder.checkpoints).files.get(epoch)
+    if file is None:
         found = ", ".join(sorted(path.name for path in folder.checkpoints.glob("*.pt"))) or "none"
         raise PackageError(
             f"{folder.root}: the checkpoint of its best epoch ({epoch}) is missing; in {folder.checkpoints.name}: {found}"

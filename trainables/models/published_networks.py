@@ -54,7 +54,7 @@ def _before_last_layer(network: nn.Module) -> tuple[nn.Module, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedNetworks:
-    """How the networks of a family are created, divided into blocks and get their weights; a `Networks`."""
+    """Networks of a family: how they are created, divided into blocks and get their weights; a `Networks`."""
 
     new_network: Callable[[str], nn.Module]
     """Name -> the published architecture, with random weights as its constructor draws them."""
@@ -67,7 +67,7 @@ class PublishedNetworks:
     last_layer: Callable[[nn.Module], str | None] = last_linear
     """A network -> name of the layer that computes the class scores; None if it was published without one."""
     can_be_outlined: bool = True
-    """Whether a network can be created without values, on torch's `meta` device, and then loaded from a state dict."""
+    """True where a network can be created without values, on torch's `meta` device, and then loaded from a state dict."""
 
     def check(self, config: ModelConfig, *, image_size: int, depth: int | None) -> None:  # noqa: ARG002
         pretrained(config)

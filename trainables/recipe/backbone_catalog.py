@@ -62,7 +62,7 @@ class BackboneFamily:
     info: str = ""
     """`module:function`, a name of that pattern -> `BackboneInfo`; raises ConfigError."""
     form: str = ""
-    """How names of that pattern are written, for messages."""
+    """Form of names of that pattern, for messages."""
 
 
 CUSTOM = BackboneFamily(

@@ -91,7 +91,7 @@ class LossSpec:
     """`module:function` that builds it: (settings, counts, device) -> `LossFunction` for classification, (settings) ->
     `RegressionLossFunction` for regression; see `trainables/tasks/losses.py`."""
     corrects_imbalance: bool = False
-    """Whether it corrects uneven classes by itself, so that `balance: auto` leaves them to it."""
+    """True where it corrects uneven classes by itself, so that `balance: auto` leaves them to it."""
     cosine_scale: str | None = None
     """The setting that holds the scale of its cosine head; None: its head is linear."""
     prior_power: str | None = None

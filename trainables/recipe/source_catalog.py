@@ -25,16 +25,16 @@ class SourceSpec:
     detect: str | None = None
     """`module:function`, Path -> `Detected`, or None if the source cannot read what is there; None: nothing is ever detected."""
     looks_like: str | None = None
-    """What `detect` detects."""
+    """Data that `detect` recognises, in words."""
     path: str | None = "folder of the data"
-    """What `data.path` names; None: it needs none."""
+    """Meaning of `data.path`; None: the source needs no path."""
     urls: bool = False
-    """Whether `data.path` can be a URL."""
+    """True where `data.path` can be a URL."""
     supports: frozenset[str] = frozenset()
     """Keys of `data` that it has, of those that not every source has (`SPECIAL_KEYS`)."""
     tasks: tuple[Task, ...] = ("classification",)
     splits_itself: bool = False
-    """Whether a split may come with it."""
+    """True where a split may come with the data."""
 
 
 _FILES = frozenset({"bits", "frame", "window", "depth"})

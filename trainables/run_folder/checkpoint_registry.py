@@ -22,9 +22,9 @@ from trainables.run_folder.layout import CHECKPOINT_FILE, RunFileError
 class BlockChange(Config):
     """Size and change of a block's parameters after an epoch."""
 
-    norm: float | None
+    norm: float | None = None
     """Norm of all parameters as one vector; None if it is not finite."""
-    change: float | None
+    change: float | None = None
     """Norm of their change since the previous checkpoint, divided by `norm`; None if it is unknown because the block was frozen
     until then."""
 
@@ -39,23 +39,23 @@ class Entry(Config):
     stage: str
     time: str
     """End of its epoch; UTC, ISO 8601."""
-    train_loss: float | None
-    val_loss: float | None
-    score: float | None
-    metrics: dict[str, float | None]
-    config: str
+    train_loss: float | None = None
+    val_loss: float | None = None
+    score: float | None = None
+    metrics: dict[str, float | None] = Field(default_factory=dict)
+    config: str | None = None
     """`config_hash` of the recipe."""
-    commit: str | None
+    commit: str | None = None
     """Commit of the user's own code (`provenance.project_commit`)."""
     size: int = Field(ge=0)
     """Size of the file, in bytes."""
-    checksum: str
+    checksum: str | None = None
     """`checkpoint_file.checksum_of` the file."""
-    best: bool
+    best: bool = False
     """True if its epoch is the best so far."""
-    milestone: str | None
+    milestone: str | None = None
     """Milestone of the policy that the epoch reaches, such as `10` or `50%`."""
-    blocks: dict[str, BlockChange]
+    blocks: dict[str, BlockChange] = Field(default_factory=dict)
     """Changes of the head and of the blocks that have trained so far, by name."""
 
 

@@ -53,12 +53,13 @@ class TrialRecord(Config):
             file.write(self.model_dump_json(indent=2))
 
     def summary_now(self, folder: TrialLayout) -> TrialSummary:
-        """Summary of the trial's epochs: the recorded one, or a new one if epochs have been written since.
+        """Summary of the trial's epochs: the recorded one, or a new one if that lacks a column or epochs have been written since.
 
         Raises:
             RunFileError: if the epochs cannot be read; names the file.
         """
-        if self.summary is not None and size_of(folder.epochs) in {None, self.summary.epochs_bytes}:
+        size = size_of(folder.epochs)
+        if self.summary and (size is None or (size == self.summary.epochs_bytes and self.summary.is_complete)):
             return self.summary
         return summary_in(folder.epochs)
 

@@ -2,52 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, create_model
 
 from trainables.core.config_errors import Config, dotted, problems_of
-from trainables.core.vocabulary import Flag, Metric
-from trainables.run_folder.epoch_report import read_epochs
+from trainables.run_folder.epoch_report import FIELDS, read_epochs
 from trainables.run_folder.layout import RunFileError
+from trainables.run_folder.trial_columns import AT_BEST, Column, Part
 
-AT_BEST = (*(metric.value for metric in Metric), "classes_predicted", "prediction_spread")
-"""Scalars of the best epoch that a trial's row shows."""
+_COLUMNS: Mapping[str, tuple[str, Column]] = {
+    column.name or field: (field, column)
+    for part in Part
+    for field, traits in FIELDS.items()
+    for column in traits.columns
+    if column.part is part
+}
+"""Name of a column -> the field of the reports that it follows from, and how; from left to right."""
+
+_DEFINITIONS: Any = {name: (column.kind, column.empty) for name, (_, column) in _COLUMNS.items()}
+_Columns: Any = create_model("_Columns", __base__=Config, **_DEFINITIONS)
 
 
-class TrialSummary(Config):
+class TrialSummary(_Columns):
     """Summary of a trial's epochs, written when it ends, so that tables of thousands of trials need not read all their epochs."""
 
-    score: float | None
-    best_epoch: int | None
-    epochs: int
-    stage: str | None
-    stage_index: int | None
-    metrics: dict[str, float | None]
-    """`AT_BEST` in the best epoch."""
-    flags: str | None
-    """Flags raised in any epoch, such as `spike, gap`."""
-    flags_at_best: str | None
-    """Flags raised in the best epoch."""
-    stopped_for: str | None
-    """Flag of `train.stop_on` that ended the run."""
-    train_s: float
-    """Seconds of training, over all epochs."""
-    val_s: float
-    """Seconds of validation, over all epochs."""
-    cache_s: float
-    """Part of these two times spent on computing features for the cache."""
-    compute: float | None
-    """Trained parameters × training images of all epochs except inherited ones; None if the reports do not have it."""
-    epochs_bytes: int
+    epochs_bytes: int | None = None
     """Size of `epochs.jsonl` when the summary was made, in bytes; if it differs, epochs have been written since."""
 
     def row(self) -> dict[str, Any]:
         """Columns of the trial in a table of trials."""
-        fields = self.model_dump(exclude={"metrics", "epochs_bytes"})
-        return {**fields, **{name: self.metrics.get(name) for name in AT_BEST}}
+        values = self.model_dump(exclude={"epochs_bytes"})
+        metrics = values.pop("metrics")
+        return {**values, **{name: metrics.get(name) for name in AT_BEST}}
+
+    @property
+    def is_complete(self) -> bool:
+        """False where it was written before there was one of the columns."""
+        return self.model_fields_set == type(self).model_fields.keys()
+
+
+def column_kinds() -> dict[str, Any]:
+    """Names of the columns of `TrialSummary.row` and types of their values, from left to right."""
+    found: dict[str, Any] = {}
+    for name, (_, column) in _COLUMNS.items():
+        found |= dict.fromkeys(AT_BEST, float | None) if name == "metrics" else {name: column.kind}
+    return found
 
 
 def summary_in(file: Path) -> TrialSummary:
@@ -57,34 +59,16 @@ def summary_in(file: Path) -> TrialSummary:
         RunFileError: if the file cannot be read; names the file.
     """
     size = size_of(file) or 0  # taken before reading, so that it differs if epochs are appended meanwhile
-    fields = {**_fields(read_epochs(file)), "epochs_bytes": size}
-    try:
-        return TrialSummary.model_validate(fields)
-    except ValidationError as error:
-        problems = problems_of(error, TrialSummary, fields)
-        raise RunFileError("\n".join(f"{file}: {dotted(p.path)}: {p.message}" for p in problems)) from None
-
-
-def _fields(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    last = reports[-1] if reports else {}
-    best = next((report for report in reports if report["epoch"] == last["best_epoch"]), {})
-    return {
-        "score": last.get("best_score"),
-        "epochs": last.get("epoch", 0),
-        **{name: last.get(name) for name in ("best_epoch", "stage", "stage_index", "stopped_for")},
-        "compute": _own_compute(reports),
-        "metrics": {name: best[name] for name in AT_BEST if name in best},
-        "flags": listed(flag for report in reports for flag in report["flags"]) if reports else None,
-        "flags_at_best": listed(best["flags"]) if best else None,
-        **{name: sum(report.get(name, 0.0) for report in reports) for name in ("train_s", "val_s", "cache_s")},
+    reports = read_epochs(file)
+    of_reports = {
+        name: column.rule(field, reports) if reports else column.empty for name, (field, column) in _COLUMNS.items()
     }
-
-
-def _own_compute(reports: Sequence[dict[str, Any]]) -> float | None:
-    """Compute without inherited epochs, which the reports' sums include."""
-    last = reports[-1].get("compute") if reports else None
-    inherited = [report["compute"] for report in reports if report.get("inherited")]
-    return last - inherited[-1] if last is not None and inherited else last
+    values = {**of_reports, "epochs_bytes": size}
+    try:
+        return TrialSummary.model_validate(values)
+    except ValidationError as error:
+        problems = problems_of(error, TrialSummary, values)
+        raise RunFileError("\n".join(f"{file}: {dotted(p.path)}: {p.message}" for p in problems)) from None
 
 
 def size_of(file: Path) -> int | None:
@@ -93,9 +77,3 @@ def size_of(file: Path) -> int | None:
         return file.stat().st_size
     except FileNotFoundError:
         return None
-
-
-def listed(flags: Iterable[str]) -> str:
-    """Lists flags as text, such as `spike, gap`: each once, in the order of `Flag`."""
-    raised = set(flags)
-    return ", ".join(flag for flag in Flag if flag in raised) if raised else ""

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter
 
 from trainables.core.config_errors import ConfigError, Problem
-from trainables.core.vocabulary import Flag
 from trainables.data.batches.batches import derived_seed, generator
 from trainables.data.dataset import Dataset
 from trainables.frozen_prefix.feature_cache import Progress
@@ -24,22 +21,16 @@ from trainables.recipe.backbone_catalog import HEAD
 from trainables.recipe.recipe import Recipe
 from trainables.run_folder.epoch_report import EpochReport
 from trainables.tasks.classification import task_of
-from trainables.tasks.metrics import Evaluation, corrected_score, score_of
+from trainables.tasks.metrics import Evaluation
 from trainables.training.active_stage import ActiveStage
 from trainables.training.batch_feed import Feed
 from trainables.training.compute_cost import planned_compute, trained_parameters
 from trainables.training.replicas import ALONE, Replicas
-from trainables.training.stage_plan import EpochPlan, Position, drw_is_pending, has_settled, plan_epoch, stage_is_over
+from trainables.training.run_history import RunHistory
+from trainables.training.stage_plan import EpochPlan, Position, drw_is_pending, plan_epoch, stage_is_over
 from trainables.training.validation import outputs_of, with_others
-from trainables.training.warning_flags import Vitals, flag_that_stops, flags_of
 
 State = dict[str, Any]
-
-_WATCHED = ("val_loss", "auc", "classes_predicted", "adjusted_balanced_accuracy", "kappa", "prediction_spread")
-"""Metrics of an epoch that the rules of `health` use, if the task has them."""
-
-
-_POSITION, _HISTORY = TypeAdapter(Position), TypeAdapter(list[Vitals])
 
 
 class OtherOriginError(ValueError):
@@ -118,22 +109,23 @@ class Trainer:
         )
         self.feed = self._feed_of(dataset)
 
-        self.position = Position()
+        self.history = RunHistory.at_start(recipe)
         self.steps = 0
         """Number of optimizer steps so far."""
-        self.best_score, self.best_epoch = train.metric.worst, 0
-        self._best_corrected, self._compute = train.metric.worst, 0
         self._planned_compute = planned_compute(recipe, self.model, self._images)
-        self._history: list[Vitals] = []
-        self._stopped_for: Flag | None = None
         self._deepest_cut = recipe.cut(0)
         self._active = self._stage()
+
+    @property
+    def position(self) -> Position:
+        """How far the run has come."""
+        return self.history.position
 
     @property
     def finished(self) -> bool:
         """True if the run is over."""
         last = self.position.stage == len(self.recipe.train.stages) - 1
-        return self._stopped_for is not None or (last and stage_is_over(self.recipe, self.position))
+        return self.history.stopped_for is not None or (last and stage_is_over(self.recipe, self.position))
 
     def __iter__(self) -> Iterator[EpochReport]:
         return self
@@ -157,7 +149,8 @@ class Trainer:
         )
         validated = time.perf_counter()
         times = {"train_s": trained - started, "val_s": validated - trained, "cache_s": self.feed.cache_s - cached_s}
-        return self._report(plan, train_loss, evaluation, times)
+        score = self._add_epoch(plan, train_loss, evaluation)
+        return self._report(plan, train_loss, evaluation, score, times)
 
     def _adopt(self, recipe: Recipe) -> None:
         """Continues with the recipe after a change."""
@@ -168,7 +161,7 @@ class Trainer:
     def _enter_next_stage(self) -> None:
         """Starts the next stage from the best weights of the one that ended."""
         self._active.restore_best()
-        self.position = self.position.next_stage()
+        self.history.position = self.position.next_stage()
         cut = self.recipe.cut(self.position.stage)
         # When new blocks open, all moments start from zero: the old ones belong to a network whose lower blocks did not change.
         moments = self._active.optimizer if cut >= self._deepest_cut else None
@@ -231,22 +224,24 @@ class Trainer:
         scored, *others = (self.task.judge(of_tail, truth, reweighted=reweighted) for of_tail in outputs)
         return with_others(scored, dict(zip(list(tails)[1:], others, strict=True)), self.recipe.train.metric)
 
-    def _report(
-        self, plan: EpochPlan, train_loss: float, evaluation: Evaluation, times: Mapping[str, float]
-    ) -> EpochReport:
-        metrics = evaluation.metrics
-        self.position = self.position.after_epoch(metrics["val_loss"])
-        score = score_of(metrics, self.recipe.train.metric)
+    def _add_epoch(self, plan: EpochPlan, train_loss: float, evaluation: Evaluation) -> float:
+        """Takes a trained and validated epoch into the run's history and returns its score."""
+        score = self.history.add_epoch(
+            self.recipe,
+            plan,
+            train_loss,
+            evaluation,
+            compute=trained_parameters(self.model) * self._images(self.position.stage),
+            classes=len(self.dataset.classes),
+        )
         self._active.keep_if_best(score)
-        # Compared over all stages, even if their image sizes differ: a network is scored at the size at which it will be used.
-        if self.recipe.train.metric.better(score, self.best_score):
-            self.best_score, self.best_epoch = score, self.position.epoch
-        corrected = corrected_score(evaluation, self.recipe.train.metric)
-        if self.recipe.train.metric.better(corrected, self._best_corrected):
-            self._best_corrected = corrected
-        flags = self._watch(plan, train_loss, metrics, score)
-        images = self._images(self.position.stage)
-        self._compute += trained_parameters(self.model) * images
+        return score
+
+    def _report(
+        self, plan: EpochPlan, train_loss: float, evaluation: Evaluation, score: float, times: Mapping[str, float]
+    ) -> EpochReport:
+        """Report of the epoch that was added last."""
+        history = self.history
         cut = plan.opening.cut
         return EpochReport(
             epoch=self.position.epoch,
@@ -259,46 +254,27 @@ class Trainer:
             head_frozen=not plan.opening.head,
             reweighted=plan.reweighted,
             train_loss=train_loss,
-            metrics=metrics,
+            metrics=evaluation.metrics,
             per_class=evaluation.per_class,
             confusion=evaluation.confusion,
-            flags=flags,
+            flags=history.flags,
             score=score,
-            best_score=self.best_score,
-            best_epoch=self.best_epoch,
-            best_corrected=self._best_corrected,
+            best_score=history.best_score,
+            best_epoch=history.best_epoch,
+            best_corrected=history.best_corrected,
             drw_pending=drw_is_pending(self.recipe, self.position),
             train_s=times["train_s"],
             val_s=times["val_s"],
             cache_s=times["cache_s"],
             uncached=self.feed.uncached,
-            images_per_s=images / times["train_s"],
-            compute=self._compute,
-            compute_share=self._compute / self._planned_compute,
+            images_per_s=self._images(self.position.stage) / times["train_s"],
+            compute=history.compute,
+            compute_share=history.compute / self._planned_compute,
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             stage_over=self.finished or stage_is_over(self.recipe, self.position),
             finished=self.finished,
-            stopped_for=self._stopped_for,
+            stopped_for=history.stopped_for,
         )
-
-    def _watch(
-        self, plan: EpochPlan, train_loss: float, metrics: Mapping[str, float], score: float
-    ) -> tuple[Flag, ...]:
-        """Returns the flags of the epoch, and ends the run if one of them is in `stop_on`."""
-        self._history.append(
-            Vitals(
-                stage=self.position.stage,
-                reweighted=plan.reweighted,
-                train_loss=train_loss,
-                score=score,
-                **{name: metrics[name] for name in _WATCHED if name in metrics},
-            )
-        )
-        train = self.recipe.train
-        flags = flags_of(self._history, classes=len(self.dataset.classes), metric=train.metric)
-        settled = has_settled(self.recipe, self.position)
-        self._stopped_for = flag_that_stops(flags, train.stop_on, settled=settled)
-        return flags
 
     # --- state ------------------------------------------------------------------------------------------------------
 
@@ -307,15 +283,13 @@ class Trainer:
 
         Random number generators need no state, because each epoch derives its own from the seed.
         """
+        history = self.history.state_dict()
         return {
             "pretrained": self.pretrained_fingerprint,
             "data": self.dataset.fingerprint,
-            "position": {**asdict(self.position), "losses": list(self.position.losses)},
+            "position": history.pop("position"),
             "steps": self.steps,
-            "best": {"score": self.best_score, "epoch": self.best_epoch, "corrected": self._best_corrected},
-            "compute": self._compute,
-            "history": [dict(vars(epoch)) for epoch in self._history],
-            "stopped_for": None if self._stopped_for is None else self._stopped_for.value,
+            **history,
             "deepest_cut": self._deepest_cut,
             "weights": self.changed_weights(),
             "stage": self._active.state_dict(),
@@ -342,14 +316,10 @@ class Trainer:
                 raise OtherOriginError(
                     f"the checkpoint was made with other {what} ({state[key][:12]}) than this run's ({own[:12]})"
                 )
-        self.position = _POSITION.validate_python(state["position"])
+        self.history = RunHistory.of_state(state)
         if self._given.train.changes:
             self._adopt(self._given.at(self.position.epoch))
         self.steps = int(state["steps"])
-        self.best_score, self.best_epoch = float(state["best"]["score"]), int(state["best"]["epoch"])
-        self._history = _HISTORY.validate_python(state["history"])
-        self._best_corrected, self._compute = float(state["best"]["corrected"]), int(state["compute"])
-        self._stopped_for = None if state["stopped_for"] is None else Flag(state["stopped_for"])
         self._deepest_cut = state["deepest_cut"]
         if state["weights"].keys() != self.changed_weights().keys():
             raise ValueError("its weights belong to another network")

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from trainables.core.vocabulary import Objective
+from trainables.run_folder.trial_columns import best_report
 
 
 def objectives_of(
@@ -19,9 +20,8 @@ def objectives_of(
         costs: result of `network_costs`.
     """
     last = reports[-1]
-    best = next((report for report in reports if report["epoch"] == last["best_epoch"]), {})
     known = {
-        **best,
+        **(best_report(reports) or {}),
         **costs,
         Objective.SCORE.value: last["best_score"],
         Objective.TRAIN_S.value: sum(report["train_s"] for report in reports),

@@ -11,12 +11,10 @@ from trainables.checkpoints.checkpoint_file import CheckpointError, load_checkpo
 from trainables.checkpoints.checkpoint_folder import CheckpointFolder
 from trainables.core.atomic_write import replacing
 from trainables.recipe.recipe import Recipe
-from trainables.run_folder.epoch_report import read_epochs
+from trainables.run_folder.epoch_report import INHERITED, read_epochs
 from trainables.run_folder.layout import TrialLayout
 
 logger = logging.getLogger(__name__)
-
-_INHERITED = {"train_s": 0.0, "val_s": 0.0, "cache_s": 0.0, "inherited": True}
 
 
 def fork(parent: TrialLayout, child: TrialLayout, recipe: Recipe, *, after_epoch: int) -> None:
@@ -40,11 +38,11 @@ def fork(parent: TrialLayout, child: TrialLayout, recipe: Recipe, *, after_epoch
         except CheckpointError as error:
             logger.warning("%s; trying an earlier one", error)
             continue
-        reports = [{**report, **_INHERITED} for report in read_epochs(parent.epochs) if report["epoch"] <= epoch]
+        reports = [{**report, **INHERITED} for report in read_epochs(parent.epochs) if report["epoch"] <= epoch]
         with replacing(child.epochs) as file:
             file.writelines(json.dumps(report) + "\n" for report in reports)
         for name, state in states.items():  # the best epoch's first: after a kill in between, the run starts from it
-            state |= {"report": {**state["report"], **_INHERITED}, "recipe": recipe.model_dump(mode="json")}
+            state |= {"report": {**state["report"], **INHERITED}, "recipe": recipe.model_dump(mode="json")}
             own.save(name, state, compress=recipe.train.checkpoints.compress)
         return
 

@@ -24,7 +24,7 @@ from trainables.data.dataset import Dataset, open_dataset, open_test
 from trainables.frozen_prefix.feature_cache import Progress
 from trainables.recipe.recipe import Recipe
 from trainables.run_folder.environment import environment
-from trainables.run_folder.epoch_report import EpochReport, fault_of, finite, read_epochs
+from trainables.run_folder.epoch_report import LOG_COLUMNS, EpochReport, completed, fault_of, finite, read_epochs
 from trainables.run_folder.layout import RunFileError, TrialLayout
 from trainables.training.replicas import ALONE, Replicas
 from trainables.training.trainer import OtherOriginError, Trainer
@@ -33,8 +33,6 @@ logger = logging.getLogger(__name__)
 
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 """YAML dumper: the fast one, if PyYAML was built with it, because a recipe is written at each start of a trial."""
-
-_LOG_COLUMNS = ("epoch", "stage", "stage_index", "val_loss", "score", "checkpoint", "time")
 
 
 class SupersededError(RuntimeError):
@@ -127,7 +125,7 @@ class TrainingRun:
             return
         state = load_checkpoint(self._checkpoints.folder.named(str(self.reports[-1]["best_epoch"])))
         self.trainer.load_state_dict(state["trainer"])
-        evaluation = self.trainer.evaluate(test, reweighted=state["report"]["reweighted"])
+        evaluation = self.trainer.evaluate(test, reweighted=completed(state["report"])["reweighted"])
         self._check_ownership()
         with replacing(self.folder.test) as file:
             file.write(json.dumps({"images": len(test.validation), **finite(asdict(evaluation))}, indent=2))
@@ -149,7 +147,7 @@ class TrainingRun:
         with replacing(self.folder.epochs, sync=False) as file:
             file.writelines(json.dumps(report) + "\n" for report in self.reports)
         with replacing(self.folder.log, sync=False) as file:
-            log = csv.DictWriter(file, _LOG_COLUMNS, extrasaction="ignore")
+            log = csv.DictWriter(file, LOG_COLUMNS, extrasaction="ignore")
             log.writeheader()
             log.writerows(self.reports)
         self.folder.error.unlink(missing_ok=True)
@@ -201,7 +199,7 @@ class TrainingRun:
             raise CheckpointError(f"{path} is not a checkpoint of this run: {type(error).__name__}: {reason}") from None
         if fault:
             raise CheckpointError(f"{path} is not a checkpoint of this run: its report {fault}")
-        return report
+        return completed(report)
 
     def _environment(self) -> dict[str, Any]:
         dataset = self.trainer.dataset
@@ -232,4 +230,4 @@ class TrainingRun:
         with self.folder.epochs.open("a", encoding="utf-8") as file:
             file.write(json.dumps(report) + "\n")
         with self.folder.log.open("a", encoding="utf-8", newline="") as file:
-            csv.DictWriter(file, _LOG_COLUMNS, extrasaction="ignore").writerow(report)
+            csv.DictWriter(file, LOG_COLUMNS, extrasaction="ignore").writerow(report)

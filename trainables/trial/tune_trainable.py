@@ -19,11 +19,10 @@ import torch
 from ray import tune
 
 from trainables.core.atomic_write import replacing
-from trainables.core.rungs import Rungs
 from trainables.data.dataset import open_dataset
 from trainables.recipe.recipe import parse_recipe
 from trainables.run_folder.cache_progress import Building
-from trainables.run_folder.layout import RunLayout
+from trainables.run_folder.protocol import StepResult, TrialAssignment
 from trainables.run_folder.trial_failures import is_final, last_failure, mark_if_repeated, refusal_in
 from trainables.run_folder.trial_log import TrialLog
 from trainables.trial.network_costs import network_costs
@@ -44,26 +43,7 @@ class StagedUnfreezing(tune.Trainable):
 
     Ray stores no checkpoints of it: a trial always resumes from its folder, whichever process starts it again.
 
-    Config:
-        run: folder of the search.
-        number: number of the trial in it.
-        attempt: number of the start or resume of the search that this belongs to.
-        recipe: recipe of the trial, as JSON.
-        parent: trial and epoch that it continues from, as the fields of `record.Parent`; None or missing: no parent.
-        trials: number of trials in the search, which share the features of frozen blocks.
-        reads_test: whether the run is evaluated on the test split in the end.
-        objectives: names of `Objective` and `Metric` that the search optimises.
-        rungs: rungs of the scheduler, as the fields of `Rungs`; a step ends when it reaches one.
-
-    Results:
-        epoch: number of epochs done, over all stages.
-        best_score: score of the best epoch so far, so that a temporary dip after a stage change does not count against a trial.
-        finished: whether the run is over; a trial whose last result is not finished was pruned.
-        stopped_for: flag that ended the run early, or None.
-        objectives: current values of the objectives, each None if unknown. (A list, because Ray flattens mappings.)
-        reports: reports of the step's epochs, as in `epochs.jsonl`.
-        given_up: reason why the trial ends without training, if it has failed twice in the same way. Absent otherwise.
-        refused: reason why the search must stop, if its storage fails. Absent otherwise.
+    Its config is a `TrialAssignment`, its results are `StepResult`s.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -71,8 +51,8 @@ class StagedUnfreezing(tune.Trainable):
         # Nothing is opened before the first step, because Ray may set up an actor and tear it down without one.
         self._run: TrainingRun | None = None
         self._output: TrialLog | None = None
-        self._assignment = config
-        self._rungs = Rungs(**config["rungs"])
+        self._assignment = TrialAssignment.of_config(config)
+        self._rungs = self._assignment.rungs
         # Free the memory of the previous trial for this one and for other processes.
         gc.collect()
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
@@ -86,11 +66,14 @@ class StagedUnfreezing(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Trains some epochs and returns their results; called by Ray."""
-        folder = RunLayout(self._assignment["run"]).trial(self._assignment["number"])
+        return self._step().to_result()
+
+    def _step(self) -> StepResult:
+        folder = self._assignment.folder
         if self._output is None:
             self._failed_before = last_failure(folder)  # read first, because opening the run deletes it
             if is_final(self._failed_before):
-                return self._final_result(given_up=self._failed_before)
+                return StepResult(given_up=self._failed_before)
         try:
             if self._output is None:
                 self._output = TrialLog(folder.output)
@@ -100,16 +83,15 @@ class StagedUnfreezing(tune.Trainable):
             raise
         except Exception as error:
             if refusal := refusal_in(error):
-                return self._final_result(refused=str(refusal))
+                return StepResult(refused=str(refusal))
             with contextlib.suppress(OSError):
                 mark_if_repeated(folder, self._failed_before)
             raise  # ends the process, so that a GPU or library in a bad state does not affect other trials
 
-    def _some_epochs(self) -> dict[str, Any]:
-        names = self._assignment["objectives"]
+    def _some_epochs(self) -> StepResult:
         if self._run is None:
             self._run = _opened_here(self._assignment)
-            self._costs = network_costs(self._run.trainer, names)
+            self._costs = network_costs(self._run.trainer, self._assignment.objectives)
             if resumed := self._run.reports[-1:]:
                 return self._result(resumed)  # the scheduler may not have seen it: the driver or the worker was killed
         began = time.monotonic()
@@ -121,37 +103,23 @@ class StagedUnfreezing(tune.Trainable):
             reports.append(self._run.reports[-1])
         return self._result(reports)
 
-    def _result(self, reports: list[dict[str, Any]]) -> dict[str, Any]:
+    def _result(self, reports: list[dict[str, Any]]) -> StepResult:
         """Result to report to Ray after some epochs."""
         assert self._run is not None
         report = reports[-1]
         score = report["best_score"]
         if score is None:
             score = self._run.recipe.train.metric.worst
-        finished = report["finished"]
-        if finished and self._assignment["reads_test"]:
+        if report["finished"] and self._assignment.reads_test:
             self._run.test()
-        return {
-            "epoch": report["epoch"],
-            "best_score": score,
-            "finished": finished,
-            "stopped_for": report["stopped_for"],
-            "done": finished,
-            "objectives": objectives_of(self._assignment["objectives"], self._run.reports, self._costs),
-            "reports": reports,
-        }
-
-    def _final_result(self, **why: str | None) -> dict[str, Any]:
-        """Result to report to Ray if the trial ends without training."""
-        empty: dict[str, Any] = {
-            "epoch": 0,
-            "best_score": None,
-            "finished": False,
-            "stopped_for": None,
-            "objectives": [],
-            "reports": [],
-        }
-        return {**empty, "done": True, **why}
+        return StepResult(
+            epoch=report["epoch"],
+            best_score=score,
+            finished=report["finished"],
+            stopped_for=report["stopped_for"],
+            objectives=objectives_of(self._assignment.objectives, self._run.reports, self._costs),
+            reports=reports,
+        )
 
     def _is_due(self, report: dict[str, Any], *, since: float, passed: int) -> bool:
         """Returns True if the step ends with this report.
@@ -173,7 +141,7 @@ class StagedUnfreezing(tune.Trainable):
             self._run = None
 
 
-def _opened_here(assignment: dict[str, Any]) -> TrainingRun:
+def _opened_here(assignment: TrialAssignment) -> TrainingRun:
     """Opens the run of a trial; if that fails, writes the machine and the reason to the trial's folder, if possible.
 
     The machine matters, because nodes may join a cluster after the others have been checked.
@@ -184,35 +152,31 @@ def _opened_here(assignment: dict[str, Any]) -> TrainingRun:
         raise
     except Exception as error:
         message = f"on {platform.node()}: {error}"
-        with (
-            contextlib.suppress(OSError),
-            replacing(RunLayout(assignment["run"]).trial(assignment["number"]).error) as file,
-        ):
+        with contextlib.suppress(OSError), replacing(assignment.folder.error) as file:
             file.write(f"{traceback.format_exc()}\n{' '.join(message.split())}\n")
         raise RuntimeError(message) from error
 
 
-def _open(assignment: dict[str, Any]) -> TrainingRun:
-    layout = RunLayout(assignment["run"])
-    attempt = assignment["attempt"]
+def _open(assignment: TrialAssignment) -> TrainingRun:
+    layout, attempt = assignment.layout, assignment.attempt
 
     def check_ownership() -> None:
         newest = layout.read_attempt()
         if newest != attempt:
             raise SupersededError(f"{layout.root}: attempt {newest} of this search has replaced attempt {attempt}")
 
-    folder, recipe = layout.trial(assignment["number"]), parse_recipe(json.loads(assignment["recipe"]))
+    folder, recipe = assignment.folder, parse_recipe(json.loads(assignment.recipe))
     _log.info("trial %d, attempt %d: process %d on %s", folder.number, attempt, os.getpid(), socket.gethostname())
-    if parent := assignment.get("parent"):
+    if parent := assignment.parent:
         check_ownership()
-        fork(layout.trial(parent["trial"]), folder, recipe, after_epoch=parent["epoch"])
+        fork(layout.trial(parent.trial), folder, recipe, after_epoch=parent.epoch)
     building = Building(folder.building)
     decoding = building.progress("decoding images")
     return TrainingRun(
         recipe,
         folder,
         dataset=open_dataset(recipe.data, image_sizes=recipe.image_sizes, progress=decoding),
-        sharing_runs=assignment["trials"],
+        sharing_runs=assignment.trials,
         progress=building.progress("computing features"),
         check_ownership=check_ownership,
     )

@@ -1,7 +1,6 @@
 """The length of a search, reckoned; Ray's own scheduler says what pruning leaves."""
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from search.config.scheduler import Asha, Hyperband, Median, NoPruning, Pbt
 from search.preflight.forecast import Way, _seconds_run, forecast, memory, share_left, trials_at_once, way_of
 from search.preflight.local_machine import Machine, this_machine
 from search.tuning.schedulers import build_scheduler
+from tests.support.ray_trials import ray_trial
 from trainables.core.rungs import Rungs
 from trainables.core.vocabulary import Metric
 from trainables.trial.dry_run import DryRun, StageCost
@@ -97,7 +97,7 @@ def epochs_run(scheduler, longest, qualities):
     where = scheduler.place_rungs(epochs=longest, stages=1)
     real, epochs = build_scheduler(scheduler, where, metric=Metric.ACCURACY, seed=0, records={}), 0
     for number, quality in enumerate(qualities):
-        trial = SimpleNamespace(config={"number": number})
+        trial = ray_trial(number)
         for epoch in range(1, longest + 1):
             epochs += 1
             report = {"epoch": epoch, "best_score": quality, "drw_pending": False, "finished": epoch == longest}

@@ -12,6 +12,7 @@ from search.progress import ray_callback
 from search.progress.ray_callback import ProgressCallback
 from search.run_folder.status_file import Attempt, RunStatus, ask_to_stop, read_status
 from tests.search.progress.test_search_state import FAILED, FINISHED, PRUNED, STARTED, report, tally_of
+from tests.support.ray_trials import ray_trial
 from trainables.core.vocabulary import TrialStatus
 from trainables.run_folder.layout import RunLayout
 from trainables.run_folder.trial_record import TrialRecord
@@ -50,7 +51,7 @@ def trial(tmp_path):
     def make(number, status=TrialStatus.RUNNING, reason=None):
         known = {"number": number, "params": {}, "status": status, "reason": reason}
         TrialRecord(started="2025-01-01T00:00:00+00:00", **known).write(RunLayout(tmp_path).trial(number))
-        return SimpleNamespace(trial_id=f"id{number}", config={"run": str(tmp_path), "number": number})
+        return ray_trial(number, run=tmp_path)
 
     return make
 

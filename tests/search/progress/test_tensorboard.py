@@ -1,7 +1,5 @@
 """TensorBoard events, read back as TensorBoard reads them."""
 
-from types import SimpleNamespace
-
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import api_pb2
@@ -11,6 +9,7 @@ from tensorboard.util import tensor_util
 from search.progress.tensorboard_callback import TensorBoardCallback
 from search.progress.tensorboard_events import TrialEvents, write_columns
 from spaces import parse_space
+from tests.support.ray_trials import ray_trial
 from trainables.core.vocabulary import Flag, Metric, TrialStatus
 from trainables.run_folder.layout import RunLayout
 from trainables.run_folder.trial_record import TrialRecord
@@ -137,10 +136,10 @@ def test_a_run_that_goes_on_adds_to_its_curves(tmp_path):
     assert [step for step, _ in scalars(read(tmp_path), "loss/train")] == [1, 2]
 
 
-def ray_trial(layout, number):
+def recorded_trial(layout, number):
     record = TrialRecord(number=number, params=PARAMS, status=TrialStatus.RUNNING, started="2025-01-01T00:00:00+00:00")
     record.write(layout.trial(number))
-    return SimpleNamespace(trial_id=f"id{number}", config={"run": str(layout.root), "number": number})
+    return ray_trial(number, run=layout.root)
 
 
 def callback_of(layout, parameters=None):
@@ -164,7 +163,7 @@ def ending(folder):
 def test_each_trial_of_a_search_has_its_events_in_its_folder(tmp_path, end, status):
     layout = RunLayout(tmp_path)
     callback = callback_of(layout)
-    trials = [ray_trial(layout, number) for number in (0, 1)]
+    trials = [recorded_trial(layout, number) for number in (0, 1)]
     for epoch in (1, 2):
         for trial in trials:
             callback.on_trial_result(trial=trial, result={"reports": [report(epoch)]})
@@ -180,7 +179,7 @@ def test_each_trial_of_a_search_has_its_events_in_its_folder(tmp_path, end, stat
 
 def test_a_trial_without_a_result_ends_quietly(tmp_path):
     callback = callback_of(RunLayout(tmp_path))
-    callback.on_trial_error(trial=ray_trial(RunLayout(tmp_path), 0))
+    callback.on_trial_error(trial=recorded_trial(RunLayout(tmp_path), 0))
     assert list(RunLayout(tmp_path).trial(0).root.glob("events*")) == []
 
 

@@ -2,7 +2,6 @@
 
 import json
 import random
-from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -14,6 +13,7 @@ from search.config.yaml_source import InputError
 from search.preflight.forecast import Way, share_left
 from search.tuning.schedulers import PopulationScheduler, build_scheduler
 from search.tuning.study import fell_behind
+from tests.support.ray_trials import ray_trial
 from tests.support.sampled_searches import load_space
 from trainables.core.vocabulary import Metric
 
@@ -56,8 +56,7 @@ def decisions(settings, *, killed_every):
                 "stage_index": 0, "stage_over": epoch == EPOCHS, "finished": epoch == EPOCHS, "time": f"{len(decided):06d}",
             }  # fmt: skip
             records.setdefault(number, []).append(report)
-            trial = SimpleNamespace(trial_id=str(number), config={"number": number})
-            decided[number, epoch] = scheduler.on_trial_result(None, trial, {"reports": [report]})
+            decided[number, epoch] = scheduler.on_trial_result(None, ray_trial(number), {"reports": [report]})
     return decided
 
 
@@ -130,6 +129,6 @@ def test_it_starts_trials_from_others_where_it_says_so(spec, tmp_path):
 
 @each_scheduler
 def test_it_says_why_a_trial_was_pruned(spec):
-    reason = fell_behind({"best_score": 0.25, "epoch": 4}, EXAMPLES[spec.kind])
+    reason = fell_behind(0.25, 4, EXAMPLES[spec.kind])
     assert reason.startswith("0.25 at epoch 4 was ")
     assert "among the" in reason

@@ -18,6 +18,7 @@ from search.tuning.study import end_judged, open_study, settle
 from search.tuning.study_searcher import StudySearcher
 from tests.search.tuning.test_schedulers import EPOCHS, line, tell
 from tests.support.driven_search import Search
+from tests.support.ray_trials import ray_trial
 from tests.support.recipes import RECIPE
 from trainables.core.config_errors import ConfigError
 from trainables.core.rungs import Rungs
@@ -157,8 +158,7 @@ class Driver:
         if parent:
             self.parents[number] = parent
             self.records[number] = [{**done, "inherited": True} for done in self.records[parent.trial][: parent.epoch]]
-            config = {"number": number, "parent": parent.model_dump()}
-            self.scheduler.on_trial_add(None, SimpleNamespace(config=config))
+            self.scheduler.on_trial_add(None, ray_trial(number, parent=parent))
             assert tell(self.scheduler, number, self.records[number][-1]) == "CONTINUE"  # told of once more
 
     def epoch(self, number, *, killed):
@@ -258,7 +258,7 @@ class PopulationSearch(Search):
     def train(self, assignment, score):
         """As Ray does, until the scheduler stops it or it has come to its end."""
         number, parent = assignment["number"], assignment["parent"]
-        trial = SimpleNamespace(config={"number": number, "parent": parent})
+        trial = SimpleNamespace(config=assignment)
         self.scheduler.on_trial_add(None, trial)
         folder, lines = self.layout.trial(number), []
         if parent:

@@ -2,7 +2,6 @@
 
 import json
 import random
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from search.tuning.schedulers import (
     WarmScheduler,
     build_scheduler,
 )
+from tests.support.ray_trials import ray_trial
 from trainables.core.rungs import Rungs
 from trainables.core.vocabulary import Metric
 
@@ -38,10 +38,6 @@ def build(settings, records=None, metric=Metric.BALANCED_ACCURACY):
     return build_scheduler(settings, where, metric=metric, seed=0, records=records or {})
 
 
-def trial(number):
-    return SimpleNamespace(trial_id=f"ray-{number}", config={"number": number})
-
-
 def line(epoch, score, *, corrected=None, pending=False, share=None, time=0):
     """A line of `epochs.jsonl`, as far as schedulers read it."""
     stage = sum(epoch > end for end in STAGE_ENDS)
@@ -53,7 +49,7 @@ def line(epoch, score, *, corrected=None, pending=False, share=None, time=0):
 
 
 def tell(scheduler, number, report):
-    return scheduler.on_trial_result(None, trial(number), {"reports": [report]})
+    return scheduler.on_trial_result(None, ray_trial(number), {"reports": [report]})
 
 
 class Driver:
@@ -88,11 +84,11 @@ class Driver:
             if self.time in killed_before_judging:
                 self.start()
             elif lines[-1]["finished"]:
-                self.scheduler.on_trial_complete(None, trial(number), {"reports": lines[-1:]})
+                self.scheduler.on_trial_complete(None, ray_trial(number), {"reports": lines[-1:]})
             else:
                 self.decisions[number, epoch] = decision = tell(self.scheduler, number, lines[-1])
                 if decision == "STOP":
-                    self.scheduler.on_trial_complete(None, trial(number), {"reports": lines[-1:]})
+                    self.scheduler.on_trial_complete(None, ray_trial(number), {"reports": lines[-1:]})
                     self.ended.add(number)
 
 
@@ -296,10 +292,10 @@ def test_rungs_in_epochs_decide_as_ray_s_own(reduction):
     )
     rng, decisions = random.Random(3), set()
     for number in range(60):
-        rays.on_trial_add(None, trial(number))
+        rays.on_trial_add(None, ray_trial(number))
         for epoch in range(1, EPOCHS):
             score = rng.random()
-            theirs = rays.on_trial_result(None, trial(number), {"epoch": epoch, "score": score})
+            theirs = rays.on_trial_result(None, ray_trial(number), {"epoch": epoch, "score": score})
             assert tell(ours, number, line(epoch, score)) == theirs
             decisions.add(theirs)
             if theirs == "STOP":

@@ -5,7 +5,17 @@ import math
 import pytest
 
 from trainables.core.vocabulary import Flag
-from trainables.run_folder.epoch_report import EpochReport, last_report, read_epochs
+from trainables.run_folder.epoch_report import (
+    BY_CLASS,
+    CURVES,
+    FIELDS,
+    INHERITED,
+    LOG_COLUMNS,
+    OF_THE_MACHINE,
+    EpochReport,
+    last_report,
+    read_epochs,
+)
 
 REPORT = EpochReport(
     epoch=3,
@@ -61,27 +71,25 @@ def test_what_is_not_finite_becomes_null(value):
     assert read["per_class"] == {"f1": [None, 0.5]}
 
 
-def test_scalars_are_all_that_makes_a_curve():
-    scalars = REPORT.scalars
-    assert scalars == {
-        "train_loss": 1.5,
-        "val_loss": 1.25,
-        "accuracy": 0.5,
-        "classes_predicted": 2.0,
-        "score": 0.75,
-        "best_score": 0.8,
-        "head_lr": 0.1,
-        "backbone_lr": 0.01,
-        "stage_index": 1,
-        "reweighted": 1.0,
-        "images_per_s": 20.0,
-        "nan": 0.0,
-        "spike": 0.0,
-        "collapse": 1.0,
-        "drw_drop": 0.0,
-        "stuck_auc": 0.0,
-        "gap": 1.0,
+def test_what_follows_from_the_fields():
+    assert LOG_COLUMNS == ("epoch", "stage", "stage_index", "val_loss", "score", "checkpoint", "time")
+    assert set(OF_THE_MACHINE) == {"train_s", "val_s", "cache_s", "uncached", "images_per_s", "time", "inherited"}
+    assert INHERITED == {"train_s": 0.0, "val_s": 0.0, "cache_s": 0.0, "inherited": True}
+    assert BY_CLASS == ("per_class", "confusion")
+    assert set(CURVES) == {
+        "train_loss",
+        "score",
+        "best_score",
+        "head_lr",
+        "backbone_lr",
+        "stage_index",
+        "reweighted",
+        "images_per_s",
     }
+
+
+def test_every_field_says_what_follows_from_it():
+    assert list(FIELDS) == [field.name for field in dataclasses.fields(EpochReport)]
 
 
 # --- epochs.jsonl ---------------------------------------------------------------------------------------------------
@@ -149,4 +157,32 @@ def test_the_newest_report_is_found_from_the_end(tmp_path, length, end):
     lines = [json.dumps({"epoch": epoch, "long": "x" * length, **needed, "time": "now"}) for epoch in (1, 2, 3)]
     file.write_text("\n".join(lines) + end)
     assert last_report(file)["epoch"] == 3
-    assert last_report(file) == json.loads(lines[2])
+    assert json.loads(lines[2]).items() <= last_report(file).items()
+
+
+@pytest.mark.parametrize("field", [name for name in json.loads(line_of(1)) if name in FIELDS])
+def test_a_record_may_lack_fields_that_came_later_but_none_that_readers_rely_on(tmp_path, field):
+    file, whole = tmp_path / "epochs.jsonl", json.loads(line_of(1))
+    others = {name: value for name, value in whole.items() if name != field}
+    file.write_text(json.dumps(others) + "\n" + json.dumps(whole) + "\n")
+    needed = {"epoch", "stage", "stage_index", "score", "best_score", "best_epoch", "flags", "train_s", "time"}
+    if field in needed:
+        with pytest.raises(ValueError, match=rf"epochs\.jsonl:1: the epoch report has no {field}"):
+            read_epochs(file)
+        return
+    first, second = read_epochs(file)
+    assert second == whole
+    assert first.keys() == whole.keys()
+    assert {name: first[name] for name in others} == others
+    file.write_text(json.dumps(others) + "\n")
+    assert last_report(file) == first
+
+
+def test_what_a_record_lacks_is_its_own(tmp_path):
+    file = tmp_path / "epochs.jsonl"
+    lacking = json.loads(line_of(1))
+    del lacking["confusion"]
+    file.write_text(2 * (json.dumps(lacking) + "\n"))
+    first, second = read_epochs(file)
+    first["confusion"].append([1])
+    assert second["confusion"] == []

@@ -8,8 +8,9 @@ from results_analysis.runs.run import load
 from tests.results_analysis.runs.test_run import report, reports_of, write_run
 from trainables.core.vocabulary import Flag, TrialStatus
 from trainables.run_folder.layout import RunFileError, RunLayout
+from trainables.run_folder.trial_columns import best_report, listed
 from trainables.run_folder.trial_record import TrialRecord, read_record
-from trainables.run_folder.trial_summary import TrialSummary, listed, summary_in
+from trainables.run_folder.trial_summary import TrialSummary, summary_in
 
 
 def lines(*reports):
@@ -126,3 +127,33 @@ def test_flags_are_listed_once_in_their_order(raised, text):
 def test_a_summary_survives_its_file(folder):
     end(folder)
     assert TrialSummary.model_validate_json(read_record(folder).summary.model_dump_json()) == summary_in(folder.epochs)
+
+
+def test_a_recorded_summary_that_lacks_a_column_has_it_from_the_epochs(folder):
+    end(folder)
+    whole = json.loads(folder.trial.read_text())
+    for name in whole["summary"]:
+        lacking = {key: value for key, value in whole["summary"].items() if key != name}
+        folder.trial.write_text(json.dumps(whole | {"summary": lacking}))
+        assert read_record(folder).summary_now(folder) == summary_in(folder.epochs)
+
+
+def test_a_recorded_summary_that_lacks_a_column_is_all_there_is_without_epochs(folder):
+    end(folder)
+    whole = json.loads(folder.trial.read_text())
+    del whole["summary"]["train_s"], whole["summary"]["stage"]
+    folder.trial.write_text(json.dumps(whole))
+    folder.epochs.unlink()
+    row = read_record(folder).summary_now(folder).row()
+    assert (row["score"], row["train_s"], row["stage"]) == (0.6, 0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("best", "epoch"),
+    [((), None), ((1,), 1), ((1, 1, 3, 3), 3), ((0, 0), None)],
+    ids=["none", "1", "later", "unscored"],
+)
+def test_the_report_of_the_best_epoch(best, epoch):
+    reports = [{"epoch": n, "best_epoch": of} for n, of in enumerate(best, start=1)]
+    found = best_report(reports)
+    assert (None if found is None else found["epoch"]) == epoch

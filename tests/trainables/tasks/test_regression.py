@@ -78,7 +78,7 @@ def test_a_report_has_nothing_to_say_of_classes(learned):
     line = json.loads(reports[0].to_json())
     assert (line["per_class"], line["confusion"]) == ({}, [])
     assert not {"kappa", "auc", "accuracy", "classes_predicted"} & set(line)
-    assert {"val_loss", "spearman", "r2", "mae", "rmse", "prediction_spread"} <= set(reports[0].scalars)
+    assert {"val_loss", "spearman", "r2", "mae", "rmse", "prediction_spread"} <= set(reports[0].metrics)
 
 
 @pytest.mark.parametrize(("metric", "best"), [("mae", min), ("rmse", min), ("val_loss", min), ("r2", max)])

@@ -203,7 +203,7 @@ def test_the_average_is_what_is_kept_as_the_stages_best(run):
     trainer = run(3)
     averages = [{name: tensor.clone() for name, tensor in average_of(trainer, 8).items()} for _ in trainer]
     best = by_model_name(trainer.state_dict()["stage"]["best"]["weights"], 8)
-    assert all(torch.equal(tensor, averages[trainer.best_epoch - 1][name]) for name, tensor in best.items())
+    assert all(torch.equal(tensor, averages[trainer.history.best_epoch - 1][name]) for name, tensor in best.items())
 
 
 def test_the_next_stage_starts_from_the_best_average_and_with_an_average_of_its_own(run):

@@ -174,7 +174,7 @@ def _trained_over_a_stage_border(trainer):
         after.append(copy_of(trainer.model))
         if report.stage_over:
             break
-    best = trainer.best_epoch
+    best = trainer.history.best_epoch
 
     def look(optimizer):
         start.setdefault("weights", copy_of(trainer.model))

@@ -103,7 +103,13 @@ def select(reader: Reader, found: Mapped) -> Reader:
 
 
 def with_labels(key: str, found: Mapped, mapping: Labels | None) -> str:
-    """Key of a source whose key already covers its labels: unchanged without a mapping, else extended by the mapped labels."""
+    """Key of a source whose key already covers its labels: unchanged without a mapping, else extended by the mapped labels.
+
+    Args:
+        key: key of the source.
+        found: its labels after the mapping.
+        mapping: `data.labels`; None: no mapping.
+    """
     return key if mapping is None else labels_key(key, found)
 
 

@@ -22,7 +22,7 @@ from trainables.recipe.backbone_catalog import BackboneInfo
 from trainables.recipe.recipe import ModelConfig
 
 TIMM = "timm/"
-"""What names of timm's models begin with."""
+"""Prefix of the names of timm's models."""
 
 
 def new_network(backbone: str) -> nn.Module:

@@ -1,0 +1,105 @@
+"""`RunHistory`: what a run has reached so far, as plain values. It knows neither weights nor data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from trainables.core.vocabulary import Flag
+from trainables.recipe.recipe import Recipe
+from trainables.tasks.metrics import Evaluation, corrected_score, score_of
+from trainables.training.stage_plan import EpochPlan, Position, has_settled
+from trainables.training.warning_flags import Vitals, flag_that_stops, flags_of
+
+_WATCHED = ("val_loss", "auc", "classes_predicted", "adjusted_balanced_accuracy", "kappa", "prediction_spread")
+"""Metrics of an epoch that the rules of `health` use, if the task has them."""
+
+_POSITION, _VITALS = TypeAdapter(Position), TypeAdapter(list[Vitals])
+
+
+@dataclass
+class RunHistory:
+    """Position, best epoch, compute and warning signs of a run."""
+
+    best_score: float
+    """Score of the best epoch so far, over all stages: each score is that of a network at the image size it is used with."""
+    best_corrected: float
+    """Best score so far with the class shares learned in training divided out."""
+    best_epoch: int = 0
+    position: Position = field(default_factory=Position)
+    compute: int = 0
+    """Trained parameters × training images, summed over all epochs so far."""
+    vitals: list[Vitals] = field(default_factory=list)
+    """Input of the rules for warning flags, for each epoch."""
+    flags: tuple[Flag, ...] = ()
+    """Warning flags of the last epoch."""
+    stopped_for: Flag | None = None
+    """Flag of `train.stop_on` that has ended the run."""
+
+    @classmethod
+    def at_start(cls, recipe: Recipe) -> RunHistory:
+        """History of a run before its first epoch."""
+        worst = recipe.train.metric.worst
+        return cls(best_score=worst, best_corrected=worst)
+
+    def add_epoch(
+        self, recipe: Recipe, plan: EpochPlan, train_loss: float, evaluation: Evaluation, *, compute: int, classes: int
+    ) -> float:
+        """Takes in an epoch that has been trained and validated.
+
+        Args:
+            recipe: recipe of the run, as it is in this epoch.
+            plan: plan of the epoch.
+            train_loss: mean training loss of the epoch.
+            evaluation: result of its validation.
+            compute: trained parameters × training images of the epoch.
+            classes: number of classes.
+        Returns:
+            Score of the epoch.
+        """
+        metric, metrics = recipe.train.metric, evaluation.metrics
+        self.position = self.position.after_epoch(metrics["val_loss"])
+        self.compute += compute
+        score, corrected = score_of(metrics, metric), corrected_score(evaluation, metric)
+        if metric.better(score, self.best_score):
+            self.best_score, self.best_epoch = score, self.position.epoch
+        if metric.better(corrected, self.best_corrected):
+            self.best_corrected = corrected
+        watched = {name: metrics[name] for name in _WATCHED if name in metrics}
+        self.vitals.append(
+            Vitals(stage=self.position.stage, reweighted=plan.reweighted, train_loss=train_loss, score=score, **watched)
+        )
+        self.flags = flags_of(self.vitals, classes=classes, metric=metric)
+        settled = has_settled(recipe, self.position)
+        self.stopped_for = flag_that_stops(self.flags, recipe.train.stop_on, settled=settled)
+        return score
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the rest of the run depends on, as plain values."""
+        return {
+            "position": {**asdict(self.position), "losses": list(self.position.losses)},
+            "best": {"score": self.best_score, "epoch": self.best_epoch, "corrected": self.best_corrected},
+            "compute": self.compute,
+            "history": [dict(vars(epoch)) for epoch in self.vitals],
+            "stopped_for": None if self.stopped_for is None else self.stopped_for.value,
+        }
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> RunHistory:
+        """History that `state_dict` returned.
+
+        Raises:
+            Exception: of nearly any kind, if the state is not one.
+        """
+        return cls(
+            best_score=float(state["best"]["score"]),
+            best_corrected=float(state["best"]["corrected"]),
+            best_epoch=int(state["best"]["epoch"]),
+            position=_POSITION.validate_python(state["position"]),
+            compute=int(state["compute"]),
+            vitals=_VITALS.validate_python(state["history"]),
+            stopped_for=None if state["stopped_for"] is None else Flag(state["stopped_for"]),
+        )
