@@ -19,8 +19,7 @@ from search.config.sampler import Sampler, Tpe
 from search.config.scheduler import Asha, Scheduler
 from search.config.stop import Stop
 from search.config.storage import Storage
-from spaces.space import FunctionSpace, Space, SpaceError, random_study
-from spaces.space import Problem as SpaceProblem
+from spaces.space import FunctionSpace, Space, SpaceError, SpaceProblem, random_study
 from trainables.core.config_errors import Config
 from trainables.core.dotted_paths import with_values
 from trainables.core.vocabulary import mode_of_objective
