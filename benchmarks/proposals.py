@@ -25,6 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import optuna
 
+from search.config.sampler import sampler_kinds
 from search.config.search_config import SearchConfig, SearchSettings
 from search.tuning.study import open_study
 from search.tuning.study_searcher import StudySearcher
@@ -122,7 +123,7 @@ def measure(kind: str, count: int, *, storage: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, nargs="+", default=[100, 1000, 10_000])
-    kinds = ["tpe", "gp", "cma_es", "qmc", "random", "grid", "nsga2"]
+    kinds = sampler_kinds(lambda _spec: True)
     parser.add_argument("--samplers", nargs="+", default=kinds, choices=kinds)
     parser.add_argument("--storage", default="journal", choices=["journal", "sqlite"])
     options = parser.parse_args()

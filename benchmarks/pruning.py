@@ -37,7 +37,6 @@ import numpy.typing as npt
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path[0] = str(Path(__file__).parent.parent)  # this folder's search.py shall not hide the package
 
-from search.config.rung_positions import rungs  # noqa: E402
 from search.config.scheduler import Asha, Hyperband, Median, NoPruning, Scheduler  # noqa: E402
 from search.tuning.schedulers import build_scheduler  # noqa: E402
 from trainables.core.vocabulary import Metric  # noqa: E402
@@ -125,8 +124,7 @@ def play(settings: Scheduler, curves: Sequence[Curve], order: Sequence[int], *, 
         order: positions of curves, as trials take them.
         until: seconds of all workers together.
     """
-    where = rungs(
-        settings,
+    where = settings.place_rungs(
         epochs=max(len(curve.reports) for curve in curves),
         stages=max(curve.reports[-1]["stage_index"] + 1 for curve in curves),
     )

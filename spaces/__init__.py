@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from spaces.distributions import KINDS, Distribution
     from spaces.parser import parse_space, preset_names, preset_paths
     from spaces.preset_docs import Preset, explain, presets
-    from spaces.space import FunctionSpace, Problem, Space, SpaceError
+    from spaces.space import FunctionSpace, Space, SpaceError, SpaceProblem
 
 __all__ = [
     "KINDS",
     "Distribution",
     "FunctionSpace",
     "Preset",
-    "Problem",
     "Space",
     "SpaceError",
+    "SpaceProblem",
     "explain",
     "parse_space",
     "preset_names",

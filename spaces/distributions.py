@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Scalar: TypeAlias = bool | int | float | str | None
 Number = TypeVar("Number", int, float)
+Scale: TypeAlias = Literal["linear", "log", "one_minus_log", "choice"]
 
 # --- validators of single fields ------------------------------------------------------------------------------------
 
@@ -70,6 +71,8 @@ class Distribution(BaseModel, ABC):
 
     kind: ClassVar[str]
     """Key that selects this class in a search file."""
+    scale: ClassVar[Scale]
+    """Scale on which values are drawn evenly."""
     when: dict[str, ScalarOrScalars] = {}
     """Searched paths, each with the value or list of values that it must have for this value to be drawn."""
 
@@ -81,6 +84,10 @@ class Distribution(BaseModel, ABC):
     @abstractmethod
     def extremes(self) -> tuple[Scalar, ...]:
         """Lowest and highest value, or all choices."""
+
+    @abstractmethod
+    def grid(self) -> list[Scalar] | None:
+        """All values, in order; None if there is no grid, as in a continuous or logarithmic range."""
 
     @abstractmethod
     def describe(self) -> str:
@@ -145,6 +152,7 @@ class Uniform(Stepped):
     """`{float: [0.1, 0.5]}`, optionally with `step: 0.1`."""
 
     kind = "float"
+    scale = "linear"
     bounds: Bounds[Finite] = Field(alias="float")
     """Lowest and highest value, both included."""
     step: Annotated[Finite, Field(gt=0), AfterValidator(_divides_the_range)] | None = None
@@ -153,21 +161,32 @@ class Uniform(Stepped):
     def suggest(self, trial: BaseTrial, path: str) -> float:
         return trial.suggest_float(path, *self.bounds, step=self.step)
 
+    def grid(self) -> list[Scalar] | None:
+        if not self.step:
+            return None
+        lowest, highest, step = (Decimal(str(number)) for number in (*self.bounds, self.step))
+        return [float(lowest + i * step) for i in range(int((highest - lowest) / step) + 1)]
+
     def contains(self, value: Scalar) -> bool:
         if not super().contains(value) or self.step is None:
             return super().contains(value)
-        return (Decimal(str(value)) - Decimal(str(self.bounds[0]))) % Decimal(str(self.step)) == 0
+        steps = (float(value) - self.bounds[0]) / self.step  # type: ignore[arg-type]
+        return abs(steps - round(steps)) < 1e-8  # Optuna draws 0.30000000000000004, too
 
 
 class LogUniform(Range):
     """`{log: [1e-4, 1e-1]}`: every factor of ten is equally likely."""
 
     kind = "log"
+    scale = "log"
     bounds: Bounds[Annotated[Finite, Field(gt=0)]] = Field(alias="log")
     """Lowest and highest value, both included; above 0."""
 
     def suggest(self, trial: BaseTrial, path: str) -> float:
         return trial.suggest_float(path, *self.bounds, log=True)
+
+    def grid(self) -> None:
+        return None
 
 
 class OneMinusLogUniform(Range):
@@ -177,6 +196,7 @@ class OneMinusLogUniform(Range):
     """
 
     kind = "one_minus_log"
+    scale = "one_minus_log"
     bounds: Bounds[Annotated[Finite, Field(gt=0, lt=1)]] = Field(alias="one_minus_log")
     """Lowest and highest value, both included; between 0 and 1."""
 
@@ -184,6 +204,9 @@ class OneMinusLogUniform(Range):
         low, high = self.bounds
         distance = trial.suggest_float(self.parameter(path), self.as_parameter(high), self.as_parameter(low), log=True)
         return min(max(1 - distance, low), high)
+
+    def grid(self) -> None:
+        return None
 
     def parameter(self, path: str) -> str:
         return f"1 - {path}"
@@ -197,6 +220,7 @@ class Integer(Stepped):
     """`{int: [2, 8]}`, optionally with `step: 2`."""
 
     kind = "int"
+    scale = "linear"
     bounds: Bounds[int] = Field(alias="int")
     """Lowest and highest value, both included."""
     step: Annotated[int, Field(ge=1), AfterValidator(_divides_the_range)] | None = None
@@ -204,6 +228,10 @@ class Integer(Stepped):
 
     def suggest(self, trial: BaseTrial, path: str) -> int:
         return trial.suggest_int(path, *self.bounds, step=self.step or 1)
+
+    def grid(self) -> list[Scalar]:
+        low, high = self.bounds
+        return list(range(low, high + 1, self.step or 1))
 
     def takes(self, value: Scalar) -> bool:
         low, high = self.bounds
@@ -217,11 +245,15 @@ class LogInteger(Range):
     """`{int_log: [16, 128]}`: every doubling is equally likely."""
 
     kind = "int_log"
+    scale = "log"
     bounds: Bounds[Annotated[int, Field(ge=1)]] = Field(alias="int_log")
     """Lowest and highest value, both included; at least 1."""
 
     def suggest(self, trial: BaseTrial, path: str) -> int:
         return trial.suggest_int(path, *self.bounds, log=True)
+
+    def grid(self) -> None:
+        return None
 
     def takes(self, value: Scalar) -> bool:
         return type(value) is int and self.bounds[0] <= value <= self.bounds[1]
@@ -234,11 +266,15 @@ class Choice(Distribution):
     """`{choice: [cross_entropy, ldam]}`: one of the listed values, without order."""
 
     kind = "choice"
+    scale = "choice"
     choices: Scalars = Field(alias="choice")
     """Numbers, texts, true, false or null."""
 
     def suggest(self, trial: BaseTrial, path: str) -> Scalar:
         return trial.suggest_categorical(path, self.choices)
+
+    def grid(self) -> list[Scalar]:
+        return list(self.choices)
 
     def extremes(self) -> tuple[Scalar, ...]:
         return self.choices
@@ -253,4 +289,5 @@ class Choice(Distribution):
 KINDS: dict[str, type[Distribution]] = {
     kind.kind: kind for kind in (Uniform, LogUniform, OneMinusLogUniform, Integer, LogInteger, Choice)
 }
-"""Key in a search file -> class."""
+"""Every kind: key in a search file -> class. A new one is a class and its name here, and its scale in `KINDS` of
+`results_analysis/tables/scales.py`, which reads runs without this room."""

@@ -4,24 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from decimal import Decimal
 from typing import Any
 
-from spaces.distributions import Choice, Distribution, Integer, Scalar, Uniform
+from spaces.distributions import Distribution
 from spaces.space import Space
-
-
-def grid_values(parameter: Distribution) -> list[Scalar] | None:
-    """All values of a parameter; None if it has no grid, as in a continuous or logarithmic range."""
-    if isinstance(parameter, Choice):
-        return list(parameter.choices)
-    if isinstance(parameter, Integer):
-        low, high = parameter.bounds
-        return list(range(low, high + 1, parameter.step or 1))
-    if isinstance(parameter, Uniform) and parameter.step:
-        lowest, highest, step = (Decimal(str(number)) for number in (*parameter.bounds, parameter.step))
-        return [float(lowest + i * step) for i in range(int((highest - lowest) / step) + 1)]
-    return None
 
 
 def grid_points(space: Space, *, most: int | None = None) -> list[dict[str, Any]]:
@@ -42,5 +28,5 @@ def _points(parameters: list[tuple[str, Distribution]], values: dict[str, Any]) 
     if not parameter.is_active(values):
         yield from _points(rest, values)
         return
-    for value in grid_values(parameter) or ():
+    for value in parameter.grid() or ():
         yield from _points(rest, {**values, path: value})

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from spaces.distributions import KINDS, Distribution
-from spaces.space import FunctionSpace, Problem, Space, SpaceError, requirements
+from spaces.space import FunctionSpace, Space, SpaceError, SpaceProblem, requirements
 
 Place = tuple[str | int, ...]
 
@@ -50,7 +50,9 @@ def parse_space(data: object) -> Space:
         problems += _wrong_removals(own, inherited, parameters)
         problems += _wrong_conditions(own, searched, parameters)
         if not searched and not problems:
-            problems.append(Problem((), "nothing is searched; give recipe paths and their distributions, or a preset"))
+            problems.append(
+                SpaceProblem((), "nothing is searched; give recipe paths and their distributions, or a preset")
+            )
     if problems:
         raise SpaceError(problems)
     return Space(_without_unreachable(_in_order(parameters), own))
@@ -76,7 +78,7 @@ def preset_paths(data: object) -> dict[str, str]:
     return {path: preset for preset in presets for path in _preset(preset) if path not in own}
 
 
-def _named_presets(data: object) -> tuple[list[str], list[Problem]]:
+def _named_presets(data: object) -> tuple[list[str], list[SpaceProblem]]:
     """Known presets that a space names, and a problem for each unknown name."""
     place: Place = ("preset",) if isinstance(data, Mapping) else ()
     named = data.get("preset", []) if isinstance(data, Mapping) else data
@@ -85,11 +87,11 @@ def _named_presets(data: object) -> tuple[list[str], list[Problem]]:
     elif isinstance(named, list | tuple):
         items = [((*place, i), name) for i, name in enumerate(named)]
     else:
-        return [], [Problem(place, f"{named!r}: needs the name of a preset, or a list of them")]
+        return [], [SpaceProblem(place, f"{named!r}: needs the name of a preset, or a list of them")]
     valid = preset_names()
     known = [name for _, name in items if isinstance(name, str) and name in valid]
     unknown = [(at, name) for at, name in items if name not in valid]
-    return known, [Problem(at, f"unknown preset {name!r}; {nearest(name, valid)}") for at, name in unknown]
+    return known, [SpaceProblem(at, f"unknown preset {name!r}; {_did_you_mean(name, valid)}") for at, name in unknown]
 
 
 def _preset(name: str) -> dict[str, Any]:
@@ -110,17 +112,17 @@ def _merged(spaces: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _wrong_removals(
     own: Mapping[str, Any], inherited: Collection[str], parameters: Mapping[str, Distribution]
-) -> list[Problem]:
+) -> list[SpaceProblem]:
     """Problems with nulls: for paths that no preset searches, and for paths that the rest of the preset depends on."""
     problems = []
     for path in (path for path, value in own.items() if value is None):
         children = [child for child, parameter in parameters.items() if child not in own and path in parameter.when]
         if path not in inherited:
             message = "null removes a path that a preset searches, but no preset searches this one; "
-            problems.append(Problem((path,), message + nearest(path, inherited, cutoff=0.8)))
+            problems.append(SpaceProblem((path,), message + _did_you_mean(path, inherited, cutoff=0.8)))
         elif children:
             message = f"the preset's {', '.join(children)} depend on it: remove them too, or narrow this instead"
-            problems.append(Problem((path,), message))
+            problems.append(SpaceProblem((path,), message))
     return problems
 
 
@@ -135,10 +137,10 @@ def _parameter(path: object, data: object) -> Distribution:
     """
     if not isinstance(path, str) or "." not in path:  # each recipe path starts with its section: train.batch_size
         valid = ["preset", "python", "a recipe path such as train.batch_size"]
-        raise SpaceError([Problem((str(path),), f"unknown key; {nearest(path, valid)}")])
+        raise SpaceError([SpaceProblem((str(path),), f"unknown key; {_did_you_mean(path, valid)}")])
     if not isinstance(data, Mapping):
         message = f"{data!r}: needs a distribution such as {{int: [2, 8]}}; a fixed value belongs in the recipe"
-        raise SpaceError([Problem((path,), message)])
+        raise SpaceError([SpaceProblem((path,), message)])
     kinds = [key for key in data if key in KINDS]
     if len(kinds) == 1:
         kind = KINDS[kinds[0]]
@@ -147,27 +149,27 @@ def _parameter(path: object, data: object) -> Distribution:
         except ValidationError as error:
             raise SpaceError([_problem(item, path, kind) for item in error.errors(include_url=False)]) from None
     if kinds:
-        raise SpaceError([Problem((path,), f"has several distributions, {' and '.join(kinds)}; keep one")])
+        raise SpaceError([SpaceProblem((path,), f"has several distributions, {' and '.join(kinds)}; keep one")])
     other_keys = ["when", "step"]
-    unknown = [(key, nearest(key, [*KINDS, *other_keys])) for key in data if key not in other_keys]
+    unknown = [(key, _did_you_mean(key, [*KINDS, *other_keys])) for key in data if key not in other_keys]
     if not unknown:
-        raise SpaceError([Problem((path,), f"needs a distribution: one of {', '.join(KINDS)}")])
-    raise SpaceError([Problem((path, str(key)), f"unknown kind {key!r}; {hint}") for key, hint in unknown])
+        raise SpaceError([SpaceProblem((path,), f"needs a distribution: one of {', '.join(KINDS)}")])
+    raise SpaceError([SpaceProblem((path, str(key)), f"unknown kind {key!r}; {hint}") for key, hint in unknown])
 
 
-def _problem(item: ErrorDetails, path: str, kind: type[Distribution]) -> Problem:
+def _problem(item: ErrorDetails, path: str, kind: type[Distribution]) -> SpaceProblem:
     """Converts one of pydantic's errors."""
     if item["type"] == "extra_forbidden":
         valid = [field.alias or name for name, field in kind.model_fields.items()]
-        message = f"unknown key; {nearest(item['loc'][-1], valid)}"
+        message = f"unknown key; {_did_you_mean(item['loc'][-1], valid)}"
     elif item["type"] == "value_error":
         message = str(item["ctx"]["error"])
     else:
         message = f"{item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
-    return Problem((path, *item["loc"]), message)
+    return SpaceProblem((path, *item["loc"]), message)
 
 
-def nearest(word: object, valid: Iterable[str], *, cutoff: float = 0.6) -> str:
+def _did_you_mean(word: object, valid: Iterable[str], *, cutoff: float = 0.6) -> str:
     """Hint for a misspelt word: `did you mean 'log'?`, or the list of valid words if none is close.
 
     Args:
@@ -186,7 +188,7 @@ def nearest(word: object, valid: Iterable[str], *, cutoff: float = 0.6) -> str:
 
 def _wrong_conditions(
     own: Collection[str], searched: Collection[str], parameters: Mapping[str, Distribution]
-) -> list[Problem]:
+) -> list[SpaceProblem]:
     """Problems with the user's conditions: on paths that are not searched, on values that are never drawn, and on
     themselves."""
     problems = []
@@ -195,13 +197,13 @@ def _wrong_conditions(
             place = (path, "when", parent)
             if parent not in searched:
                 others = [other for other in searched if other != path]
-                problems.append(Problem(place, f"is not searched; {nearest(parent, others, cutoff=0.8)}"))
+                problems.append(SpaceProblem(place, f"is not searched; {_did_you_mean(parent, others, cutoff=0.8)}"))
             elif parent in parameters:
                 never = [value for value in values if not parameters[parent].takes(value)]
                 text = parameters[parent].describe()
-                problems += [Problem(place, f"is never exactly {value!r}: it is {text}") for value in never]
+                problems += [SpaceProblem(place, f"is never exactly {value!r}: it is {text}") for value in never]
         if path in _ancestors(path, parameters):
-            problems.append(Problem((path, "when"), "the parameter depends on itself"))
+            problems.append(SpaceProblem((path, "when"), "the parameter depends on itself"))
     return problems
 
 
@@ -240,7 +242,7 @@ def _without_unreachable(parameters: Mapping[str, Distribution], own: Collection
     required = {path: requirements(path, parameters) for path in parameters}
     unreachable = [path for path in parameters if not all(required[path].values())]
     if mistakes := [path for path in unreachable if path in own]:
-        raise SpaceError([Problem((path, "when"), "these conditions never hold together") for path in mistakes])
+        raise SpaceError([SpaceProblem((path, "when"), "these conditions never hold together") for path in mistakes])
     return {
         path: parameter.model_copy(update={"when": {parent: required[path][parent] for parent in parameter.when}})
         for path, parameter in parameters.items()
@@ -254,11 +256,11 @@ def _without_unreachable(parameters: Mapping[str, Distribution], own: Collection
 def _function_space(data: Mapping[Any, Any]) -> FunctionSpace:
     python = data["python"]
     message = "cannot be combined with python, whose function defines the whole space"
-    problems = [Problem((str(key),), message) for key in data if key != "python"]
+    problems = [SpaceProblem((str(key),), message) for key in data if key != "python"]
     try:
         function = _imported(python)
     except ValueError as error:
-        problems.append(Problem(("python",), str(error)))
+        problems.append(SpaceProblem(("python",), str(error)))
     if problems:
         raise SpaceError(problems)
     return FunctionSpace(python=python, function=function)
@@ -277,7 +279,7 @@ def _imported(python: object) -> Any:
         raise ValueError(f"cannot import {module_name}: {type(error).__name__}: {error}{where}") from error
     if not hasattr(module, name):
         functions = [key for key, value in vars(module).items() if callable(value)]
-        raise ValueError(f"{module_name} has no {name!r}; {nearest(name, functions)}")
+        raise ValueError(f"{module_name} has no {name!r}; {_did_you_mean(name, functions)}")
     function = getattr(module, name)
     if not callable(function):
         raise ValueError(f"{python} is not a function but {function!r}")

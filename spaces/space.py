@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 
-class Problem(NamedTuple):
-    """One mistake in a space."""
+class SpaceProblem(NamedTuple):
+    """One mistake in a space. The recipe has a class of its own for its mistakes: this room does not know it."""
 
     path: tuple[str | int, ...]
     """Keys and list positions below `space`; a dotted recipe path is one key."""
@@ -25,11 +25,11 @@ class Problem(NamedTuple):
 class SpaceError(ValueError):
     """Error that lists all mistakes of a space."""
 
-    def __init__(self, problems: Sequence[Problem]):
+    def __init__(self, problems: Sequence[SpaceProblem]):
         self.problems = tuple(problems)
         super().__init__("\n".join(f"{'.'.join(map(str, ('space', *p.path)))}: {p.message}" for p in self.problems))
 
-    def __reduce__(self) -> tuple[type[SpaceError], tuple[tuple[Problem, ...]]]:
+    def __reduce__(self) -> tuple[type[SpaceError], tuple[tuple[SpaceProblem, ...]]]:
         return type(self), (self.problems,)  # lets the error be sent between processes
 
 
@@ -130,7 +130,7 @@ class FunctionSpace(Space):
         values = self.function(trial)
         if not isinstance(values, Mapping) or not values or not all(isinstance(path, str) for path in values):
             message = f"{self.python} returned {values!r}; it must return recipe paths and their values, as a dict"
-            raise SpaceError([Problem(("python",), message)])
+            raise SpaceError([SpaceProblem(("python",), message)])
         return dict(values)
 
     @property

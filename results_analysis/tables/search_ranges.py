@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from results_analysis.tables.scales import KINDS, SCALES, ScaleName
 from results_analysis.tables.short_names import short_names
+from trainables.core.dotted_paths import PathError, value_at
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
-
-Scale = Literal["linear", "log", "one_minus_log", "choice"]
-
-_SCALES: dict[str, Scale] = {
-    "float": "linear",
-    "int": "linear",
-    "log": "log",
-    "int_log": "log",
-    "one_minus_log": "one_minus_log",
-    "choice": "choice",
-}
-"""Scale by kind of distribution."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +24,7 @@ class Searched:
     path: str
     name: str
     """Shortest distinct end of the path (`short_names`)."""
-    scale: Scale
+    scale: ScaleName
     low: float = 0.0
     high: float = 1.0
     """Bounds of the searched range; unused for a choice."""
@@ -52,11 +41,7 @@ class Searched:
         if self.scale == "choice":
             index = {_key(choice): float(i) for i, choice in enumerate(self.choices)}
             return np.array([index.get(_key(value), math.nan) for value in values], dtype=float)
-        numbers = values.astype("float64").to_numpy(dtype=float, na_value=math.nan)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            if self.scale == "log":
-                return np.log10(numbers)
-            return -np.log10(1 - numbers) if self.scale == "one_minus_log" else numbers
+        return SCALES[self.scale].positions(values.astype("float64").to_numpy(dtype=float, na_value=math.nan))
 
     def position(self, value: Any) -> float:
         """Position of one value on the scale."""
@@ -80,9 +65,7 @@ class Searched:
 
     def value_at(self, position: float) -> float:
         """Number at a position."""
-        if self.scale == "log":
-            return float(10**position)
-        return float(1 - 10**-position) if self.scale == "one_minus_log" else float(position)
+        return SCALES[self.scale].value_at(position)
 
     def format_value(self, value: Any) -> str:
         """Formats a value in a few characters."""
@@ -94,49 +77,17 @@ class Searched:
 
     def end_ticks(self) -> tuple[list[float], list[str]]:
         """Positions and texts of the bounds."""
-        places = list(self.ends)
-        return places, [self.format_value(self._whole(self.value_at(place))) for place in places]
+        values = [self.value_at(place) for place in self.ends]
+        return list(self.ends), [self.format_value(round(value) if self.whole else value) for value in values]
 
     def ticks(self, most: int = 5) -> tuple[list[float], list[str]]:
         """Positions and texts of the ticks of an axis: all choices, or at most `most` round numbers."""
         if self.scale == "choice":
             return [float(i) for i in range(len(self.choices))], [str(choice) for choice in self.choices]
-        low, high = self.ends
-        if self.scale == "linear":
-            values = _round_steps(low, high, most, whole=self.whole)
-        else:
-            decades = range(math.floor(low), math.ceil(high) + 1)
-            fine = [(digit, power) for power in decades for digit in (1, 2, 5)]
-            coarse = [(1, power) for power in decades]
-            sign = -1 if self.scale == "one_minus_log" else 1
-            values = []
-            for candidates in (fine, [c for c in fine if c[0] != 5], coarse, coarse[::2], coarse[::4]):
-                # The scale counts powers of ten below 1: 0.9 lies at position 1.
-                values = [float(digit * 10.0 ** (sign * power)) for digit, power in candidates]
-                values = [1 - value for value in values] if sign < 0 else values
-                values = [value for value in values if self._inside(value)]
-                if len(values) <= most:
-                    break
+        values = SCALES[self.scale].round_numbers(*self.ends, most, whole=self.whole)
         if len(values) < 2:
             return self.end_ticks()
         return [self.position(value) for value in values], [self.format_value(value) for value in values]
-
-    def _inside(self, value: float) -> bool:
-        low, high = self.ends
-        return value < 1 - 1e-12 * (self.scale == "one_minus_log") and low - 1e-9 <= self.position(value) <= high + 1e-9
-
-    def _whole(self, value: float) -> float:
-        return round(value) if self.whole else value
-
-
-def _round_steps(low: float, high: float, most: int, *, whole: bool) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten, within the bounds."""
-    rough = (high - low) / most
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * digit for digit in (1, 2, 5, 10) if power * digit >= rough)
-    step = max(step, 1.0) if whole else step
-    first = math.ceil(low / step - 1e-9)
-    return [round(n * step, 12) for n in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def searched_values(space: object, trials: pd.DataFrame, columns: Sequence[str]) -> tuple[Searched, ...]:
@@ -154,19 +105,18 @@ def searched_values(space: object, trials: pd.DataFrame, columns: Sequence[str])
 
 def _searched(path: str, name: str, distribution: object, values: pd.Series[Any]) -> Searched:
     given = distribution if isinstance(distribution, Mapping) else {}
-    kind = next((kind for kind in _SCALES if kind in given), None)
-    whole = kind in ("int", "int_log") or (
-        kind is None and all(_is_number(value) and isinstance(value, Integral) for value in values)
-    )
-    if kind == "choice":
-        return Searched(path, name, "choice", choices=_with_drawn(given["choice"], values))
+    key = next((key for key in KINDS if key in given), None)
+    kind = None if key is None else KINDS[key]
+    whole = all(_is_number(value) and isinstance(value, Integral) for value in values) if kind is None else kind.whole
+    if kind and kind.scale == "choice":
+        return Searched(path, name, "choice", choices=_with_drawn(given[key], values))
     drawn = [value for value in values if _is_number(value)]
     if len(drawn) < len(values) or (not drawn and kind is None):
         return Searched(path, name, "choice", choices=_with_drawn((), values), bounded=False)
-    bounds = [*given[kind], *drawn] if kind else drawn  # before a resume, the search may have had other bounds
+    bounds = [*given[key], *drawn] if kind else drawn  # before a resume, the search may have had other bounds
     low, high = float(min(bounds)), float(max(bounds))
     # Without a config, numbers that span decades were most likely drawn on a log scale.
-    scale = _SCALES[kind] if kind else "log" if low > 0 and high / low > 30 else "linear"
+    scale = kind.scale if kind else "log" if low > 0 and high / low > 30 else "linear"
     return Searched(path, name, scale, low, high, whole, bounded=kind is not None)
 
 
@@ -192,20 +142,7 @@ def _key(value: Any) -> tuple[str, str]:
 
 def value_in(config: Mapping[str, Any], path: str) -> Any:
     """Value at a dotted path of a search's own recipe; None where there is none, or where `[*]` matches different values."""
-    found: list[Any] = [config]
-    for step in re.findall(r"\[[^\[\]]+\]|[^.\[\]]+", path):
-        found = [inner for outer in found for inner in _step(outer, step)]
-    return found[0] if found and all(value == found[0] for value in found) else None
-
-
-def _step(outer: Any, step: str) -> list[Any]:
-    if not step.startswith("["):
-        return [outer[step]] if isinstance(outer, Mapping) and step in outer else []
-    if not isinstance(outer, list):
-        return []
-    selector = step[1:-1]
-    if selector == "*":
-        return outer
-    if re.fullmatch(r"-?\d+", selector):
-        return [outer[int(selector)]] if -len(outer) <= int(selector) < len(outer) else []
-    return [item for item in outer if isinstance(item, Mapping) and item.get("name") == selector]
+    try:
+        return value_at(path, config)
+    except PathError:
+        return None

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from search.commands.options import Overrides
+from search.commands.options import Overrides, SearchFile
 
 
 def check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Search file (YAML).")],
+    file: SearchFile,
     overrides: Overrides = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to. Default: checks/NAME.")

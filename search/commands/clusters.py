@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from search.commands.options import Force
+
 _FILES = {
     "aws": ("aws.yaml", "a cluster on AWS that grows with the search: ray up aws.yaml"),
     "kubernetes": ("kubernetes.yaml", "a RayJob of KubeRay: kubectl apply -f kubernetes.yaml"),
@@ -21,7 +23,7 @@ def clusters(
         str | None, typer.Argument(metavar="KIND", help=f"{', '.join(_FILES)}. Default: list them.")
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="File to write.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
+    force: Force = False,
 ) -> None:
     """Write a cluster file for AWS, Kubernetes, Slurm or Ray.
 

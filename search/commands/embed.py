@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from search.commands.names import short
-from search.commands.options import Device, Images, Model, OnBadImage, PathColumn, Paths, Threads
+from search.commands.options import Device, Images, Model, OnBadImage, OnnxRuntime, PathColumn, Paths, Threads
 
 
 def embed(
     model: Model,
     paths: Paths,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help=".parquet or .npz file to write.")],
-    onnx: Annotated[bool, typer.Option("--onnx", help="Run the ONNX file of the model instead of torch.")] = False,
+    onnx: OnnxRuntime = False,
     on_bad: OnBadImage = "skip",
     path_column: PathColumn = "path",
     images: Images = None,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from search.commands.options import Force
+
 
 def init(
     path: Annotated[
@@ -15,7 +17,7 @@ def init(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="File to write.")] = Path(
         "search.yaml"
     ),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")] = False,
+    force: Force = False,
 ) -> None:
     """Write a commented search file for your images.
 

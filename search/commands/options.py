@@ -7,12 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
+SearchFile = Annotated[Path, typer.Argument(metavar="FILE", help="Search file (YAML).")]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", envvar="THAW_RUNS", help="Folder of all runs.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="PATH=VALUE", help="Values that override the file, such as train.batch_size=64."),
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name or folder of the run.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")]
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder written by thaw export --model.")]
 Paths = Annotated[
@@ -21,6 +23,7 @@ Paths = Annotated[
         metavar="PATH", help="Images, folders, globs, URLs, tables of paths (.csv, .tsv, .parquet) or .npz files."
     ),
 ]
+OnnxRuntime = Annotated[bool, typer.Option("--onnx", help="Run the ONNX file of the model instead of torch.")]
 OnBadImage = Annotated[
     Literal["skip", "fail"],
     typer.Option(help="Unreadable images: leave them out, or stop without writing anything."),

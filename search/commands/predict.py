@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from search.commands.names import short
-from search.commands.options import Device, Images, Model, OnBadImage, PathColumn, Paths, Threads
+from search.commands.options import Device, Images, Model, OnBadImage, OnnxRuntime, PathColumn, Paths, Threads
 
 
 def predict(
@@ -29,7 +29,7 @@ def predict(
             help="Probabilities as if all classes were equally common.",
         ),
     ] = False,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Run the ONNX file of the model instead of torch.")] = False,
+    onnx: OnnxRuntime = False,
     on_bad: OnBadImage = "skip",
     path_column: PathColumn = "path",
     images: Images = None,

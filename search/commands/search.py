@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from search.commands.names import cli_name, local, short
-from search.commands.options import Name, Overrides, Runs
+from search.commands.options import Name, Overrides, Runs, SearchFile
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def search(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Search file (YAML).")],
+    file: SearchFile,
     overrides: Overrides = None,
     runs: Runs = Path("runs"),
     new: Annotated[

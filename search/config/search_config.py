@@ -16,11 +16,10 @@ from search.config.goals import Bound, Goal, Objectives
 from search.config.on_finish_command import Command
 from search.config.resources import Resources
 from search.config.sampler import Sampler, Tpe
-from search.config.scheduler import Asha, Pbt, Scheduler
+from search.config.scheduler import Asha, Scheduler
 from search.config.stop import Stop
 from search.config.storage import Storage
-from spaces.space import FunctionSpace, Space, SpaceError, random_study
-from spaces.space import Problem as SpaceProblem
+from spaces.space import FunctionSpace, Space, SpaceError, SpaceProblem, random_study
 from trainables.core.config_errors import Config
 from trainables.core.dotted_paths import with_values
 from trainables.core.vocabulary import mode_of_objective
@@ -93,8 +92,8 @@ class SearchSettings(Config):
     @property
     def most_at_once(self) -> int | None:
         """Most trials at once; None: as many as the resources allow."""
-        population = self.scheduler.population if isinstance(self.scheduler, Pbt) else None
-        return min((limit for limit in (self.max_concurrent, population) if limit is not None), default=None)
+        limits = (self.max_concurrent, self.scheduler.most_at_once)
+        return min((limit for limit in limits if limit is not None), default=None)
 
     @model_validator(mode="after")
     def _the_study_is_copied_too(self) -> Self:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from search.config.sampler import CmaEs, GaussianProcess, Grid, QuasiRandom, Random
-from search.config.scheduler import Pbt
+from search.config.sampler import sampler_kinds, sampler_spec
+from search.config.scheduler import scheduler_spec
 from search.config.search_config import SearchConfig
 from search.tuning.pbt_children import changing_paths
-from spaces.grid import grid_points, grid_values
+from spaces.grid import grid_points
 from spaces.space import FunctionSpace
 from trainables.core.config_errors import Problem
 from trainables.core.vocabulary import Metric, metrics_of
@@ -36,39 +36,37 @@ def _unfit_goals(config: SearchConfig) -> Iterator[Problem]:
     for name in settings.constraints:
         if name in foreign:
             yield Problem(("search", "constraints", name), f"is not a metric of {task}")
-    if len(settings.objectives) > 1 and isinstance(settings.sampler, CmaEs):
+    if len(settings.objectives) > 1 and not sampler_spec(settings.sampler).multi_objective:
         names = ", ".join(settings.objectives)
         message = (
-            f"cma_es optimizes one objective, and there are {len(settings.objectives)} ({names}); use nsga2 or tpe"
+            f"{settings.sampler.kind} optimizes one objective, and there are {len(settings.objectives)} ({names}); "
         )
-        yield Problem(("search", "sampler", "kind"), message)
+        yield Problem(("search", "sampler", "kind"), message + "use nsga2 or tpe")
 
 
 def _unfit_space(config: SearchConfig) -> Iterator[Problem]:
-    sampler, place = config.settings.sampler, ("search", "sampler", "kind")
-    if not isinstance(sampler, GaussianProcess | CmaEs):
-        return
-    if config.space.is_conditional:
+    kind, place = config.settings.sampler.kind, ("search", "sampler", "kind")
+    spec = sampler_spec(config.settings.sampler)
+    if not spec.conditional and config.space.is_conditional:
         conditional = [path for path, parameter in config.space.parameters.items() if parameter.when]
         which = (
             f"{', '.join(conditional)} {'is' if len(conditional) == 1 else 'are'}" if conditional else "some values are"
         )
-        message = f"{sampler.kind} models the same parameters in all trials, and {which} drawn only in some; use tpe"
+        message = f"{kind} models the same parameters in all trials, and {which} drawn only in some; use tpe"
         yield Problem(place, message)
-    elif isinstance(sampler, CmaEs) and not any(hasattr(d, "low") for d in config.space.distributions().values()):
-        yield Problem(place, "cma_es proposes numbers, and this space has only choices; use tpe or grid")
+    elif spec.numbers and not any(hasattr(d, "low") for d in config.space.distributions().values()):
+        yield Problem(place, f"{kind} proposes numbers, and this space has only choices; use tpe or grid")
 
 
 def _unfit_grid(config: SearchConfig) -> Iterator[Problem]:
-    if not isinstance(config.settings.sampler, Grid):
+    if not sampler_spec(config.settings.sampler).finite:
         return
-    place, space = ("search", "sampler", "kind"), config.space
+    kind, place, space = config.settings.sampler.kind, ("search", "sampler", "kind"), config.space
     if isinstance(space, FunctionSpace):
-        yield Problem(
-            place, f"grid tries every point, and those of the function {space.python} are unknown; use tpe or random"
-        )
+        message = f"{kind} tries every point, and those of the function {space.python} are unknown; use tpe or random"
+        yield Problem(place, message)
         return
-    endless = [path for path, parameter in space.parameters.items() if grid_values(parameter) is None]
+    endless = [path for path, parameter in space.parameters.items() if parameter.grid() is None]
     for path in endless:
         message = f"{space.parameters[path].describe()}: the grid needs a finite number of values; give "
         yield Problem(("space", path), message + "{choice: [...]}, {int: [...]}, or {float: [...], step: ...}")
@@ -86,23 +84,23 @@ def _unfit_grid(config: SearchConfig) -> Iterator[Problem]:
 
 
 def _unfit_population(config: SearchConfig) -> Iterator[Problem]:
-    settings, place = config.settings, ("search", "scheduler", "kind")
-    if not isinstance(settings.scheduler, Pbt):
+    settings, kind, place = config.settings, config.settings.scheduler.kind, ("search", "scheduler", "kind")
+    if not scheduler_spec(settings.scheduler).forks:
         return
     if others := [name for name in config.goals if name != "score"]:
-        message = f"pbt starts trials from those with the best score, and ignores {', '.join(others)}; use asha"
+        message = f"{kind} starts trials from those with the best score, and ignores {', '.join(others)}; use asha"
         yield Problem(place, message)
-    if isinstance(settings.sampler, Grid | CmaEs):
+    if sampler_spec(settings.sampler).every_trial:
         message = (
-            f"{settings.sampler.kind} must propose every trial, and pbt starts some from others; use tpe or random"
+            f"{settings.sampler.kind} must propose every trial, and {kind} starts some from others; use tpe or random"
         )
         yield Problem(("search", "sampler", "kind"), message)
     if isinstance(config.space, FunctionSpace):
-        message = f"pbt must know which values it can change, and {config.space.python} is a function; write the space as paths"
+        message = f"{kind} must know which values it can change, and {config.space.python} is a function; write the space as paths"
         yield Problem(place, message)
     elif not any(changing_paths(config.space, point, config.recipe_of(point)) for point in config.corner_points()):
         searched = ", ".join(config.space.parameters)
-        message = f"pbt: none of the searched values ({searched}) can change during training; these can: {', '.join(CHANGEABLE)}"
+        message = f"{kind}: none of the searched values ({searched}) can change during training; these can: {', '.join(CHANGEABLE)}"
         yield Problem(place, message)
 
 
@@ -110,9 +108,10 @@ def _unfit_warm_start(config: SearchConfig) -> Iterator[Problem]:
     sampler, place = config.settings.sampler, ("search", "warm_start")
     if not config.settings.warm_start:
         return
-    if isinstance(sampler, Grid | Random | QuasiRandom | CmaEs):
-        message = f"{sampler.kind} does not learn from earlier runs; use tpe, gp or nsga2, or enqueue their best config"
-        yield Problem(place, message)
+    if not sampler_spec(sampler).learns:
+        *others, last = sampler_kinds(lambda spec: spec.learns)
+        message = f"{sampler.kind} does not learn from earlier runs; use {', '.join(others)} or {last}, or enqueue "
+        yield Problem(place, message + "their best config")
     elif isinstance(config.space, FunctionSpace):
         message = (
             f"{config.space.python} is a function, whose values cannot be found in earlier trials; enqueue their values"

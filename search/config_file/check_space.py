@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 from search.config.rung_positions import rungs_of
-from search.config.scheduler import NoPruning, Pbt
+from search.config.scheduler import DEFAULT_GRACE_EPOCHS, scheduler_spec
 from search.config.search_config import SearchConfig, longest_run
 from spaces import parse_space, preset_names, preset_paths
 from spaces.space import Space, SpaceError
@@ -57,20 +57,14 @@ def space_problems(config: SearchConfig) -> list[Problem]:
 
 def _unused_scheduler(config: SearchConfig) -> list[Problem]:
     """Problem of a scheduler that has no rung at which to compare trials."""
-    scheduler = config.settings.scheduler
-    if isinstance(scheduler, NoPruning) or rungs_of(config).positions:
+    first_rung = scheduler_spec(config.settings.scheduler).first_rung
+    if first_rung is None or rungs_of(config).positions:
         return []
-    longest = longest_run(config)
-    if isinstance(scheduler, Pbt):
-        message = (
-            f"{scheduler.every_epochs}: no trial has more than {longest} epochs, so none would be compared; lower it"
-        )
-        return [Problem(("search", "scheduler", "every_epochs"), message)]
-    grace = scheduler.grace_epochs
-    key, prefix = (("grace_epochs",), f"{grace}: ") if grace else ((), "")
-    message = f"{prefix}no trial has more than {longest} epochs, so none would be pruned; "
-    message += "lower it, or set" if grace else "set grace_epochs below its default of 4, or set"
-    return [Problem(("search", "scheduler", *key), f"{message} search.scheduler to {{kind: none}}")]
+    value = getattr(config.settings.scheduler, first_rung)
+    place, prefix = ((), "") if value is None else ((first_rung,), f"{value}: ")
+    remedy = f"set {first_rung} below its default of {DEFAULT_GRACE_EPOCHS}" if value is None else "lower it"
+    message = f"{prefix}no trial has more than {longest_run(config)} epochs, so none would be pruned; {remedy}, or set "
+    return [Problem(("search", "scheduler", *place), message + "search.scheduler to {kind: none}")]
 
 
 def presets_for_another_task(given: object, config: SearchConfig) -> list[Problem]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from search.config.scheduler import Pbt
 from search.config.search_config import SearchConfig, SearchSettings, checked_name
 from search.config.yaml_source import InputError, Source
 from search.config_file.check_proposals import proposal_problems
@@ -146,7 +145,8 @@ def _with_defaults_of_search(data: dict[str, Any], settings: SearchSettings | No
     threads = max(1, int(settings.resources.cpus))
     train = {"cpu_threads": threads, "stop_on": [flag.value for flag in STOP_ON], **train}
     checkpoints = train.get("checkpoints") or {}
-    if isinstance(settings.scheduler, Pbt) and isinstance(checkpoints, dict):
+    every = settings.scheduler.checkpoint_every_epochs
+    if every and isinstance(checkpoints, dict):
         # A child starts from a trial where it was compared, perhaps long after.
-        train["checkpoints"] = {"keep_every_epochs": settings.scheduler.every_epochs, **checkpoints}
+        train["checkpoints"] = {"keep_every_epochs": every, **checkpoints}
     return {**data, "train": train}

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from pkgutil import resolve_name
 
 import numpy as np
 
 from search.config.resources import Resources
-from search.config.scheduler import Asha, Hyperband, Median, NoPruning, Pbt, Scheduler
+from search.config.scheduler import Pbt, SchedulerSettings, Stopping, scheduler_spec
 from search.preflight.local_machine import Machine
 from trainables.core.rungs import Rungs
 from trainables.recipe.recipe import Recipe
@@ -49,7 +50,7 @@ def forecast(
     costs: Sequence[StageCost],
     *,
     trials: int,
-    scheduler: Scheduler,
+    scheduler: SchedulerSettings,
     rungs: Rungs,
     longest_epochs: int,
     at_once: int,
@@ -82,6 +83,10 @@ def forecast(
     )
 
 
+Simulation = Callable[[SchedulerSettings, Sequence["Way"], np.random.Generator], float]
+"""Simulates a search with a scheduler: settings, timelines of the trials, random numbers -> seconds of all trials."""
+
+
 @dataclass(frozen=True)
 class Way:
     """Timeline of a run whose stages use all their epochs."""
@@ -92,7 +97,7 @@ class Way:
     """Rungs, counted from 0, and the epochs after which trials are compared there; without those of the last epoch."""
 
 
-def way_of(recipe: Recipe, costs: Sequence[StageCost], scheduler: Scheduler, rungs: Rungs) -> Way:
+def way_of(recipe: Recipe, costs: Sequence[StageCost], scheduler: SchedulerSettings, rungs: Rungs) -> Way:
     """Timeline of a recipe's run.
 
     Args:
@@ -111,7 +116,7 @@ def way_of(recipe: Recipe, costs: Sequence[StageCost], scheduler: Scheduler, run
             share = compute[position.epoch - 1] / compute[-1]
             over = epoch == stage.epochs
             now = rungs.reached({"epoch": position.epoch, "compute_share": share, "stage_index": i, "stage_over": over})
-            waits = getattr(scheduler, "before_drw", None) == "wait" and drw_is_pending(recipe, position)
+            waits = scheduler.waits_for_drw and drw_is_pending(recipe, position)
             if now > passed and not waits and position.epoch < len(compute):
                 judged.append((now - 1, position.epoch))
             passed = now
@@ -135,7 +140,7 @@ def _cumulative(recipe: Recipe, of_cut: Mapping[int, float], *, data: bool = Fal
     return list(accumulate(of_epochs))
 
 
-def share_left(ways: Sequence[Way], *, trials: int, scheduler: Scheduler) -> float:
+def share_left(ways: Sequence[Way], *, trials: int, scheduler: SchedulerSettings) -> float:
     """Share of the seconds of all trials that a scheduler leaves, on average over simulated searches.
 
     Trials reach the rungs one after the other. Each has a place in a random order, the same at every rung, and
@@ -146,23 +151,27 @@ def share_left(ways: Sequence[Way], *, trials: int, scheduler: Scheduler) -> flo
         trials: number of trials of a search.
         scheduler: settings of the scheduler.
     """
-    if isinstance(scheduler, NoPruning):
+    simulated = scheduler_spec(scheduler).simulate
+    if simulated is None:
         return 1.0
+    simulate: Simulation = resolve_name(simulated)
     random = np.random.default_rng(0)
     taken = [ways[i % len(ways)] for i in range(trials)]
     searches = math.ceil(_SIMULATED_TRIALS / trials)
-    run = sum(
-        _seconds_of_population(taken, scheduler, random)
-        if isinstance(scheduler, Pbt)
-        else _seconds_run(taken, random.permutation(trials).tolist(), scheduler, random)
-        for _ in range(searches)
-    )
+    run = sum(simulate(scheduler, taken, random) for _ in range(searches))
     return run / (searches * sum(way.elapsed[-1] for way in taken))
 
 
-def _seconds_of_population(ways: Sequence[Way], scheduler: Pbt, random: np.random.Generator) -> float:
-    """Seconds of a simulated population with random ranks at each interval; trials that replace others start from
-    there."""
+def seconds_of_population(scheduler: Pbt, ways: Sequence[Way], random: np.random.Generator) -> float:
+    """Simulates a population with random ranks at each interval; trials that replace others start from there.
+
+    Args:
+        scheduler: settings of the scheduler.
+        ways: timelines of the trials.
+        random: source of the ranks.
+    Returns:
+        Seconds of all trials.
+    """
     arrivals: Counter[int] = Counter()
     free: list[tuple[Way, int]] = []
     total = 0.0
@@ -179,16 +188,26 @@ def _seconds_of_population(ways: Sequence[Way], scheduler: Pbt, random: np.rando
     return total
 
 
+def seconds_of_stopping(scheduler: Stopping, ways: Sequence[Way], random: np.random.Generator) -> float:
+    """Simulates a search whose trials stop at rungs; each has a random rank, the same at every rung.
+
+    Args:
+        scheduler: settings of the scheduler.
+        ways: timelines of the trials.
+        random: source of the ranks.
+    Returns:
+        Seconds of all trials.
+    """
+    return _seconds_run(ways, random.permutation(len(ways)).tolist(), scheduler, random)
+
+
 def _seconds_run(
-    ways: Sequence[Way],
-    quality: Sequence[int],
-    scheduler: Asha | Hyperband | Median,
-    random: np.random.Generator,
+    ways: Sequence[Way], quality: Sequence[int], scheduler: Stopping, random: np.random.Generator
 ) -> float:
-    """Seconds of a simulated search with rungs."""
+    """Seconds of a search whose trials have the given ranks; higher is better."""
     seen: dict[tuple[int, int], list[int]] = {}
     count = max((rung + 1 for way in ways for rung, _ in way.judged), default=0)
-    brackets = max(1, min(scheduler.brackets, count)) if isinstance(scheduler, Hyperband) else 1
+    brackets = scheduler.brackets_of(count)
     chances = np.exp(-np.arange(brackets))  # as Ray draws brackets: each is e times less likely than the one before
     total = 0.0
     for way, own in zip(ways, quality, strict=True):
@@ -197,19 +216,13 @@ def _seconds_run(
             if rung < bracket:
                 continue
             others = seen.setdefault((bracket, rung), [])
-            stops = _stops(scheduler, own, others)
+            stops = scheduler.stops(own, others)
             others.append(own)
             if stops:
                 end = epoch
                 break
         total += way.elapsed[end - 1]
     return total
-
-
-def _stops(scheduler: Asha | Hyperband | Median, own: int, others: Sequence[int]) -> bool:
-    if isinstance(scheduler, Median):
-        return len(others) >= scheduler.min_trials and own < float(np.median(others))
-    return bool(others) and own < float(np.percentile(others, 100 * (1 - 1 / scheduler.reduction)))
 
 
 def trials_at_once(resources: Resources, machine: Machine, limit: int | None) -> int:

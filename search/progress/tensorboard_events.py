@@ -27,7 +27,7 @@ from tensorboard.plugins.hparams.summary_v2 import (
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from spaces.distributions import Choice, Distribution, Range
+from spaces.distributions import Distribution
 from trainables.core.vocabulary import WEIGHTS, Flag, Metric, metric_of_weights
 from trainables.run_folder.epoch_report import CURVES
 from trainables.run_folder.trial_columns import AT_BEST
@@ -108,13 +108,11 @@ def write_columns(folder: Path, parameters: Mapping[str, Distribution], metric: 
 
 def _domain(distribution: Distribution) -> Domain | None:
     """TensorBoard's domain for a distribution; None if its values have several types, which domains cannot express."""
-    if isinstance(distribution, Range):
-        kind = IntInterval if all(isinstance(bound, int) for bound in distribution.bounds) else RealInterval
-        return kind(*distribution.bounds)
-    if isinstance(distribution, Choice):
-        choices = [_as_scalar(choice) for choice in distribution.choices]
+    extremes = distribution.extremes()
+    if distribution.scale == "choice":
+        choices = [_as_scalar(choice) for choice in extremes]
         return Discrete(choices) if len({type(choice) for choice in choices}) == 1 else None
-    return None
+    return (IntInterval if all(isinstance(bound, int) for bound in extremes) else RealInterval)(*extremes)
 
 
 def _as_scalar(value: Any) -> bool | int | float | str:

@@ -18,6 +18,10 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from search.config.sampler import CmaEs
+from search.config.search_config import SearchConfig
+from search.tuning.samplers import SamplerOfTrial
+
 GENERATION = "cma_es:generation"
 
 
@@ -87,6 +91,12 @@ class CmaSampler(BaseSampler):
 
     def _numbers(self, trial: FrozenTrial) -> dict[str, Any]:
         return {name: trial.params[name] for name in self._numeric}
+
+
+def build_cma_es(settings: CmaEs, config: SearchConfig) -> SamplerOfTrial:
+    # Shared by all trials: it holds the generations seen so far.
+    sampler = CmaSampler(config.space.distributions(), population=settings.population)
+    return lambda _number, seed: sampler.seeded(seed)
 
 
 def _in_generation(generation: int, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

@@ -14,7 +14,7 @@ from search.config.yaml_source import InputError, read_source
 from spaces.distributions import Distribution, Scalar
 from spaces.space import FunctionSpace, Space, SpaceError
 from trainables.core.config_errors import ConfigError, Problem, dotted, nearest
-from trainables.core.dotted_paths import PathError, resolve, with_values
+from trainables.core.dotted_paths import PathError, value_at, with_values
 from trainables.recipe.recipe import parse_recipe
 
 DEFAULTS = "defaults"
@@ -80,8 +80,8 @@ def point_of(recipe: Mapping[str, Any], space: Space) -> dict[str, Any]:
         if not parameter.is_active(values):
             continue
         try:
-            values[path] = _value_at(path, recipe)
-        except (PathError, UnfitError) as error:
+            values[path] = value_at(path, recipe)
+        except PathError as error:
             unfit.append(str(error))
             continue
         if not parameter.contains(values[path]):
@@ -89,18 +89,6 @@ def point_of(recipe: Mapping[str, Any], space: Space) -> dict[str, Any]:
     if unfit:
         raise UnfitError("; ".join(unfit))
     return values
-
-
-def _value_at(path: str, recipe: Mapping[str, Any]) -> Any:
-    found: list[Any] = []
-    for place in resolve(path, recipe):
-        value: Any = recipe
-        for key in place:
-            value = None if value is None else value[key] if isinstance(key, int) else value.get(key)
-        found.append(value)
-    if any(value != found[0] for value in found):
-        raise UnfitError(f"{path} has several values there: {', '.join(map(repr, found))}")
-    return found[0]
 
 
 def _wrong_values(values: Mapping[str, Any], config: SearchConfig) -> dict[str, str]:

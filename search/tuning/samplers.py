@@ -1,11 +1,14 @@
-"""Builds Optuna samplers from a config. A proposal depends only on the seed, its number and the trials that have ended.
+"""Builds Optuna samplers from a config; `SAMPLERS` in `search/config/sampler.py` declares them.
 
-A resumed search therefore makes the same proposals as an uninterrupted one, without storing the state of a generator.
+A proposal depends only on the seed, its number and the trials that have ended. A resumed search therefore makes the same
+proposals as an uninterrupted one, without storing the state of a generator.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -14,63 +17,72 @@ from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, PartialFixedSampler, RandomSampler, TPESampler
 
-from search.config.sampler import CmaEs, GaussianProcess, Grid, Nsga2, QuasiRandom, Tpe
+from search.config.sampler import GaussianProcess, Grid, Nsga2, QuasiRandom, Random, Tpe, sampler_spec
 from search.config.search_config import SearchConfig
 from spaces.grid import grid_points
 from trainables.core.seeding import derived_seed, random_state
 
 Params = dict[str, Any]
-"""Values by the names of the study's parameters."""
+"""Values by name."""
+
+SamplerOfTrial = Callable[[int, int], BaseSampler]
+"""Returns the sampler of a trial, from the trial's number and a seed."""
 
 
 class Samplers:
     """Samplers of a search's trials."""
 
     def __init__(self, config: SearchConfig):
-        settings, space = config.settings, config.space
-        self._config, self._seed, self._kind = settings.sampler, settings.seed, settings.sampler.kind
-        self._first = [space.parameters_of(point) for point in settings.enqueue if isinstance(point, dict)]
-        self._distributions = space.distributions() if self._kind in {"qmc", "cma_es"} else {}
-        self._grid = grid_order(config) if isinstance(self._config, Grid) else []
-        if isinstance(self._config, CmaEs):
-            from search.tuning.cma_sampler import CmaSampler  # slow to import
-
-            # shared by all trials: it holds the generations seen so far
-            self._cma = CmaSampler(self._distributions, population=self._config.population)
+        settings = config.settings
+        self._seed = settings.seed
+        self._enqueued = [config.space.parameters_of(point) for point in _enqueued(config)]
+        build = resolve_name(sampler_spec(settings.sampler).build)
+        self._sampler_of: SamplerOfTrial = build(settings.sampler, config)
 
     def of(self, number: int) -> BaseSampler:
         """Sampler for the trial with this number."""
-        seed = derived_seed(self._seed, "proposal", number) % 2**32
-        fixed: Params = {}
-        if isinstance(self._config, QuasiRandom):
-            fixed = qmc_point(self._distributions, number, sequence=self._config.sequence, seed=self._seed)
-        elif isinstance(self._config, Grid) and self._grid:
-            fixed = self._grid[max(0, number - len(self._first)) % len(self._grid)]
-        if number < len(self._first):
-            fixed = {**fixed, **self._first[number]}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = self._learning(seed)
-            return PartialFixedSampler(fixed, sampler) if fixed else sampler
+            sampler = self._sampler_of(number, derived_seed(self._seed, "proposal", number) % 2**32)
+            if number < len(self._enqueued):
+                return PartialFixedSampler(self._enqueued[number], sampler)
+            return sampler
 
-    def _learning(self, seed: int) -> BaseSampler:
-        """Sampler for values that are not fixed."""
-        match self._config:
-            case Tpe(startup_trials=startup):
-                return TPESampler(
-                    seed=seed,
-                    n_startup_trials=startup,
-                    multivariate=True,
-                    group=True,  # parameters that only some trials have are modelled together, too
-                    constant_liar=True,  # trials still running count as bad: neighbours do not try the same point
-                )
-            case GaussianProcess(startup_trials=startup):
-                return GPSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False)
-            case Nsga2(population=population):
-                return NSGAIISampler(seed=seed, population_size=population)
-            case CmaEs():
-                return self._cma.seeded(seed)
-        return RandomSampler(seed=seed)
+
+def build_tpe(settings: Tpe, _config: SearchConfig) -> SamplerOfTrial:
+    return lambda _number, seed: TPESampler(
+        seed=seed,
+        n_startup_trials=settings.startup_trials,
+        multivariate=True,
+        group=True,  # parameters that only some trials have are modelled together, too
+        constant_liar=True,  # trials still running count as bad: neighbours do not try the same point
+    )
+
+
+def build_gaussian_process(settings: GaussianProcess, _config: SearchConfig) -> SamplerOfTrial:
+    startup = settings.startup_trials
+    return lambda _number, seed: GPSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False)
+
+
+def build_nsga2(settings: Nsga2, _config: SearchConfig) -> SamplerOfTrial:
+    return lambda _number, seed: NSGAIISampler(seed=seed, population_size=settings.population)
+
+
+def build_random(_settings: Random, _config: SearchConfig) -> SamplerOfTrial:
+    return lambda _number, seed: RandomSampler(seed=seed)
+
+
+# --- points that do not depend on results ---------------------------------------------------------------------------
+
+
+def build_quasi_random(settings: QuasiRandom, config: SearchConfig) -> SamplerOfTrial:
+    distributions = config.space.distributions()
+
+    def sampler_of(number: int, seed: int) -> BaseSampler:
+        point = qmc_point(distributions, number, sequence=settings.sequence, seed=config.settings.seed)
+        return PartialFixedSampler(point, RandomSampler(seed=seed))
+
+    return sampler_of
 
 
 def qmc_point(distributions: dict[str, BaseDistribution], number: int, *, sequence: str, seed: int) -> Params:
@@ -99,9 +111,23 @@ def qmc_point(distributions: dict[str, BaseDistribution], number: int, *, sequen
     return values
 
 
+def build_grid(_settings: Grid, config: SearchConfig) -> SamplerOfTrial:
+    order, enqueued = grid_order(config), len(_enqueued(config))
+
+    def sampler_of(number: int, seed: int) -> BaseSampler:
+        point = order[max(0, number - enqueued) % len(order)] if order else {}  # empty if all points are enqueued
+        return PartialFixedSampler(point, RandomSampler(seed=seed))
+
+    return sampler_of
+
+
 def grid_order(config: SearchConfig) -> list[Params]:
     """Points of the grid in the order in which they are tried, without enqueued ones."""
-    enqueued = [point for point in config.settings.enqueue if isinstance(point, dict)]
+    enqueued = _enqueued(config)
     points = [point for point in grid_points(config.space) if point not in enqueued]
     order = random_state(config.settings.seed, "grid").permutation(len(points))
     return [config.space.parameters_of(points[i]) for i in order]
+
+
+def _enqueued(config: SearchConfig) -> list[Params]:
+    return [point for point in config.settings.enqueue if isinstance(point, dict)]

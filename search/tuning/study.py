@@ -15,7 +15,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import LOCK_FILE_SUFFIX
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from search.config.scheduler import Pbt, Scheduler
+from search.config.scheduler import SchedulerSettings
 from search.config.search_config import SearchConfig
 from search.config.storage import IN_THE_RUN, missing_variables, with_variables
 from search.config.yaml_source import InputError
@@ -219,11 +219,10 @@ def _end_pruned(folder: TrialLayout, reason: str, config: SearchConfig) -> None:
     read_record(folder).model_copy(update=end).write(folder)
 
 
-def fell_behind(best: float | None, epoch: int, scheduler: Scheduler) -> str:
+def fell_behind(best: float | None, epoch: int, scheduler: SchedulerSettings) -> str:
     """Reason why a trial was pruned after an epoch with this best score."""
     score = f"{best:.4g}" if best is not None and math.isfinite(best) else "no score"
-    where = f"among the worst {scheduler.quantile:.0%}" if isinstance(scheduler, Pbt) else "not among the best"
-    return f"{score} at epoch {epoch} was {where} there"
+    return f"{score} at epoch {epoch} was {scheduler.why_pruned} there"
 
 
 def summary_of(folder: TrialLayout) -> TrialSummary | None:

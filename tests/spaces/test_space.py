@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import spaces
-from spaces import FunctionSpace, Problem, Space, SpaceError, parse_space
+from spaces import FunctionSpace, Space, SpaceError, SpaceProblem, parse_space
 
 KIND = {"choice": ["cross_entropy", "ldam", "focal"]}
 MARGIN = {"float": [0.2, 0.8], "when": {"train.loss.kind": "ldam"}}
@@ -263,7 +263,7 @@ def test_a_misspelt_preset_hides_what_may_be_in_it() -> None:
 
 
 def test_an_error_reads_well_and_crosses_process_borders() -> None:
-    error = SpaceError([Problem(("train.a", "int", 0), "is wrong"), Problem((), "is empty")])
+    error = SpaceError([SpaceProblem(("train.a", "int", 0), "is wrong"), SpaceProblem((), "is empty")])
     assert str(error) == "space.train.a.int.0: is wrong\nspace: is empty"
     assert pickle.loads(pickle.dumps(error)).problems == error.problems
 

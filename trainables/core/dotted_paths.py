@@ -45,6 +45,25 @@ def resolve(text: str, data: Mapping[str, Any]) -> list[Path]:
     return list(_walk(_STEP.findall(text), data, ()))
 
 
+def value_at(text: str, data: Mapping[str, Any]) -> Any:
+    """Returns the value at a dotted path: None where a mapping on the way is missing or null.
+
+    Raises:
+        PathError: if it is not a path, selects a list item that does not exist, or leads to different values through `[*]`.
+    """
+    found: list[Any] = []
+    for place in resolve(text, data):
+        value: Any = data
+        for key in place:
+            value = None if value is None else value[key] if isinstance(key, int) else value.get(key)
+        found.append(value)
+    if not found:
+        raise PathError(f"{text} leads to an empty list")
+    if any(value != found[0] for value in found):
+        raise PathError(f"{text} has several values there: {', '.join(map(repr, found))}")
+    return found[0]
+
+
 def _walk(steps: list[str], data: Any, walked: Path) -> Iterator[Path]:
     if not steps:
         yield walked

@@ -40,6 +40,8 @@ def test_a_values_share_of_its_range_is_taken_on_its_scale(value, of, expected):
         (scale("one_minus_log", 0.9, 0.999), ["0.9", "0.98", "0.99", "0.998", "0.999"]),
         (scale("choice", choices=("a", None)), ["a", "None"]),
         (scale("log", 0.11, 0.14), ["0.11", "0.14"]),
+        (scale("log", 16, 128, whole=True), ["20", "50", "100"]),
+        (scale("log", 0.1, 10), ["0.1", "0.2", "1", "2", "10"]),
     ],
 )
 def test_an_axis_has_round_numbers_and_its_bounds_where_there_are_none(of, texts):

@@ -7,7 +7,6 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from search.config.resources import Resources
-from search.config.rung_positions import rungs
 from search.config.scheduler import Asha, Hyperband, Median, NoPruning, Pbt
 from search.preflight.forecast import Way, _seconds_run, forecast, memory, share_left, trials_at_once, way_of
 from search.preflight.local_machine import Machine, this_machine
@@ -89,13 +88,13 @@ SCHEDULERS = [
 
 def way(curve, scheduler):
     """Of a run of the given seconds."""
-    epochs = rungs(scheduler, epochs=len(curve), stages=1).positions
+    epochs = scheduler.place_rungs(epochs=len(curve), stages=1).positions
     return Way(list(curve), [(i, math.ceil(epoch)) for i, epoch in enumerate(epochs) if epoch < len(curve)])
 
 
 def epochs_run(scheduler, longest, qualities):
     """By the scheduler that searches use, one trial after the other."""
-    where = rungs(scheduler, epochs=longest, stages=1)
+    where = scheduler.place_rungs(epochs=longest, stages=1)
     real, epochs = build_scheduler(scheduler, where, metric=Metric.ACCURACY, seed=0, records={}), 0
     for number, quality in enumerate(qualities):
         trial = ray_trial(number)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from search.config.rung_positions import rungs, rungs_of
+from search.config.rung_positions import rungs_of
 from search.config.scheduler import Pbt
 from search.config.yaml_source import read_source
 from search.config_file.load import load_search
@@ -126,7 +126,7 @@ class Driver:
 
     def __init__(self, settings, at_once):
         self.settings, self.at_once, self.time = settings, at_once, 0
-        self.where = rungs(settings, epochs=EPOCHS, stages=3)
+        self.where = settings.place_rungs(epochs=EPOCHS, stages=3)
         self.records, self.parents, self.ended = {}, {}, set()
         self.start()
 

@@ -1,43 +1,24 @@
-"""Every kind of sampler on a real study: what it proposes, for which spaces, and that a kill changes none of it."""
+"""Samplers on a real study: what they propose, and for which spaces. `test_every_sampler.py` has what holds for all."""
 
-import copy
 import json
+from functools import partial
 
 import pytest
-import yaml
 
-from search.config.yaml_source import InputError, read_source
-from search.config_file.load import load_search
-from search.tuning.samplers import Samplers, qmc_point
+from search.config.yaml_source import InputError
+from search.tuning.samplers import qmc_point
 from tests.support.driven_search import Search
-from tests.support.recipes import RECIPE
+from tests.support.sampled_searches import (
+    CHOICES,
+    CONDITIONAL,
+    COUNTABLE,
+    EXAMPLES,
+    NUMBERS,
+    load_space,
+    proposals,
+    score_of,
+)
 
-CONDITIONAL = {
-    "train.stages[*].head_lr": {"log": [1e-3, 0.3]},
-    "train.batch_size": {"int": [8, 64]},
-    "train.loss.kind": {"choice": ["cross_entropy", "ldam"]},
-    "train.loss.max_margin": {"float": [0.2, 0.8], "when": {"train.loss.kind": "ldam"}},
-}
-NUMBERS = {
-    "train.stages[*].head_lr": {"log": [1e-3, 0.3]},
-    "train.batch_size": {"int": [8, 64]},
-    "train.ema.decay": {"one_minus_log": [0.9, 0.999]},
-}
-COUNTABLE = {
-    "train.loss.kind": {"choice": ["cross_entropy", "ldam"]},
-    "train.loss.max_margin": {"float": [0.2, 0.8], "step": 0.2, "when": {"train.loss.kind": "ldam"}},
-    "train.batch_size": {"int": [16, 64], "step": 16},
-}
-CHOICES = {"train.loss.kind": {"choice": ["cross_entropy", "ldam"]}}
-SAMPLERS = {
-    "tpe": ({"startup_trials": 4}, CONDITIONAL),
-    "gp": ({"startup_trials": 4}, NUMBERS),
-    "cma_es": ({"population": 4}, NUMBERS),
-    "qmc": ({}, CONDITIONAL),
-    "random": ({}, CONDITIONAL),
-    "grid": ({}, COUNTABLE),
-    "nsga2": ({"population": 4}, CONDITIONAL),
-}
 FUNCTION = """
 def drawn(trial):
     values = {"train.batch_size": trial.suggest_int("images", 8, 64)}
@@ -54,68 +35,12 @@ def numbers(trial):
 @pytest.fixture
 def load(tmp_path):
     """`load(space, **search)`: a search file, read."""
-
-    def load_file(space=NUMBERS, *, metric="balanced_accuracy", **search):
-        data = copy.deepcopy(RECIPE)
-        data["train"]["metric"] = metric
-        data |= {"space": space, "search": {"trials": 12, "scheduler": {"kind": "none"}, **search}}
-        file = tmp_path / "small.yaml"
-        file.write_text(yaml.safe_dump(data))
-        return load_search(read_source(file))
-
-    return load_file
-
-
-def score_of(params):
-    """Best with batches of 32 images and fast heads."""
-    return 1 - abs(params["train.batch_size"] - 32) / 64 + params.get("train.stages[*].head_lr", 0)
-
-
-def proposals(folder, config, *, killed_every=1000, at_once=1):
-    """The points of all trials; every third one is pruned, some drivers are killed in the middle of a trial."""
-    search, seen, running = Search(folder, config), {}, []
-    number = 0
-    while number < config.settings.trials or running:
-        while len(running) < at_once and number < config.settings.trials:
-            search.suggest(str(number))
-            running.append(number)
-            number += 1
-        ended = running.pop(0)
-        if ended % killed_every == killed_every - 1:
-            search.take_up()
-            for taken_up in (ended, *running):
-                search.suggest(str(taken_up))
-        seen[ended] = search.record(ended).params
-        search.run(str(ended), [score_of(seen[ended])], finished=ended % 3 != 2)
-    return [seen[number] for number in sorted(seen)]
-
-
-@pytest.mark.parametrize("kind", SAMPLERS)
-def test_a_search_killed_again_and_again_proposes_what_an_undisturbed_one_does(tmp_path, load, kind):
-    settings, space = SAMPLERS[kind]
-    config = load(space, trials=16, sampler={"kind": kind, **settings})
-    whole = proposals(tmp_path / "whole", config)
-    assert proposals(tmp_path / "cut", config, killed_every=3) == whole
-    assert len({json.dumps(point) for point in whole}) > 12  # the best point may be proposed again
-
-
-@pytest.mark.parametrize("kind", SAMPLERS)
-def test_a_search_that_was_extended_proposes_what_a_longer_one_would_have(tmp_path, load, kind):
-    settings, space = SAMPLERS[kind]
-    short, long = (load(space, trials=trials, sampler={"kind": kind, **settings}) for trials in (8, 16))
-    first = proposals(tmp_path / "run", short)
-    search = Search(tmp_path / "run", long)
-    for number in range(8, 16):
-        search.suggest(str(number))
-        params = search.record(number).params
-        first.append(params)
-        search.run(str(number), [score_of(params)], finished=number % 3 != 2)
-    assert first == proposals(tmp_path / "long", long)
+    return partial(load_space, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["cma_es", "nsga2", "grid", "qmc"])
 def test_trials_side_by_side_are_proposed_alike_after_a_kill_too(tmp_path, load, kind):
-    settings, space = SAMPLERS[kind]
+    settings, space = EXAMPLES[kind]
     config = load(space, trials=20, sampler={"kind": kind, **settings})
     whole = proposals(tmp_path / "whole", config, at_once=3)
     assert proposals(tmp_path / "cut", config, at_once=3, killed_every=4) == whole
@@ -123,7 +48,7 @@ def test_trials_side_by_side_are_proposed_alike_after_a_kill_too(tmp_path, load,
 
 @pytest.mark.parametrize("kind", ["tpe", "cma_es", "nsga2"])
 def test_proposals_come_to_lie_where_scores_are_good(tmp_path, load, kind):
-    settings, _ = SAMPLERS[kind]
+    settings, _ = EXAMPLES[kind]
     config = load(NUMBERS, trials=40, sampler={"kind": kind, **settings})
     points = proposals(tmp_path / "run", config)
     early, late = (sum(map(score_of, part)) / len(part) for part in (points[:10], points[-10:]))
@@ -184,7 +109,7 @@ def test_quasi_random_points_lie_evenly(load, sequence):
 
 @pytest.mark.parametrize("kind", ["tpe", "qmc", "random", "nsga2"])
 def test_a_function_of_the_users_is_searched_whatever_the_sampler(tmp_path, load, own_module, kind):
-    config = load({"python": f"{own_module(FUNCTION)}:drawn"}, trials=16, sampler={"kind": kind, **SAMPLERS[kind][0]})
+    config = load({"python": f"{own_module(FUNCTION)}:drawn"}, trials=16, sampler={"kind": kind, **EXAMPLES[kind][0]})
     points = proposals(tmp_path / "run", config)
     assert {point.get("train.loss.kind") for point in points} == {None, "ldam"}
     assert all(("train.loss.max_margin" in point) == ("train.loss.kind" in point) for point in points)
@@ -192,7 +117,7 @@ def test_a_function_of_the_users_is_searched_whatever_the_sampler(tmp_path, load
 
 @pytest.mark.parametrize("kind", ["gp", "cma_es"])
 def test_a_function_without_conditions_suits_samplers_that_model_all_parameters(tmp_path, load, own_module, kind):
-    config = load({"python": f"{own_module(FUNCTION)}:numbers"}, sampler={"kind": kind, **SAMPLERS[kind][0]})
+    config = load({"python": f"{own_module(FUNCTION)}:numbers"}, sampler={"kind": kind, **EXAMPLES[kind][0]})
     assert len(proposals(tmp_path / "run", config)) == 12
 
 
@@ -281,9 +206,3 @@ def test_what_does_not_go_together_is_said_before_anything_starts(load, space, s
 def test_what_a_function_cannot_be_asked_for_is_said(load, own_module, function, search, message):
     with pytest.raises(InputError, match=message):
         load({"python": f"{own_module(FUNCTION)}:{function}"}, **search)
-
-
-def test_nothing_is_said_about_experimental_features(load, recwarn):
-    for kind, (settings, space) in SAMPLERS.items():
-        Samplers(load(space, sampler={"kind": kind, **settings})).of(3)
-    assert [str(warning.message) for warning in recwarn] == []

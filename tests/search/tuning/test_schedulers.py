@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
-from search.config.rung_positions import rungs
 from search.config.scheduler import Asha, Hyperband, Median, NoPruning, Pbt
-from search.tuning.schedulers import PopulationScheduler, RayScheduler, WarmScheduler, build_scheduler
+from search.tuning.schedulers import (
+    HalvingScheduler,
+    MedianScheduler,
+    PopulationScheduler,
+    WarmScheduler,
+    build_scheduler,
+)
 from tests.support.ray_trials import ray_trial
 from trainables.core.rungs import Rungs
 from trainables.core.vocabulary import Metric
@@ -29,7 +34,7 @@ KINDS = {
 
 
 def build(settings, records=None, metric=Metric.BALANCED_ACCURACY):
-    where = rungs(settings, epochs=EPOCHS, stages=len(STAGE_ENDS))
+    where = settings.place_rungs(epochs=EPOCHS, stages=len(STAGE_ENDS))
     return build_scheduler(settings, where, metric=metric, seed=0, records=records or {})
 
 
@@ -261,7 +266,7 @@ def test_brackets_are_drawn_from_the_search_s_seed_and_leave_numpy_alone():
     ],
 )
 def test_where_trials_are_judged(scheduler, unit, positions):
-    found = rungs(scheduler, epochs=20, stages=3)
+    found = scheduler.place_rungs(epochs=20, stages=3)
     assert (found.unit, found.positions) == (unit, pytest.approx(positions))
 
 
@@ -303,7 +308,8 @@ def test_rungs_in_epochs_decide_as_ray_s_own(reduction):
     [
         (NoPruning(kind="none"), WarmScheduler),
         (Pbt(kind="pbt"), PopulationScheduler),
-        *((settings, RayScheduler) for settings in KINDS.values()),
+        (KINDS["median"], MedianScheduler),
+        *((settings, HalvingScheduler) for settings in KINDS.values() if not isinstance(settings, Median)),
     ],
 )
 def test_each_kind_has_its_scheduler(settings, kind):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainables.core.dotted_paths import PathError, resolve, with_values
+from trainables.core.dotted_paths import PathError, resolve, value_at, with_values
 
 DATA = {
     "train": {
@@ -117,6 +117,32 @@ def test_the_data_given_is_never_touched(values):
     with contextlib.suppress(PathError):
         with_values(DATA, values)
     assert before == DATA
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("train.stages[-1].epochs", 4), ("train.stages[*].lr", 0.1), ("train.ema.decay", None), ("train.none.x", None)],
+)
+def test_the_value_at_a_path(path, value):
+    stages = [{"name": "a", "epochs": 2, "lr": 0.1}, {"name": "b", "epochs": 4, "lr": 0.1}]
+    assert value_at(path, {"train": {"stages": stages, "none": None}}) == value
+
+
+@pytest.mark.parametrize(
+    ("path", "stages", "message"),
+    [
+        (
+            "train.stages[*].epochs",
+            [{"epochs": 2}, {"epochs": 4}],
+            r"train\.stages\[\*\]\.epochs has several values there: 2, 4",
+        ),
+        ("train.stages[*].epochs", [], r"train\.stages\[\*\]\.epochs leads to an empty list"),
+        ("train.stages[1].epochs", [{}], "has no item"),
+    ],
+)
+def test_a_path_without_one_value_is_an_error(path, stages, message):
+    with pytest.raises(PathError, match=message):
+        value_at(path, {"train": {"stages": stages}})
 
 
 def test_a_tuple_is_a_list():
