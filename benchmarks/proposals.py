@@ -27,8 +27,8 @@ import optuna
 
 from search.config.sampler import sampler_kinds
 from search.config.search_config import SearchConfig, SearchSettings
-from search.tuning.study import open_study
 from search.tuning.study_searcher import StudySearcher
+from search.tuning.study_storage import open_study
 from spaces import Space, parse_space
 from trainables.recipe.recipe import parse_recipe
 from trainables.run_folder.layout import RunLayout

@@ -65,7 +65,7 @@ class Linear(Scale):
         return float(position)
 
     def round_numbers(self, low: float, high: float, most: int, *, whole: bool) -> list[float]:
-        """Multiples of 1, 2 or 5 times a power of ten."""
+        """See `Scale`: multiples of 1, 2 or 5 times a power of ten."""
         rough = (high - low) / most
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(power * digit for digit in (1, 2, 5, 10) if power * digit >= rough)
@@ -88,7 +88,7 @@ class Log(Scale):
         return float(10**position)
 
     def round_numbers(self, low: float, high: float, most: int, *, whole: bool) -> list[float]:  # noqa: ARG002
-        """1, 2 and 5 times powers of ten, or fewer of them."""
+        """See `Scale`: 1, 2 and 5 times powers of ten, or fewer of them."""
         found: list[float] = []
         for candidates in _round_powers(range(math.floor(low), math.ceil(high) + 1)):
             found = list(self._between(low, high, candidates))

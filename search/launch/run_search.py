@@ -34,8 +34,9 @@ from search.progress.tensorboard_callback import TensorBoardCallback
 from search.run_folder.mirror import Mirror, MirrorCallback
 from search.run_folder.status_file import Attempt, RunStatus, forget_stop, seconds
 from search.tuning.schedulers import PopulationScheduler, RungScheduler, build_scheduler
-from search.tuning.study import check_storage, end_judged, end_running, mend_journal, open_study, refused, settle
+from search.tuning.study import end_pruned_at_rungs, end_running, report_ended_trials
 from search.tuning.study_searcher import StudySearcher
+from search.tuning.study_storage import check_storage, open_study, repair_journal, storage_error
 from search.tuning.warm_start import remember
 from trainables.core.atomic_write import replacing
 from trainables.core.rungs import Rungs
@@ -64,7 +65,7 @@ def run_search(
             if no earlier trial fits a warm start.
     """
     forget_stop(layout)
-    mend_journal(layout)
+    repair_journal(layout)
     remember(config, layout)
     rung_positions = rungs_of(config)
     study = _settled_study(config, layout, rung_positions)
@@ -110,10 +111,10 @@ def _settled_study(config: SearchConfig, layout: RunLayout, rung_positions: Rung
         check_storage(layout, config)
         return None
     study = open_study(layout, config)
-    settle(study, layout, config)
+    report_ended_trials(study, layout, config)
     scheduler = _scheduler(config, layout, study, rung_positions)
     if isinstance(scheduler, RungScheduler):
-        end_judged(study, layout, config, scheduler.stopped)
+        end_pruned_at_rungs(study, layout, config, scheduler.stopped)
     return study
 
 
@@ -153,7 +154,7 @@ def _storage_errors() -> Iterator[None]:
         if isinstance(error.__context__, OSError):
             raise error.__context__ from None
         if isinstance(error.__context__, StorageInternalError):
-            raise refused(error.__context__) from None
+            raise storage_error(error.__context__) from None
         raise
 
 

@@ -123,7 +123,7 @@ def _turn(name: str) -> int:
 def _drop_unknown_trials(run: RunLayout) -> None:
     """Removes trials that were copied before the study that knows them, because the driver died; they are proposed
     again."""
-    from search.tuning.study import trials_known  # imports torch, and most commands fetch nothing
+    from search.tuning.study_storage import trials_known  # imports torch, and most commands fetch nothing
 
     known = trials_known(run)
     for folder in run.all_trials():

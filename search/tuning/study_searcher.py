@@ -22,15 +22,8 @@ from search.config.search_config import SearchConfig
 from search.tuning.pbt_children import changing_paths, explored, recipe_of, recipe_of_child
 from search.tuning.population import Population
 from search.tuning.samplers import Samplers
-from search.tuning.study import (
-    AskingStudy,
-    fell_behind,
-    refusals,
-    report_epoch,
-    report_recorded,
-    summary_of,
-    tell,
-)
+from search.tuning.study import StudyForSamplers, pruning_reason, report_epoch, report_recorded, summary_of, tell
+from search.tuning.study_storage import storage_errors
 from search.tuning.warm_start import known_trials
 from spaces.space import SpaceError
 from trainables.core.config_errors import ConfigError
@@ -73,7 +66,7 @@ class StudySearcher(Searcher):
         metric = config.recipe.train.metric
         super().__init__(metric="best_score", mode=metric.mode)
         self._config, self._layout, self._study, self._attempt = config, layout, study, attempt
-        self._asking, self._samplers = AskingStudy(study, known_trials(config, layout)), Samplers(config)
+        self._asking, self._samplers = StudyForSamplers(study, known_trials(config, layout)), Samplers(config)
         trials = study.get_trials(deepcopy=False)
         self._count = len(trials)
         running = [trial for trial in trials if trial.state is TrialState.RUNNING]
@@ -84,7 +77,7 @@ class StudySearcher(Searcher):
         """Error of the storage once it could no longer be written."""
         self._reported: dict[int, set[int]] = {trial.number: set(trial.intermediate_values) for trial in running}
 
-    @refusals()
+    @storage_errors()
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         self._raise_storage_error()
         if len(self._live) >= self._limit():
@@ -132,7 +125,7 @@ class StudySearcher(Searcher):
         most = self._config.settings.most_at_once
         return min(math.inf if most is None else most, self._room())
 
-    @refusals()
+    @storage_errors()
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self._raise_storage_error()
         self._report(self._live[trial_id], StepResult.of_result(result))
@@ -146,7 +139,7 @@ class StudySearcher(Searcher):
             last = None if error or result is None else StepResult.of_result(result)
             if last and last.refused:
                 raise OSError(last.refused)  # the search stops, and the trial continues when it is resumed
-            with refusals():
+            with storage_errors():
                 self._close(trial, last)
         except OSError as refusal:
             self._storage_error = refusal
@@ -179,9 +172,9 @@ class StudySearcher(Searcher):
         elif result.finished and absent:
             self._end(trial, TrialStatus.FAILED, f"its best epoch has no {absent[0]}")
         elif violated := violations(self._config.settings.constraints, objectives):
-            self._end(trial, TrialStatus.INFEASIBLE, violated, objectives, came_to_its_end=result.is_whole)
+            self._end(trial, TrialStatus.INFEASIBLE, violated, objectives, completed=result.is_whole)
         elif not result.finished:
-            reason = fell_behind(result.best_score, result.epoch, self._config.settings.scheduler)
+            reason = pruning_reason(result.best_score, result.epoch, self._config.settings.scheduler)
             self._end(trial, TrialStatus.PRUNED, reason, objectives)
         elif flag := result.stopped_for:
             # PRUNED, not FAIL: its curve teaches the sampler to stay away. Not COMPLETE: it must not be exported as the
@@ -282,7 +275,7 @@ class StudySearcher(Searcher):
         reason: str | None,
         objectives: dict[str, float] | None = None,
         *,
-        came_to_its_end: bool = False,
+        completed: bool = False,
     ) -> None:
         # The record first: after a kill in between, the trial is still running in the study, and `settle` reports its
         # end.
@@ -291,7 +284,7 @@ class StudySearcher(Searcher):
         ended |= {"objectives": objectives or {}, "summary": summary_of(folder)}
         record = read_record(folder).model_copy(update=ended)
         record.write(folder)
-        tell(trial, record, self._config, came_to_its_end=came_to_its_end)
+        tell(trial, record, self._config, completed=completed)
 
     def _reason(self, number: int) -> str:
         return last_failure(self._layout.trial(number)) or "its worker died"

@@ -9,8 +9,9 @@ import yaml
 
 from search.config.yaml_source import read_source
 from search.config_file.load import load_search
-from search.tuning.study import open_study, settle
+from search.tuning.study import report_ended_trials
 from search.tuning.study_searcher import StudySearcher
+from search.tuning.study_storage import open_study
 from tests.support.recipes import RECIPE
 from trainables.run_folder.layout import RunLayout
 from trainables.run_folder.protocol import StepResult
@@ -37,7 +38,7 @@ class Search:
         """A new driver, as after a kill: nothing is left but the folder."""
         self.attempt += 1
         self.study = open_study(self.layout, self.config)
-        settle(self.study, self.layout, self.config)
+        report_ended_trials(self.study, self.layout, self.config)
         self.searcher = StudySearcher(self.config, self.layout, self.study, attempt=self.attempt)
 
     def suggest(self, trial_id):

@@ -105,3 +105,23 @@ class RunHistory:
             health=_HEALTH.validate_python(state["history"]),
             stopped_for=None if state["stopped_for"] is None else Flag(state["stopped_for"]),
         )
+
+
+class OtherOriginError(ValueError):
+    """A state that belongs to a run with other pretrained weights or other data."""
+
+
+def check_origin(state: Mapping[str, Any], *, pretrained: str, data: str) -> None:
+    """Checks that the state of a trainer belongs to a run with the same origin.
+
+    Args:
+        state: what the trainer's `state_dict` returned.
+        pretrained: fingerprint of this run's pretrained weights.
+        data: fingerprint of its data set.
+    Raises:
+        OtherOriginError: if one of them is another.
+    """
+    for key, what, own in (("pretrained", "pretrained weights", pretrained), ("data", "data", data)):
+        if state[key] != own:
+            made_with = f"the checkpoint was made with other {what} ({state[key][:12]})"
+            raise OtherOriginError(f"{made_with} than this run's ({own[:12]})")

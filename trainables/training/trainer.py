@@ -25,15 +25,11 @@ from trainables.training.active_stage import ActiveStage
 from trainables.training.batch_feed import Feed
 from trainables.training.compute_cost import planned_compute, trained_parameters
 from trainables.training.replicas import ALONE, Replicas
-from trainables.training.run_history import RunHistory
+from trainables.training.run_history import RunHistory, check_origin
 from trainables.training.stage_plan import EpochPlan, Position, drw_is_pending, plan_epoch, stage_is_over
 from trainables.training.validation import outputs_of, with_others
 
 State = dict[str, Any]
-
-
-class OtherOriginError(ValueError):
-    """A state that belongs to a run with other pretrained weights or other data."""
 
 
 class Trainer:
@@ -291,12 +287,7 @@ class Trainer:
             OtherOriginError: if the state belongs to other pretrained weights or other data.
             Exception: of nearly any kind, if the state belongs to another recipe; the trainer cannot be used any more then.
         """
-        for key, own in (("pretrained", self.pretrained_fingerprint), ("data", self.dataset.fingerprint)):
-            if state[key] != own:
-                what = "pretrained weights" if key == "pretrained" else "data"
-                raise OtherOriginError(
-                    f"the checkpoint was made with other {what} ({state[key][:12]}) than this run's ({own[:12]})"
-                )
+        check_origin(state, pretrained=self.pretrained_fingerprint, data=self.dataset.fingerprint)
         self.history = RunHistory.of_state(state)
         if self._given.train.changes:
             self._adopt(self._given.in_epoch(self.position.epoch))

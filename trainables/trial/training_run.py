@@ -27,7 +27,8 @@ from trainables.run_folder.environment import environment
 from trainables.run_folder.epoch_report import LOG_COLUMNS, EpochReport, completed, fault_of, finite, read_epochs
 from trainables.run_folder.layout import RunFileError, TrialLayout
 from trainables.training.replicas import ALONE, Replicas
-from trainables.training.trainer import OtherOriginError, Trainer
+from trainables.training.run_history import OtherOriginError
+from trainables.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 

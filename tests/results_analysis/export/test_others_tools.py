@@ -18,7 +18,7 @@ from results_analysis.export.mlflow import to_mlflow
 from results_analysis.runs.errors import RunError
 from search.config.yaml_source import read_source
 from search.config_file.load import load_search
-from search.tuning.study import open_study
+from search.tuning.study_storage import open_study
 from tests.support.recipes import RECIPE
 from trainables.core.vocabulary import TrialStatus
 from trainables.run_folder.layout import RunLayout

@@ -17,7 +17,7 @@ from search.config.storage import missing_variables, with_variables, without_pas
 from search.config.yaml_source import InputError, read_source
 from search.config_file.load import load_search
 from search.launch.run_search import run_search
-from search.tuning.study import check_storage, open_study
+from search.tuning.study_storage import check_storage, open_study
 from tests.support.driven_search import Search
 from tests.support.recipes import RECIPE
 from trainables.run_folder.layout import RunLayout

@@ -8,7 +8,7 @@ from search.config.yaml_source import InputError
 from search.run_folder.fetch_mirror import fetch
 from search.run_folder.mirror import Mirror, mirrored
 from search.run_folder.mirrored_files import MirroredFiles
-from search.tuning.study import open_study
+from search.tuning.study_storage import open_study
 from tests.support import mirrored_runs
 from tests.support.driven_search import Search
 from tests.support.mirrored_runs import URL, config_of, copied, run_files, train, trained, update, wait_for

@@ -12,7 +12,7 @@ from search.config.search_config import SearchSettings
 from search.config.yaml_source import InputError
 from search.preflight.forecast import Way, share_left
 from search.tuning.schedulers import PopulationScheduler, build_scheduler
-from search.tuning.study import fell_behind
+from search.tuning.study import pruning_reason
 from tests.support.ray_trials import ray_trial
 from tests.support.sampled_searches import load_space
 from trainables.core.vocabulary import Metric
@@ -129,6 +129,6 @@ def test_it_starts_trials_from_others_where_it_says_so(spec, tmp_path):
 
 @each_scheduler
 def test_it_says_why_a_trial_was_pruned(spec):
-    reason = fell_behind(0.25, 4, EXAMPLES[spec.kind])
+    reason = pruning_reason(0.25, 4, EXAMPLES[spec.kind])
     assert reason.startswith("0.25 at epoch 4 was ")
     assert "among the" in reason

@@ -12,7 +12,7 @@ from results_analysis import export_trial, load
 from search.config.search_config import json_schema
 from search.config.yaml_source import InputError, read_source
 from search.config_file.load import load_search
-from search.tuning.study import AskingStudy
+from search.tuning.study import StudyForSamplers
 from search.tuning.warm_start import known_trials, remember
 from tests.support.driven_search import Search, write_epochs
 from tests.support.recipes import RECIPE
@@ -180,7 +180,7 @@ def test_earlier_trials_are_known_to_samplers_and_are_no_trials_of_the_run(tmp_p
     space = numbers if kind == "gp" else SPACE
     config, layout = warm(tmp_path, lambda **given: read(space=space, **given), sampler={"kind": kind})
     search = Search(layout.root, config)
-    seen = AskingStudy(search.study, known_trials(config, layout)).get_trials()
+    seen = StudyForSamplers(search.study, known_trials(config, layout)).get_trials()
     assert len(seen) == 20
     assert {trial.state for trial in seen} == {TrialState.COMPLETE, TrialState.PRUNED}
     for number in range(6):

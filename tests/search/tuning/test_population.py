@@ -14,8 +14,9 @@ from search.config.yaml_source import read_source
 from search.config_file.load import load_search
 from search.tuning.population import Population
 from search.tuning.schedulers import build_scheduler
-from search.tuning.study import end_judged, open_study, settle
+from search.tuning.study import end_pruned_at_rungs, report_ended_trials
 from search.tuning.study_searcher import StudySearcher
+from search.tuning.study_storage import open_study
 from tests.search.tuning.test_schedulers import EPOCHS, line, tell
 from tests.support.driven_search import Search
 from tests.support.ray_trials import ray_trial
@@ -238,7 +239,7 @@ class PopulationSearch(Search):
     def take_up(self):
         self.attempt += 1
         self.study = open_study(self.layout, self.config)
-        settle(self.study, self.layout, self.config)
+        report_ended_trials(self.study, self.layout, self.config)
         self.where, settings = rungs_of(self.config), self.config.settings
         records = [read_record(folder) for folder in self.layout.all_trials() if folder.trial.exists()]
         self.scheduler = build_scheduler(
@@ -249,7 +250,7 @@ class PopulationSearch(Search):
             records={record.number: read_epochs(self.layout.trial(record.number).epochs) for record in records},
             parents={record.number: record.parent for record in records if record.parent},
         )
-        end_judged(self.study, self.layout, self.config, self.scheduler.stopped)
+        end_pruned_at_rungs(self.study, self.layout, self.config, self.scheduler.stopped)
         population = self.scheduler.population
         self.searcher = StudySearcher(
             self.config, self.layout, self.study, attempt=self.attempt, rungs=self.where, population=population

@@ -11,8 +11,9 @@ import pytest
 from optuna.trial import TrialState
 
 from search.config.search_config import SearchConfig
-from search.tuning.study import open_study, settle
+from search.tuning.study import report_ended_trials
 from search.tuning.study_searcher import StudySearcher
+from search.tuning.study_storage import open_study
 from spaces import FunctionSpace, parse_space
 from tests.support import driven_search
 from tests.support.driven_search import SPACE, Search, result, write_epochs
@@ -103,7 +104,7 @@ def test_an_end_for_a_flag_that_was_recorded_but_not_told_is_told_later(search):
     record.model_copy(update={"status": TrialStatus.PRUNED, "reason": "stopped for gap in epoch 2"}).write(
         search.layout.trial(0)
     )
-    settle(search.study, search.layout, search.config)
+    report_ended_trials(search.study, search.layout, search.config)
     assert (search.trials[0].state, search.trials[0].intermediate_values) == (TrialState.PRUNED, {1: 0.5, 2: 0.625})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,3 +18,15 @@ class Cells(NamedTuple):
     def taken(self, rows: np.ndarray) -> Cells:
         """Cells of some rows."""
         return Cells(self.values, self.codes[rows])
+
+    @classmethod
+    def renamed(cls, names: Sequence[str], values: Sequence[str], codes: np.ndarray) -> Cells:
+        """Cells with new names, several of which may be the same.
+
+        Args:
+            names: new name of each value of `codes`.
+            values: distinct new names.
+            codes: [n] positions in `names`; -1 for missing values.
+        """
+        position = {name: i for i, name in enumerate(values)}
+        return cls(tuple(values), np.array([*(position.get(name, -1) for name in names), -1], np.int64)[codes])

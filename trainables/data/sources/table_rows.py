@@ -73,7 +73,7 @@ def read_rows(file: str, columns: Columns, *, numeric: bool = False, test: bool 
     cells["label"] = (by_number if numeric else _by_name)(cells["label"])
     if "weight" in cells:  # 1 and 1.0 are the same weight
         values = weight_names(cells["weight"].values)
-        cells["weight"] = _renamed(values, list(dict.fromkeys(values)), cells["weight"].codes)
+        cells["weight"] = Cells.renamed(values, list(dict.fromkeys(values)), cells["weight"].codes)
     _check(_contradictions(cells, "label"), _contradictions(cells, "weight"))
     names = cells["label"].values
     if len(names) < 2:
@@ -201,7 +201,7 @@ def _cells(column: Any, role: str) -> Cells:
     if role == "path" and any("./" in value or "//" in value for value in values):
         # a.png and ./a.png are the same image
         places = [value if is_url(value) else os.path.normpath(value) for value in values]
-        return _renamed(places, list(dict.fromkeys(places)), codes)
+        return Cells.renamed(places, list(dict.fromkeys(places)), codes)
     return Cells(tuple(values), codes)
 
 
@@ -209,19 +209,7 @@ def _by_name(labels: Cells) -> Cells:
     """Labels that occur, in the order of their names; `1` and `1.0` become the same label."""
     names = [label_name(value) for value in labels.values]
     present = {names[code] for code in np.unique(labels.codes).tolist()}
-    return _renamed(names, sorted_names(present), labels.codes)
-
-
-def _renamed(names: Sequence[str], values: Sequence[str], codes: np.ndarray) -> Cells:
-    """Cells with renamed values, several of which may get the same name.
-
-    Args:
-        names: new name of each value of `codes`.
-        values: distinct new names.
-        codes: [n] positions in `names`; -1 for missing values.
-    """
-    position = {name: i for i, name in enumerate(values)}
-    return Cells(tuple(values), np.array([*(position.get(name, -1) for name in names), -1], np.int64)[codes])
+    return Cells.renamed(names, sorted_names(present), labels.codes)
 
 
 def _reason(error: Exception) -> str:
