@@ -76,7 +76,7 @@ def trials_known(layout: RunLayout) -> int | None:
         return None
 
 
-def mend_journal(layout: RunLayout) -> None:
+def repair_journal(layout: RunLayout) -> None:
     """Repairs the journal after a driver was killed while writing to it, or met a full disk. Only the owner of the run
     may do this.
 
@@ -129,16 +129,16 @@ def _storage(layout: RunLayout, storage: str) -> BaseStorage:
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
+def as_os_errors() -> Iterator[None]:
     """Raises the errors of a database that can no longer be written as OSError, like those of a full disk: the search
     stops, and can be resumed."""
     try:
         yield
     except StorageInternalError as error:
-        raise refused(error) from None
+        raise as_os_error(error) from None
 
 
-def refused(error: StorageInternalError) -> OSError:
+def as_os_error(error: StorageInternalError) -> OSError:
     """OSError with only the server's message: the statement that failed contains what the user searches."""
     reason = str(getattr(error.__cause__, "orig", None) or type(error.__cause__).__name__).strip().splitlines()[0]
     return OSError(f"search.storage: the database can no longer be written: {reason}")
@@ -147,7 +147,7 @@ def refused(error: StorageInternalError) -> OSError:
 # --- reports --------------------------------------------------------------------------------------------------------
 
 
-def settle(study: optuna.Study, layout: RunLayout, config: SearchConfig) -> None:
+def report_recorded_ends(study: optuna.Study, layout: RunLayout, config: SearchConfig) -> None:
     """Reports trials whose end was recorded in their folders, but not in the study before the driver was killed.
 
     Args:
@@ -162,7 +162,7 @@ def settle(study: optuna.Study, layout: RunLayout, config: SearchConfig) -> None
             continue
         open_trial, reports = Trial(study, trial._trial_id), read_epochs(folder.epochs)
         report_recorded(open_trial, reports, known=set(trial.intermediate_values))
-        tell(open_trial, record, config, came_to_its_end=bool(reports) and ended_by_itself(reports[-1]))
+        report_end(open_trial, record, config, complete=bool(reports) and is_complete(reports[-1]))
 
 
 def end_running(study: optuna.Study, layout: RunLayout, config: SearchConfig, reason: str) -> None:
@@ -174,7 +174,7 @@ def end_running(study: optuna.Study, layout: RunLayout, config: SearchConfig, re
         config: the search.
         reason: reason to record.
     """
-    settle(study, layout, config)
+    report_recorded_ends(study, layout, config)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         folder = layout.trial(trial.number)
         if folder.trial.exists():  # else the driver was killed before its first record
@@ -184,7 +184,9 @@ def end_running(study: optuna.Study, layout: RunLayout, config: SearchConfig, re
         study.tell(trial.number, state=TrialState.PRUNED)
 
 
-def end_judged(study: optuna.Study, layout: RunLayout, config: SearchConfig, stopped: Mapping[int, int]) -> None:
+def end_stopped_at_rungs(
+    study: optuna.Study, layout: RunLayout, config: SearchConfig, stopped: Mapping[int, int]
+) -> None:
     """Ends the trials that a rung had stopped when the driver was killed: otherwise they would train one epoch too
     many.
 
@@ -201,7 +203,7 @@ def end_judged(study: optuna.Study, layout: RunLayout, config: SearchConfig, sto
             _end_pruned(
                 folder, fell_behind(reports[-1]["best_score"], reports[-1]["epoch"], config.settings.scheduler), config
             )
-    settle(study, layout, config)
+    report_recorded_ends(study, layout, config)
 
 
 def _end_pruned(folder: TrialLayout, reason: str, config: SearchConfig) -> None:
@@ -233,26 +235,26 @@ def summary_of(folder: TrialLayout) -> TrialSummary | None:
         return None
 
 
-def ended_by_itself(report: Mapping[str, Any]) -> bool:
+def is_complete(report: Mapping[str, Any]) -> bool:
     """True if a trial's last report is that of a complete run."""
     return bool(report["finished"]) and not report["stopped_for"]
 
 
-def tell(trial: Trial, record: TrialRecord, config: SearchConfig, *, came_to_its_end: bool) -> None:
+def report_end(trial: Trial, record: TrialRecord, config: SearchConfig, *, complete: bool) -> None:
     """Reports the end of a trial to the study.
 
     Args:
         trial: trial of the study.
         record: its record in the run folder.
         config: the search.
-        came_to_its_end: True if the trial trained all its epochs.
+        complete: True if the trial trained all its epochs.
     """
     settings, study = config.settings, trial.study
     known = trial.constraints
     for name, bound in settings.constraints.items():
         if name in record.objectives and name not in known:
             trial.set_constraint(name, bound.excess(record.objectives[name]))
-    state = STATES.get(record.status) or (TrialState.COMPLETE if came_to_its_end else TrialState.PRUNED)
+    state = STATES.get(record.status) or (TrialState.COMPLETE if complete else TrialState.PRUNED)
     values = [record.objectives[name] for name in settings.objectives] if state is TrialState.COMPLETE else None
     study.tell(trial.number, values, state=state)
 

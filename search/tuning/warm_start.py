@@ -14,7 +14,7 @@ from results_analysis.runs.run import Run
 from search.config.search_config import SearchConfig
 from search.config.yaml_source import InputError
 from search.tuning.enqueued_trials import UnfitError, point_of
-from search.tuning.study import ended_by_itself
+from search.tuning.study import is_complete
 from trainables.core.atomic_write import replacing
 from trainables.core.config_errors import dotted
 from trainables.core.vocabulary import Objective, TrialStatus
@@ -26,7 +26,7 @@ Known = dict[str, Any]
 """Ended trial as in `known.json`: run, number, params (of the study), values, complete, epochs, excess."""
 
 
-def remember(config: SearchConfig, layout: RunLayout) -> None:
+def write_known_trials(config: SearchConfig, layout: RunLayout) -> None:
     """Writes the trials of earlier runs into the run folder, once: they stay the same when the search is resumed.
 
     Raises:
@@ -42,7 +42,7 @@ def remember(config: SearchConfig, layout: RunLayout) -> None:
 
 
 def known_trials(config: SearchConfig, layout: RunLayout) -> list[FrozenTrial]:
-    """Trials that `remember` wrote, for the samplers to learn from.
+    """Trials that `write_known_trials` wrote, for the samplers to learn from.
 
     Raises:
         RunFileError: if the file is damaged.
@@ -122,7 +122,7 @@ def _known(run: Run, number: int, config: SearchConfig) -> Known | None:
         "run": run.name,
         "number": number,
         "params": config.space.parameters_of(point),
-        "complete": ended_by_itself(reports[-1]),
+        "complete": is_complete(reports[-1]),
         "values": [objectives[name] for name in settings.objectives],
         "epochs": scores if len(settings.objectives) == 1 else {},
         "excess": {name: bound.excess(objectives[name]) for name, bound in settings.constraints.items()},

@@ -14,7 +14,7 @@ from search.cli import main
 from search.config.search_config import checked_name
 from search.config.yaml_source import InputError, read_source
 from search.config_file.load import load_search
-from search.tuning.study import mend_journal, open_study
+from search.tuning.study import open_study, repair_journal
 from tests.support.project import PROJECT
 from tests.support.searched_runs import write_search
 from trainables.run_folder.layout import RunLayout
@@ -130,7 +130,7 @@ def test_whatever_stands_in_a_file_is_one_message_or_none(run, thaw, words, cont
 def test_a_study_that_is_none_is_refused_before_a_trial_is_lost(run, journal, message):
     config = with_study(run)
     run.study.write_bytes(journal)
-    mend_journal(run)
+    repair_journal(run)
     with pytest.raises(InputError, match=message):
         open_study(run, config)
     assert not Path("ran").exists()
@@ -146,7 +146,7 @@ def test_half_a_line_of_the_journal_costs_that_line(run):
     config = with_study(run)
     whole = run.study.read_bytes()
     run.study.write_bytes(whole + b'{"op_code":5,"worker_id"')
-    mend_journal(run)
+    repair_journal(run)
     assert run.study.read_bytes() == whole
     assert len(open_study(run, config).trials) == 2
 

@@ -9,7 +9,7 @@ import yaml
 
 from search.config.yaml_source import read_source
 from search.config_file.load import load_search
-from search.tuning.study import open_study, settle
+from search.tuning.study import open_study, report_recorded_ends
 from search.tuning.study_searcher import StudySearcher
 from tests.support.recipes import RECIPE
 from trainables.run_folder.layout import RunLayout
@@ -37,7 +37,7 @@ class Search:
         """A new driver, as after a kill: nothing is left but the folder."""
         self.attempt += 1
         self.study = open_study(self.layout, self.config)
-        settle(self.study, self.layout, self.config)
+        report_recorded_ends(self.study, self.layout, self.config)
         self.searcher = StudySearcher(self.config, self.layout, self.study, attempt=self.attempt)
 
     def suggest(self, trial_id):

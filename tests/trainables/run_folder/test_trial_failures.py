@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import pytest
 
-from search.tuning.study import mend_journal
+from search.tuning.study import repair_journal
 from trainables.core.rungs import Rungs
 from trainables.run_folder.layout import RunLayout
 from trainables.run_folder.trial_failures import is_final, last_failure, mark_if_repeated, refusal_in
@@ -113,7 +113,7 @@ def test_half_a_line_and_the_lock_of_a_dead_driver_leave_the_journal(tmp_path, l
     layout.study.write_bytes(left)
     lock = tmp_path / "study.journal.lock"
     lock.symlink_to(layout.study)
-    mend_journal(layout)
+    repair_journal(layout)
     assert layout.study.read_bytes() == kept
     assert not lock.is_symlink()
-    mend_journal(RunLayout(tmp_path / "new"))  # before the first start
+    repair_journal(RunLayout(tmp_path / "new"))  # before the first start
