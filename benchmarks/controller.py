@@ -97,7 +97,7 @@ def main() -> None:
         class Measured(run_search.ProgressCallback):
             def _end(self, trial: Any) -> None:
                 super()._end(trial)
-                samples.append(Sample(self._tally.ended, time.monotonic(), time.process_time(), resident()))
+                samples.append(Sample(self._search_state.ended, time.monotonic(), time.process_time(), resident()))
 
         run_search.ProgressCallback = Measured
         profile = cProfile.Profile(time.process_time)

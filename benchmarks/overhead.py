@@ -117,7 +117,7 @@ def main() -> None:
     from search.config.yaml_source import read_source
     from search.config_file.load import load_search
     from search.launch.run_search import run_search
-    from search.preflight.data_and_weights import check_by_looking
+    from search.preflight.data_and_weights import check_data_and_weights
     from trainables.run_folder.layout import RunLayout
 
     overheads, shares, memory = [], [], PrivateMemory()
@@ -129,7 +129,7 @@ def main() -> None:
             file.write_text(json.dumps(config(args.trials, args.epochs, args.blocks)))
             source = read_source(file, ())
             search = load_search(source)
-            check_by_looking(search.corner_recipes(), source, Console(file=sys.stderr))
+            check_data_and_weights(search.corner_recipes(), source, Console(file=sys.stderr))
             layout = RunLayout(Path(folder) / "run")
             run_search(search, layout)
             there, worked = worker_seconds(layout)

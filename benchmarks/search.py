@@ -76,7 +76,7 @@ def run_thaw(args: argparse.Namespace, folder: Path) -> dict:
     import search.launch.run_search
     from search.config.yaml_source import read_source
     from search.config_file.load import load_search
-    from search.preflight.data_and_weights import check_by_looking
+    from search.preflight.data_and_weights import check_data_and_weights
     from search.tuning.schedulers import WarmScheduler
     from trainables.core.rungs import Rungs
     from trainables.run_folder.epoch_report import read_epochs
@@ -87,7 +87,7 @@ def run_thaw(args: argparse.Namespace, folder: Path) -> dict:
     file.write_text(json.dumps(search_config(args, trials, stages)))  # JSON is YAML
     source = read_source(file, ())
     config = load_search(source)
-    check_by_looking(config.corner_recipes(), source, Console(file=sys.stderr))
+    check_data_and_weights(config.corner_recipes(), source, Console(file=sys.stderr))
     search.launch.run_search.build_scheduler = lambda *_args, **_kwargs: fixed_stops(
         WarmScheduler, lambda config: trials[config["number"]]["stop_epoch"], "epoch"
     )

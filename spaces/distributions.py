@@ -93,13 +93,13 @@ class Distribution(BaseModel, ABC):
     def describe(self) -> str:
         """Short text for tables and messages, without the conditions: `log 0.0001 … 0.1`."""
 
-    def takes(self, value: Scalar) -> bool:  # noqa: ARG002 - a continuous range never draws a given value exactly
+    def can_draw(self, value: Scalar) -> bool:  # noqa: ARG002 - a continuous range never draws a given value exactly
         """True if exactly `value` can be drawn, so that a condition on it can hold."""
         return False
 
     def contains(self, value: Scalar) -> bool:
         """True if `value` lies within the range or among the choices."""
-        return self.takes(value)
+        return self.can_draw(value)
 
     def parameter(self, path: str) -> str:
         """Name of the study's parameter for `path`."""
@@ -233,12 +233,12 @@ class Integer(Stepped):
         low, high = self.bounds
         return list(range(low, high + 1, self.step or 1))
 
-    def takes(self, value: Scalar) -> bool:
+    def can_draw(self, value: Scalar) -> bool:
         low, high = self.bounds
         return type(value) is int and low <= value <= high and (value - low) % (self.step or 1) == 0
 
     def contains(self, value: Scalar) -> bool:
-        return self.takes(value)
+        return self.can_draw(value)
 
 
 class LogInteger(Range):
@@ -255,11 +255,11 @@ class LogInteger(Range):
     def grid(self) -> None:
         return None
 
-    def takes(self, value: Scalar) -> bool:
+    def can_draw(self, value: Scalar) -> bool:
         return type(value) is int and self.bounds[0] <= value <= self.bounds[1]
 
     def contains(self, value: Scalar) -> bool:
-        return self.takes(value)
+        return self.can_draw(value)
 
 
 class Choice(Distribution):
@@ -282,7 +282,7 @@ class Choice(Distribution):
     def describe(self) -> str:
         return f"choice of {', '.join(map(str, self.choices))}"
 
-    def takes(self, value: Scalar) -> bool:
+    def can_draw(self, value: Scalar) -> bool:
         return value in self.choices
 
 

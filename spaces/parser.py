@@ -199,7 +199,7 @@ def _wrong_conditions(
                 others = [other for other in searched if other != path]
                 problems.append(SpaceProblem(place, f"is not searched; {_did_you_mean(parent, others, cutoff=0.8)}"))
             elif parent in parameters:
-                never = [value for value in values if not parameters[parent].takes(value)]
+                never = [value for value in values if not parameters[parent].can_draw(value)]
                 text = parameters[parent].describe()
                 problems += [SpaceProblem(place, f"is never exactly {value!r}: it is {text}") for value in never]
         if path in _ancestors(path, parameters):

@@ -105,7 +105,7 @@ def requirements(path: str, parameters: Mapping[str, Distribution]) -> dict[str,
     to_visit = [path]
     while to_visit:
         for parent, allowed in parameters[to_visit.pop()].when.items():
-            possible = required.get(parent, tuple(v for v in allowed if parameters[parent].takes(v)))
+            possible = required.get(parent, tuple(v for v in allowed if parameters[parent].can_draw(v)))
             required[parent] = tuple(v for v in possible if v in allowed)
             to_visit.append(parent)
     return required

@@ -16,7 +16,7 @@ _EVERY_S = 1.0
 """Seconds between two queries of Ray's free resources."""
 
 
-class Room:
+class TrialSlots:
     """Number of trials to have at once: the most for which there was room so far, in addition to what others run."""
 
     def __init__(self, bundle: Amounts, *, running: Callable[[], int], waiting: int):

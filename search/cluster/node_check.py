@@ -35,9 +35,9 @@ class Needs:
     """Versions that must match; see `versions`."""
     files: tuple[tuple[str, str], ...]
     """Keys of the search file and the paths or URLs they name."""
-    meeting: Path
+    shared_folder: Path
     """Folder in the run folder where the driver and the nodes leave files for each other."""
-    word: str
+    nonce: str
     """Text that they write, a new one for each check."""
     token: bool
     """True if the node must require a token."""
@@ -54,26 +54,26 @@ def check_nodes(config: SearchConfig, layout: RunLayout, nodes: Sequence[Mapping
     Raises:
         InputError: with the problems, and the nodes that have them.
     """
-    word = secrets.token_hex(8)
-    meeting = layout.root / f".nodes-{word}"
-    meeting.mkdir()
+    nonce = secrets.token_hex(8)
+    shared_folder = layout.root / f".nodes-{nonce}"
+    shared_folder.mkdir()
     try:
-        (meeting / "driver").write_text(word, encoding="utf-8")
+        (shared_folder / "driver").write_text(nonce, encoding="utf-8")
         needs = Needs(
             versions=versions(),
             files=files_of(config),
-            meeting=meeting,
-            word=word,
+            shared_folder=shared_folder,
+            nonce=nonce,
             token=token,
         )
         answers = {_name(node): answer for node, answer in zip(nodes, _asked(needs, nodes), strict=True)}
     finally:
-        shutil.rmtree(meeting)
-    if message := told(answers):
+        shutil.rmtree(shared_folder)
+    if message := message_of(answers):
         raise InputError(message)
 
 
-def told(answers: Mapping[str, Sequence[str]]) -> str:
+def message_of(answers: Mapping[str, Sequence[str]]) -> str:
     """Message with a line for each problem, and the nodes that have it; empty if there is none.
 
     Args:
@@ -143,14 +143,14 @@ def _missing(files: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 
 def _not_shared(needs: Needs) -> Iterator[str]:
-    run = needs.meeting.parent
-    if _word_in(needs.meeting / "driver") != needs.word:
+    run = needs.shared_folder.parent
+    if _word_in(needs.shared_folder / "driver") != needs.nonce:
         yield (
             f"does not see the run's folder {run}: it must be on storage that all nodes share (--runs DIR), under one path"
         )
         return
     try:
-        (needs.meeting / _own_name()).write_text(needs.word, encoding="utf-8")
+        (needs.shared_folder / _own_name()).write_text(needs.nonce, encoding="utf-8")
     except OSError as error:
         yield f"cannot write to the run's folder {run} as {_user()}: {error.strerror}"
 
@@ -182,8 +182,8 @@ def _asked(needs: Needs, nodes: Sequence[Mapping[str, Any]]) -> Iterator[list[st
         except ray.exceptions.RayError as error:
             yield [f"cannot run the search's code: {str(error).strip().splitlines()[-1]}"]
         else:
-            unseen = not problems and _word_in(needs.meeting / node["NodeID"]) != needs.word
-            yield [f"writes to another folder than the driver's {needs.meeting.parent}"] if unseen else problems
+            unseen = not problems and _word_in(needs.shared_folder / node["NodeID"]) != needs.nonce
+            yield [f"writes to another folder than the driver's {needs.shared_folder.parent}"] if unseen else problems
 
 
 def _name(node: Mapping[str, Any]) -> str:

@@ -96,7 +96,7 @@ def _train(
     from search.cluster.ray_connection import LocalRay, place_of
     from search.config.address import LOCAL
     from search.config.yaml_source import InputError
-    from search.preflight.data_and_weights import check_by_looking
+    from search.preflight.data_and_weights import check_data_and_weights
     from search.run_folder.run_lock import owned
     from trainables.run_folder.layout import RunLayout
 
@@ -107,7 +107,7 @@ def _train(
         raise InputError(f"{short(layout.root)} holds a different comparison; start a new one with --new")
     with LocalRay() as here:
         meanwhile = here.start if place_of(comparison.settings.address) == LOCAL else None
-        check_by_looking(comparison.corner_recipes(), source, console, meanwhile=meanwhile)
+        check_data_and_weights(comparison.corner_recipes(), source, console, meanwhile=meanwhile)
         from search.launch.run_search import run_search  # Ray Tune takes seconds, too
 
         with owned(layout):

@@ -93,14 +93,14 @@ def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Sou
     from search.cluster.ray_connection import place_of
     from search.config.address import LOCAL
     from search.config.yaml_source import InputError
-    from search.preflight.data_and_weights import check_by_looking
+    from search.preflight.data_and_weights import check_data_and_weights
     from search.run_folder.run_lock import is_owned, owned
     from search.run_folder.status_file import read_status
 
     console, attempt, status = Console(), layout.read_attempt(), read_status(layout)
     over = status is not None and status.state == "complete"
     needed = place_of(config.settings.address) == LOCAL and not over and not is_owned(layout)
-    check_by_looking(config.corner_recipes(), source, console, meanwhile=here.start if needed else None)
+    check_data_and_weights(config.corner_recipes(), source, console, meanwhile=here.start if needed else None)
     from search.launch.run_search import run_search  # Ray Tune takes seconds, too
     from search.run_folder.mirror import mirrored
 
@@ -130,9 +130,9 @@ def _finish(command: Sequence[str], layout: RunLayout) -> None:
     """Run `on_finish`. Called after the lock on the run is released, so that the command may use the run."""
     import sys
 
-    from search.launch.on_finish import facts, run_on_finish
+    from search.launch.on_finish import environment_of, run_on_finish
 
-    if problem := run_on_finish(command, facts(layout)):
+    if problem := run_on_finish(command, environment_of(layout)):
         print(f"warning: {problem}", file=sys.stderr)
 
 

@@ -38,7 +38,7 @@ def train(
 
     from search.config.yaml_source import InputError, read_source
     from search.config_file.load import load_recipe
-    from search.preflight.data_and_weights import check_by_looking
+    from search.preflight.data_and_weights import check_data_and_weights
     from search.run_folder.run_lock import owned
 
     if checkpoint is not None and resume is None:
@@ -50,7 +50,7 @@ def train(
     from search.launch.train_one import train as train_in
 
     folder = choose_folder(recipe, runs, file.stem, new=new, resume=resume)
-    dataset = check_by_looking([recipe], source, console)
+    dataset = check_data_and_weights([recipe], source, console)
     provenance = source.data.get("provenance")
     if provenance and (warning := fingerprint_warning(provenance, dataset)):
         console.out(warning, highlight=False)
@@ -59,7 +59,7 @@ def train(
 
         check_processes(recipe, dataset, source)
     with owned(folder):
-        report = train_in(recipe, folder, dataset, console, go_on_from=checkpoint)
+        report = train_in(recipe, folder, dataset, console, resume_from=checkpoint)
     console.out(f"\nRun:   {short(folder.root)}", highlight=False)
     outcome = compared_with(provenance, report) if provenance else best_line(report, recipe)
     console.out(outcome, highlight=False)

@@ -63,16 +63,16 @@ class Budget:
         self._trial_s = sum(_seconds(report) for report in reports)
         self.reached: str | None = None
         """Description of the budget that is used up; None if none is."""
-        self.look()
+        self.check()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray pickles callbacks and stoppers into its snapshots: nobody reads them, and the study contains its password
 
-    def trained(self, reports: Sequence[dict[str, Any]]) -> None:
+    def add_epochs(self, reports: Sequence[dict[str, Any]]) -> None:
         """Adds epochs that a trial has trained."""
         self._trial_s += sum(_seconds(report) for report in reports)
 
-    def look(self, *, trials: bool = True) -> None:
+    def check(self, *, trials: bool = True) -> None:
         """Checks whether a budget is used up, and saves the time.
 
         Args:
@@ -88,9 +88,9 @@ class Budget:
             metric=self._metric,
         )
         if self._layout.config.exists() and (self.reached or time.monotonic() - self._saved >= _SAVE_EVERY_S):
-            self.keep()
+            self.save()
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """Saves the wall time."""
         self._saved = time.monotonic()
         wall_s = self._earlier_s + self._saved - self._began
@@ -105,11 +105,11 @@ class BudgetStopper(Stopper):
         self._budget = budget
 
     def __call__(self, _trial_id: str, result: dict[str, Any]) -> bool:
-        self._budget.trained(StepResult.of_result(result).reports)
+        self._budget.add_epochs(StepResult.of_result(result).reports)
         return False
 
     def stop_all(self) -> bool:
-        self._budget.look(trials=False)
+        self._budget.check(trials=False)
         return self._budget.reached is not None
 
 
@@ -120,10 +120,10 @@ class BudgetCallback(Callback):
         self._budget = budget
 
     def on_trial_complete(self, **_: Any) -> None:
-        self._budget.look()
+        self._budget.check()
 
     def on_trial_error(self, **_: Any) -> None:
-        self._budget.look()
+        self._budget.check()
 
 
 def _scores(trials: Sequence[FrozenTrial]) -> list[float | None]:

@@ -33,7 +33,7 @@ def confirmation(run: Run, settings: SearchSettings, *, top: int, seeds: int) ->
         recipes,
         fresh_seeds(recipes.values(), seeds),
         settings,
-        promised={f"trial {number}": score for number, score in scores.items()},
+        search_scores={f"trial {number}": score for number, score in scores.items()},
         confirms=True,
     )
 

@@ -11,7 +11,7 @@ from search.run_folder.status_file import read_status
 from trainables.run_folder.layout import RunLayout
 
 
-def facts(layout: RunLayout) -> dict[str, str]:
+def environment_of(layout: RunLayout) -> dict[str, str]:
     """Environment variables for the command: THAW_RUN, THAW_STATUS, THAW_BEST_SCORE and THAW_BEST_TRIAL; unknown ones
     are empty."""
     from results_analysis import RunError, load

@@ -18,7 +18,7 @@ from ray.tune.error import TuneError
 from ray.tune.schedulers import TrialScheduler
 from rich.console import Console
 
-from search.cluster.capacity import Room
+from search.cluster.capacity import TrialSlots
 from search.cluster.node_check import check_nodes
 from search.cluster.trial_resources import alive, bundle_of, fits
 from search.config.address import LOCAL
@@ -29,15 +29,15 @@ from search.launch.budget import Budget, BudgetCallback, BudgetStopper
 from search.launch.sigterm import sigterm_as_ctrl_c
 from search.progress.folder_watcher import Follower
 from search.progress.ray_callback import ProgressCallback
-from search.progress.search_state import Tally
+from search.progress.search_state import SearchState
 from search.progress.tensorboard_callback import TensorBoardCallback
 from search.run_folder.mirror import Mirror, MirrorCallback
 from search.run_folder.status_file import Attempt, RunStatus, forget_stop, seconds
 from search.tuning.schedulers import PopulationScheduler, RungScheduler, build_scheduler
-from search.tuning.study import end_pruned_at_rungs, end_running, report_ended_trials
+from search.tuning.study import end_running, end_stopped_at_rungs, report_recorded_ends
 from search.tuning.study_searcher import StudySearcher
-from search.tuning.study_storage import check_storage, open_study, repair_journal, storage_error
-from search.tuning.warm_start import remember
+from search.tuning.study_storage import as_os_error, check_storage, open_study, repair_journal
+from search.tuning.warm_start import write_known_trials
 from trainables.core.atomic_write import replacing
 from trainables.core.rungs import Rungs
 from trainables.recipe.backbone_catalog import is_custom
@@ -66,7 +66,7 @@ def run_search(
     """
     forget_stop(layout)
     repair_journal(layout)
-    remember(config, layout)
+    write_known_trials(config, layout)
     rung_positions = rungs_of(config)
     study = _settled_study(config, layout, rung_positions)
     if study and (_remaining(config, study) == 0 or _is_over(config, Budget(config, layout, study), study, layout)):
@@ -80,16 +80,16 @@ def run_search(
         study = study or open_study(layout, config)
         budget = Budget(config, layout, study)
         driver = Attempt(layout, RunStatus(attempt=attempt, trials=config.settings.trials, rungs=rung_positions))
-        tally = _tally(config, layout, driver.status)
-        room = Room(resources, running=lambda: len(tally.running), waiting=0 if place == LOCAL else 1)
+        search_state = _search_state(config, layout, driver.status)
+        slots = TrialSlots(resources, running=lambda: len(search_state.running), waiting=0 if place == LOCAL else 1)
         scheduler = _scheduler(config, layout, study, rung_positions)
         population = scheduler.population if isinstance(scheduler, PopulationScheduler) else None
         searcher = StudySearcher(
-            config, layout, study, attempt=attempt, rungs=rung_positions, room=room, population=population
+            config, layout, study, attempt=attempt, rungs=rung_positions, slots=slots, population=population
         )
         callbacks = [
             TensorBoardCallback(layout.trials, config.space.parameters, config.recipe.train.metric),
-            ProgressCallback(config.name, tally, driver),
+            ProgressCallback(config.name, search_state, driver),
             BudgetCallback(budget),
             *([MirrorCallback(mirror)] if mirror else []),
         ]
@@ -98,9 +98,9 @@ def run_search(
             tune_config=_tune_config(searcher, scheduler, trials=_remaining(config, study)),
             run_config=_run_config(config, layout, attempt, BudgetStopper(budget), callbacks),
         )
-        with driver.told(), _storage_errors():
+        with driver.recorded(), _storage_errors():
             tuner.fit()
-            budget.keep()
+            budget.save()
             driver.complete = _is_over(config, budget, study, layout) or _remaining(config, study) == 0
     return driver.complete
 
@@ -111,10 +111,10 @@ def _settled_study(config: SearchConfig, layout: RunLayout, rung_positions: Rung
         check_storage(layout, config)
         return None
     study = open_study(layout, config)
-    report_ended_trials(study, layout, config)
+    report_recorded_ends(study, layout, config)
     scheduler = _scheduler(config, layout, study, rung_positions)
     if isinstance(scheduler, RungScheduler):
-        end_pruned_at_rungs(study, layout, config, scheduler.stopped)
+        end_stopped_at_rungs(study, layout, config, scheduler.stopped)
     return study
 
 
@@ -154,7 +154,7 @@ def _storage_errors() -> Iterator[None]:
         if isinstance(error.__context__, OSError):
             raise error.__context__ from None
         if isinstance(error.__context__, StorageInternalError):
-            raise storage_error(error.__context__) from None
+            raise as_os_error(error.__context__) from None
         raise
 
 
@@ -179,12 +179,14 @@ def _begin_attempt(config: SearchConfig, layout: RunLayout) -> int:
     return attempt
 
 
-def _tally(config: SearchConfig, layout: RunLayout, status: RunStatus) -> Tally:
+def _search_state(config: SearchConfig, layout: RunLayout, status: RunStatus) -> SearchState:
     """State of the search after earlier attempts."""
-    tally = Tally(status.trials, config.recipe.train.metric, started=seconds(status.started), rungs=status.rungs)
-    Follower(layout, tally).look()
-    tally.running.clear()  # no trial has been resumed yet
-    return tally
+    search_state = SearchState(
+        status.trials, config.recipe.train.metric, started=seconds(status.started), rungs=status.rungs
+    )
+    Follower(layout, search_state).update()
+    search_state.running.clear()  # no trial has been resumed yet
+    return search_state
 
 
 def _remaining(config: SearchConfig, study: optuna.Study) -> int:

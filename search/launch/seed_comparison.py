@@ -27,7 +27,7 @@ class Comparison(SearchConfig):
     """Name of a candidate -> its recipe."""
     seeds: tuple[int, ...]
     """Seeds that each candidate is trained with."""
-    promised: Mapping[str, float | None]
+    search_scores: Mapping[str, float | None]
     """Name of a candidate -> its score in the search that it comes from."""
     confirms: bool
     """True if each trial ends with an evaluation on the test split."""
@@ -53,7 +53,7 @@ class Comparison(SearchConfig):
         comparison = {
             "seeds": list(self.seeds),
             "reads_test": self.confirms,
-            "promised": dict(self.promised),
+            "promised": dict(self.search_scores),
             "candidates": {name: recipe.model_dump(mode="json") for name, recipe in self.candidates.items()},
         }
         settings = self.settings.model_copy(update={"name": self.name}).model_dump(mode="json")
@@ -67,7 +67,7 @@ def comparison_of(
     seeds: Sequence[int],
     settings: SearchSettings,
     *,
-    promised: Mapping[str, float | None] | None = None,
+    search_scores: Mapping[str, float | None] | None = None,
     confirms: bool = False,
 ) -> Comparison:
     """Builds a comparison.
@@ -77,7 +77,7 @@ def comparison_of(
         candidates: name that people read -> recipe; at least one.
         seeds: seeds that each candidate is trained with.
         settings: settings of the search, for where and with which resources trials run.
-        promised: score of each candidate in the search that it comes from.
+        search_scores: score of each candidate in the search that it comes from.
         confirms: True to evaluate each trial on the test split at its end.
     """
     machine_settings = settings.model_dump(include={"address", "resources", "max_concurrent", "max_retries"})
@@ -93,6 +93,6 @@ def comparison_of(
         ),
         candidates,
         tuple(seeds),
-        promised or {},
+        search_scores or {},
         confirms,
     )

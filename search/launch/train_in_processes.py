@@ -41,7 +41,7 @@ def train_in_processes(
     *,
     done_before: Callable[[int], None],
     tell: Tell,
-    go_on_from: str | None = None,
+    resume_from: str | None = None,
 ) -> dict[str, Any]:
     """Trains a run, or resumes it. The folder must be `owned`.
 
@@ -50,7 +50,7 @@ def train_in_processes(
         folder: folder of the run.
         done_before: called with the number of epochs that were trained before.
         tell: called with each epoch's report, and all reports so far.
-        go_on_from: checkpoint to resume from, see `TrainingRun`.
+        resume_from: checkpoint to resume from, see `TrainingRun`.
     Returns:
         Report of the last epoch.
     Raises:
@@ -66,7 +66,7 @@ def train_in_processes(
                 "recipe": recipe.model_dump(mode="json"),
                 "folder": folder.root.absolute(),
                 "messages": messages,
-                "go_on_from": go_on_from,
+                "resume_from": resume_from,
             },
             scaling_config=_scaling(recipe),
             torch_config=TorchConfig(timeout_s=_PATIENCE_S),
@@ -133,7 +133,7 @@ def _work(assignment: dict[str, Any]) -> None:
             pass
         return
     folder = TrialLayout(assignment["folder"])
-    with closing(TrainingRun(recipe, folder, replicas=replicas, go_on_from=assignment["go_on_from"])) as run:
+    with closing(TrainingRun(recipe, folder, replicas=replicas, resume_from=assignment["resume_from"])) as run:
         replicas.from_first(run.trainer.state_dict() if run.reports else None)
         assignment["messages"].put((None, run.reports))
         for report in run:

@@ -68,7 +68,7 @@ def _recipe_in(folder: TrialLayout) -> Recipe | None:
 
 
 def train(
-    recipe: Recipe, folder: TrialLayout, dataset: Dataset, console: Console, *, go_on_from: str | None = None
+    recipe: Recipe, folder: TrialLayout, dataset: Dataset, console: Console, *, resume_from: str | None = None
 ) -> dict[str, Any]:
     """Trains a run, or resumes it, and prints a line for each epoch.
 
@@ -77,7 +77,7 @@ def train(
         folder: its folder.
         dataset: its data.
         console: shows the epochs.
-        go_on_from: checkpoint to resume from, see `TrainingRun`.
+        resume_from: checkpoint to resume from, see `TrainingRun`.
     Returns:
         Report of the last epoch.
     """
@@ -87,12 +87,12 @@ def train(
             from search.launch.train_in_processes import train_in_processes  # imports Ray
 
             return train_in_processes(
-                recipe, folder, done_before=shown.done_before, tell=shown.epoch, go_on_from=go_on_from
+                recipe, folder, done_before=shown.done_before, tell=shown.epoch, resume_from=resume_from
             )
         with (
             sigterm_as_ctrl_c(),
             bar(console, "computing features of frozen blocks") as show,
-            closing(TrainingRun(recipe, folder, dataset=dataset, progress=show, go_on_from=go_on_from)) as run,
+            closing(TrainingRun(recipe, folder, dataset=dataset, progress=show, resume_from=resume_from)) as run,
         ):
             shown.done_before(len(run.reports))
             for report in run:

@@ -15,7 +15,7 @@ from search.config.address import LOCAL
 from search.config.rung_positions import rungs_of
 from search.config.search_config import SearchConfig, longest_run
 from search.config.yaml_source import InputError, Source
-from search.preflight.data_and_weights import check_by_looking
+from search.preflight.data_and_weights import check_data_and_weights
 from search.preflight.forecast import Forecast, Memory, forecast, memory, trials_at_once
 from search.preflight.local_machine import Machine, this_machine
 from trainables.core.config_errors import ConfigError
@@ -110,7 +110,7 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
     at_once = trials_at_once(settings.resources, machine, settings.most_at_once)
     if at_once == 0 and settings.address == LOCAL:
         raise InputError(_no_room(config, machine))
-    check_by_looking([config.recipe, *config.corner_recipes()], source, console)
+    check_data_and_weights([config.recipe, *config.corner_recipes()], source, console)
     recipes = [config.recipe, *config.corner_recipes()]
     sizes = {recipe.image_size(i) for recipe in recipes for i in range(len(recipe.train.stages))}
     dataset = open_dataset(config.recipe.data, image_sizes=sizes)

@@ -14,7 +14,7 @@ from trainables.recipe.data_config import DataConfig
 from trainables.recipe.recipe import Recipe, channel_problems
 
 
-def check_by_looking(
+def check_data_and_weights(
     recipes: Sequence[Recipe], source: Source, console: Console, *, meanwhile: Callable[[], None] | None = None
 ) -> Dataset:
     """Opens the data and the weights of some recipes, and prints a summary.

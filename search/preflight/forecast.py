@@ -66,16 +66,16 @@ def forecast(
         longest_epochs: epochs of the longest trial that the space allows.
         at_once: trials that run at the same time.
     """
-    ways = [way_of(recipe, costs, scheduler, rungs) for recipe in draws]
+    timelines = [timeline_of(recipe, costs, scheduler, rungs) for recipe in draws]
     once = max(cost.cache_s for cost in costs)  # features at one cut are computed on the way to the next
-    longest = max(way.elapsed[-1] for way in ways)
-    mean = float(np.mean([way.elapsed[-1] for way in ways]))
-    share = share_left(ways, trials=trials, scheduler=scheduler)
+    longest = max(timeline.elapsed[-1] for timeline in timelines)
+    mean = float(np.mean([timeline.elapsed[-1] for timeline in timelines]))
+    share = share_left(timelines, trials=trials, scheduler=scheduler)
     return Forecast(
         trials=trials,
         at_once=at_once,
         longest_epochs=longest_epochs,
-        mean_epochs=float(np.mean([len(way.elapsed) for way in ways])),
+        mean_epochs=float(np.mean([len(timeline.elapsed) for timeline in timelines])),
         mean_trial_s=mean,
         share=share,
         most_s=once + math.ceil(trials / at_once) * longest,
@@ -83,21 +83,21 @@ def forecast(
     )
 
 
-Simulation = Callable[[SchedulerSettings, Sequence["Way"], np.random.Generator], float]
+Simulation = Callable[[SchedulerSettings, Sequence["Timeline"], np.random.Generator], float]
 """Simulates a search with a scheduler: settings, timelines of the trials, random numbers -> seconds of all trials."""
 
 
 @dataclass(frozen=True)
-class Way:
+class Timeline:
     """Timeline of a run whose stages use all their epochs."""
 
     elapsed: Sequence[float]
     """Seconds since the start after each epoch."""
-    judged: Sequence[tuple[int, int]]
+    compared: Sequence[tuple[int, int]]
     """Rungs, counted from 0, and the epochs after which trials are compared there; without those of the last epoch."""
 
 
-def way_of(recipe: Recipe, costs: Sequence[StageCost], scheduler: SchedulerSettings, rungs: Rungs) -> Way:
+def timeline_of(recipe: Recipe, costs: Sequence[StageCost], scheduler: SchedulerSettings, rungs: Rungs) -> Timeline:
     """Timeline of a recipe's run.
 
     Args:
@@ -109,7 +109,7 @@ def way_of(recipe: Recipe, costs: Sequence[StageCost], scheduler: SchedulerSetti
     seconds = {cost.cut: cost.epoch_s for cost in costs}
     parameters = {cost.cut: float(cost.trained_parameters) for cost in costs}
     compute = _cumulative(recipe, parameters, data=True)
-    judged, passed, position = [], 0, Position()
+    compared, passed, position = [], 0, Position()
     for i, stage in enumerate(recipe.train.stages):
         for epoch in range(1, stage.epochs + 1):
             position = replace(position, stage=i, epoch=position.epoch + 1, epoch_in_stage=epoch)
@@ -118,9 +118,9 @@ def way_of(recipe: Recipe, costs: Sequence[StageCost], scheduler: SchedulerSetti
             now = rungs.reached({"epoch": position.epoch, "compute_share": share, "stage_index": i, "stage_over": over})
             waits = scheduler.waits_for_drw and drw_is_pending(recipe, position)
             if now > passed and not waits and position.epoch < len(compute):
-                judged.append((now - 1, position.epoch))
+                compared.append((now - 1, position.epoch))
             passed = now
-    return Way(_cumulative(recipe, seconds), judged)
+    return Timeline(_cumulative(recipe, seconds), compared)
 
 
 def _cumulative(recipe: Recipe, of_cut: Mapping[int, float], *, data: bool = False) -> list[float]:
@@ -140,14 +140,14 @@ def _cumulative(recipe: Recipe, of_cut: Mapping[int, float], *, data: bool = Fal
     return list(accumulate(of_epochs))
 
 
-def share_left(ways: Sequence[Way], *, trials: int, scheduler: SchedulerSettings) -> float:
+def share_left(timelines: Sequence[Timeline], *, trials: int, scheduler: SchedulerSettings) -> float:
     """Share of the seconds of all trials that a scheduler leaves, on average over simulated searches.
 
     Trials reach the rungs one after the other. Each has a place in a random order, the same at every rung, and
     continues if the scheduler would let it, given the trials before it; the first ones thus always continue.
 
     Args:
-        ways: timelines of runs that trials take in turn.
+        timelines: timelines of runs that trials take in turn.
         trials: number of trials of a search.
         scheduler: settings of the scheduler.
     """
@@ -156,63 +156,63 @@ def share_left(ways: Sequence[Way], *, trials: int, scheduler: SchedulerSettings
         return 1.0
     simulate: Simulation = resolve_name(simulated)
     random = np.random.default_rng(0)
-    taken = [ways[i % len(ways)] for i in range(trials)]
+    taken = [timelines[i % len(timelines)] for i in range(trials)]
     searches = math.ceil(_SIMULATED_TRIALS / trials)
     run = sum(simulate(scheduler, taken, random) for _ in range(searches))
-    return run / (searches * sum(way.elapsed[-1] for way in taken))
+    return run / (searches * sum(timeline.elapsed[-1] for timeline in taken))
 
 
-def seconds_of_population(scheduler: Pbt, ways: Sequence[Way], random: np.random.Generator) -> float:
+def seconds_of_population(scheduler: Pbt, timelines: Sequence[Timeline], random: np.random.Generator) -> float:
     """Simulates a population with random ranks at each interval; trials that replace others start from there.
 
     Args:
         scheduler: settings of the scheduler.
-        ways: timelines of the trials.
+        timelines: timelines of the trials.
         random: source of the ranks.
     Returns:
         Seconds of all trials.
     """
     arrivals: Counter[int] = Counter()
-    free: list[tuple[Way, int]] = []
+    free: list[tuple[Timeline, int]] = []
     total = 0.0
-    for number, own in enumerate(ways):
-        way, begin = free.pop(0) if free and number >= scheduler.population else (own, 0)
-        end = len(way.elapsed)
-        for epoch in (epoch for _, epoch in way.judged if epoch > begin):
+    for number, own in enumerate(timelines):
+        timeline, begin = free.pop(0) if free and number >= scheduler.population else (own, 0)
+        end = len(timeline.elapsed)
+        for epoch in (epoch for _, epoch in timeline.compared if epoch > begin):
             arrivals[epoch] += 1
             others = min(arrivals[epoch], scheduler.population)
             if random.integers(others) < scheduler.stopping(others):
-                free.append((way, end := epoch))
+                free.append((timeline, end := epoch))
                 break
-        total += way.elapsed[end - 1] - (way.elapsed[begin - 1] if begin else 0.0)
+        total += timeline.elapsed[end - 1] - (timeline.elapsed[begin - 1] if begin else 0.0)
     return total
 
 
-def seconds_of_stopping(scheduler: Stopping, ways: Sequence[Way], random: np.random.Generator) -> float:
+def seconds_of_stopping(scheduler: Stopping, timelines: Sequence[Timeline], random: np.random.Generator) -> float:
     """Simulates a search whose trials stop at rungs; each has a random rank, the same at every rung.
 
     Args:
         scheduler: settings of the scheduler.
-        ways: timelines of the trials.
+        timelines: timelines of the trials.
         random: source of the ranks.
     Returns:
         Seconds of all trials.
     """
-    return _seconds_run(ways, random.permutation(len(ways)).tolist(), scheduler, random)
+    return _seconds_run(timelines, random.permutation(len(timelines)).tolist(), scheduler, random)
 
 
 def _seconds_run(
-    ways: Sequence[Way], quality: Sequence[int], scheduler: Stopping, random: np.random.Generator
+    timelines: Sequence[Timeline], quality: Sequence[int], scheduler: Stopping, random: np.random.Generator
 ) -> float:
     """Seconds of a search whose trials have the given ranks; higher is better."""
     seen: dict[tuple[int, int], list[int]] = {}
-    count = max((rung + 1 for way in ways for rung, _ in way.judged), default=0)
+    count = max((rung + 1 for timeline in timelines for rung, _ in timeline.compared), default=0)
     brackets = scheduler.brackets_of(count)
     chances = np.exp(-np.arange(brackets))  # as Ray draws brackets: each is e times less likely than the one before
     total = 0.0
-    for way, own in zip(ways, quality, strict=True):
-        bracket, end = int(random.choice(brackets, p=chances / chances.sum())), len(way.elapsed)
-        for rung, epoch in way.judged:
+    for timeline, own in zip(timelines, quality, strict=True):
+        bracket, end = int(random.choice(brackets, p=chances / chances.sum())), len(timeline.elapsed)
+        for rung, epoch in timeline.compared:
             if rung < bracket:
                 continue
             others = seen.setdefault((bracket, rung), [])
@@ -221,7 +221,7 @@ def _seconds_run(
             if stops:
                 end = epoch
                 break
-        total += way.elapsed[end - 1]
+        total += timeline.elapsed[end - 1]
     return total
 
 

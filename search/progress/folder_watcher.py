@@ -1,10 +1,10 @@
-"""Updates a `Tally` of a run from its folder: for `thaw watch`, and in the driver for what earlier attempts have done."""
+"""Updates a `SearchState` of a run from its folder: for `thaw watch`, and in the driver for what earlier attempts have done."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from search.progress.search_state import Tally
+from search.progress.search_state import SearchState
 from search.run_folder.status_file import seconds
 from trainables.core.vocabulary import TrialStatus
 from trainables.run_folder.cache_progress import read_cache_progress
@@ -16,13 +16,13 @@ from trainables.run_folder.trial_record import TrialRecord, read_record
 class Follower:
     """Reads what has changed since the last look; ended trials are not read again."""
 
-    def __init__(self, layout: RunLayout, tally: Tally):
-        self._layout, self._tally = layout, tally
+    def __init__(self, layout: RunLayout, search_state: SearchState):
+        self._layout, self._search_state = layout, search_state
         self._ended: set[int] = set()
         self._seen: dict[Path, tuple[int, int]] = {}
 
-    def look(self) -> None:
-        """Updates the tally.
+    def update(self) -> None:
+        """Updates the search_state.
 
         Raises:
             RunFileError: if a file of a trial is damaged.
@@ -33,22 +33,22 @@ class Follower:
                 self._look_at(folder)
 
     def _look_at(self, folder: TrialLayout) -> None:
-        number, tally = folder.number, self._tally
+        number, search_state = folder.number, self._search_state
         record: TrialRecord | None = read_record(folder) if self._changed(folder.trial) else None
         if record is not None and record.parent is not None:
-            tally.fork(number, record.parent, at=seconds(record.started))
-        tally.begin(number)
+            search_state.fork(number, record.parent, at=seconds(record.started))
+        search_state.begin(number)
         if self._changed(folder.epochs) and (report := last_report(folder.epochs)):
-            tally.reported(number, report, at=seconds(report["time"]))
+            search_state.reported(number, report, at=seconds(report["time"]))
         if record is not None and record.status is not TrialStatus.RUNNING:
             at = seconds(record.ended or record.started)
-            tally.end(number, record.status, record.reason, at=at)
+            search_state.end(number, record.status, record.reason, at=at)
             self._ended.add(number)
             for file in (folder.trial, folder.epochs):
                 self._seen.pop(file, None)
-        elif number in tally.running:
-            doing, at = read_cache_progress(folder.building)
-            tally.busy(number, doing, at=at)
+        elif number in search_state.running:
+            activity, at = read_cache_progress(folder.building)
+            search_state.set_activity(number, activity, at=at)
 
     def _changed(self, file: Path) -> bool:
         try:

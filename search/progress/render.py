@@ -1,4 +1,4 @@
-"""Renders the state of a search, a `Tally`, for the terminal."""
+"""Renders the state of a search, a `SearchState`, for the terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Group, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from search.progress.search_state import TOP, Row, Tally
+from search.progress.search_state import TOP, Row, SearchState
 from trainables.core.vocabulary import TrialStatus
 
 _RUNNING, _LEAST = 10, 3
@@ -22,7 +22,7 @@ class Picture:
     """State of a search at one moment."""
 
     name: str
-    tally: Tally
+    search_state: SearchState
     now: float
     """Seconds since 1970."""
     state: str | None = None
@@ -46,16 +46,18 @@ def headline(picture: Picture) -> str:
     return " · ".join([start, *_counts(picture), *outlook])
 
 
-def rung_line(tally: Tally) -> str | None:
+def rung_line(search_state: SearchState) -> str | None:
     """Line about the rungs: `continued after epoch 4: 30 of 95 · 12: 9 of 28`; None before a trial has reached a rung."""
-    shares = tally.rungs.unit == "compute"
+    shares = search_state.rungs.unit == "compute"
     parts = [
         f"{f'{at:.0%}' if shares else f'{at:g}'}: {passed} of {reached}"
-        for at, reached, passed in zip(tally.rungs.positions, tally.reached, tally.passed, strict=True)
+        for at, reached, passed in zip(
+            search_state.rungs.positions, search_state.reached, search_state.passed, strict=True
+        )
         if reached
     ]
     after = {"epochs": "after epoch", "stages": "after stage", "compute": "at a share of the compute of"}
-    return f"continued {after[tally.rungs.unit]} {' · '.join(parts)}" if parts else None
+    return f"continued {after[search_state.rungs.unit]} {' · '.join(parts)}" if parts else None
 
 
 def draw(picture: Picture, *, height: int | None = None) -> Group:
@@ -65,47 +67,47 @@ def draw(picture: Picture, *, height: int | None = None) -> Group:
         picture: state of the search.
         height: number of lines available; None: no limit.
     """
-    tally = picture.tally
+    search_state = picture.search_state
     lines: list[Text | Table] = [
         Text(" · ".join(_outlook(picture)), style="bold"),
         Text(" · ".join([*_counts(picture), *([picture.usage] if picture.usage else [])]), style="dim"),
     ]
     if picture.state:
         lines.append(Text(picture.state, style="yellow"))
-    if rungs := rung_line(tally):
+    if rungs := rung_line(search_state):
         lines.append(Text(rungs, style="dim"))
     running, top, events = _room(picture, None if height is None else height - len(lines))
-    shown = sorted(tally.running.values(), key=lambda row: row.number)
-    lines += _part("running" if picture.state is None else "cut off", shown, running, tally)
-    lines += _part("best", tally.top[:top], top, tally)
-    if tally.events and events:
+    shown = sorted(search_state.running.values(), key=lambda row: row.number)
+    lines += _part("running" if picture.state is None else "cut off", shown, running, search_state)
+    lines += _part("best", search_state.top[:top], top, search_state)
+    if search_state.events and events:
         lines.append(Text("last", style="dim"))
-        lines += [_event(*event) for event in tally.events[-events:]]
+        lines += [_event(*event) for event in search_state.events[-events:]]
     return Group(*lines)
 
 
 def _outlook(picture: Picture) -> list[str]:
-    tally = picture.tally
-    parts = [f"{picture.name}  {tally.ended}/{tally.total} trials"]
-    if tally.best and tally.best.best is not None:
-        parts.append(f"best {tally.best.best:.4f} (trial {tally.best.number})")
-    left = tally.seconds_left(now=picture.now)
-    if left is not None and tally.ended < tally.total and picture.state is None:
+    search_state = picture.search_state
+    parts = [f"{picture.name}  {search_state.ended}/{search_state.total} trials"]
+    if search_state.best and search_state.best.best is not None:
+        parts.append(f"best {search_state.best.best:.4f} (trial {search_state.best.number})")
+    left = search_state.seconds_left(now=picture.now)
+    if left is not None and search_state.ended < search_state.total and picture.state is None:
         parts.append(f"about {duration(left)} left")
     return parts
 
 
 def _counts(picture: Picture) -> list[str]:
-    tally = picture.tally
-    ended = [f"{tally.counts[status]} {status}" for status in TrialStatus if status in tally.counts]
-    running = f"{len(tally.running)} {'running' if picture.state is None else 'cut off'}"
-    return ended + ([running] if tally.running else [])
+    search_state = picture.search_state
+    ended = [f"{search_state.counts[status]} {status}" for status in TrialStatus if status in search_state.counts]
+    running = f"{len(search_state.running)} {'running' if picture.state is None else 'cut off'}"
+    return ended + ([running] if search_state.running else [])
 
 
 def _room(picture: Picture, height: int | None) -> tuple[int, int, int]:
     """Rows for running trials, the best ones and events: all, or as many as fit into the terminal."""
-    tally = picture.tally
-    wanted = [min(len(tally.running), _RUNNING), min(len(tally.top), TOP), len(tally.events)]
+    search_state = picture.search_state
+    wanted = [min(len(search_state.running), _RUNNING), min(len(search_state.top), TOP), len(search_state.events)]
     if height is None:
         return wanted[0], wanted[1], wanted[2]
     # Headings, the line that counts what is left out, and one line that a prompt may take.
@@ -116,13 +118,13 @@ def _room(picture: Picture, height: int | None) -> tuple[int, int, int]:
     return wanted[0], wanted[1], wanted[2]
 
 
-def _part(title: str, rows: Sequence[Row], room: int, tally: Tally) -> Iterable[Text | Table]:
+def _part(title: str, rows: Sequence[Row], room: int, search_state: SearchState) -> Iterable[Text | Table]:
     """Table of some trials, and a line that says how many more there are."""
     if not rows:
         return
     shown = rows[:room]
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for column in (title, "status", "stage", "epoch", "loss", tally.metric.value, "best", "flags"):
+    for column in (title, "status", "stage", "epoch", "loss", search_state.metric.value, "best", "flags"):
         if (column == "status" and title != "best") or (column == "flags" and not any(row.flags for row in shown)):
             continue
         is_text = column in {"status", "stage", "flags"}
@@ -139,7 +141,7 @@ def _part(title: str, rows: Sequence[Row], room: int, tally: Tally) -> Iterable[
 
 def _progress(row: Row) -> list[str | Text]:
     """Cells of a trial's stage, epoch, loss, score and best score."""
-    stage = Text(row.doing or row.stage or "starts", no_wrap=True, overflow="ellipsis")
+    stage = Text(row.activity or row.stage or "starts", no_wrap=True, overflow="ellipsis")
     return [stage, str(row.epoch or "–"), *map(_number, (row.loss, row.score, row.best))]
 
 

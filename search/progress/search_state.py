@@ -1,4 +1,4 @@
-"""`Tally`: state of a search's trials, updated by events. The cost of an event does not depend on the number of trials."""
+"""`SearchState`: state of a search's trials, updated by events. The cost of an event does not depend on the number of trials."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Row:
     flags: tuple[str, ...] = ()
     rungs_reached: int = 0
     rungs_passed: int = 0
-    doing: str | None = None
+    activity: str | None = None
     """Current work other than an epoch, with its progress: `computing features 1200/3000`."""
 
 
 @dataclass
-class Tally:
+class SearchState:
     """State of a search. Times are seconds since 1970, so that they mean the same to a driver and to `thaw watch`
     elsewhere."""
 
@@ -96,18 +96,18 @@ class Tally:
         row.rungs_reached = row.rungs_passed = self.rungs.reached({"epoch": parent.epoch})  # its parent reached them
         self._add_event(at, f"trial {number}: starts from trial {parent.trial} after epoch {parent.epoch}")
 
-    def busy(self, number: int, doing: str | None, *, at: float) -> None:
+    def set_activity(self, number: int, activity: str | None, *, at: float) -> None:
         """Registers work of a running trial other than an epoch, or its end.
 
         Args:
             number: number of the trial.
-            doing: the work and its progress; None: it has ended.
+            activity: the work and its progress; None: it has ended.
             at: time of the event.
         """
         row = self.rows[number]
-        if doing and not row.doing:
-            self._add_event(at, f"trial {number}: {doing.rpartition(' ')[0]}")
-        row.doing = doing
+        if activity and not row.activity:
+            self._add_event(at, f"trial {number}: {activity.rpartition(' ')[0]}")
+        row.activity = activity
 
     def reported(self, number: int, report: Mapping[str, Any], *, at: float) -> None:
         """Registers an epoch's report; of several epochs at once the last one is enough.
@@ -126,7 +126,7 @@ class Tally:
             row.epoch = report["epoch"]
         row.stage, row.flags = report["stage"], tuple(report["flags"])
         row.loss, row.score, row.best = report.get("val_loss"), report["score"], report["best_score"]
-        row.doing = None
+        row.activity = None
         self._rank(row)
 
     def end(self, number: int, status: TrialStatus, reason: str | None, *, at: float) -> None:
@@ -140,7 +140,7 @@ class Tally:
         """
         self.begin(number)
         row = self.rows[number]
-        row.status, row.doing = status, None
+        row.status, row.activity = status, None
         self.running.pop(number, None)
         self.counts[status] = self.counts.get(status, 0) + 1
         if status in _RULED_OUT and row in self.top:

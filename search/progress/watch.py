@@ -11,7 +11,7 @@ from rich.live import Live
 from results_analysis import Run, load
 from search.progress.folder_watcher import Follower
 from search.progress.render import Picture, draw
-from search.progress.search_state import Tally
+from search.progress.search_state import SearchState
 from search.run_folder.run_lock import is_owned
 from search.run_folder.status_file import RunStatus, read_status, seconds
 from trainables.core.rungs import Rungs
@@ -35,41 +35,47 @@ class Watcher:
         self.running = False
         """True if the run had a driver at the last look."""
 
-    def look(self) -> Picture:
+    def update(self) -> Picture:
         """Reads the current state of the folder."""
         # Read first: a driver that ends meanwhile has then written all of the rest.
         self.running = is_owned(self._layout)
         status = read_status(self._layout)
         if self._attempt is None or (status is not None and status.attempt != self._attempt):
             self._begin(status)
-        self._follower.look()
+        self._follower.update()
         now = time.time()
         state = state_line(
-            self._run.name, self._tally, status, running=self.running, stopping=self._layout.stop.exists()
+            self._run.name, self._search_state, status, running=self.running, stopping=self._layout.stop.exists()
         )
         return Picture(
-            self._run.name, self._tally, now=now, state=state, usage=status.usage if status and self.running else None
+            self._run.name,
+            self._search_state,
+            now=now,
+            state=state,
+            usage=status.usage if status and self.running else None,
         )
 
     def _begin(self, status: RunStatus | None) -> None:
         """Starts over for a new attempt, so that the pace is that of this attempt."""
         settings = self._run.config.get("search") or {}
         self._attempt = status.attempt if status else 0
-        self._tally = Tally(
+        self._search_state = SearchState(
             status.trials if status else settings.get("trials", 0),
             self._run.metric,
             started=seconds(status.started) if status else 0.0,
             rungs=status.rungs if status else Rungs(),
         )
-        self._follower = Follower(self._layout, self._tally)
+        self._follower = Follower(self._layout, self._search_state)
 
 
-def state_line(name: str, tally: Tally, status: RunStatus | None, *, running: bool, stopping: bool) -> str | None:
+def state_line(
+    name: str, search_state: SearchState, status: RunStatus | None, *, running: bool, stopping: bool
+) -> str | None:
     """State of a run's driver as text; None if it is running.
 
     Args:
         name: name of the run.
-        tally: state of its trials.
+        search_state: state of its trials.
         status: what the driver last wrote; None if there is no such file.
         running: True if the run has a driver.
         stopping: True if the driver has been asked to stop.
@@ -85,7 +91,7 @@ def state_line(name: str, tally: Tally, status: RunStatus | None, *, running: bo
     if status is not None:
         killed = f"its driver was killed (process {status.pid} on {status.host})"
         what = {"running": killed, "stopped": "stopped", "failed": "its driver failed"}[status.state]
-    return what + (f"; resume with thaw resume {name}" if tally.ended < tally.total else "")
+    return what + (f"; resume with thaw resume {name}" if search_state.ended < search_state.total else "")
 
 
 def watch(folder: Path, console: Console, *, once: bool) -> None:
@@ -97,7 +103,7 @@ def watch(folder: Path, console: Console, *, once: bool) -> None:
         once: True to show the current state and return.
     """
     watcher = Watcher(folder)
-    picture = watcher.look()
+    picture = watcher.update()
     if once or not console.is_terminal or not watcher.running:
         console.print(draw(picture))
         return
@@ -107,4 +113,4 @@ def watch(folder: Path, console: Console, *, once: bool) -> None:
             if not watcher.running:
                 return
             time.sleep(EVERY_S)
-            picture = watcher.look()
+            picture = watcher.update()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from search.config.search_config import checked_name
 from search.config.yaml_source import InputError
-from search.run_folder.freshness import headway_in, headway_of
+from search.run_folder.freshness import freshness_in, freshness_of
 from search.run_folder.mirrored_files import STUDY_SIZE
 from search.run_folder.run_lock import owned
 from trainables.run_folder.layout import CHECKPOINT_FILE, RunLayout
@@ -40,16 +40,16 @@ def fetch(url: str, runs: Path) -> Path:
         if folder.config.name not in names:
             raise InputError(f"{url} is not a run: there is no {folder.config.name}")
         study = copy.read(folder.study.name)
-        theirs = headway_in(study, copy.read(folder.attempt.name))
+        theirs = freshness_in(study, copy.read(folder.attempt.name))
         if folder.root.exists():
             if not folder.config.exists():
                 raise InputError(
                     f"{folder.root} is in the way: it is not a run; move it away, or choose another --runs"
                 )
-            ours = headway_of(folder)
-            if ours.has(theirs):
+            ours = freshness_of(folder)
+            if ours.includes(theirs):
                 return folder.root
-            if not theirs.has(ours):
+            if not theirs.includes(ours):
                 raise InputError(
                     f"{folder.root} is in the way: it is another run than {url}, or was resumed separately; move it away, or "
                     "choose another --runs"

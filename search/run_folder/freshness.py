@@ -7,7 +7,7 @@ from typing import NamedTuple
 from trainables.run_folder.layout import RunLayout
 
 
-class Headway(NamedTuple):
+class Freshness(NamedTuple):
     """Parts of a run that only grow."""
 
     study: bytes
@@ -15,16 +15,16 @@ class Headway(NamedTuple):
     attempt: int
     """Number of the latest attempt."""
 
-    def has(self, other: Headway) -> bool:
+    def includes(self, other: Freshness) -> bool:
         """True if the other is the same run, and nothing of it is missing here."""
         return self.study.startswith(other.study) and self.attempt >= other.attempt
 
 
-def headway_of(layout: RunLayout) -> Headway:
+def freshness_of(layout: RunLayout) -> Freshness:
     """Progress of a run folder."""
-    return Headway(layout.study.read_bytes() if layout.study.exists() else b"", layout.read_attempt())
+    return Freshness(layout.study.read_bytes() if layout.study.exists() else b"", layout.read_attempt())
 
 
-def headway_in(study: bytes | None, attempt: bytes | None) -> Headway:
+def freshness_in(study: bytes | None, attempt: bytes | None) -> Freshness:
     """Progress of a run, from the content of its two files; None: there is no such file."""
-    return Headway(study or b"", int(attempt) if attempt is not None and attempt.isdigit() else 0)
+    return Freshness(study or b"", int(attempt) if attempt is not None and attempt.isdigit() else 0)

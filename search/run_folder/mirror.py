@@ -17,7 +17,7 @@ from ray.tune import Callback
 
 from search.config.search_config import SearchConfig
 from search.config.yaml_source import InputError
-from search.run_folder.freshness import headway_in, headway_of
+from search.run_folder.freshness import freshness_in, freshness_of
 from search.run_folder.mirrored_files import MirroredFiles
 from search.run_folder.status_file import ask_to_stop
 from trainables.run_folder.layout import RunLayout
@@ -126,8 +126,8 @@ class Mirror:
                 f"search.mirror: {self.url} already holds a run: resume it (thaw resume {self.url}), or choose another "
                 "search.name"
             )
-        theirs = headway_in(self._copy.read(ours.study.name), self._copy.read(ours.attempt.name))
-        if not headway_of(ours).has(theirs):
+        theirs = freshness_in(self._copy.read(ours.study.name), self._copy.read(ours.attempt.name))
+        if not freshness_of(ours).includes(theirs):
             raise InputError(
                 f"search.mirror: {self.url} has data that {ours.root} lacks: the search was resumed elsewhere, or it is "
                 f"another one. Resume it from there: thaw resume {self.url}; or choose another search.mirror"

@@ -67,13 +67,13 @@ class Attempt:
     def __init__(self, layout: RunLayout, status: RunStatus):
         self.layout, self.status = layout, status
 
-    def tell(self, usage: str | None) -> None:
+    def set_usage(self, usage: str | None) -> None:
         """Writes the usage, if it has changed."""
         if usage != self.status.usage:
             self._change(usage=usage)
 
     @contextmanager
-    def told(self) -> Iterator[None]:
+    def recorded(self) -> Iterator[None]:
         """Writes that the driver runs, and at the end of the context how it ended; set `complete` before if the search
         is complete."""
         self.complete = False

@@ -36,7 +36,7 @@ class Population:
         self._free: list[int] = []
         """Epochs at which trials stopped whose places are still free, in the order in which they stopped."""
 
-    def come(self, where: Parent, value: float, *, finished: bool) -> bool:
+    def arrive(self, where: Parent, value: float, *, finished: bool) -> bool:
         """Records that a trial has reached the end of an interval.
 
         Args:
@@ -56,7 +56,7 @@ class Population:
             self._free.append(where.epoch)
         return stops
 
-    def take(self, epochs: Iterable[int]) -> None:
+    def mark_taken(self, epochs: Iterable[int]) -> None:
         """Marks places of trials that stopped at these epochs as taken."""
         for epoch in epochs:
             if epoch in self._free:
@@ -76,7 +76,7 @@ class Population:
             ranked, count = self._ranked(epoch)
             best = [arrival.where for arrival in ranked[:count] if not arrival.finished and fits(arrival.where)]
             if best:
-                self.take([epoch])
+                self.mark_taken([epoch])
                 return best[random_state(self._seed, "parent", number).randint(len(best))]
         return None
 

@@ -209,7 +209,7 @@ class PopulationScheduler(RungScheduler):
         self.population = Population(settings, metric=setup.metric, seed=setup.seed)
         self._parents = dict(setup.parents)
         super().__init__(settings, setup)
-        self.population.take(parent.epoch for parent in setup.parents.values())
+        self.population.mark_taken(parent.epoch for parent in setup.parents.values())
 
     def on_trial_add(self, _controller: Any, trial: Trial) -> None:
         assignment = TrialAssignment.of_config(trial.config)
@@ -218,7 +218,7 @@ class PopulationScheduler(RungScheduler):
 
     def _after_epoch(self, number: int, report: Mapping[str, Any]) -> str:
         if self.stopped.get(number, math.inf) < report["epoch"]:  # it continued nevertheless, see `RayScheduler`
-            self.population.take([self.stopped.pop(number)])
+            self.population.mark_taken([self.stopped.pop(number)])
         return super()._after_epoch(number, report)
 
     def _at_rung(self, number: int, passed: int, report: Mapping[str, Any]) -> str:
@@ -226,7 +226,7 @@ class PopulationScheduler(RungScheduler):
         if number in self._parents and epoch <= self._parents[number].epoch:
             return str(TrialScheduler.CONTINUE)  # its parent was compared there
         where = Parent(trial=number, epoch=epoch, stage=report["stage_index"] + report["stage_over"])
-        stops = self.population.come(where, self._rung_score(report), finished=report["finished"])
+        stops = self.population.arrive(where, self._rung_score(report), finished=report["finished"])
         return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
 

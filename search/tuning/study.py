@@ -28,7 +28,7 @@ STATES = {
 # --- reports --------------------------------------------------------------------------------------------------------
 
 
-def report_ended_trials(study: optuna.Study, layout: RunLayout, config: SearchConfig) -> None:
+def report_recorded_ends(study: optuna.Study, layout: RunLayout, config: SearchConfig) -> None:
     """Reports trials whose end was recorded in their folders, but not in the study before the driver was killed.
 
     Args:
@@ -43,7 +43,7 @@ def report_ended_trials(study: optuna.Study, layout: RunLayout, config: SearchCo
             continue
         open_trial, reports = Trial(study, trial._trial_id), read_epochs(folder.epochs)
         report_recorded(open_trial, reports, known=set(trial.intermediate_values))
-        tell(open_trial, record, config, completed=bool(reports) and is_complete(reports[-1]))
+        report_end(open_trial, record, config, complete=bool(reports) and is_complete(reports[-1]))
 
 
 def end_running(study: optuna.Study, layout: RunLayout, config: SearchConfig, reason: str) -> None:
@@ -55,7 +55,7 @@ def end_running(study: optuna.Study, layout: RunLayout, config: SearchConfig, re
         config: the search.
         reason: reason to record.
     """
-    report_ended_trials(study, layout, config)
+    report_recorded_ends(study, layout, config)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         folder = layout.trial(trial.number)
         if folder.trial.exists():  # else the driver was killed before its first record
@@ -65,7 +65,7 @@ def end_running(study: optuna.Study, layout: RunLayout, config: SearchConfig, re
         study.tell(trial.number, state=TrialState.PRUNED)
 
 
-def end_pruned_at_rungs(
+def end_stopped_at_rungs(
     study: optuna.Study, layout: RunLayout, config: SearchConfig, stopped: Mapping[int, int]
 ) -> None:
     """Ends the trials that a rung had stopped when the driver was killed: otherwise they would train one epoch too
@@ -86,7 +86,7 @@ def end_pruned_at_rungs(
                 pruning_reason(reports[-1]["best_score"], reports[-1]["epoch"], config.settings.scheduler),
                 config,
             )
-    report_ended_trials(study, layout, config)
+    report_recorded_ends(study, layout, config)
 
 
 def _end_pruned(folder: TrialLayout, reason: str, config: SearchConfig) -> None:
@@ -105,7 +105,13 @@ def _end_pruned(folder: TrialLayout, reason: str, config: SearchConfig) -> None:
 
 
 def pruning_reason(best: float | None, epoch: int, scheduler: SchedulerSettings) -> str:
-    """Reason why a trial was pruned after an epoch with this best score."""
+    """Reason why a trial was pruned.
+
+    Args:
+        best: its best score until then; None: it has no score.
+        epoch: its last epoch.
+        scheduler: settings of the scheduler that pruned it.
+    """
     score = f"{best:.4g}" if best is not None and math.isfinite(best) else "no score"
     return f"{score} at epoch {epoch} was {scheduler.why_pruned} there"
 
@@ -123,21 +129,21 @@ def is_complete(report: Mapping[str, Any]) -> bool:
     return bool(report["finished"]) and not report["stopped_for"]
 
 
-def tell(trial: Trial, record: TrialRecord, config: SearchConfig, *, completed: bool) -> None:
+def report_end(trial: Trial, record: TrialRecord, config: SearchConfig, *, complete: bool) -> None:
     """Reports the end of a trial to the study.
 
     Args:
         trial: trial of the study.
         record: its record in the run folder.
         config: the search.
-        completed: True if the trial trained all its epochs.
+        complete: True if the trial trained all its epochs.
     """
     settings, study = config.settings, trial.study
     known = trial.constraints
     for name, bound in settings.constraints.items():
         if name in record.objectives and name not in known:
             trial.set_constraint(name, bound.excess(record.objectives[name]))
-    state = STATES.get(record.status) or (TrialState.COMPLETE if completed else TrialState.PRUNED)
+    state = STATES.get(record.status) or (TrialState.COMPLETE if complete else TrialState.PRUNED)
     values = [record.objectives[name] for name in settings.objectives] if state is TrialState.COMPLETE else None
     study.tell(trial.number, values, state=state)
 

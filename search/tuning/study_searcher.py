@@ -22,8 +22,8 @@ from search.config.search_config import SearchConfig
 from search.tuning.pbt_children import changing_paths, explored, recipe_of, recipe_of_child
 from search.tuning.population import Population
 from search.tuning.samplers import Samplers
-from search.tuning.study import StudyForSamplers, pruning_reason, report_epoch, report_recorded, summary_of, tell
-from search.tuning.study_storage import storage_errors
+from search.tuning.study import StudyForSamplers, pruning_reason, report_end, report_epoch, report_recorded, summary_of
+from search.tuning.study_storage import as_os_errors
 from search.tuning.warm_start import known_trials
 from spaces.space import SpaceError
 from trainables.core.config_errors import ConfigError
@@ -50,7 +50,7 @@ class StudySearcher(Searcher):
         *,
         attempt: int,
         rungs: Rungs = Rungs(),
-        room: Callable[[], float] = lambda: math.inf,
+        slots: Callable[[], float] = lambda: math.inf,
         population: Population | None = None,
     ):
         """
@@ -60,7 +60,7 @@ class StudySearcher(Searcher):
             study: its study.
             attempt: number of this start or resume.
             rungs: rungs at which the scheduler compares trials.
-            room: returns the number of trials to have at once, now.
+            slots: returns the number of trials to have at once, now.
             population: chooses the parents of trials, in population-based training.
         """
         metric = config.recipe.train.metric
@@ -71,13 +71,13 @@ class StudySearcher(Searcher):
         self._count = len(trials)
         running = [trial for trial in trials if trial.state is TrialState.RUNNING]
         self._interrupted = deque(running)
-        self._rungs, self._room, self._population = rungs, room, population
+        self._rungs, self._slots, self._population = rungs, slots, population
         self._live: dict[str, Trial] = {}
         self._storage_error: OSError | None = None
         """Error of the storage once it could no longer be written."""
         self._reported: dict[int, set[int]] = {trial.number: set(trial.intermediate_values) for trial in running}
 
-    @storage_errors()
+    @as_os_errors()
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         self._raise_storage_error()
         if len(self._live) >= self._limit():
@@ -123,9 +123,9 @@ class StudySearcher(Searcher):
     def _limit(self) -> float:
         """Most trials that may be live: a trial proposed before a worker is free would learn from fewer results."""
         most = self._config.settings.most_at_once
-        return min(math.inf if most is None else most, self._room())
+        return min(math.inf if most is None else most, self._slots())
 
-    @storage_errors()
+    @as_os_errors()
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self._raise_storage_error()
         self._report(self._live[trial_id], StepResult.of_result(result))
@@ -139,7 +139,7 @@ class StudySearcher(Searcher):
             last = None if error or result is None else StepResult.of_result(result)
             if last and last.refused:
                 raise OSError(last.refused)  # the search stops, and the trial continues when it is resumed
-            with storage_errors():
+            with as_os_errors():
                 self._close(trial, last)
         except OSError as refusal:
             self._storage_error = refusal
@@ -172,7 +172,7 @@ class StudySearcher(Searcher):
         elif result.finished and absent:
             self._end(trial, TrialStatus.FAILED, f"its best epoch has no {absent[0]}")
         elif violated := violations(self._config.settings.constraints, objectives):
-            self._end(trial, TrialStatus.INFEASIBLE, violated, objectives, completed=result.is_whole)
+            self._end(trial, TrialStatus.INFEASIBLE, violated, objectives, complete=result.is_whole)
         elif not result.finished:
             reason = pruning_reason(result.best_score, result.epoch, self._config.settings.scheduler)
             self._end(trial, TrialStatus.PRUNED, reason, objectives)
@@ -275,16 +275,16 @@ class StudySearcher(Searcher):
         reason: str | None,
         objectives: dict[str, float] | None = None,
         *,
-        completed: bool = False,
+        complete: bool = False,
     ) -> None:
-        # The record first: after a kill in between, the trial is still running in the study, and `settle` reports its
+        # The record first: after a kill in between, the trial is still running in the study, and `report_recorded_ends` reports its
         # end.
         folder = self._layout.trial(trial.number)
         ended: dict[str, Any] = {"status": status, "reason": reason, "ended": now()}
         ended |= {"objectives": objectives or {}, "summary": summary_of(folder)}
         record = read_record(folder).model_copy(update=ended)
         record.write(folder)
-        tell(trial, record, self._config, completed=completed)
+        report_end(trial, record, self._config, complete=complete)
 
     def _reason(self, number: int) -> str:
         return last_failure(self._layout.trial(number)) or "its worker died"

@@ -112,16 +112,16 @@ def _storage(layout: RunLayout, storage: str) -> BaseStorage:
 
 
 @contextmanager
-def storage_errors() -> Iterator[None]:
+def as_os_errors() -> Iterator[None]:
     """Raises the errors of a database that can no longer be written as OSError, like those of a full disk: the search
     stops, and can be resumed."""
     try:
         yield
     except StorageInternalError as error:
-        raise storage_error(error) from None
+        raise as_os_error(error) from None
 
 
-def storage_error(error: StorageInternalError) -> OSError:
+def as_os_error(error: StorageInternalError) -> OSError:
     """OSError with only the server's message: the statement that failed contains what the user searches."""
     reason = str(getattr(error.__cause__, "orig", None) or type(error.__cause__).__name__).strip().splitlines()[0]
     return OSError(f"search.storage: the database can no longer be written: {reason}")

@@ -26,7 +26,7 @@ Known = dict[str, Any]
 """Ended trial as in `known.json`: run, number, params (of the study), values, complete, epochs, excess."""
 
 
-def remember(config: SearchConfig, layout: RunLayout) -> None:
+def write_known_trials(config: SearchConfig, layout: RunLayout) -> None:
     """Writes the trials of earlier runs into the run folder, once: they stay the same when the search is resumed.
 
     Raises:
@@ -42,7 +42,7 @@ def remember(config: SearchConfig, layout: RunLayout) -> None:
 
 
 def known_trials(config: SearchConfig, layout: RunLayout) -> list[FrozenTrial]:
-    """Trials that `remember` wrote, for the samplers to learn from.
+    """Trials that `write_known_trials` wrote, for the samplers to learn from.
 
     Raises:
         RunFileError: if the file is damaged.

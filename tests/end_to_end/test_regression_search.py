@@ -22,7 +22,7 @@ from results_analysis.tables.terminal_table import render
 from search.cli import main
 from search.config.yaml_source import InputError, read_source
 from search.config_file.load import load_search
-from search.preflight.data_and_weights import check_by_looking
+from search.preflight.data_and_weights import check_data_and_weights
 from spaces import preset_names
 from tests.results_analysis.runs.test_run import write_run
 from tests.support.scored_digits import regression_recipe, write_scored_digits
@@ -161,7 +161,7 @@ def test_what_is_of_the_other_task_is_told_at_its_place(write, file, expected):
 def test_the_data_is_summed_up_in_a_line(write):
     screen = io.StringIO()
     source = read_source(write())
-    check_by_looking([load_search(source).recipe], source, Console(file=screen, width=60))
+    check_data_and_weights([load_search(source).recipe], source, Console(file=screen, width=60))
     number = r"\d[\d.]*"
     line = rf"32 training images with targets from {number} to {number} \({number} ± {number}\), 8 to validate, 32 px\n"
     assert re.fullmatch(line, screen.getvalue())
@@ -176,7 +176,7 @@ def test_a_bad_cell_is_told_with_the_line_of_the_file_that_names_its_column(writ
     with pytest.raises(
         InputError, match=r"^pop\.yaml:\d+ data\.columns\.label: 2 rows have no finite .* 3 \(nothing\), 6 \('high'\)$"
     ):
-        check_by_looking([load_search(source).recipe], source, Console(file=io.StringIO()))
+        check_data_and_weights([load_search(source).recipe], source, Console(file=io.StringIO()))
 
 
 # --- what is shown --------------------------------------------------------------------------------------------------

@@ -84,10 +84,10 @@ def undisturbed(folder: Path, **options) -> RunLayout:
 
 
 class Disturbed:
-    """A search that is not left alone, and a tally of what was done to it."""
+    """A search that is not left alone, and a search_state of what was done to it."""
 
     def __init__(self, folder: Path, seed: int, **options):
-        self.folder, self.random, self.tally = folder, random.Random(seed), Counter()
+        self.folder, self.random, self.search_state = folder, random.Random(seed), Counter()
         self.layout = RunLayout(folder / "runs" / "small")
         self.lost: list[str] = []
         self.said: list[tuple[str, int, str]] = []
@@ -116,7 +116,7 @@ class Disturbed:
         """Takes the folder to another place, to be gone on with there."""
         self.folder = self.folder.rename(self.folder.with_name(f"{self.folder.name}-moved"))
         self.layout = RunLayout(self.folder / "runs" / "small")
-        self.tally["moved"] += 1
+        self.search_state["moved"] += 1
 
     def finish(self) -> None:
         """Leaves it alone until it is complete."""
@@ -140,7 +140,7 @@ class Disturbed:
     def _kill_workers(self) -> None:
         for worker in trial_workers(self.layout):
             _kill(worker, signal.SIGKILL)
-            self.tally["worker killed"] += 1
+            self.search_state["worker killed"] += 1
 
     def _end(self, driver, kill: str) -> None:
         below = [*descendants(driver.pid), *trial_workers(self.layout)]
@@ -149,7 +149,7 @@ class Disturbed:
             raylets = [pid for pid in below if _program(pid).endswith("/raylet")]
             kill = "raylet" if raylets else "SIGKILL"  # before Ray was there
         if driver.poll() is None:  # else the search was complete
-            self.tally["raylet killed" if kill == "raylet" else f"{kill} of the driver"] += 1
+            self.search_state["raylet killed" if kill == "raylet" else f"{kill} of the driver"] += 1
         for pid in raylets if kill == "raylet" else [driver.pid]:
             _kill(pid, signal.SIGKILL if kill == "raylet" else getattr(signal, kill))
         said, _ = driver.communicate(timeout=PATIENCE_S)
@@ -175,7 +175,7 @@ class Disturbed:
             again = [epoch for epoch, when in before.items() if now.get(epoch) != when]
             if len(again) > 1 + (number in self._damaged):
                 self.lost.append(f"epochs {again} of trial {number} were done again or are lost")
-            self.tally["epochs repeated"] += len(again)
+            self.search_state["epochs repeated"] += len(again)
             self._seen[number] = now
             if folder.trial.exists() and read_record(folder).status != "running":
                 self._ended[number] = content
@@ -203,7 +203,7 @@ class Disturbed:
         else:
             newest.write_bytes(self.random.randbytes(self.random.randrange(10_000)))
         self._damaged.add(folder.number)
-        self.tally[f"checkpoint {how}"] += 1
+        self.search_state[f"checkpoint {how}"] += 1
 
 
 def _without_machine(report: dict) -> dict:

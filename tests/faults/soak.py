@@ -24,24 +24,24 @@ def main() -> int:
     asked.add_argument("--trials", type=int, default=6, help="of a search")
     options = asked.parse_args()
     print(f"seed {options.seed}", flush=True)
-    end, drawn, tally = time.monotonic() + 60 * options.minutes, random.Random(options.seed), Counter()
+    end, drawn, search_state = time.monotonic() + 60 * options.minutes, random.Random(options.seed), Counter()
     lost: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         calm = undisturbed(_made(Path(folder) / "calm"), trials=options.trials)
-        while tally["rounds"] < options.rounds and time.monotonic() < end:
+        while search_state["rounds"] < options.rounds and time.monotonic() < end:
             search = Disturbed(
-                _made(Path(folder) / str(tally["searches"])), drawn.randrange(2**32), trials=options.trials
+                _made(Path(folder) / str(search_state["searches"])), drawn.randrange(2**32), trials=options.trials
             )
             for _ in range(drawn.randrange(1, 8)):
                 search.round(drawn.choice(KILLS))
-                tally["rounds"] += 1
+                search_state["rounds"] += 1
             search.finish()
             lost += search.lost
             if story(search.layout) != story(calm) or exported(search.layout) != exported(calm):
-                lost.append(f"search {tally['searches']} found something else than an undisturbed one")
-            tally += search.tally
-            tally["searches"] += 1
-            print(_line(tally, lost), flush=True)
+                lost.append(f"search {search_state['searches']} found something else than an undisturbed one")
+            search_state += search.search_state
+            search_state["searches"] += 1
+            print(_line(search_state, lost), flush=True)
     print("\n".join(lost))
     return bool(lost)
 
@@ -51,9 +51,9 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _line(tally: Counter, lost: list[str]) -> str:
-    counts = [f"{count} {name}" for name, count in sorted(tally.items()) if name not in {"rounds", "searches"}]
-    return f"{tally['searches']} searches, {tally['rounds']} rounds: {', '.join(counts)}; losses: {len(lost)}"
+def _line(search_state: Counter, lost: list[str]) -> str:
+    counts = [f"{count} {name}" for name, count in sorted(search_state.items()) if name not in {"rounds", "searches"}]
+    return f"{search_state['searches']} searches, {search_state['rounds']} rounds: {', '.join(counts)}; losses: {len(lost)}"
 
 
 if __name__ == "__main__":

@@ -51,10 +51,12 @@ def test_whatever_is_killed_or_damaged_the_search_finds_what_it_would_have_found
         search.round(kill)
     search.move()
     search.finish()
-    print(dict(search.tally))
+    print(dict(search.search_state))
     assert search.lost == []
-    assert search.tally["worker killed"] > 0
-    assert sum(search.tally[name] for name in search.tally if name.endswith(("driver", "killed"))) >= 3, "too short"
+    assert search.search_state["worker killed"] > 0
+    assert sum(search.search_state[name] for name in search.search_state if name.endswith(("driver", "killed"))) >= 3, (
+        "too short"
+    )
     assert story(search.layout) == story(calm)
     assert exported(search.layout) == exported(calm)
 

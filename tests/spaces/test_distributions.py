@@ -168,7 +168,7 @@ def test_numbers_that_yaml_reads_as_text_are_numbers() -> None:
 )
 def test_conditions_can_rest_on_countable_values_only(data: dict, taken: list, never: list) -> None:
     parameter = distribution(data)
-    assert [value for value in [*taken, *never] if parameter.takes(value)] == taken
+    assert [value for value in [*taken, *never] if parameter.can_draw(value)] == taken
 
 
 @pytest.mark.parametrize(

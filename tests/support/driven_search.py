@@ -9,7 +9,7 @@ import yaml
 
 from search.config.yaml_source import read_source
 from search.config_file.load import load_search
-from search.tuning.study import report_ended_trials
+from search.tuning.study import report_recorded_ends
 from search.tuning.study_searcher import StudySearcher
 from search.tuning.study_storage import open_study
 from tests.support.recipes import RECIPE
@@ -38,7 +38,7 @@ class Search:
         """A new driver, as after a kill: nothing is left but the folder."""
         self.attempt += 1
         self.study = open_study(self.layout, self.config)
-        report_ended_trials(self.study, self.layout, self.config)
+        report_recorded_ends(self.study, self.layout, self.config)
         self.searcher = StudySearcher(self.config, self.layout, self.study, attempt=self.attempt)
 
     def suggest(self, trial_id):

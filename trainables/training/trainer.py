@@ -99,7 +99,7 @@ class Trainer:
 
     @property
     def position(self) -> Position:
-        """How far the run has come."""
+        """Position of the run in its stages."""
         return self.history.position
 
     @property

@@ -58,7 +58,7 @@ class TrainingRun:
         sharing_runs: int = 1,
         progress: Progress | None = None,
         check_ownership: Callable[[], None] = lambda: None,
-        go_on_from: str | None = None,
+        resume_from: str | None = None,
     ):
         """Opens the folder and resumes the run in it, if there is one.
 
@@ -68,10 +68,10 @@ class TrainingRun:
             dataset: data set of the recipe, if it is open already; None: it is opened here.
             replicas, sharing_runs, progress: see `Trainer`. Of several processes, only the first uses the folder.
             check_ownership: called before anything is written; raises `SupersededError` if the folder has a new owner.
-            go_on_from: checkpoint to resume from, as `CheckpointFolder.named` takes it; later epochs are trained again. None: the
+            resume_from: checkpoint to resume from, as `CheckpointFolder.named` takes it; later epochs are trained again. None: the
                 newest readable one.
         Raises:
-            RunFileError: if the folder's checkpoints belong to other data or pretrained weights, or `go_on_from` cannot be used.
+            RunFileError: if the folder's checkpoints belong to other data or pretrained weights, or `resume_from` cannot be used.
         """
         self.recipe = recipe
         self.folder = folder
@@ -84,7 +84,7 @@ class TrainingRun:
         self.reports: list[dict[str, Any]] = []
         """Reports of all epochs so far, as on disk."""
         check_ownership()
-        self._resume(go_on_from)
+        self._resume(resume_from)
 
     def __iter__(self) -> Iterator[EpochReport]:
         return self
@@ -131,11 +131,11 @@ class TrainingRun:
         with replacing(self.folder.test) as file:
             file.write(json.dumps({"images": len(test.validation), **finite(asdict(evaluation))}, indent=2))
 
-    def _resume(self, go_on_from: str | None) -> None:
+    def _resume(self, resume_from: str | None) -> None:
         """Loads a checkpoint and makes the records agree with it, because a kill may leave them an epoch apart."""
         folder = self._checkpoints.folder
         folder.remove_partial()
-        last = self._load_newest() if go_on_from is None else self._load_named(go_on_from)
+        last = self._load_newest() if resume_from is None else self._load_named(resume_from)
         if last is not None:
             self.reports = [report for report in read_epochs(self.folder.epochs) if report["epoch"] < last["epoch"]]
             self.reports.append(last)

@@ -11,7 +11,7 @@ import pytest
 
 from search.cluster import check_reachable as reaching
 from search.cluster.check_reachable import check_reachable
-from search.cluster.node_check import Needs, files_of, problems_here, told, versions
+from search.cluster.node_check import Needs, files_of, message_of, problems_here, versions
 from search.cluster.ray_connection import place_of
 from search.cluster.runtime_env import JOB, PACKAGES, own_modules, runtime_env
 from search.config.address import checked_address
@@ -183,21 +183,23 @@ def needs(tmp_path, monkeypatch):
     monkeypatch.setattr("search.cluster.node_check._own_name", lambda: "here")
     monkeypatch.setattr("search.cluster.node_check._SHARED_AFTER_S", 0)
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    meeting, data = tmp_path / "run" / ".nodes", tmp_path / "photos"
-    meeting.mkdir(parents=True)
+    shared_folder, data = tmp_path / "run" / ".nodes", tmp_path / "photos"
+    shared_folder.mkdir(parents=True)
     data.mkdir()
-    (meeting / "driver").write_text("word")
-    return Needs(versions=versions(), files=(("data.path", str(data)),), meeting=meeting, word="word", token=True)
+    (shared_folder / "driver").write_text("word")
+    return Needs(
+        versions=versions(), files=(("data.path", str(data)),), shared_folder=shared_folder, nonce="word", token=True
+    )
 
 
 def test_a_node_that_has_all_leaves_its_word(needs):
     assert problems_here(needs) == []
-    assert (needs.meeting / "here").read_text() == "word"
+    assert (needs.shared_folder / "here").read_text() == "word"
 
 
 def test_a_node_says_all_that_it_lacks(needs, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    (needs.meeting / "driver").write_text("another run's")
+    (needs.shared_folder / "driver").write_text("another run's")
     files = (("data.path", "/nowhere"), ("model.weights", "nosuch://bucket/x.pt"))
     lacking = replace(needs, versions=versions() | {"torch": "1.0"}, files=files)
     torch, token, data, weights, folder = problems_here(lacking)
@@ -226,8 +228,8 @@ def test_a_url_that_can_be_read_is_there(needs):
 
 def test_nodes_with_the_same_problem_share_a_line():
     answers = {"a": ["no data"], "b": [], "c": ["no data", "old Ray"]}
-    assert told(answers) == "nodes a, c: no data\nnode c: old Ray"
-    assert told({"a": []}) == ""
+    assert message_of(answers) == "nodes a, c: no data\nnode c: old Ray"
+    assert message_of({"a": []}) == ""
 
 
 def test_all_files_that_trials_may_read_are_asked_for(make_recipe, tmp_path):

@@ -247,7 +247,7 @@ def test_a_search_that_another_process_began_meanwhile_is_left_to_it(folder, mon
         make_run(folder, "small")
         (folder / "runs" / "small" / "attempt").write_text("1")
 
-    monkeypatch.setattr(search.preflight.data_and_weights, "check_by_looking", looking_while_the_other_runs)
+    monkeypatch.setattr(search.preflight.data_and_weights, "check_data_and_weights", looking_while_the_other_runs)
     with pytest.raises(SystemExit, match=r"^2$"):
         main()
     assert "error: another process has just started small; see: thaw watch small" in capsys.readouterr().err

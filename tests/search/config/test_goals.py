@@ -10,7 +10,7 @@ from results_analysis import load
 from results_analysis.export.best_config import best_trial
 from search.config.yaml_source import read_source
 from search.config_file.load import load_search
-from search.tuning.study import report_ended_trials
+from search.tuning.study import report_recorded_ends
 from tests.support.driven_search import Search, write_epochs
 from tests.support.recipes import RECIPE
 from trainables.core.vocabulary import Metric, TrialStatus, mode_of_objective
@@ -144,7 +144,7 @@ def test_an_infeasible_end_that_was_recorded_but_not_told_is_told_later(make, fi
     write_epochs(folder, [0.5], finished=finished)
     ended = {"status": TrialStatus.INFEASIBLE, "objectives": {"score": 0.5, "macs": 700.0}}
     search.record(0).model_copy(update=ended).write(folder)
-    report_ended_trials(search.study, search.layout, search.config)
+    report_recorded_ends(search.study, search.layout, search.config)
     (trial,) = search.trials
     assert (trial.state.name, trial.constraints) == ("COMPLETE" if finished else "PRUNED", {"macs": 600.0})
 

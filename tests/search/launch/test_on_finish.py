@@ -9,7 +9,7 @@ import yaml
 from search.config.search_config import SearchSettings
 from search.config.yaml_source import InputError, read_source
 from search.config_file.load import load_search
-from search.launch.on_finish import facts, run_on_finish
+from search.launch.on_finish import environment_of, run_on_finish
 from search.run_folder.status_file import RunStatus
 from tests.search.progress.test_search_state import FINISHED, PRUNED, add, record, report
 from tests.support.recipes import RECIPE
@@ -58,14 +58,14 @@ def test_the_resolved_search_has_the_same_command(tmp_path):
 
 def test_it_finds_the_run_and_its_best_trial_in_its_environment(tmp_path):
     layout = RunLayout(tmp_path)
-    assert facts(layout) == {**NOTHING, "THAW_RUN": str(tmp_path)}
+    assert environment_of(layout) == {**NOTHING, "THAW_RUN": str(tmp_path)}
     layout.config.write_text(yaml.safe_dump({**RECIPE, "search": {"trials": 2}}))
     RunStatus(attempt=1, trials=2, state="stopped").write(layout)
-    assert facts(layout) == {**NOTHING, "THAW_RUN": str(tmp_path), "THAW_STATUS": "stopped"}
+    assert environment_of(layout) == {**NOTHING, "THAW_RUN": str(tmp_path), "THAW_STATUS": "stopped"}
     for number, (status, best) in enumerate([(PRUNED, 0.75), (FINISHED, 0.1 + 0.2), (FINISHED, 0.25)]):
         record(layout, number, status, ended="2026-01-01T00:00:07+00:00")
         add(layout, number, report(1, best=best))
-    known = facts(layout)
+    known = environment_of(layout)
     assert (known["THAW_BEST_TRIAL"], known["THAW_BEST_SCORE"]) == ("1", "0.30000000000000004")
 
 

@@ -48,10 +48,12 @@ def write_trial(layout, number, params, score, *, status=TrialStatus.FINISHED, t
 def write_comparison(tmp_path, make_recipe):
     """`write_comparison({"a": {1: 0.8, 2: None}})`: the folder of a comparison, with scores by candidate and seed."""
 
-    def write(scores, *, promised=None, test=None, metric="balanced_accuracy", root=tmp_path / "confirm"):
+    def write(scores, *, search_scores=None, test=None, metric="balanced_accuracy", root=tmp_path / "confirm"):
         recipe = make_recipe(metric=metric)
         seeds = sorted({seed for of_one in scores.values() for seed in of_one})
-        made = comparison_of("confirm", dict.fromkeys(scores, recipe), seeds, SearchSettings(), promised=promised)
+        made = comparison_of(
+            "confirm", dict.fromkeys(scores, recipe), seeds, SearchSettings(), search_scores=search_scores
+        )
         layout = RunLayout(root)
         layout.root.mkdir()
         layout.config.write_text(made.to_yaml())
@@ -86,20 +88,20 @@ def test_what_cannot_be_told_apart_is_said_with_the_cheaper_one(write_comparison
 
 
 @pytest.mark.parametrize(
-    ("promised", "words"),
+    ("search_scores", "words"),
     [
         (0.9, "Its score in the search was 0.9000: 0.1000 of that was luck (the winner's curse)"),
         (0.79, "at least as good as its score in the search (0.7900)"),
     ],
 )
-def test_a_promise_is_held_against_the_mean(write_comparison, promised, words):
-    found = load_comparison(write_comparison({"a": {1: 0.79, 2: 0.81}}, promised={"a": promised}))
+def test_a_promise_is_held_against_the_mean(write_comparison, search_scores, words):
+    found = load_comparison(write_comparison({"a": {1: 0.79, 2: 0.81}}, search_scores={"a": search_scores}))
     assert words in " ".join(verdict(found))
 
 
 def test_a_smaller_loss_is_better(write_comparison):
     scores = {"a": {1: 0.5, 2: 0.52}, "b": {1: 0.4, 2: 0.42}}
-    found = load_comparison(write_comparison(scores, metric="val_loss", promised={"b": 0.35}))
+    found = load_comparison(write_comparison(scores, metric="val_loss", search_scores={"b": 0.35}))
     assert [candidate.name for candidate in found.scored] == ["b", "a"]
     assert found.advantage(found.scored[0], found.scored[1]).mean == pytest.approx(0.1)
     assert "0.0600 of that was luck" in " ".join(verdict(found))
@@ -137,7 +139,9 @@ def test_an_ablation_is_told_against_its_baseline_in_the_order_given(write_compa
 def test_a_table_for_the_terminal_has_what_is_known(write_comparison):
     from rich.console import Console
 
-    found = load_comparison(write_comparison({"a": {1: 0.8, 2: 0.9}, "b": {1: 0.7, 2: None}}, promised={"a": 0.95}))
+    found = load_comparison(
+        write_comparison({"a": {1: 0.8, 2: 0.9}, "b": {1: 0.7, 2: None}}, search_scores={"a": 0.95})
+    )
     console = Console(width=120, record=True)
     console.print(render_comparison(comparison_table(found), found.metric))
     text = console.export_text()
@@ -156,7 +160,7 @@ def test_a_table_for_the_terminal_names_what_has_no_room(write_comparison, width
 
     scores = {"baseline": {1: 0.8, 2: 0.9}, name: {1: 0.7, 2: None}}
     test = {"baseline": {1: 0.7, 2: 0.72}, name: {1: 0.6, 2: None}}
-    found = load_comparison(write_comparison(scores, test=test, promised={"baseline": 0.95}))
+    found = load_comparison(write_comparison(scores, test=test, search_scores={"baseline": 0.95}))
     table = comparison_table(found, baseline=found.candidates[0])
     console = Console(width=width, record=True)
     console.print(render_comparison(table, found.metric, width=width))
@@ -201,7 +205,7 @@ def search_run(tmp_path):
 def test_the_best_finished_trials_are_confirmed(search_run):
     made = confirmation(search_run, SearchSettings(max_concurrent=3), top=2, seeds=4)
     assert list(made.candidates) == ["trial 1", "trial 2"]
-    assert made.promised == {"trial 1": 0.7, "trial 2": 0.6}
+    assert made.search_scores == {"trial 1": 0.7, "trial 2": 0.6}
     assert (made.seeds, made.settings.trials, made.settings.max_concurrent) == ((1, 2, 3, 4), 8, 3)
     assert made.reads_test
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from search.config.yaml_source import InputError, read_source
 from search.config_file.load import load_recipe
-from search.preflight.data_and_weights import check_by_looking
+from search.preflight.data_and_weights import check_data_and_weights
 from tests.support.recipes import TINY_NETWORK
 
 FILE = """\
@@ -45,7 +45,7 @@ def look(tmp_path, monkeypatch):
         source = read_source(file.relative_to(tmp_path), overrides)
         screen = io.StringIO()
         console = Console(file=screen, width=60, force_terminal=terminal)
-        dataset = check_by_looking([load_recipe(source)], source, console)
+        dataset = check_data_and_weights([load_recipe(source)], source, console)
         return dataset, screen.getvalue()
 
     return check

@@ -8,7 +8,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from search.config.resources import Resources
 from search.config.scheduler import Asha, Hyperband, Median, NoPruning, Pbt
-from search.preflight.forecast import Way, _seconds_run, forecast, memory, share_left, trials_at_once, way_of
+from search.preflight.forecast import Timeline, _seconds_run, forecast, memory, share_left, timeline_of, trials_at_once
 from search.preflight.local_machine import Machine, this_machine
 from search.tuning.schedulers import build_scheduler
 from tests.support.ray_trials import ray_trial
@@ -49,29 +49,29 @@ def stages(*plan):
 )
 def test_epochs_cost_what_stages_were_measured_to(make_recipe, plan, seconds):
     recipe = make_recipe(stages=stages(*plan))
-    assert way_of(recipe, [cost(9, 1.0), cost(7, 3.0)], NO_PRUNING, Rungs()).elapsed == pytest.approx(seconds)
+    assert timeline_of(recipe, [cost(9, 1.0), cost(7, 3.0)], NO_PRUNING, Rungs()).elapsed == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(
-    ("rungs", "judged"),
+    ("rungs", "compared"),
     [
         (Rungs("epochs", (1, 2.5, 4)), [(0, 1), (1, 3)]),  # not after the last
         (Rungs("stages", (1, 2)), [(0, 2)]),
         (Rungs("compute", (0.02, 0.1, 0.6)), [(1, 3)]),  # 1, 2, 52, 102 of 102: an epoch comes to two at once
     ],
 )
-def test_a_run_is_judged_where_its_rungs_are(make_recipe, rungs, judged):
+def test_a_run_is_judged_where_its_rungs_are(make_recipe, rungs, compared):
     recipe = make_recipe(stages=stages(("head", 2), ("last:2", 2)))
     costs = [cost(9, 1.0, parameters=1), cost(7, 3.0, parameters=50)]
-    assert way_of(recipe, costs, Asha(), rungs).judged == judged
+    assert timeline_of(recipe, costs, Asha(), rungs).compared == compared
 
 
-@pytest.mark.parametrize(("before_drw", "judged"), [("score", [2, 4, 6, 8]), ("wait", [8])])
-def test_a_run_that_waits_for_re_weighting_is_judged_after_it(make_recipe, before_drw, judged):
+@pytest.mark.parametrize(("before_drw", "compared"), [("score", [2, 4, 6, 8]), ("wait", [8])])
+def test_a_run_that_waits_for_re_weighting_is_judged_after_it(make_recipe, before_drw, compared):
     plan = stages(("head", 9))
     recipe = make_recipe(stages=plan, loss={"kind": "ldam"}, drw={"start_epoch": 5})
-    way = way_of(recipe, [cost(9, 1.0)], Asha(before_drw=before_drw), Rungs("epochs", (2, 4, 6, 8)))
-    assert [epoch for _, epoch in way.judged] == judged
+    timeline = timeline_of(recipe, [cost(9, 1.0)], Asha(before_drw=before_drw), Rungs("epochs", (2, 4, 6, 8)))
+    assert [epoch for _, epoch in timeline.compared] == compared
 
 
 # --- pruning ----------------------------------------------------------------------------------------------------------
@@ -86,10 +86,10 @@ SCHEDULERS = [
 ]
 
 
-def way(curve, scheduler):
+def timeline(curve, scheduler):
     """Of a run of the given seconds."""
     epochs = scheduler.place_rungs(epochs=len(curve), stages=1).positions
-    return Way(list(curve), [(i, math.ceil(epoch)) for i, epoch in enumerate(epochs) if epoch < len(curve)])
+    return Timeline(list(curve), [(i, math.ceil(epoch)) for i, epoch in enumerate(epochs) if epoch < len(curve)])
 
 
 def epochs_run(scheduler, longest, qualities):
@@ -110,20 +110,20 @@ def epochs_run(scheduler, longest, qualities):
 def test_a_search_that_is_played_through_runs_as_long_as_with_ray(scheduler, longest):
     random = np.random.default_rng(3)
     qualities = random.permutation(40).tolist()
-    ways = [way(range(1, longest + 1), scheduler)] * 40
-    assert _seconds_run(ways, qualities, scheduler, random) == epochs_run(scheduler, longest, qualities)
+    timelines = [timeline(range(1, longest + 1), scheduler)] * 40
+    assert _seconds_run(timelines, qualities, scheduler, random) == epochs_run(scheduler, longest, qualities)
 
 
 def test_brackets_are_drawn_as_often_as_by_ray():
     scheduler, longest = Hyperband(kind="hyperband", rungs="epochs", grace_epochs=1, reduction=3), 27
     random = np.random.default_rng(4)
     qualities = random.permutation(400).tolist()
-    played = _seconds_run([way(range(1, longest + 1), scheduler)] * 400, qualities, scheduler, random)
+    played = _seconds_run([timeline(range(1, longest + 1), scheduler)] * 400, qualities, scheduler, random)
     assert played == pytest.approx(epochs_run(scheduler, longest, qualities), rel=0.2)
 
 
 def test_without_pruning_everything_runs():
-    assert share_left([Way([1, 2, 3], [])], trials=9, scheduler=NO_PRUNING) == 1
+    assert share_left([Timeline([1, 2, 3], [])], trials=9, scheduler=NO_PRUNING) == 1
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_without_pruning_everything_runs():
 )
 def test_pruning_leaves_the_seconds_before_rungs(curves, trials, low, high):
     scheduler = Asha(rungs="epochs", grace_epochs=4, reduction=3)
-    share = share_left([way(curve, scheduler) for curve in curves], trials=trials, scheduler=scheduler)
+    share = share_left([timeline(curve, scheduler) for curve in curves], trials=trials, scheduler=scheduler)
     assert low <= share <= high
 
 
@@ -155,8 +155,8 @@ def test_pruning_leaves_the_seconds_before_rungs(curves, trials, low, high):
 )
 def test_what_is_inherited_need_not_be_run(trials, fields, low, high):
     scheduler = Pbt(kind="pbt", **{"every_epochs": 4, **fields})
-    ways = [way(range(1, 13), scheduler)]
-    assert low <= share_left(ways, trials=trials, scheduler=scheduler) <= high
+    timelines = [timeline(range(1, 13), scheduler)]
+    assert low <= share_left(timelines, trials=trials, scheduler=scheduler) <= high
 
 
 # --- a search ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from rich.console import Console
 from search.progress import ray_callback
 from search.progress.ray_callback import ProgressCallback
 from search.run_folder.status_file import Attempt, RunStatus, ask_to_stop, read_status
-from tests.search.progress.test_search_state import FAILED, FINISHED, PRUNED, STARTED, report, tally_of
+from tests.search.progress.test_search_state import FAILED, FINISHED, PRUNED, STARTED, report, state_of
 from tests.support.ray_trials import ray_trial
 from trainables.core.vocabulary import TrialStatus
 from trainables.run_folder.layout import RunLayout
@@ -32,12 +32,12 @@ def clock(monkeypatch):
 def show(tmp_path, monkeypatch, clock):
     """`show(width, terminal=...)`: a callback of a run in tmp_path, and what it has shown so far."""
 
-    def make(width, *, terminal, tally=None, name="digits"):
+    def make(width, *, terminal, search_state=None, name="digits"):
         screen = io.StringIO()
         console = Console(file=screen, width=width, height=40, force_terminal=terminal, color_system=None)
         monkeypatch.setattr(ray_callback, "Console", lambda: console)
         attempt = Attempt(RunLayout(tmp_path), RunStatus(attempt=1, trials=16))
-        callback = ProgressCallback(name, tally or tally_of(), attempt)
+        callback = ProgressCallback(name, search_state or state_of(), attempt)
         callback.setup()
         return callback, screen
 
@@ -72,7 +72,7 @@ def test_elsewhere_each_ended_trial_is_a_line_and_the_headline_another(show, tri
 
 
 def test_of_a_thousand_trials_only_the_best_and_the_failed_are_lines(show, trial):
-    callback, screen = show(80, terminal=False, tally=tally_of(1000))
+    callback, screen = show(80, terminal=False, search_state=state_of(1000))
     for number in range(1000):
         status = FAILED if number == 500 else PRUNED
         best = 0.9 if number == 300 else 0.5 + number / 10_000 if number < 3 else 0.1
@@ -89,7 +89,7 @@ def test_of_a_thousand_trials_only_the_best_and_the_failed_are_lines(show, trial
 
 
 def test_no_minute_of_a_large_search_goes_by_without_a_headline(show, trial, clock):
-    callback, screen = show(80, terminal=False, tally=tally_of(1000))
+    callback, screen = show(80, terminal=False, search_state=state_of(1000))
     for number in range(3):
         clock.now += 61
         callback.on_trial_complete(trial=trial(number, PRUNED))
@@ -162,7 +162,7 @@ def test_between_two_looks_a_step_costs_nothing(show, tmp_path, clock, monkeypat
     callback, _ = show(80, terminal=False)
     callback.on_step_end()
     monkeypatch.setattr(ray_callback, "read_cache_progress", None)
-    callback._tally.begin(0)
+    callback._search_state.begin(0)
     for _ in range(5):
         clock.now += 0.1
         callback.on_step_end()

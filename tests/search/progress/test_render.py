@@ -7,12 +7,12 @@ import pytest
 from rich.console import Console
 
 from search.progress.render import Picture, draw, duration, headline
-from tests.search.progress.test_search_state import FAILED, FINISHED, PRUNED, STARTED, report, tally_of
+from tests.search.progress.test_search_state import FAILED, FINISHED, PRUNED, STARTED, report, state_of
 from trainables.core.vocabulary import Metric
 
 
-def picture_of(tally, **changes):
-    return Picture("digits", tally, now=STARTED + 80, **changes)
+def picture_of(search_state, **changes):
+    return Picture("digits", search_state, now=STARTED + 80, **changes)
 
 
 def lines(picture, width=100, height=None):
@@ -40,30 +40,30 @@ def test_durations_are_as_exact_as_people_need(seconds, text):
 
 
 @pytest.mark.parametrize(
-    ("tally", "text"),
+    ("search_state", "text"),
     [
-        (tally_of(), "digits  0/16 trials"),
-        (tally_of(running=[(0, None)]), "digits  0/16 trials · 1 running"),
-        (tally_of(running=[(3, 0.93124)]), "digits  0/16 trials · 1 running · best 0.9312 (trial 3)"),
+        (state_of(), "digits  0/16 trials"),
+        (state_of(running=[(0, None)]), "digits  0/16 trials · 1 running"),
+        (state_of(running=[(3, 0.93124)]), "digits  0/16 trials · 1 running · best 0.9312 (trial 3)"),
         (
-            tally_of(ended=[FAILED, PRUNED, FINISHED, PRUNED], running=[(7, 0.5)], earlier=[FINISHED] * 2),
+            state_of(ended=[FAILED, PRUNED, FINISHED, PRUNED], running=[(7, 0.5)], earlier=[FINISHED] * 2),
             "digits  6/16 trials · 3 finished · 2 pruned · 1 failed · 1 running · best 0.5000 (trial 7) · about 3 min left",
         ),
-        (tally_of(1, ended=[FINISHED]), "digits  1/1 trials · 1 finished"),
+        (state_of(1, ended=[FINISHED]), "digits  1/1 trials · 1 finished"),
     ],
 )
-def test_the_headline_says_how_far_the_search_is(tally, text):
-    assert headline(picture_of(tally)) == text
+def test_the_headline_says_how_far_the_search_is(search_state, text):
+    assert headline(picture_of(search_state)) == text
 
 
 def test_a_picture_has_counts_usage_rungs_running_trials_the_best_and_what_happened_last():
-    tally = tally_of(rungs=(2, 4))
-    tally.reported(0, report(4, best=0.5), at=STARTED)
-    tally.reported(1, report(2, best=0.75, flags=["spike", "gap"]), at=STARTED)
-    tally.begin(2)
-    tally.busy(2, "computing features 1200/3000", at=STARTED)
-    tally.end(0, PRUNED, "not among the best", at=STARTED + 2)
-    shown = lines(picture_of(tally, usage="CPU 2/2"))
+    search_state = state_of(rungs=(2, 4))
+    search_state.reported(0, report(4, best=0.5), at=STARTED)
+    search_state.reported(1, report(2, best=0.75, flags=["spike", "gap"]), at=STARTED)
+    search_state.begin(2)
+    search_state.set_activity(2, "computing features 1200/3000", at=STARTED)
+    search_state.end(0, PRUNED, "not among the best", at=STARTED + 2)
+    shown = lines(picture_of(search_state, usage="CPU 2/2"))
     assert [line[10:] if line[2:3] == ":" else line for line in shown] == [
         "digits  1/16 trials · best 0.7500 (trial 1) · about 9 min left",
         "1 pruned · 2 running · CPU 2/2",
@@ -81,12 +81,12 @@ def test_a_picture_has_counts_usage_rungs_running_trials_the_best_and_what_happe
 
 
 def test_before_the_first_trial_there_is_no_table():
-    assert lines(picture_of(tally_of())) == ["digits  0/16 trials", ""]
+    assert lines(picture_of(state_of())) == ["digits  0/16 trials", ""]
 
 
 def test_of_a_search_without_a_driver_nothing_runs():
-    tally = tally_of(ended=[FINISHED], running=[(1, 0.5)])
-    shown = lines(picture_of(tally, state="its driver was killed"))
+    search_state = state_of(ended=[FINISHED], running=[(1, 0.5)])
+    shown = lines(picture_of(search_state, state="its driver was killed"))
     assert shown[:3] == [
         "digits  1/16 trials · best 0.5000 (trial 1)",
         "1 finished · 1 cut off",
@@ -98,13 +98,15 @@ def test_of_a_search_without_a_driver_nothing_runs():
 @pytest.fixture(scope="module")
 def large():
     """A thousand trials under way, with long names and numbers."""
-    tally = tally_of(1000, Metric.ADJUSTED_BALANCED_ACCURACY, rungs=(4, 12, 36))
+    search_state = state_of(1000, Metric.ADJUSTED_BALANCED_ACCURACY, rungs=(4, 12, 36))
     for number in range(940):
         stage = "a_stage_with_a_rather_long_name_" + "x" * 8
-        tally.reported(number, report(number % 40, best=number / 1000, stage=stage), at=STARTED)
+        search_state.reported(number, report(number % 40, best=number / 1000, stage=stage), at=STARTED)
         if number < 900:
-            tally.end(number, (FINISHED, PRUNED, PRUNED, FAILED)[number % 4], "a reason " * 20, at=STARTED + number)
-    return tally
+            search_state.end(
+                number, (FINISHED, PRUNED, PRUNED, FAILED)[number % 4], "a reason " * 20, at=STARTED + number
+            )
+    return search_state
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])
@@ -129,6 +131,6 @@ def test_the_metric_has_its_name_and_its_digits_in_a_narrow_terminal(large):
 
 
 def test_what_has_no_value_is_a_dash():
-    tally = tally_of()
-    tally.reported(0, report(best=None, val_loss=None), at=STARTED)
-    assert lines(picture_of(tally))[-1].split() == ["0", "top", "3", "–", "–", "–"]
+    search_state = state_of()
+    search_state.reported(0, report(best=None, val_loss=None), at=STARTED)
+    assert lines(picture_of(search_state))[-1].split() == ["0", "top", "3", "–", "–", "–"]

@@ -93,12 +93,12 @@ def test_a_driver_that_has_just_begun_has_said_nothing_yet(layout, driver):
 def test_a_watcher_sees_trials_end_and_the_search_resumed(layout):
     status(layout)
     watcher = Watcher(layout.root)
-    assert watcher.look().tally.ended == 1
+    assert watcher.update().search_state.ended == 1
     record(layout, 1, PRUNED, ended="2026-01-01T00:00:08+00:00")
-    assert watcher.look().tally.ended == 2
+    assert watcher.update().search_state.ended == 2
     RunStatus(attempt=2, trials=8).write(layout)
-    tally = watcher.look().tally
-    assert (tally.total, tally.ended, tally.ended_here) == (8, 2, 0)
+    search_state = watcher.update().search_state
+    assert (search_state.total, search_state.ended, search_state.ended_here) == (8, 2, 0)
 
 
 def test_looking_does_not_disturb_who_wants_the_run(layout):
@@ -123,7 +123,7 @@ def test_a_driver_says_how_it_ended(layout):
     for end, state in ((None, "stopped"), (True, "complete"), (ValueError("no"), "failed")):
         attempt = Attempt(layout, RunStatus(attempt=1, trials=4))
         try:
-            with attempt.told():
+            with attempt.recorded():
                 assert (read_status(layout).state, read_status(layout).pid) == ("running", os.getpid())
                 if isinstance(end, Exception):
                     raise end

@@ -10,7 +10,7 @@ from ray.tune.schedulers import TrialScheduler
 from search.config.scheduler import SCHEDULERS, Asha, Hyperband, Median, NoPruning, Pbt, Scheduler
 from search.config.search_config import SearchSettings
 from search.config.yaml_source import InputError
-from search.preflight.forecast import Way, share_left
+from search.preflight.forecast import Timeline, share_left
 from search.tuning.schedulers import PopulationScheduler, build_scheduler
 from search.tuning.study import pruning_reason
 from tests.support.ray_trials import ray_trial
@@ -111,8 +111,8 @@ def test_an_interrupted_search_prunes_as_an_uninterrupted_one(spec, killed_every
 def test_its_forecast_is_shorter_where_it_prunes(spec):
     settings = EXAMPLES[spec.kind]
     positions = settings.place_rungs(epochs=EPOCHS, stages=1).positions
-    ways = [Way(list(range(1, EPOCHS + 1)), [(i, int(at)) for i, at in enumerate(positions) if at < EPOCHS])]
-    share = share_left(ways, trials=40, scheduler=settings)
+    timelines = [Timeline(list(range(1, EPOCHS + 1)), [(i, int(at)) for i, at in enumerate(positions) if at < EPOCHS])]
+    share = share_left(timelines, trials=40, scheduler=settings)
     assert 0.1 < share < 0.95 if positions else share == 1
     assert (spec.simulate is None) == (not positions)
 

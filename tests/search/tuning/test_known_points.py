@@ -13,7 +13,7 @@ from search.config.search_config import json_schema
 from search.config.yaml_source import InputError, read_source
 from search.config_file.load import load_search
 from search.tuning.study import StudyForSamplers
-from search.tuning.warm_start import known_trials, remember
+from search.tuning.warm_start import known_trials, write_known_trials
 from tests.support.driven_search import Search, write_epochs
 from tests.support.recipes import RECIPE
 from trainables.run_folder.layout import RunFileError, RunLayout
@@ -170,7 +170,7 @@ def warm(tmp_path, read, **search):
     config = read(warm_start=["old"], **search)
     layout = RunLayout(tmp_path / "run")
     layout.root.mkdir()
-    remember(config, layout)
+    write_known_trials(config, layout)
     return config, layout
 
 
@@ -208,7 +208,7 @@ def test_what_was_known_at_the_start_stays_known_whatever_becomes_of_the_earlier
     ended_run(tmp_path / "other", read(name="other"), [0.9])
     for trial in RunLayout(tmp_path / "old").all_trials():
         trial.trial.unlink()
-    remember(config, layout)
+    write_known_trials(config, layout)
     assert layout.known.read_bytes() == known
     search, again = Search(layout.root, config), Search(tmp_path / "again", config)
     again.layout.known.write_bytes(known)
@@ -222,7 +222,7 @@ def test_only_trials_whose_values_the_space_could_draw_are_known(tmp_path, read)
     ended_run(tmp_path / "old", read(name="old", trials=12), [0.5] * 12)
     narrow = {**SPACE, "train.batch_size": {"int": [8, 32]}}
     config, layout = read(space=narrow, warm_start=["old"]), RunLayout(tmp_path / "run")
-    remember(config, layout)
+    write_known_trials(config, layout)
     known = json.loads(layout.known.read_bytes())
     small = [t.number for t in RunLayout(tmp_path / "old").all_trials() if _batch_size(t) <= 32]
     assert 0 < len(small) < 12
@@ -254,7 +254,7 @@ def test_runs_that_say_nothing_about_this_search_are_refused(tmp_path, read, run
     for name, (overrides, space) in others.items():
         ended_run(tmp_path / name, read(*overrides, name=name, space=space), [0.5, 0.6])
     with pytest.raises(InputError, match=message):
-        remember(read(warm_start=[run]), RunLayout(tmp_path / "run"))
+        write_known_trials(read(warm_start=[run]), RunLayout(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 

@@ -14,7 +14,7 @@ from search.config.yaml_source import read_source
 from search.config_file.load import load_search
 from search.tuning.population import Population
 from search.tuning.schedulers import build_scheduler
-from search.tuning.study import end_pruned_at_rungs, report_ended_trials
+from search.tuning.study import end_stopped_at_rungs, report_recorded_ends
 from search.tuning.study_searcher import StudySearcher
 from search.tuning.study_storage import open_study
 from tests.search.tuning.test_schedulers import EPOCHS, line, tell
@@ -38,7 +38,7 @@ def population_of(*came, metric=Metric.ACCURACY, **fields):
     population = Population(pbt(**fields), metric=metric, seed=0)
     values = [value if isinstance(value, tuple) else (value, False) for value in came]
     stopped = [
-        population.come(Parent(trial=number, epoch=2, stage=1), value, finished=finished)
+        population.arrive(Parent(trial=number, epoch=2, stage=1), value, finished=finished)
         for number, (value, finished) in enumerate(values)
     ]
     return population, stopped
@@ -105,7 +105,7 @@ def test_all_of_the_best_have_descendants_and_the_number_decides_whose_a_trial_i
 def test_the_place_that_has_been_free_for_longest_is_taken_first():
     population, _ = population_of(0.9, 0.8, 0.7, 0.1)
     for number, value in enumerate((0.9, 0.8, 0.7, 0.1)):
-        population.come(Parent(trial=number, epoch=4, stage=1), value, finished=False)
+        population.arrive(Parent(trial=number, epoch=4, stage=1), value, finished=False)
     assert [population.parent_of(number, fits=anyone).epoch for number in (4, 5)] == [2, 4]
     assert population.parent_of(6, fits=anyone) is None
 
@@ -113,7 +113,7 @@ def test_the_place_that_has_been_free_for_longest_is_taken_first():
 def test_a_place_from_which_nobody_can_go_on_stays_free_until_somebody_can():
     population, _ = population_of(0.9, 0.8, 0.7, 0.1)
     assert population.parent_of(4, fits=lambda parent: parent.trial != 0) is None
-    population.come(Parent(trial=5, epoch=2, stage=1), 0.95, finished=False)
+    population.arrive(Parent(trial=5, epoch=2, stage=1), 0.95, finished=False)
     assert population.parent_of(6, fits=lambda parent: parent.trial != 0).trial == 5
 
 
@@ -239,7 +239,7 @@ class PopulationSearch(Search):
     def take_up(self):
         self.attempt += 1
         self.study = open_study(self.layout, self.config)
-        report_ended_trials(self.study, self.layout, self.config)
+        report_recorded_ends(self.study, self.layout, self.config)
         self.where, settings = rungs_of(self.config), self.config.settings
         records = [read_record(folder) for folder in self.layout.all_trials() if folder.trial.exists()]
         self.scheduler = build_scheduler(
@@ -250,7 +250,7 @@ class PopulationSearch(Search):
             records={record.number: read_epochs(self.layout.trial(record.number).epochs) for record in records},
             parents={record.number: record.parent for record in records if record.parent},
         )
-        end_pruned_at_rungs(self.study, self.layout, self.config, self.scheduler.stopped)
+        end_stopped_at_rungs(self.study, self.layout, self.config, self.scheduler.stopped)
         population = self.scheduler.population
         self.searcher = StudySearcher(
             self.config, self.layout, self.study, attempt=self.attempt, rungs=self.where, population=population

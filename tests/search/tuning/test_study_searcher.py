@@ -11,7 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.config.search_config import SearchConfig
-from search.tuning.study import report_ended_trials
+from search.tuning.study import report_recorded_ends
 from search.tuning.study_searcher import StudySearcher
 from search.tuning.study_storage import open_study
 from spaces import FunctionSpace, parse_space
@@ -104,7 +104,7 @@ def test_an_end_for_a_flag_that_was_recorded_but_not_told_is_told_later(search):
     record.model_copy(update={"status": TrialStatus.PRUNED, "reason": "stopped for gap in epoch 2"}).write(
         search.layout.trial(0)
     )
-    report_ended_trials(search.study, search.layout, search.config)
+    report_recorded_ends(search.study, search.layout, search.config)
     assert (search.trials[0].state, search.trials[0].intermediate_values) == (TrialState.PRUNED, {1: 0.5, 2: 0.625})
 
 
@@ -214,12 +214,12 @@ def test_no_more_run_at_once_than_is_allowed(tmp_path, make_config):
 
 
 def test_nobody_is_proposed_before_there_is_room(tmp_path, make_config):
-    search, room = Search(tmp_path / "run", make_config(trials=5)), 2
-    search.searcher = StudySearcher(search.config, search.layout, search.study, attempt=1, room=lambda: room)
+    search, slots = Search(tmp_path / "run", make_config(trials=5)), 2
+    search.searcher = StudySearcher(search.config, search.layout, search.study, attempt=1, slots=lambda: slots)
     assert [search.suggest(trial_id) is None for trial_id in "abc"] == [False, False, True]
     search.run("a", [0.5])
     assert [search.suggest(trial_id) is None for trial_id in "de"] == [False, True]
-    room = 3
+    slots = 3
     assert search.suggest("f")["number"] == 3
 
 

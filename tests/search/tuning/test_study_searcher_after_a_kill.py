@@ -2,7 +2,7 @@
 
 import pytest
 
-from search.tuning.study import end_pruned_at_rungs
+from search.tuning.study import end_stopped_at_rungs
 from tests.support import driven_search
 from tests.support.driven_search import Search, result, write_epochs
 from trainables.core.vocabulary import TrialStatus
@@ -91,7 +91,7 @@ def test_an_end_that_was_recorded_but_not_told_is_told_later(search, status, rea
 def test_a_trial_that_had_failed_at_its_rung_is_not_taken_up_again(search, scores, stopped, state, reason):
     search.suggest("a")
     write_epochs(search.layout.trial(0), scores)
-    end_pruned_at_rungs(search.study, search.layout, search.config, stopped)
+    end_stopped_at_rungs(search.study, search.layout, search.config, stopped)
     assert (search.states, search.record(0).reason) == ([state], reason)
     if state == "PRUNED":
         assert search.trials[0].intermediate_values == {n: s for n, s in enumerate(scores, start=1) if s is not None}

@@ -222,7 +222,7 @@ def test_a_run_goes_on_from_a_named_checkpoint_and_comes_out_the_same(recipe_of,
     recipe = recipe_of(keep_last=9)
     list(TrainingRun(recipe, folder))
     before = timeless(read_epochs(folder.epochs))
-    run = TrainingRun(recipe, folder, go_on_from="2")
+    run = TrainingRun(recipe, folder, resume_from="2")
     assert (len(run.reports), on_disk(folder)) == (2, [1, 2])
     assert [entry.epoch for entry in read_registry(folder.registry)] == [1, 2]
     assert [report.epoch for report in run] == [3, 4, 5, 6]
@@ -238,7 +238,7 @@ def test_a_named_checkpoint_that_cannot_be_used_is_not_replaced_by_another(recip
         ("17", r"has no checkpoint '17'; available: best, newest"),
     ):
         with pytest.raises(RunFileError, match=message):
-            TrainingRun(recipe, folder, go_on_from=which)
+            TrainingRun(recipe, folder, resume_from=which)
     assert on_disk(folder) == [1, 2, 3, 4, 5, 6]
 
 
