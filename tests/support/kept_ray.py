@@ -6,6 +6,8 @@ tests/end_to_end/test_search.py.
 
 import contextlib
 import io
+import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -80,13 +82,20 @@ class KeptRay:
 
 @contextlib.contextmanager
 def _as_before(folder: Path):
-    """Runs in the folder; and afterwards forgets the modules of the user that lie there."""
-    path = list(sys.path)
+    """Runs in the folder; afterwards what Ray, Tune and the command leave in a process that is not theirs is as it was."""
+    ctrl_c = signal.getsignal(signal.SIGINT)
     try:
-        with contextlib.chdir(folder):
+        with (
+            contextlib.chdir(folder),
+            mock.patch.dict(os.environ),
+            mock.patch.object(sys, "path", list(sys.path)),
+            mock.patch.object(sys, "excepthook", sys.excepthook),
+        ):
             yield
     finally:
-        sys.path[:] = path
-        for name, module in list(sys.modules.items()):
+        signal.signal(signal.SIGINT, ctrl_c)
+        for name, module in list(
+            sys.modules.items()
+        ):  # the user's own networks: another folder has others of that name
             if Path(getattr(module, "__file__", None) or "/").parent == folder:
                 del sys.modules[name]
