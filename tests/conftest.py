@@ -31,6 +31,18 @@ def _own_cache(tmp_path_factory):
         os.environ["THAW_CACHE"] = before
 
 
+@pytest.fixture(scope="session")
+def thaw_here(_own_cache):
+    """`thaw_here(*words, folder=…)`: the command in this process, on a Ray that stays for the session's other commands.
+
+    For those that are neither killed nor stopped; `searches.thaw` is a process of its own.
+    """
+    from tests.support.kept_ray import KeptRay  # which imports Ray and all commands
+
+    with KeptRay() as kept:
+        yield kept.thaw
+
+
 @pytest.fixture
 def make_recipe():
     """`make_recipe(**train, data={}, model={})`: the small recipe with other values."""

@@ -1,16 +1,14 @@
 """Population-based training as a user runs it: real Ray, a tiny network; killed, extended, exported, trained again."""
 
 import copy
-import os
 import shutil
-import signal
 
 import pytest
 import yaml
 
 from results_analysis import load
 from tests.support.recipes import RECIPE, TINY_NETWORK
-from tests.support.searches import epochs_done, start, story, study_of, thaw, wait_for
+from tests.support.searches import epochs_done, start, story, study_of, wait_for
 from trainables.run_folder.epoch_report import OF_THE_MACHINE, read_epochs
 from trainables.run_folder.layout import RunLayout
 from trainables.run_folder.trial_record import read_record
@@ -48,24 +46,23 @@ def write_search(folder, **search):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def undisturbed(tmp_path_factory, thaw_here):
     folder = tmp_path_factory.mktemp("undisturbed")
     write_search(folder)
-    done = thaw("search", "small.yaml", folder=folder)
+    done = thaw_here("search", "small.yaml", folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
 
-def test_the_worst_stop_and_others_go_on_from_the_best(undisturbed):
+def test_the_worst_stop_and_others_go_on_from_the_best(undisturbed, thaw_here):
     layout = RunLayout(undisturbed / "runs" / "small")
     assert_a_population(layout)
-    records = [read_record(folder) for folder in layout.all_trials()]
-    children = [record for record in records if record.parent]
+    records, children = [read_record(folder) for folder in layout.all_trials()], children_in(layout)
     assert {record.reason.partition(" was ")[2] for record in records if record.status == "pruned"} == {
         "among the worst 34% there"
     }
     assert load(layout.root).trials()["parent"].dropna().tolist() == [child.parent.trial for child in children]
-    said = thaw("watch", "small", "--once", folder=undisturbed).stdout
+    said = thaw_here("watch", "small", "--once", folder=undisturbed).stdout
     assert f"trial {children[-1].number}: starts from trial {children[-1].parent.trial} after epoch" in said
 
 
@@ -93,7 +90,7 @@ def timeless(reports):
     return [{k: v for k, v in report.items() if k not in OF_THE_MACHINE} for report in reports]
 
 
-def test_an_exported_child_trains_again_to_the_same(undisturbed):
+def test_an_exported_child_trains_again_to_the_same(undisturbed, thaw_here):
     layout = RunLayout(undisturbed / "runs" / "small")
     whole = [
         record.number
@@ -101,8 +98,8 @@ def test_an_exported_child_trains_again_to_the_same(undisturbed):
         if record.parent and len(read_epochs(layout.trial(record.number).epochs)) > record.parent.epoch
     ]
     number = whole[-1]
-    assert thaw("export", "small", "--trial", str(number), "-o", "child.yaml", folder=undisturbed).returncode == 0
-    done = thaw("train", "child.yaml", folder=undisturbed)
+    assert thaw_here("export", "small", "--trial", str(number), "-o", "child.yaml", folder=undisturbed).returncode == 0
+    done = thaw_here("train", "child.yaml", folder=undisturbed)
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = (undisturbed / "runs").glob("child-*")
     expected = timeless(read_epochs(layout.trial(number).epochs))
@@ -110,53 +107,53 @@ def test_an_exported_child_trains_again_to_the_same(undisturbed):
     assert found[: len(expected)] == expected
 
 
-def test_a_killed_search_finds_what_an_undisturbed_one_does(tmp_path, undisturbed):
+def test_a_killed_search_finds_what_an_undisturbed_one_does(tmp_path, undisturbed, thaw_here):
     write_search(tmp_path)
-    layout, command = RunLayout(tmp_path / "runs" / "small"), ("search", "small.yaml")
-    for epochs in (21, 39):
-        driver = start(*command, folder=tmp_path)
-        wait_for(
-            lambda epochs=epochs, driver=driver: epochs_done(layout) >= epochs or driver.poll() is not None,
-            "some epochs",
-        )
-        os.kill(driver.pid, signal.SIGKILL)
-        driver.wait()
-        command = ("resume", "small")
-    done = thaw(*command, folder=tmp_path)
+    layout = RunLayout(tmp_path / "runs" / "small")
+    driver = start("search", "small.yaml", folder=tmp_path)
+    wait_for(lambda: len(children_in(layout)) >= 2, "two that start from others", driver)
+    driver.kill()
+    driver.communicate()
+    done = thaw_here("resume", "small", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert story(layout) == story(RunLayout(undisturbed / "runs" / "small"))
 
 
-def test_an_extended_search_finds_what_a_longer_one_does(tmp_path, undisturbed):
+def children_in(layout):
+    records = [read_record(folder) for folder in layout.all_trials() if folder.trial.exists()]
+    return [record for record in records if record.parent]
+
+
+def test_an_extended_search_finds_what_a_longer_one_does(tmp_path, undisturbed, thaw_here):
     write_search(tmp_path, trials=7)
     layout, whole = RunLayout(tmp_path / "runs" / "small"), story(RunLayout(undisturbed / "runs" / "small"))
-    assert thaw("search", "small.yaml", folder=tmp_path).returncode == 0
+    assert thaw_here("search", "small.yaml", folder=tmp_path).returncode == 0
     assert story(layout) == whole[:7]
-    done = thaw("extend", "small", "--trials", str(TRIALS), folder=tmp_path)
+    done = thaw_here("extend", "small", "--trials", str(TRIALS), folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert story(layout) == whole
 
 
-def test_several_train_at_once_and_a_kill_breaks_no_lineage(tmp_path):
+def test_several_train_at_once_and_a_kill_breaks_no_lineage(tmp_path, thaw_here):
     write_search(tmp_path, max_concurrent=2)
     layout = RunLayout(tmp_path / "runs" / "small")
     driver = start("search", "small.yaml", folder=tmp_path)
     wait_for(lambda: epochs_done(layout) >= 30 or driver.poll() is not None, "some epochs")
-    os.kill(driver.pid, signal.SIGKILL)
-    driver.wait()
+    driver.kill()
+    driver.communicate()
     parents = {folder.number: read_record(folder).parent for folder in layout.all_trials() if folder.trial.exists()}
-    done = thaw("resume", "small", folder=tmp_path)
+    done = thaw_here("resume", "small", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert_a_population(layout)
     assert {number: read_record(layout.trial(number)).parent for number in parents} == parents
 
 
-def test_a_trial_that_others_go_on_from_is_missed(tmp_path, undisturbed):
+def test_a_trial_that_others_go_on_from_is_missed(tmp_path, undisturbed, thaw_here):
     shutil.copytree(undisturbed, tmp_path / "copy")
     layout = RunLayout(tmp_path / "copy" / "runs" / "small")
     child = next(record for record in map(read_record, layout.all_trials()) if record.parent)
     shutil.rmtree(layout.trial(child.parent.trial).root)
-    done = thaw("extend", "small", "--trials", "+1", folder=tmp_path / "copy")
+    done = thaw_here("extend", "small", "--trials", "+1", folder=tmp_path / "copy")
     assert done.returncode == 2
     assert f"lacks the folder of trial {child.parent.trial}, from which trial {child.number} started" in done.stderr
     assert "Traceback" not in done.stderr

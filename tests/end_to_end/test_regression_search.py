@@ -26,7 +26,6 @@ from search.preflight.data_and_weights import check_data_and_weights
 from spaces import preset_names
 from tests.results_analysis.runs.test_run import write_run
 from tests.support.scored_digits import regression_recipe, write_scored_digits
-from tests.support.searches import thaw
 from trainables.core.vocabulary import Metric
 from trainables.recipe.loss_config import Huber, Mse
 from trainables.run_folder.epoch_report import read_epochs
@@ -254,12 +253,12 @@ def test_a_recipe_trains_on_the_command_line_and_draws_its_curves(write, capsys,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("metric", ["spearman", "mae"])
-def test_a_search_finds_exports_and_trains_again_bit_for_bit(write, metric):
+def test_a_search_finds_exports_and_trains_again_bit_for_bit(write, metric, thaw_here):
     scheduler = {"kind": "asha", "grace_epochs": 2, "reduction": 2}
-    file = write(metric=metric, search={"scheduler": scheduler})
+    file = write(metric=metric, search={"scheduler": scheduler, "max_concurrent": 1})
 
     def done(*words):
-        answer = thaw(*words, folder=Path.cwd())
+        answer = thaw_here(*words, folder=Path.cwd())
         assert answer.returncode == 0, answer.stdout + answer.stderr
         return answer.stdout
 

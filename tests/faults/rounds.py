@@ -75,10 +75,10 @@ def exported(layout: RunLayout) -> tuple:
     return config, provenance["trial"], provenance["score"]
 
 
-def undisturbed(folder: Path, **options) -> RunLayout:
+def undisturbed(folder: Path, *, run=thaw, **options) -> RunLayout:
     file = write_search(folder, **options)
     let_go(folder)
-    done = thaw("search", file.name, folder=folder)
+    done = run("search", file.name, folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return RunLayout(folder / "runs" / "small")
 

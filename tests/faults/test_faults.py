@@ -26,8 +26,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def calm(tmp_path_factory):
-    return undisturbed(tmp_path_factory.mktemp("calm"))
+def calm(tmp_path_factory, thaw_here):
+    return undisturbed(tmp_path_factory.mktemp("calm"), run=thaw_here)
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def command_line(pid: int) -> bytes:
     return b""
 
 
-def assert_whole(layout: RunLayout, *, trials: int = TRIALS) -> None:
+def assert_whole(layout: RunLayout, *, trials: int = TRIALS, epochs: int = EPOCHS) -> None:
     """No trial lost, doubled or told twice; records, epochs and study agree."""
     folders, study = layout.all_trials(), study_of(layout)
     assert [folder.number for folder in folders] == [trial.number for trial in study.trials] == list(range(trials))
@@ -150,7 +150,7 @@ def assert_whole(layout: RunLayout, *, trials: int = TRIALS) -> None:
         assert states[record.status] == trial.state.name
         assert [report["epoch"] for report in reports] == list(range(1, len(reports) + 1))
         assert trial.intermediate_values == {report["epoch"]: report["best_score"] for report in reports}
-        assert (len(reports) == EPOCHS) == (record.status == "finished") == reports[-1]["finished"]
+        assert (len(reports) == epochs) == (record.status == "finished") == reports[-1]["finished"]
         if record.status == "finished":
             assert trial.value == reports[-1]["best_score"]
         assert (folder.checkpoints / reports[-1]["checkpoint"]).is_file()
