@@ -34,6 +34,12 @@ def test_a_module_is_short_and_says_what_things_are(file):
     assert not [f"line {f.lineno}: {f.name} has no Args" for f in functions(tree) if unexplained(f)]
 
 
+def test_slow_tests_are_marked_in_their_own_file():
+    """There `make test-slow` looks for the marker's name."""
+    shared = [file for file in (PROJECT / "tests").rglob("*.py") if not file.name.startswith("test_")]
+    assert not [file for file in shared if re.search(r"mark[.]slow", file.read_text(encoding="utf-8"))]
+
+
 def docstrings(tree):
     """(line, text) of docstrings: of the module, classes, functions and fields."""
     bodies = [node.body for node in ast.walk(tree) if isinstance(getattr(node, "body", None), list)]

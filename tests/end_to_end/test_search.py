@@ -26,7 +26,11 @@ NOTEBOOK = PROJECT / "examples" / "analysis.ipynb"
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    done = thaw("search", str(search_file(folder)), folder=folder)
+    file = search_file(folder)
+    config = yaml.safe_load(file.read_text())
+    config["data"]["test"] = 0.2
+    file.write_text(yaml.safe_dump(config))
+    done = thaw("search", str(file), folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder, RunLayout(folder / "runs" / "small"), done.stdout
 
@@ -40,6 +44,12 @@ def test_a_search_leaves_a_whole_run_and_says_what_to_do_next(undisturbed):
         assert list(trial.root.glob("events.out.tfevents.*"))
     for words in ("thaw train runs/small/best.yaml", "thaw results small", "tensorboard --logdir runs/small/trials"):
         assert words in said
+
+
+def test_trials_of_a_search_never_see_the_test_split(undisturbed):
+    _, layout, _ = undisturbed
+    assert layout.all_trials()
+    assert not [trial for trial in layout.all_trials() if trial.test.exists()]
 
 
 def test_the_exported_config_trains_to_the_same_result_bit_for_bit(undisturbed):
@@ -95,7 +105,7 @@ def test_workers_find_a_backbone_of_the_users_where_the_search_was_started(tmp_p
     (tmp_path / "my_networks.py").write_text(TINY_NETWORK)
     config["model"] = {"backbone": "my_networks:tiny"}
     config["space"] = {"train.stages[0].head_lr": {"log": [0.01, 0.1]}}
-    config["search"] = {"trials": 2, "scheduler": {"kind": "none"}}
+    config["search"] = {"trials": 2, "scheduler": {"kind": "none"}, "max_concurrent": 1}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(config))
     done = thaw("search", "small.yaml", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -129,7 +139,7 @@ def test_trials_that_stop_for_a_flag_are_told_as_pruned_with_their_curve(tmp_pat
     head = {"name": "head", "unfreeze_from": "head", "epochs": 8, "plateau": None}
     config["train"] |= {"stages": [head], "stop_on": ["nan", "collapse"]}
     config["space"] = {"train.stages[0].head_lr": {"log": [1e-6, 1e-5]}}
-    config["search"] = {"trials": 2, "scheduler": {"kind": "none"}}
+    config["search"] = {"trials": 2, "scheduler": {"kind": "none"}, "max_concurrent": 1}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(config))
     done = thaw("search", "small.yaml", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -40,20 +40,30 @@ def killed(tmp_path_factory):
     """A search whose driver was killed and that was gone on with: its run, what a second driver said meanwhile, and the trials that
     had ended by then, as the study and the epochs' files had them."""
     folder = tmp_path_factory.mktemp("killed")
-    layout, file = RunLayout(folder / "runs" / "small"), search_file(folder)
+    layout, file = RunLayout(folder / "runs" / "small"), search_file(folder, max_concurrent=1)
     brake = braked(file)
     driver = start("search", "small.yaml", folder=folder)
     wait_for(lambda: epochs_done(layout) >= 1, "the first epoch", driver)
     second = thaw("resume", "small", folder=folder)
-    wait_for(lambda: any(trial.state.is_finished() for trial in study_of(layout).trials), "a trial that ends", driver)
+    wait_for(
+        lambda: any(read_record(trial).status != "running" for trial in begun(layout)), "a trial that ends", driver
+    )
+    wait_for(
+        lambda: any(trial.state.is_finished() for trial in study_of(layout).trials), "its end in the study", driver
+    )
     os.kill(driver.pid, signal.SIGKILL)
-    driver.wait()
+    driver.communicate()
     ended = {trial.number: trial for trial in study_of(layout).trials if trial.state.is_finished()}
     before = {number: layout.trial(number).epochs.read_bytes() for number in ended}
     brake.unlink()
     done = thaw("resume", "small", folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return layout, second, ended, before
+
+
+def begun(layout):
+    """Trials that have a record."""
+    return [trial for trial in layout.all_trials() if trial.trial.exists()]
 
 
 def test_a_second_driver_is_refused_while_the_first_runs(killed):
@@ -71,26 +81,28 @@ def test_a_killed_search_goes_on_and_loses_no_trial(killed):
     assert {number: layout.trial(number).epochs.read_bytes() for number in ended} == before
 
 
-@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "preempted"])
-def test_a_stopped_search_keeps_the_last_epoch_of_running_trials_says_how_to_go_on_and_does(tmp_path, kill):
+def test_a_stopped_search_keeps_the_last_epoch_of_running_trials_says_how_to_go_on_and_does(tmp_path):
+    """By Ctrl+C, and once more by the signal of those who preempt."""
     layout = RunLayout(tmp_path / "runs" / "small")
     file = search_file(tmp_path, train=UNCHANGED, space={"train.seed": {"int": [0, 9]}}, scheduler={"kind": "none"})
     brake = braked(file)
-    driver = start("search", "small.yaml", folder=tmp_path)
-    wait_for(lambda: epochs_done(layout) >= 3, "some epochs", driver)
-    os.kill(driver.pid, kill)
-    said, _ = driver.communicate(timeout=PATIENCE_S)
-    assert driver.returncode == 130, said
-    assert "thaw resume small" in said
-    assert "Traceback" not in said
-    running = [trial for trial in layout.all_trials() if read_epochs(trial.epochs)]
-    assert running
-    for trial in running:
-        last = read_epochs(trial.epochs)[-1]
-        assert not last["finished"]
-        assert last["epoch"] == 1 or last["checkpoint"] is None, "else the policy would have saved it anyway"
-        assert max(int(path.name[:4]) for path in trial.checkpoints.glob("*.pt")) == last["epoch"]
-    assert any(len(read_epochs(trial.epochs)) > 1 for trial in running)
+    # So few epochs the second time that no trial comes to its end, even if one alone does them all.
+    for words, sent, epochs in ((("search", "small.yaml"), signal.SIGINT, 3), (("resume", "small"), signal.SIGTERM, 2)):
+        driver, goal = start(*words, folder=tmp_path), epochs_done(layout) + epochs
+        wait_for(lambda goal=goal: epochs_done(layout) >= goal, "some epochs", driver)
+        os.kill(driver.pid, sent)
+        said, _ = driver.communicate(timeout=PATIENCE_S)
+        assert driver.returncode == 130, said
+        assert "thaw resume small" in said
+        assert "Traceback" not in said
+        running = [trial for trial in layout.all_trials() if read_epochs(trial.epochs)]
+        assert running
+        for trial in running:
+            last = read_epochs(trial.epochs)[-1]
+            assert not last["finished"]
+            assert last["epoch"] == 1 or last["checkpoint"] is None, "else the policy would have saved it anyway"
+            assert max(int(path.name[:4]) for path in trial.checkpoints.glob("*.pt")) == last["epoch"]
+        assert any(len(read_epochs(trial.epochs)) > 1 for trial in running)
     brake.unlink()
     done = thaw("resume", "small", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -34,7 +34,7 @@ def stopped(tmp_path_factory):
     """A search that was stopped with `thaw stop` and gone on with, and what was said meanwhile."""
     folder = tmp_path_factory.mktemp("stopped")
     layout, said = RunLayout(folder / "runs" / "small"), {}
-    file = search_file(folder, on_finish=hook(folder / "hook.jsonl"), scheduler={"kind": "none"})
+    file = search_file(folder, on_finish=hook(folder / "hook.jsonl"), scheduler={"kind": "none"}, max_concurrent=1)
     brake = braked(file)
     driver = start("search", "small.yaml", folder=folder)
     wait_for(lambda: epochs_done(layout) >= 2, "two epochs", driver)
@@ -105,7 +105,7 @@ def fetch(port, path, body=None):
         return json.load(answer)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tensorboard(stopped):
     """Port of a real server on the run, on loopback."""
     layout, _ = stopped

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import plotly.offline
 import pytest
 import torch
 
@@ -39,6 +40,8 @@ class Evil:
 def run(tmp_path, monkeypatch):
     """A run of two trials, one of them with checkpoints, with its study."""
     monkeypatch.chdir(tmp_path)
+    # Of its megabytes, which each page repeats, no file of a run changes a letter.
+    monkeypatch.setattr(plotly.offline, "get_plotlyjs", lambda: "")
     layout = RunLayout(
         write_search(tmp_path / "runs" / "r", [{"scores": [0.1, 0.2], **MORE}, {"scores": [0.3], **MORE}])
     )

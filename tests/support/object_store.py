@@ -38,13 +38,21 @@ class ObjectStore:
         self._server = ThreadedMotoServer("127.0.0.1", self.port, verbose=False)
         self._server.start()
 
-    def files(self, run):
-        """What is there of a run, by name."""
+    def names(self, run):
+        """Names of the files of a run."""
         root = f"bucket/runs/{run}/"
+        return [path.removeprefix(root) for path in self.system.find(root)]
+
+    def files(self, run, names=None):
+        """What is there of a run, by name.
+
+        Args:
+            names: None: of all files.
+        """
         found = {}
-        for path in self.system.find(root):
+        for name in self.names(run) if names is None else names:
             with contextlib.suppress(FileNotFoundError):  # a driver has removed it meanwhile
-                found[path.removeprefix(root)] = self.system.cat_file(path)
+                found[name] = self.system.cat_file(f"bucket/runs/{run}/{name}")
         return found
 
     def close(self):

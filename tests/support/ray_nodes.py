@@ -1,6 +1,5 @@
 """A real Ray cluster of several raylets on this machine, with a token of its own, as `ray start` makes it."""
 
-import ast
 import json
 import os
 import signal
@@ -19,6 +18,15 @@ RAY = str(Path(sys.executable).with_name("ray"))
 HEALTH = {"health_check_period_ms": 3000, "health_check_timeout_ms": 3000, "health_check_failure_threshold": 3}
 """As in search/clusters."""
 
+LOOK = """
+import json, sys
+import ray
+ray.init(sys.argv[1], log_to_driver=False)
+for _ in sys.stdin:
+    print("alive", json.dumps([node["NodeName"] for node in ray.nodes() if node["Alive"]]), flush=True)
+"""
+"""A client of a cluster that answers each line with the names of its nodes; Ray says more between."""
+
 
 class Nodes:
     """The head, and nodes that come and go."""
@@ -26,6 +34,7 @@ class Nodes:
     def __init__(self, folder):
         self.folder, self.token = folder, uuid.uuid4().hex
         self.started = {}
+        self._client = None
         self.address = f"127.0.0.1:{free_port()}"
 
     @property
@@ -57,10 +66,21 @@ class Nodes:
 
     def alive(self):
         """Names of the nodes that the head knows."""
-        code = f"import ray; ray.init({self.address!r}, log_to_driver=False); "
-        code += "print([node['NodeName'] for node in ray.nodes() if node['Alive']])"
-        done = subprocess.run([sys.executable, "-c", code], env=self.env, capture_output=True, text=True)
-        return ast.literal_eval(done.stdout) if done.returncode == 0 else []
+        if self._client is None or self._client.poll() is not None:
+            self._client = subprocess.Popen(
+                [sys.executable, "-c", LOOK, self.address],
+                env=self.env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+        try:
+            print(file=self._client.stdin, flush=True)
+            answers = (line for line in self._client.stdout if "alive [" in line)
+            return json.loads(next(answers, "alive []").partition("alive ")[2])
+        except BrokenPipeError:  # it could not connect
+            return []
 
     def kill(self, name):
         """All processes of a node at once, as when it loses its power."""
@@ -72,6 +92,13 @@ class Nodes:
                 continue
         process.wait()
 
+    def close(self):
+        if self._client is not None:
+            self._client.kill()
+            self._client.communicate()
+        for name in reversed(list(self.started)):
+            self.kill(name)
+
 
 @contextmanager
 def ray_nodes():
@@ -81,8 +108,7 @@ def ray_nodes():
         try:
             yield nodes
         finally:
-            for name in reversed(list(nodes.started)):
-                nodes.kill(name)
+            nodes.close()
 
 
 def descendants(pid):

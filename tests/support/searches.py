@@ -95,16 +95,17 @@ def start(*words, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([THAW, *words], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def wait_for(condition, what: str, driver: subprocess.Popen[str] | None = None) -> None:
+def wait_for(condition, what: str, driver: subprocess.Popen[str] | None = None, *, every_s: float = 0.2) -> None:
     """
     Args:
         driver: must not end meanwhile.
+        every_s: seconds from look to look: looking takes time from what is waited for.
     """
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert driver is None or driver.poll() is None, f"no {what}: {driver.communicate()}"
         assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for {what}"
-        time.sleep(0.05)
+        time.sleep(every_s)
 
 
 def study_of(layout: RunLayout) -> optuna.Study:

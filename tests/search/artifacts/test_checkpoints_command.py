@@ -281,25 +281,25 @@ def test_training_goes_on_from_a_named_checkpoint(run, tmp_path, monkeypatch, ca
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_browser_shows_the_page_without_errors_or_requests(thaw, run, scheme):
+def test_a_browser_shows_the_page_without_errors_or_requests(thaw, run):
     from playwright.sync_api import sync_playwright
 
     thaw(NAME, "report")
     said = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(color_scheme=scheme)
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on(
-            "request",
-            lambda request: said.append(request.url) if not request.url.startswith(("file:", "data:")) else None,
-        )
-        page.goto(run.checkpoint_report.as_uri())
-        page.wait_for_selector(".heatmaplayer image", state="attached")
-        assert page.locator(".main-svg").count() >= 3
-        ink = page.locator(".xtitle").first.evaluate("e => getComputedStyle(e).fill")
+        for scheme, expected in (("light", "rgb(27, 27, 27)"), ("dark", "rgb(230, 230, 230)")):
+            page = browser.new_page(color_scheme=scheme)
+            page.on("console", lambda message: said.append(message.text))
+            page.on("pageerror", lambda error: said.append(str(error)))
+            page.on(
+                "request",
+                lambda request: said.append(request.url) if not request.url.startswith(("file:", "data:")) else None,
+            )
+            page.goto(run.checkpoint_report.as_uri())
+            page.wait_for_selector(".heatmaplayer image", state="attached")
+            assert page.locator(".main-svg").count() >= 3
+            assert page.locator(".xtitle").first.evaluate("e => getComputedStyle(e).fill") == expected
+            page.close()
         browser.close()
     assert said == []
-    assert ink == {"light": "rgb(27, 27, 27)", "dark": "rgb(230, 230, 230)"}[scheme]

@@ -108,7 +108,9 @@ def test_volumes_are_normalised_inside(own_model, tmp_path):
 @pytest.mark.parametrize("backbone", ["mobilenet_v3_small", "efficientnet_lite0"])
 def test_published_networks_can_be_exported(photos, tmp_path, backbone):
     model = {"backbone": backbone, "weights": "default" if backbone == "efficientnet_lite0" else "none"}
-    manifest, _ = pack(train(photo_recipe(photos, model=model), tmp_path / "run"), tmp_path / "model", onnx=True)
+    recipe = photo_recipe(photos, model=model)
+    recipe["train"]["stages"] = [{**recipe["train"]["stages"][0], "epochs": 1}]
+    manifest, _ = pack(train(recipe, tmp_path / "run"), tmp_path / "model", onnx=True)
     assert manifest.onnx.largest_difference < 1e-4
 
 

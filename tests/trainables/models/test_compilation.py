@@ -102,7 +102,11 @@ def _keys(state, at=""):
 
 
 @pytest.mark.slow
-def test_inductor_computes_what_torch_computes_and_a_resumed_run_goes_on_exactly(trainer_of):
+def test_inductor_computes_what_torch_computes_and_a_resumed_run_goes_on_exactly(trainer_of, tmp_path, monkeypatch):
+    from torch._inductor import config
+
+    monkeypatch.setattr(config, "compile_threads", 1)  # more start a pool of Pythons, for three blocks
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
     plain = [(report.train_loss, report.metrics["val_loss"]) for report in trainer_of()]
     whole = trainer_of(compile=True)
     reports, states = [], []
