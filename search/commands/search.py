@@ -96,13 +96,15 @@ def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Sou
     from search.preflight.data_and_weights import check_data_and_weights
     from search.run_folder.run_lock import is_owned, owned
     from search.run_folder.status_file import read_status
+    from trainables.core.deferred_interrupt import deferred_interrupt
 
     console, attempt, status = Console(), layout.read_attempt(), read_status(layout)
     over = status is not None and status.state == "complete"
     needed = place_of(config.settings.address) == LOCAL and not over and not is_owned(layout)
     check_data_and_weights(config.corner_recipes(), source, console, meanwhile=here.start if needed else None)
-    from search.launch.run_search import run_search  # Ray Tune takes seconds, too
-    from search.run_folder.mirror import mirrored
+    with deferred_interrupt():
+        from search.launch.run_search import run_search  # Ray Tune takes seconds, too
+        from search.run_folder.mirror import mirrored
 
     try:
         with owned(layout):

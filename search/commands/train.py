@@ -40,14 +40,16 @@ def train(
     from search.config_file.load import load_recipe
     from search.preflight.data_and_weights import check_data_and_weights
     from search.run_folder.run_lock import owned
+    from trainables.core.deferred_interrupt import deferred_interrupt
 
     if checkpoint is not None and resume is None:
         raise InputError("--checkpoint needs --resume NAME, the run that the checkpoint belongs to")
     console = Console()
     source = read_source(file, [*(overrides or ()), *([] if workers is None else [f"train.workers={workers}"])])
     recipe = load_recipe(source)
-    from search.launch.train_one import best_line, choose_folder, compared_with, fingerprint_warning  # imports torch
-    from search.launch.train_one import train as train_in
+    with deferred_interrupt():  # imports torch
+        from search.launch.train_one import best_line, choose_folder, compared_with, fingerprint_warning
+        from search.launch.train_one import train as train_in
 
     folder = choose_folder(recipe, runs, file.stem, new=new, resume=resume)
     dataset = check_data_and_weights([recipe], source, console)

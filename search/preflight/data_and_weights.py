@@ -9,6 +9,7 @@ from rich.console import Console
 from search.config.yaml_source import InputError, Source
 from search.progress.progress_bar import bar
 from trainables.core.config_errors import ConfigError
+from trainables.core.deferred_interrupt import deferred_interrupt
 from trainables.data.dataset import Dataset, open_dataset
 from trainables.recipe.data_config import DataConfig
 from trainables.recipe.recipe import Recipe, channel_problems
@@ -37,11 +38,10 @@ def check_data_and_weights(
             datasets[data] = _open_showing_progress(data, sizes, console)
         if meanwhile:
             meanwhile()
-        from trainables.models.build_model import check_model
-        from trainables.models.compilation import (
-            check_compiler,  # imports torch, which takes longer than most mistakes to find
-        )
-        from trainables.models.precision import device_of
+        with deferred_interrupt():  # torch takes longer to import than most mistakes take to find
+            from trainables.models.build_model import check_model
+            from trainables.models.compilation import check_compiler
+            from trainables.models.precision import device_of
 
         for recipe in recipes:
             if problems := channel_problems(recipe, datasets[recipe.data].images.shape[-1]):
