@@ -15,7 +15,7 @@ import sys
 
 import pytest
 
-from tests.support.recipes import RECIPE, TINY_NETWORK
+from tests.support.recipes import FEW, RECIPE, TINY_NETWORK
 from trainables.recipe.recipe import parse_recipe
 
 
@@ -45,11 +45,11 @@ def thaw_here(_own_cache):
 
 @pytest.fixture
 def make_recipe():
-    """`make_recipe(**train, data={}, model={})`: the small recipe with other values."""
+    """`make_recipe(**train, data={}, model={})`: the small recipe with other values, validated on few images."""
 
     def make(*, data=None, model=None, **train):
         made = copy.deepcopy(RECIPE)
-        made["data"] |= data or {}
+        made["data"] |= FEW | (data or {})
         made["model"] |= model or {}
         made["train"] |= train
         return parse_recipe(made)

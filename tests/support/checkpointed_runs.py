@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.small_runs import FEW, stage
+from tests.support.small_runs import stage
 from trainables.run_folder.layout import TrialLayout
 
 HEAD = [stage("head", "head", 6)]
@@ -22,7 +22,7 @@ def recipe_of(make_recipe):
 
     def make(stages=HEAD, *, ema=None, **policy):
         metric = "val_loss" if stages is WORSE else "balanced_accuracy"
-        return make_recipe(data=FEW, stages=stages, checkpoints=policy, ema=ema, early_stop=None, metric=metric)
+        return make_recipe(stages=stages, checkpoints=policy, ema=ema, early_stop=None, metric=metric)
 
     return make
 

@@ -1,4 +1,4 @@
-"""What a spawned process of `test_replicas.py` runs: recipes one after the other, as one of several processes."""
+"""What a process of `test_replicas.py` runs: recipes one after the other, as one of several processes."""
 
 import pickle
 

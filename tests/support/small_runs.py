@@ -5,10 +5,9 @@ import json
 
 import torch
 
+from tests.support.recipes import FEW
 from trainables.recipe.recipe import parse_recipe
 from trainables.run_folder.epoch_report import OF_THE_MACHINE
-
-FEW = {"validation": 0.02}
 
 
 def stage(name, unfreeze_from, epochs, **fields):

@@ -12,7 +12,7 @@ import yaml
 from search.cli import main
 from search.config.yaml_source import InputError
 from search.launch.train_one import best_line, choose_folder, compared_with, epoch_line, fingerprint_warning
-from tests.support.recipes import RECIPE
+from tests.support.recipes import FEW, RECIPE
 from trainables.core.vocabulary import Flag, TrialStatus
 from trainables.data.dataset import Dataset
 from trainables.recipe.recipe import parse_recipe
@@ -26,6 +26,7 @@ from trainables.trial.training_run import TrainingRun
 def small():
     """Two epochs in two stages: half a second."""
     data = copy.deepcopy(RECIPE)
+    data["data"] |= FEW
     for stage in data["train"]["stages"]:
         stage["epochs"] = 1
     return data
@@ -69,7 +70,7 @@ def test_a_run_is_a_line_an_epoch_and_what_came_of_it(thaw, recipe_file, tmp_pat
     number = r"\d+\.\d{4}"
     score = rf"balanced_accuracy {number} \(best {number} in epoch \d\)"
     expected = [
-        r"46 training images of 10 classes \(12 … 1 each\), 179 to validate, 32 px",
+        r"46 training images of 10 classes \(12 … 1 each\), 39 to validate, 32 px",
         r"stage head: frozen blocks run in each epoch: they would cost more than they save",
         rf"epoch 1/2  head \(from head\)  train {number}  val {number}  {score}  \d+\.\d s",
         rf"epoch 2/2  top \(from features\.7\)  train {number}  val {number}  {score}  \d+\.\d s  \[head frozen\]",

@@ -1,13 +1,13 @@
 """Features of frozen blocks: computed once, shared, and the same to the last bit."""
 
 import functools
-import multiprocessing
 import os
 
 import numpy as np
 import pytest
 import torch
 
+from tests.support.own_processes import CONTEXT, OwnProcess
 from trainables.data.batches import gpu_resident
 from trainables.data.dataset import open_dataset
 from trainables.frozen_prefix.feature_cache import CachedImages, PrefixCache, UncachedError, is_worth_caching
@@ -252,9 +252,8 @@ def _train_here(recipe, results):
 def test_runs_that_start_together_agree_and_leave_one_set_of_features(make_recipe):
     recipe = make_recipe(stages=[HEAD | {"epochs": 3}])
     open_dataset(recipe.data)
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    runs = [context.Process(target=_train_here, args=(recipe, results)) for _ in range(3)]
+    results = CONTEXT.Queue()
+    runs = [OwnProcess(_train_here, recipe, results) for _ in range(3)]
     for run in runs:
         run.start()
     outcomes = [results.get(timeout=120) for _ in runs]

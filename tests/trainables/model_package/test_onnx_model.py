@@ -19,7 +19,7 @@ from trainables.model_package.network import load_package, predictions
 from trainables.model_package.onnx_model import load_onnx
 from trainables.model_package.predict import run
 from trainables.recipe.recipe import parse_recipe
-from trainables.run_folder.layout import PackageLayout
+from trainables.run_folder.layout import PackageLayout, TrialLayout
 
 TINY_VOLUME_NETWORK = """
 from torch import nn
@@ -130,8 +130,8 @@ def test_each_volume_is_standardised_inside_for_medicalnet(tmp_path):
 # --- what is refused ------------------------------------------------------------------------------------------------
 
 
-def test_a_file_that_predicts_something_else_is_not_written(photos, own_model, tmp_path, monkeypatch):
-    run_ = train(photo_recipe(photos, model=own_model()), tmp_path / "run")
+def test_a_file_that_predicts_something_else_is_not_written(photos, exported, tmp_path, monkeypatch):
+    run_ = TrialLayout(photos.parent / "run")
     monkeypatch.setattr(onnx_model, "_as_input", lambda images: np.ones((len(images), 3, 32, 32), np.float32))
     with pytest.raises(
         PackageError,

@@ -1,7 +1,6 @@
 """The cache folder: what counts as an entry, what goes when room is needed, and what never goes."""
 
 import json
-import multiprocessing
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from tests.support.own_processes import CONTEXT, OwnProcess
 from trainables.core.atomic_write import replacing
 from trainables.core.config_errors import ConfigError
 from trainables.storage import cache_folder
@@ -25,7 +25,6 @@ from trainables.storage.cache_folder import (
     remove,
 )
 
-SPAWN = multiprocessing.get_context("spawn")
 KIB = 1024
 
 
@@ -233,8 +232,8 @@ def _hold_lock(array: Path, held, release) -> None:
 def test_what_is_being_built_is_not_removed():
     array = make("a", 60)
     entry = find(array)
-    held, release = SPAWN.Event(), SPAWN.Event()
-    process = SPAWN.Process(target=_hold_lock, args=(array, held, release))
+    held, release = CONTEXT.Event(), CONTEXT.Event()
+    process = OwnProcess(_hold_lock, array, held, release)
     process.start()
     assert held.wait(60)
     Path(array.parent, f".{array.name}.abc").write_text("half a build")

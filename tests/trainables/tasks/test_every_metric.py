@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from results_analysis.plots.style import said, words
+from results_analysis.plots.style import axis_title, words
 from trainables.core.vocabulary import METRICS, Metric, Of, Task, metrics_of
 from trainables.recipe.recipe import parse_recipe
 from trainables.tasks.metrics import evaluate, measured
@@ -79,7 +79,7 @@ def test_a_recipe_of_each_of_its_tasks_can_name_it(metric):
 def test_labels_say_its_name_and_its_better_side(metric):
     name = words(metric.value)
     assert "_" not in name
-    assert said(metric) == f"{name} ({'lower' if metric.mode == 'min' else 'higher'} is better)"
+    assert axis_title(metric) == f"{name} ({'lower' if metric.mode == 'min' else 'higher'} is better)"
 
 
 def test_what_is_not_given_is_not_measured():

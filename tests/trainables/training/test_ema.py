@@ -46,7 +46,6 @@ def test_an_average_leaves_the_module_alone():
 # --- in a run -------------------------------------------------------------------------------------------------------
 
 DECAY = 0.25
-FEW = {"validation": 0.02}
 
 
 def stages(*epochs):
@@ -70,7 +69,7 @@ def run(make_recipe):
     """`run(epochs of stage 0, …)`: the trainer of a run with EMA."""
 
     def make(*epochs, **train):
-        recipe = make_recipe(data=FEW, **({"stages": stages(*epochs), "ema": {"decay": DECAY}} | train))
+        recipe = make_recipe(**({"stages": stages(*epochs), "ema": {"decay": DECAY}} | train))
         return Trainer(recipe, open_dataset(recipe.data))
 
     return make

@@ -11,7 +11,6 @@ from trainables.training.optimizers import parameter_groups
 from trainables.training.stage_plan import Opening
 from trainables.training.trainer import Trainer
 
-FEW = {"validation": 0.02}
 BLOCKS = 9
 """Of EfficientNet-Lite0."""
 
@@ -154,14 +153,14 @@ HEAD_MOVED = {("head", "weight")}
     ],
 )
 def test_an_epoch_moves_what_the_stage_opens_and_nothing_else(make_recipe, opened, bn_affine, changed):
-    trainer = trainer_of(make_recipe(data=FEW, stages=[opened], bn_affine=bn_affine))
+    trainer = trainer_of(make_recipe(stages=[opened], bn_affine=bn_affine))
     before = copy_of(trainer.model)
     next(trainer)
     assert moved(trainer.model, before) == changed
 
 
 def test_blocks_that_a_later_stage_freezes_stay_as_the_stage_before_left_them(make_recipe):
-    recipe = make_recipe(data=FEW, stages=[stage("wide", "last:3"), stage("narrow", "last:1")])
+    recipe = make_recipe(stages=[stage("wide", "last:3"), stage("narrow", "last:1")])
     trainer = trainer_of(recipe)
     next(trainer)
     before = copy_of(trainer.model)
@@ -170,7 +169,7 @@ def test_blocks_that_a_later_stage_freezes_stay_as_the_stage_before_left_them(ma
 
 
 def test_validation_moves_nothing(make_recipe):
-    trainer = trainer_of(make_recipe(data=FEW, stages=[stage("s", "all", epochs=3)]))
+    trainer = trainer_of(make_recipe(stages=[stage("s", "all", epochs=3)]))
     next(trainer)
     before = copy_of(trainer.model)
     trainer.evaluate(trainer.dataset, reweighted=False)
@@ -188,7 +187,7 @@ STAGED = [
 
 @pytest.mark.parametrize("bn_affine", ["frozen", "train"])
 def test_the_optimizer_holds_exactly_what_trains_in_every_epoch(make_recipe, steps, bn_affine):
-    trainer = trainer_of(make_recipe(data=FEW, stages=STAGED, bn_affine=bn_affine))
+    trainer = trainer_of(make_recipe(stages=STAGED, bn_affine=bn_affine))
     openings = []
     for report in trainer:
         trains = [p for p in trainer.model.parameters() if p.requires_grad]
@@ -214,7 +213,7 @@ def test_the_optimizer_holds_exactly_what_trains_in_every_epoch(make_recipe, ste
 
 def test_frozen_parameters_get_no_gradient_even_while_the_loss_is_known(make_recipe):
     """Between backward and step: gradients exist exactly for what the stage opens."""
-    trainer = trainer_of(make_recipe(data=FEW, stages=[stage("top", "last:2")]))
+    trainer = trainer_of(make_recipe(stages=[stage("top", "last:2")]))
     with_gradient = []
 
     def look(*args):

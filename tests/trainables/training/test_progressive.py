@@ -10,8 +10,6 @@ from trainables.data.batches.mixing import mixed
 from trainables.data.dataset import open_dataset
 from trainables.training.trainer import Trainer
 
-FEW = {"validation": 0.02}
-
 
 def stage(name="only", unfreeze_from="head", epochs=1, **fields):
     return {"name": name, "unfreeze_from": unfreeze_from, "epochs": epochs, "plateau": None, "head_lr": 0.05} | fields
@@ -22,7 +20,7 @@ def trainer_of(make_recipe):
     """`trainer_of(*stages, **train)`: on 46 digits, judged by 39."""
 
     def make(*stages, data=None, model=None, **train):
-        recipe = make_recipe(data=FEW | (data or {}), model=model, stages=list(stages), **train)
+        recipe = make_recipe(data=data, model=model, stages=list(stages), **train)
         return Trainer(recipe, open_dataset(recipe.data, image_sizes=recipe.image_sizes))
 
     return make

@@ -7,9 +7,9 @@ import pickle
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing
 
 from tests.support import replica_runs
+from tests.support.own_processes import OwnProcess
 from tests.support.recipes import RECIPE, TINY_NETWORK
 from trainables.data.batches.batches import own_parts
 from trainables.data.dataset import open_dataset
@@ -99,7 +99,12 @@ def runs(tmp_path_factory):
             return {name: plain_recipe("networks_of_replicas", workers, **train) for name, train in made.items()}
 
         arguments = (2, folder, recipes(2), {"gone on with": 3})
-        torch.multiprocessing.spawn(replica_runs.train_all, arguments, nprocs=2)
+        processes = [OwnProcess(replica_runs.train_all, rank, *arguments) for rank in (0, 1)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        assert [process.exitcode for process in processes] == [0, 0]
         of_both = [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in (0, 1)]
         alone = {}
         for name, plain in recipes(1).items():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.small_runs import FEW, differences, small_recipe, stage, timeless
+from tests.support.small_runs import differences, small_recipe, stage, timeless
 from trainables.data.dataset import open_dataset
 from trainables.training.trainer import Trainer
 
@@ -308,7 +308,7 @@ def test_the_state_of_something_else_is_refused(key, message):
 )
 def test_the_state_of_a_run_on_something_else_is_refused(make_recipe, other, what):
     stages = [stage("head", "head", 1)]
-    theirs = new_trainer(make_recipe(data=FEW | other.get("data", {}), model=other.get("model"), stages=stages))
+    theirs = new_trainer(make_recipe(data=other.get("data"), model=other.get("model"), stages=stages))
     next(theirs)
     with pytest.raises(ValueError, match=f"the checkpoint was made with other {what}"):
-        new_trainer(make_recipe(data=FEW, stages=stages)).load_state_dict(from_bytes(to_bytes(theirs.state_dict())))
+        new_trainer(make_recipe(stages=stages)).load_state_dict(from_bytes(to_bytes(theirs.state_dict())))

@@ -13,7 +13,6 @@ from trainables.recipe.train_config import CheckpointPolicy
 from trainables.run_folder.epoch_report import EpochReport
 from trainables.training.trainer import Trainer
 
-FEW = {"validation": 0.02}
 AT_ONCE = {"patience": 1, "threshold": 100.0}
 """No drop is large enough: a plateau after the stage's second epoch."""
 NO_TIME = {"train_s": 0.0, "val_s": 0.0, "cache_s": 0.0, "uncached": None, "images_per_s": 0.0, "time": ""}
@@ -28,7 +27,7 @@ def trainer_of(make_recipe):
     """`trainer_of(stages, **train)`: of the small recipe, judged on few images."""
 
     def make(*stages, model=None, **train):
-        recipe = make_recipe(data=FEW, model=model, stages=list(stages), **train)
+        recipe = make_recipe(model=model, stages=list(stages), **train)
         return Trainer(recipe, open_dataset(recipe.data))
 
     return make

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from tests.support.small_runs import FEW, differences, small_recipe, stage, timeless
+from tests.support.small_runs import differences, small_recipe, stage, timeless
 from trainables.checkpoints.checkpoint_file import load_checkpoint
 from trainables.checkpoints.policy import epochs_to_keep
 from trainables.data.dataset import open_dataset
@@ -119,7 +119,7 @@ def test_a_report_is_on_disk_before_it_is_handed_on(recipe, tmp_path):
 def test_every_nth_checkpoint_stays(make_recipe, tmp_path):
     folder = TrialLayout(tmp_path / "run")
     policy = CheckpointPolicy(keep_every_epochs=2).model_dump()
-    recipe = make_recipe(data=FEW, stages=[stage("head", "head", 5)], checkpoints=policy)
+    recipe = make_recipe(stages=[stage("head", "head", 5)], checkpoints=policy)
     reports = list(TrainingRun(recipe, folder))
     kept = {int(path.name[:4]) for path in folder.checkpoints.iterdir()}
     assert kept == {2, 4, 5, reports[-1].best_epoch}
@@ -243,7 +243,7 @@ def test_a_checkpoint_of_a_newer_version_is_not_used(recipe, copied, caplog):
 
 def test_a_folder_of_another_data_set_is_refused_and_left_alone(make_recipe, copied):
     before = content_of(copied)
-    recipe = make_recipe(data=FEW | {"image_size": 64}, stages=[stage("head", "head", 1)])
+    recipe = make_recipe(data={"image_size": 64}, stages=[stage("head", "head", 1)])
     with pytest.raises(ValueError, match="the checkpoint was made with other data"):
         TrainingRun(recipe, copied)
     assert content_of(copied) == before
@@ -336,7 +336,7 @@ def test_ctrl_c_is_no_failure(recipe, copied):
 
 def test_a_run_that_diverges_ends_and_stays_ended(make_recipe, tmp_path):
     folder = TrialLayout(tmp_path / "run")
-    recipe = make_recipe(data=FEW, stages=[stage("all", "all", 4, head_lr=1e30, backbone_lr=1e30)])
+    recipe = make_recipe(stages=[stage("all", "all", 4, head_lr=1e30, backbone_lr=1e30)])
     reports = list(TrainingRun(recipe, folder))
     assert (reports[-1].flags[0], reports[-1].stopped_for) == ("nan", "nan")
     again = TrainingRun(recipe, folder)

@@ -146,7 +146,7 @@ def test_a_trial_that_cannot_start_says_why_in_its_log(make_recipe, assign):
     assert "/nowhere" in log
 
 
-def test_what_is_computed_for_the_cache_is_told_in_the_trials_folder(make_recipe, assign, monkeypatch):
+def test_what_is_computed_for_the_cache_is_told_in_the_trials_folder(make_recipe, assign, tmp_path, monkeypatch):
     """Decoding and features; not seen by who looks a moment later."""
     told = []
 
@@ -155,9 +155,9 @@ def test_what_is_computed_for_the_cache_is_told_in_the_trials_folder(make_recipe
             return lambda done, total: told.append((what, done == total))
 
     monkeypatch.setattr(tune_trainable, "CacheProgress", Told)
-    # Images and features that no other test has.
-    recipe = make_recipe(stages=[HEAD], data={"image_size": 160, "seed": 77})
-    assignment = assign(0, recipe)
+    monkeypatch.setenv("THAW_CACHE", str(tmp_path / "cache"))
+    # Images of a size that no test before has left open in this process.
+    assignment = assign(0, make_recipe(stages=[HEAD], data={"image_size": 96}))
     results_of(StagedUnfreezing(assignment))
     assert ("decoding images", True) in told
     assert ("computing features", True) in told

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import multiprocessing
 import os
 import resource
 import signal
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from tests.support.own_processes import CONTEXT, OwnProcess
 from trainables.core.config_errors import ConfigError
 from trainables.data.formats.images import BadImageError
 from trainables.data.sources.open_source import open_source
@@ -21,8 +21,6 @@ from trainables.data.store import decoded_images as store_module
 from trainables.data.store.decoded_images import Store, open_store, open_stores
 from trainables.recipe.data_config import DataConfig
 from trainables.storage.cache_folder import CacheFullError, cache_folder, entries
-
-SPAWN = multiprocessing.get_context("spawn")
 
 
 @pytest.fixture(autouse=True)
@@ -365,8 +363,8 @@ def _build_and_report(folder: Path, barrier, results) -> None:
 
 
 def test_processes_that_start_together_build_it_once(photos):
-    barrier, results = SPAWN.Barrier(2), SPAWN.Queue()
-    processes = [SPAWN.Process(target=_build_and_report, args=(photos, barrier, results)) for _ in range(2)]
+    barrier, results = CONTEXT.Barrier(2), CONTEXT.Queue()
+    processes = [OwnProcess(_build_and_report, photos, barrier, results) for _ in range(2)]
     for process in processes:
         process.start()
     (decoded, *first), (decoded_too, *second) = (results.get(timeout=60) for _ in processes)
@@ -386,8 +384,8 @@ def _build_until_killed(folder: Path, reached) -> None:
 
 
 def test_a_killed_build_leaves_nothing_that_looks_whole(photos, cache):
-    reached = SPAWN.Event()
-    process = SPAWN.Process(target=_build_until_killed, args=(photos, reached))
+    reached = CONTEXT.Event()
+    process = OwnProcess(_build_until_killed, photos, reached)
     process.start()
     assert reached.wait(timeout=60)
     os.kill(process.pid, signal.SIGKILL)
