@@ -173,7 +173,7 @@ def test_a_bad_cell_is_told_with_the_line_of_the_file_that_names_its_column(writ
     table.to_csv("bad.csv", index=False)
     source = read_source(write(data={"path": "bad.csv"}))
     with pytest.raises(
-        InputError, match=r"^pop\.yaml:\d+ data\.columns\.label: 2 rows have no finite .* 3 \(nothing\), 6 \('high'\)$"
+        InputError, match=r"^pop\.yaml:\d+ data\.columns\.label: 2 rows have no finite .* 3 \(empty\), 6 \('high'\)$"
     ):
         check_data_and_weights([load_search(source).recipe], source, Console(file=io.StringIO()))
 
