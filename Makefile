@@ -24,7 +24,7 @@ search: setup
 	$(BIN)/thaw search examples/digits.yaml --resume
 
 test: setup
-	$(BIN)/pytest -n 2 -m 'not slow'
+	$(BIN)/pytest -n 2 --dist worksteal -m 'not slow'
 
 # Only the files that name the marker, which saves each worker the collection of all others; in the order of their
 # names: by number of tests, as xdist would have it, the files that take longest come last.
