@@ -30,7 +30,7 @@ test: setup
 # names: by number of tests, as xdist would have it, the files that take longest come last.
 test-slow: setup
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m slow \
-		$(sort $(shell grep -rlw --include='test_*.py' 'mark\.slow' tests))
+		$(shell grep -rlw --include='test_*.py' 'mark\.slow' tests | sort -r)
 
 soak: setup
 	$(BIN)/python tests/faults/soak.py --rounds $(ROUNDS)
