@@ -53,6 +53,7 @@ def write_trial(layout, number, status, scores, *, reason=None):
     folder.epochs.write_text("\n".join(lines) + "\n")
 
 
+@pytest.mark.slow
 def test_mlflow_has_every_trial_once(run, tmp_path):
     mlflow = pytest.importorskip("mlflow")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"

@@ -141,6 +141,7 @@ FIRST, SECOND, *_ = searched_trials(2)
 NAN = math.nan
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trials", "config", "says"),
     [

@@ -90,6 +90,7 @@ def test_ray_of_ours_starts_without_what_a_search_has_no_use_for_and_ends_with_i
 # --- is it there? ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_address_that_nobody_answers_at_is_said_in_time():
     with pytest.raises(
         InputError, match=r"^search.address: the Ray cluster 127.0.0.1:9 cannot be reached; is its head"

@@ -119,6 +119,7 @@ def test_a_file_is_a_search_without_mistakes_of_data_that_opens(here, name):
     assert abs(int(said) - len(dataset.train)) <= len(dataset.classes)  # shares are rounded class by class
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["imbalanced folders", "tsv with groups", "idx"])
 def test_a_file_passes_its_check(here, monkeypatch, name):
     monkeypatch.setattr("trainables.trial.dry_run._MEASURE_FOR_S", 0.01)

@@ -97,6 +97,7 @@ def resumable(folder, config):
     return told
 
 
+@pytest.mark.slow
 def test_a_copy_that_breaks_off_anywhere_is_a_run_to_go_on_with(search, store, tmp_path):
     """Between any two steps the driver may be gone; while it copies, trials go on, end and begin."""
     update(search.layout)

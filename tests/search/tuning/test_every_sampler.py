@@ -45,6 +45,7 @@ def test_a_search_file_can_name_the_declared_samplers_and_no_others():
     assert EXAMPLES.keys() == {spec.kind for spec in SAMPLERS}
 
 
+@pytest.mark.slow
 @each_sampler
 def test_a_search_killed_again_and_again_proposes_what_an_undisturbed_one_does(tmp_path, spec):
     config = example(tmp_path, spec, trials=16)
@@ -53,6 +54,7 @@ def test_a_search_killed_again_and_again_proposes_what_an_undisturbed_one_does(t
     assert len({json.dumps(point) for point in whole}) > 12  # the best point may be proposed again
 
 
+@pytest.mark.slow
 @each_sampler
 def test_a_search_that_was_extended_proposes_what_a_longer_one_would_have(tmp_path, spec):
     short, long = (example(tmp_path, spec, trials=trials) for trials in (8, 16))

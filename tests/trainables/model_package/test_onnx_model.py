@@ -21,6 +21,8 @@ from trainables.model_package.predict import run
 from trainables.recipe.recipe import parse_recipe
 from trainables.run_folder.layout import PackageLayout, TrialLayout
 
+pytestmark = pytest.mark.slow
+
 TINY_VOLUME_NETWORK = """
 from torch import nn
 from trainables.models import Backbone
@@ -104,7 +106,6 @@ def test_volumes_are_normalised_inside(own_model, tmp_path):
     assert manifest.input.depth == 6
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["mobilenet_v3_small", "efficientnet_lite0"])
 def test_published_networks_can_be_exported(photos, tmp_path, backbone):
     model = {"backbone": backbone, "weights": "default" if backbone == "efficientnet_lite0" else "none"}
@@ -114,7 +115,6 @@ def test_published_networks_can_be_exported(photos, tmp_path, backbone):
     assert manifest.onnx.largest_difference < 1e-4
 
 
-@pytest.mark.slow
 def test_each_volume_is_standardised_inside_for_medicalnet(tmp_path):
     volumes = np.random.default_rng(0).integers(0, 256, (16, 16, 16, 16), dtype=np.uint8)
     np.savez(tmp_path / "scans.npz", train_images=volumes, train_labels=np.arange(16) % 2)

@@ -56,6 +56,7 @@ def opened(trainer):
     return {name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}
 
 
+@pytest.mark.slow
 def test_each_opening_is_compiled_and_moves_what_it_opens(uncompiled_by, trainer_of, monkeypatch):
     uncompiled_by("aot_eager")
     trainer = trainer_of(compile=True)

@@ -17,6 +17,8 @@ from trainables.recipe.recipe import parse_recipe
 from trainables.training.replicas import ALONE, Replicas
 from trainables.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 # --- parts ----------------------------------------------------------------------------------------------------------
 
 

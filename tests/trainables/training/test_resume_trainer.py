@@ -15,6 +15,8 @@ from tests.support.small_runs import differences, small_recipe, stage, timeless
 from trainables.data.dataset import open_dataset
 from trainables.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 AT_ONCE = {"patience": 1, "threshold": 100.0}
 """No drop is large enough: a plateau after the stage's second epoch."""
 

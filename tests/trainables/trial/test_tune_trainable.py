@@ -75,6 +75,7 @@ def test_fast_epochs_share_a_report_that_ends_with_a_rung(make_recipe, assign, m
     assert [result["finished"] for result in results] == [False] * (len(told) - 1) + [True]
 
 
+@pytest.mark.slow
 def test_a_worker_forgets_the_trials_before(make_recipe, assign):
     """The same recipe as the first and the last of a dozen different ones on one worker: the same bits."""
     others = [

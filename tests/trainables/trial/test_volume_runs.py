@@ -21,6 +21,8 @@ from trainables.training.batch_feed import Feed
 from trainables.training.trainer import Trainer
 from trainables.trial.training_run import TrainingRun
 
+pytestmark = pytest.mark.slow
+
 SIDE = 12
 HEAD = {"name": "head", "unfreeze_from": "head", "epochs": 1, "head_lr": 0.01, "plateau": None}
 TOP = HEAD | {"name": "top", "unfreeze_from": "last:1", "epochs": 2, "backbone_lr": 0.001, "head_frozen_epochs": 0}
