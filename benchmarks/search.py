@@ -95,7 +95,7 @@ def run_thaw(args: argparse.Namespace, folder: Path) -> dict:
     stops = sorted({trial["stop_epoch"] for trial in trials})
     search.launch.run_search.rungs_of = lambda _config: Rungs("epochs", tuple(stops))
     layout = RunLayout(folder / "runs" / "bench")
-    search.launch.run_search(config, layout)
+    search.launch.run_search.run_search(config, layout)
     reports = [read_epochs(trial.epochs) for trial in layout.all_trials()]
     assert [len(r) for r in reports] == [trial["stop_epoch"] for trial in trials]
     flat = [report for of_trial in reports for report in of_trial]
