@@ -47,6 +47,13 @@ def damaged(held: Sequence[Entry]) -> list[Entry]:
     return [entry for entry in held if is_damaged(entry)]
 
 
+def outdated(held: Sequence[Entry]) -> list[Entry]:
+    """Entries whose files have changed or are gone since they were decoded; they are not used any more."""
+    from trainables.data.dataset import is_outdated
+
+    return [entry for entry in held if entry.own.get("origin") and is_outdated(entry.own["key"], entry.own["origin"])]
+
+
 def named(entry: Entry) -> str:
     """Name of an entry in messages: `images-96px-….npy (folder /photos, 96 px)`."""
     return f"{entry.array.name} ({entry.source}, {entry.what})"

@@ -34,6 +34,9 @@ def data(
         console.print(image_cache.listing(held))
     console.out(image_cache.held_line(held), highlight=False)
     if verify:
+        for entry in image_cache.outdated(held):
+            named = image_cache.named(entry)
+            console.out("not used any more, because its files have changed or are gone:", named, highlight=False)
         bad = image_cache.damaged(held)
         for entry in bad:
             console.out("damaged:", image_cache.named(entry), highlight=False)

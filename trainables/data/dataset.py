@@ -6,8 +6,10 @@ import functools
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from trainables.core.config_errors import ConfigError, Problem, listed
 from trainables.core.seeding import derived_seed
@@ -105,6 +107,7 @@ def _open(request: _Request) -> Dataset:
         request.image_sizes,
         depth=config.depth,
         about=_described(config),
+        origin=_origin(config),
         on_bad=config.on_bad,
         progress=request.progress,
     )
@@ -135,6 +138,27 @@ def _open(request: _Request) -> Dataset:
 def _described(config: DataConfig) -> str:
     """Source in words: `folder /data/photos`."""
     return config.source if config.path is None else f"{config.source} {absolute(config.path)}"
+
+
+def _origin(config: DataConfig, *, test: bool = False) -> dict[str, Any]:
+    """Facts from which `is_outdated` finds a store's source again."""
+    places = {key: absolute(place) for key in ("path", "images") if (place := getattr(config, key)) is not None}
+    return {"data": {**config.model_dump(mode="json"), **places}, "test": test}
+
+
+def is_outdated(key: str, origin: Mapping[str, Any]) -> bool:
+    """Returns True if the files that images were decoded from have changed or are gone since.
+
+    Args:
+        key: key of their source at that time.
+        origin: see `_origin`.
+    """
+    try:
+        config = DataConfig.model_validate(origin["data"])
+        source = open_test_source(config) if origin["test"] else open_source(config)
+    except (ConfigError, ValidationError):
+        return True
+    return source is None or source.key != key
 
 
 def _split(config: DataConfig, source: Source) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -188,7 +212,14 @@ def open_test(config: DataConfig, dataset: Dataset, *, image_sizes: Collection[i
         what = f"has no image of {listed(missing)}" if missing else f"has images of {listed(unknown)}, unlike training"
         raise ConfigError([Problem(("data", "path"), f"{config.path}: the test split {what}")])
     sizes = frozenset({config.image_size, *image_sizes})
-    stores = open_stores(source, sizes, depth=config.depth, about=f"{_described(config)}, test", on_bad=config.on_bad)
+    stores = open_stores(
+        source,
+        sizes,
+        depth=config.depth,
+        about=f"{_described(config)}, test",
+        origin=_origin(config, test=True),
+        on_bad=config.on_bad,
+    )
     source = source.without(stores[config.image_size].left_out)
     everything = np.arange(len(source.labels))
     return replace(

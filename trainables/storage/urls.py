@@ -22,9 +22,9 @@ _T = TypeVar("_T")
 _PARALLEL_REQUESTS = 32
 """Threads for requests. More than there are cores, because they wait for the network."""
 _FILES_PER_REQUEST = 5_000
-"""Files on disk whose sizes and times are read in one request."""
-_NO_TIME = np.iinfo(np.int64).min
-"""Time of change of a file that does not exist."""
+"""Files on disk whose states are read in one request."""
+_GONE = (np.iinfo(np.int64).min,) * 4
+"""State of a file that does not exist."""
 
 
 def is_url(place: Place) -> bool:
@@ -121,7 +121,7 @@ def remote_facts(urls: Sequence[str]) -> list[bytes | None]:
 
 
 def file_facts(files: Sequence[str], folder: str) -> tuple[list[str], bytes]:
-    """Places of image files, and one hash of the place, size and time of change of all of them.
+    """Places of image files, and one hash of the place and state (see `file_states`) of all of them.
 
     Args:
         files: paths relative to `folder`, absolute paths or URLs.
@@ -132,10 +132,10 @@ def file_facts(files: Sequence[str], folder: str) -> tuple[list[str], bytes]:
     places = _places_of(files, folder)
     remote = [i for i, place in enumerate(places) if "://" in place]
     on_disk = np.delete(np.arange(len(places)), remote)
-    numbers = np.zeros((len(places), 2), "<i8")
-    numbers[on_disk] = sizes_and_times([places[i] for i in on_disk.tolist()])
+    states = np.zeros((len(places), 4), "<i8")
+    states[on_disk] = file_states([places[i] for i in on_disk.tolist()])
     known = remote_facts([places[i] for i in remote]) if remote else []
-    gone = np.flatnonzero(numbers[:, 1] == _NO_TIME).tolist()
+    gone = np.flatnonzero(states[:, 0] == _GONE[0]).tolist()
     gone += [i for i, fact in zip(remote, known, strict=True) if fact is None]
     missing = [files[i] for i in sorted(gone)]
     if missing:
@@ -143,7 +143,7 @@ def file_facts(files: Sequence[str], folder: str) -> tuple[list[str], bytes]:
         message = f"{len(missing)} of {len(files)} image files are not in {folder}: {names}"
         raise ConfigError([Problem(("data", "columns", "path"), message)])
     digest = hashlib.sha256(os.fsencode("\0".join(places)))
-    digest.update(numbers.tobytes())
+    digest.update(states.tobytes())
     digest.update(b"".join(fact for fact in known if fact))
     return places, digest.digest()
 
@@ -155,32 +155,28 @@ def _places_of(files: Sequence[str], folder: str) -> list[str]:
     return [file if file.startswith("/") or "://" in file else root + file for file in files]
 
 
-def sizes_and_times(paths: Sequence[str]) -> np.ndarray:
-    """Size in bytes and time of change in nanoseconds of each file on disk, [n, 2] int64. The time is the smallest int64 if a file
-    does not exist."""
+def file_states(paths: Sequence[Place]) -> np.ndarray:
+    """States of files on disk, [n, 4] int64: size, times in ns at which content and name changed last, and inode. All are the
+    smallest int64 if a file does not exist.
+
+    Files swapped by renaming keep their size and the time of their content, but not the time of their name. Files in folders that
+    are swapped keep that too, but not their inodes.
+    """
     parts = [paths[start : start + _FILES_PER_REQUEST] for start in range(0, len(paths), _FILES_PER_REQUEST)]
-    return np.concatenate([np.zeros((0, 2), np.int64), *in_threads(_sizes_and_times, parts)])
+    # In threads, because a network drive makes each request wait.
+    return np.concatenate([np.zeros((0, 4), np.int64), *in_threads(_file_states, parts)])
 
 
-def _sizes_and_times(paths: Sequence[str]) -> np.ndarray:
-    import pyarrow.fs
-
-    try:
-        # Arrow releases the GIL, so that threads run in parallel: on all cores, and while a network drive makes them wait.
-        found = pyarrow.fs.LocalFileSystem().get_file_info(paths)
-    except (OSError, ValueError):  # a name is too long or has a zero byte, for example; Arrow does not say which one
-        return np.array([_size_and_time(path) for path in paths], np.int64)
-    times = (_NO_TIME if info.mtime_ns is None else info.mtime_ns for info in found)
-    sizes = (info.size or 0 for info in found)  # a folder has none
-    return np.column_stack([np.fromiter(numbers, np.int64, len(found)) for numbers in (sizes, times)])
+def _file_states(paths: Sequence[Place]) -> np.ndarray:
+    return np.array([_file_state(path) for path in paths], np.int64)
 
 
-def _size_and_time(path: str) -> tuple[int, int]:
+def _file_state(path: Place) -> tuple[int, ...]:
     try:
         status = os.stat(path)  # noqa: PTH116
-    except (OSError, ValueError):
-        return 0, _NO_TIME
-    return status.st_size, status.st_mtime_ns
+    except (OSError, ValueError):  # ValueError: the name has a zero byte
+        return _GONE
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino & np.iinfo(np.int64).max
 
 
 def in_threads(work: Callable[[Any], _T], items: Sequence[Any]) -> list[_T]:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from search.cli import main
 from trainables.data.dataset import open_dataset
@@ -94,6 +95,22 @@ def test_verifying_names_what_is_damaged(thaw_data):
         "Remove it with: thaw data --clear damaged",
     ]
     assert kept() == {"a", "b"}
+
+
+def test_verifying_names_images_whose_files_have_changed(thaw_data, tmp_path):
+    for name in ("a/1.png", "a/2.png", "b/1.png", "b/2.png"):
+        file = tmp_path / "photos" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9)).save(file)
+    open_dataset(DataConfig(source="folder", path=str(tmp_path / "photos"), image_size=8, validation=0.5))
+    open_dataset(DataConfig(source="digits", image_size=8))
+    assert thaw_data("--verify")[1].splitlines()[-1] == "all files are intact"
+    (tmp_path / "photos/a").rename(tmp_path / "photos/c")
+    status, said = thaw_data("--verify")
+    (changed,) = [line for line in said.splitlines() if "have changed" in line]
+    assert changed.startswith("not used any more, because its files have changed or are gone: images-8px-")
+    assert changed.endswith(f"(folder {tmp_path}/photos, 8 px)")
+    assert status == 0
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from trainables.data.dataset import open_dataset
 from trainables.data.sources.open_source import open_source
 from trainables.recipe.data_config import DataConfig
 from trainables.storage import urls
-from trainables.storage.urls import file_facts, files_below, is_url, joined, remote_facts, sizes_and_times
+from trainables.storage.urls import file_facts, file_states, files_below, is_url, joined, remote_facts
 
 
 @pytest.fixture(autouse=True)
@@ -156,13 +156,14 @@ def test_what_is_not_there_is_an_error_at_its_path(served, source, path, message
 
 @pytest.mark.parametrize("asked_together", [1, 5, 100])
 @pytest.mark.parametrize("odd", [[], ["x" * 300], ["zero\0byte"], ["00.png/below"]])
-def test_sizes_and_times_are_what_the_system_says(photos, monkeypatch, asked_together, odd):
+def test_states_are_what_the_system_says(photos, monkeypatch, asked_together, odd):
     monkeypatch.setattr(urls, "_FILES_PER_REQUEST", asked_together)
     there = [str(file) for file in sorted((photos / "a").iterdir())]
     gone = [f"{photos}/a/{name}" for name in ["gone.png", *odd]]
-    found = sizes_and_times([*gone, *there])
-    assert (found[: len(gone), 1] == np.iinfo(np.int64).min).all()
-    assert found[len(gone) :].tolist() == [[os.stat(f).st_size, os.stat(f).st_mtime_ns] for f in there]  # noqa: PTH116
+    found = file_states([*gone, *there])
+    assert (found[: len(gone)] == np.iinfo(np.int64).min).all()
+    states = [Path(file).stat() for file in there]
+    assert found[len(gone) :].tolist() == [[s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for s in states]
 
 
 def test_files_on_disk_and_elsewhere_keep_their_order(photos, served):

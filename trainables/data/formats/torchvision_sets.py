@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trainables.recipe.torchvision_catalog import CATALOG, Parts
+from trainables.storage.urls import file_states
 
 _WHERE_LABELS_ARE = ("targets", "labels", "y", "_labels")
 """Attributes with all labels, one of which most data sets have; reading the label of an item would decode its image."""
@@ -35,7 +36,7 @@ class TorchvisionSet(NamedTuple):
     names: tuple[str, ...]
     """Class names; empty if the data set has none."""
     files: list[Path]
-    """Files whose size and time show whether the data set has changed; empty if each image is a file."""
+    """Files whose states show whether the data set has changed; empty if each image is a file."""
 
 
 def load(name: str, root: Path) -> TorchvisionSet:
@@ -54,8 +55,7 @@ def load(name: str, root: Path) -> TorchvisionSet:
     files = [] if parts.files else _files_of(place)
     if not files:
         return TorchvisionSet(*_opened(name, root), files)
-    facts = tuple((file.stat().st_size, file.stat().st_mtime_ns) for file in files)
-    return TorchvisionSet(*_cached(name, root, facts), files)
+    return TorchvisionSet(*_cached(name, root, file_states(files).tobytes()), files)
 
 
 def decoder(held: TorchvisionSet) -> Callable[[int], np.ndarray]:
@@ -93,8 +93,8 @@ def _opened(name: str, root: Path) -> tuple[tuple[Part, ...], tuple[str, ...]]:
 
 
 @functools.lru_cache(maxsize=2)
-def _cached(name: str, root: Path, facts: object) -> tuple[tuple[Part, ...], tuple[str, ...]]:  # noqa: ARG001
-    """Same as `_opened`, but cached in the process until the files' facts change, because reading takes a second."""
+def _cached(name: str, root: Path, states: bytes) -> tuple[tuple[Part, ...], tuple[str, ...]]:  # noqa: ARG001
+    """Same as `_opened`, but cached in the process until the files' states change, because reading takes a second."""
     return _opened(name, root)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -15,7 +14,7 @@ import numpy as np
 
 from trainables.data.sources.class_mapping import Mapped
 from trainables.recipe.data_config import DataConfig, Labels
-from trainables.storage.urls import Place, is_url, remote_facts
+from trainables.storage.urls import Place, file_states, is_url, remote_facts
 
 
 class Reader(NamedTuple):
@@ -157,16 +156,12 @@ def with_sides(
 
 
 def files_key(kind: str, places: Sequence[Place]) -> str:
-    """Hash of the place, size and time of change of all files."""
+    """Hash of the place and state (see `file_states`) of all files."""
     # The whole path: two unpacked archives can have the same names, sizes and times, and a wrong hit is worse than decoding twice.
-    digest = hashlib.sha256(kind.encode())
+    # A file that is gone, such as a dangling link, has a state too: decoding reports it together with all unreadable files.
+    digest = hashlib.sha256(os.fsencode("\0".join([kind, *map(str, places)])))
     remote = [str(place) for place in places if is_url(place)]
     for fact in remote_facts(remote) if remote else ():
         digest.update(fact or b"gone")
-    for file in places if not remote else ():
-        digest.update(os.fsencode(f"\0{file}"))
-        # For example a dangling link: decoding reports it together with all unreadable files.
-        with contextlib.suppress(OSError):
-            status = os.stat(file)  # noqa: PTH116
-            digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}".encode())
+    digest.update(file_states([place for place in places if not is_url(place)]).tobytes())
     return digest.hexdigest()

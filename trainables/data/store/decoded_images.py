@@ -62,6 +62,7 @@ def open_stores(
     *,
     depth: int | None = None,
     about: str = "",
+    origin: Mapping[str, Any] | None = None,
     on_bad: OnBad = "fail",
     progress: Progress | None = None,
 ) -> dict[int, Store]:
@@ -76,6 +77,7 @@ def open_stores(
         image_sizes: sides in pixels.
         depth: slices of a volume; None: the source has images.
         about: source in words, for people who inspect the cache.
+        origin: facts that lead back to the source, for `thaw data --verify`; plain JSON.
         on_bad: `fail` to report all images that cannot be read in an error; `skip` to leave them out at every size.
         progress: called as `progress(done, total)` while images are decoded, once for all sizes.
     Returns:
@@ -90,7 +92,7 @@ def open_stores(
     stores = _load(arrays)
     if stores.keys() == arrays.keys() and _agree(stores):
         return stores
-    builder = _Builder(source, depth, about, on_bad, progress)
+    builder = _Builder(source, depth, about, origin, on_bad, progress)
     with building(*arrays.values()):
         stores = _load(arrays)  # another process may have built them while this one waited
         if missing := {size: array for size, array in arrays.items() if size not in stores}:
@@ -138,6 +140,7 @@ class _Builder:
     source: Source
     depth: int | None
     about: str
+    origin: Mapping[str, Any] | None
     on_bad: OnBad
     progress: Progress | None
 
@@ -194,7 +197,7 @@ class _Builder:
         if bad:
             with replacing(_listing(array)) as file:
                 file.writelines(f"{reason}\n" for reason in bad.values())
-        own = {"fingerprint": fingerprint, "left_out": list(bad)}
+        own = {"fingerprint": fingerprint, "left_out": list(bad), "key": self.source.key, "origin": self.origin}
         what = f"{size} px" if self.depth is None else f"{self.depth} × {size} × {size} voxels"
         add(array, kind="images", source=self.about, what=what, images=images, own=own)
 

@@ -132,11 +132,17 @@ def test_a_folder_that_holds_no_classes_is_an_error(tmp_path, write, message):
         folder_source(root)
 
 
+def swap(one: Path, other: Path) -> None:
+    aside = one.rename(one.with_name("aside"))
+    other.rename(one)
+    aside.rename(other)
+
+
 class TestFolderKey:
     @pytest.fixture
     def root(self, tmp_path):
-        for name in ["a/1.png", "a/2.png", "b/1.png"]:
-            write_image(tmp_path / "root" / name)
+        for name in ["a/1.png", "a/2.png", "b/1.png", "b/2.png"]:
+            os.utime(write_image(tmp_path / "root" / name), ns=(0, 0))
         return tmp_path / "root"
 
     def test_it_stays_while_nothing_changes(self, root):
@@ -149,11 +155,13 @@ class TestFolderKey:
         [
             lambda root: write_image(root / "a/3.png"),
             lambda root: (root / "a/2.png").unlink(),
-            lambda root: (root / "a/2.png").rename(root / "b/2.png"),
+            lambda root: (root / "a/2.png").rename(root / "b/3.png"),
             lambda root: (root / "a/2.png").write_bytes(b"longer than before" * 99),
             lambda root: os.utime(root / "a/2.png", ns=(0, 12345)),
+            lambda root: swap(root / "a/1.png", root / "a/2.png"),
+            lambda root: swap(root / "a", root / "b"),
         ],
-        ids=["added", "removed", "moved", "resized", "touched"],
+        ids=["added", "removed", "moved", "resized", "touched", "swapped", "folders swapped"],
     )
     def test_it_changes_with_the_files(self, root, change):
         before = folder_source(root).key
@@ -171,7 +179,7 @@ class TestFolderKey:
 
     def test_a_dangling_link_is_left_to_the_decoder(self, root):
         (root / "a/9.png").symlink_to(root / "nowhere.png")
-        assert len(folder_source(root).labels) == 4
+        assert len(folder_source(root).labels) == 5
 
 
 # --- IDX files ------------------------------------------------------------------------------------------------------

@@ -253,6 +253,41 @@ def test_the_fingerprint_follows_the_content_not_the_place_or_time(photos, tmp_p
     assert len(changed) == 5
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_images_are_never_stale(tmp_path, seed):
+    """Files of one size and time are swapped, replaced and overwritten; a wrong key would serve the images before that."""
+    random = np.random.default_rng(seed)
+    files = [tmp_path / f"photos/{name}/{i}.bmp" for name in "ab" for i in range(3)]
+    for file in files:
+        overwrite(file, random)
+    for _ in range(12):
+        one, other = (files[i] for i in random.choice(6, 2, replace=False))
+        match random.integers(4):
+            case 0:
+                swap(one, other)
+            case 1:
+                swap(tmp_path / "photos/a", tmp_path / "photos/b")
+            case 2:
+                overwrite(one, random)
+            case 3:
+                overwrite(tmp_path / "new.bmp", random).replace(one)
+        images = open_store(source_of(tmp_path / "photos"), 8).images
+        assert (images == [np.asarray(Image.open(file)) for file in files]).all()
+
+
+def overwrite(file: Path, random: np.random.Generator) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8)).save(file)
+    os.utime(file, ns=(0, 0))
+    return file
+
+
+def swap(one: Path, other: Path) -> None:
+    aside = one.rename(one.with_name("aside"))
+    other.rename(one)
+    aside.rename(other)
+
+
 # --- when it goes wrong ---------------------------------------------------------------------------------------------
 
 
