@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.commands.names import short
+from search.commands.names import search_again, short
 from search.commands.options import Name, Overrides, Runs
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from results_analysis.selection.seed_comparison import Comparison as Found
     from search.config.yaml_source import Source
     from search.launch.seed_comparison import Comparison
+    from search.preflight.same_origin import EarlierRuns
     from trainables.run_folder.layout import RunLayout
 
 New = Annotated[bool, typer.Option("--new", help="Start again, in a new run with the time in its name.")]
@@ -40,13 +41,15 @@ def confirm(
     from search.config.yaml_source import read_source
     from search.config_file.load import load_search
     from search.launch.confirmation import confirmation
+    from search.preflight.same_origin import EarlierRuns
     from trainables.run_folder.layout import RunLayout
 
     run = load(find_run(name, runs))
     source = read_source(run.layout.config)
     comparison = confirmation(run, load_search(source).settings, top=top, seeds=seeds)
     console = Console()
-    found = _train(comparison, RunLayout(run.layout.confirmation.absolute()), source, console, new=new)
+    earlier = EarlierRuns(run.folders, f"start another search: {search_again(run.layout)}")
+    found = _train(comparison, RunLayout(run.layout.confirmation.absolute()), source, console, new=new, repeats=earlier)
     for line in verdict(found):
         console.out(line, highlight=False)
     console.out(f"\nExport the winner: thaw export {name} --confirmed", highlight=False)
@@ -86,6 +89,7 @@ def _train(
     console: Console,
     *,
     new: bool,
+    repeats: EarlierRuns | None = None,
     against_first: bool = False,
 ) -> Found:
     """Train the missing runs of a comparison, and show its results."""
@@ -97,6 +101,7 @@ def _train(
     from search.config.address import LOCAL
     from search.config.yaml_source import InputError
     from search.preflight.data_and_weights import check_data_and_weights
+    from search.preflight.same_origin import EarlierRuns
     from search.run_folder.run_lock import owned
     from trainables.run_folder.layout import RunLayout
 
@@ -107,7 +112,8 @@ def _train(
         raise InputError(f"{short(layout.root)} holds a different comparison; start a new one with --new")
     with LocalRay() as here:
         meanwhile = here.start if place_of(comparison.settings.address) == LOCAL else None
-        check_data_and_weights(comparison.corner_recipes(), source, console, meanwhile=meanwhile)
+        earlier = [EarlierRuns(layout.all_trials(), "start again with --new"), *([repeats] if repeats else [])]
+        check_data_and_weights(comparison.corner_recipes(), source, console, earlier=earlier, meanwhile=meanwhile)
         from search.launch.run_search import run_search  # Ray Tune takes seconds, too
 
         with owned(layout):

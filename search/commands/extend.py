@@ -25,11 +25,10 @@ def extend(
     Example: thaw extend photos --trials +32
     """
     from results_analysis import find_run
-    from search.commands.search import resume
+    from search.commands.search import run
     from search.config.yaml_source import InputError, read_source
     from search.config_file.load import load_search
     from search.run_folder.run_lock import owned
-    from trainables.core.atomic_write import replacing
     from trainables.run_folder.layout import RunLayout
 
     layout = RunLayout(find_run(name, runs).absolute())
@@ -38,11 +37,10 @@ def extend(
         wanted, there = _wanted(trials, now), len(layout.all_trials())
         if wanted < there:
             raise InputError(f"--trials {trials}: {layout.root} already has {there} trials; give at least {there}")
-        # Read as a typed override: settings that contradict the new number are reported before the file is written.
-        config = load_search(read_source(layout.config, [f"search.trials={wanted}"]))
-        with replacing(layout.config) as file:
-            file.write(config.to_yaml())
-    resume(str(layout.root), runs)
+        # Read as a typed override: settings that contradict the new number are reported before `run` writes the file.
+        source = read_source(layout.config, [f"search.trials={wanted}"])
+        config = load_search(source)
+    run(config, layout, source, extends=True)
 
 
 def _wanted(trials: str, now: int) -> int:

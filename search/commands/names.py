@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
+from trainables.run_folder.layout import RunLayout
 from trainables.storage.destination import without_passwords
 
 
@@ -19,6 +21,11 @@ def short(path: Path) -> str:
 def cli_name(run: Path) -> str:
     """Name or path by which a command finds the run."""
     return run.name if run.parent == Path("runs").absolute() else short(run)
+
+
+def search_again(run: RunLayout) -> str:
+    """Command that starts the search of a run again, in a new folder."""
+    return f"thaw search {shlex.quote(short(run.config))} --new"
 
 
 def local(run: str, runs: Path) -> str:

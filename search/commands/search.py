@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.commands.names import cli_name, local, short
+from search.commands.names import cli_name, local, search_again, short
 from search.commands.options import Name, Overrides, Runs, SearchFile
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def search(
             f"the run {config.name!r} exists in {runs}: resume it (thaw resume {config.name}), start another run "
             "(--new), or choose another name (search.name=...)"
         )
-    _run(config, layout, source)
+    run(config, layout, source)
 
 
 def resume(name: Name, runs: Runs = Path("runs")) -> None:
@@ -76,32 +76,51 @@ def resume(name: Name, runs: Runs = Path("runs")) -> None:
 
     layout = RunLayout(find_run(local(name, runs), runs).absolute())
     source = read_source(layout.config)
-    _run(load_search(source), layout, source)
+    run(load_search(source), layout, source)
 
 
-def _run(config: SearchConfig, layout: RunLayout, source: Source) -> None:
-    """Start or resume a search, and show its results."""
+def run(config: SearchConfig, layout: RunLayout, source: Source, *, extends: bool = False) -> None:
+    """Start or resume a search, and show its results.
+
+    Args:
+        config: the search.
+        layout: its run folder.
+        source: its file, for the places of mistakes.
+        extends: True if the search has more trials than the run's file says, which is then rewritten.
+    """
     from search.cluster.ray_connection import LocalRay
 
     with LocalRay() as here:
-        _run_on(here, config, layout, source)
+        _run_on(here, config, layout, source, extends=extends)
 
 
-def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Source) -> None:
+def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Source, *, extends: bool) -> None:
     from rich.console import Console
 
     from search.cluster.ray_connection import place_of
     from search.config.address import LOCAL
     from search.config.yaml_source import InputError
     from search.preflight.data_and_weights import check_data_and_weights
+    from search.preflight.same_origin import EarlierRuns
     from search.run_folder.run_lock import is_owned, owned
     from search.run_folder.status_file import read_status
+    from search.tuning.warm_start import runs_to_learn_from
+    from trainables.core.atomic_write import replacing
     from trainables.core.deferred_interrupt import deferred_interrupt
 
     console, attempt, status = Console(), layout.read_attempt(), read_status(layout)
     over = status is not None and status.state == "complete"
     needed = place_of(config.settings.address) == LOCAL and not over and not is_owned(layout)
-    check_data_and_weights(config.corner_recipes(), source, console, meanwhile=here.start if needed else None)
+    earlier = [
+        EarlierRuns(layout.all_trials(), f"start another search: {search_again(layout)}"),
+        *(
+            EarlierRuns(run.folders, f"remove {run.name} from search.warm_start")
+            for run in runs_to_learn_from(config, layout)
+        ),
+    ]
+    check_data_and_weights(
+        config.corner_recipes(), source, console, earlier=earlier, meanwhile=here.start if needed else None
+    )
     with deferred_interrupt():
         from search.launch.run_search import run_search  # Ray Tune takes seconds, too
         from search.run_folder.mirror import mirrored
@@ -113,6 +132,9 @@ def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Sou
                 raise InputError(
                     f"another process has just started {cli_name(layout.root)}; see: thaw watch {cli_name(layout.root)}"
                 )
+            if extends:
+                with replacing(layout.config) as file:
+                    file.write(config.to_yaml())
             with mirrored(config, layout) as mirror:
                 complete = run_search(config, layout, mirror, here=here)
                 _show_outcome(layout, console)

@@ -39,6 +39,7 @@ def train(
     from search.config.yaml_source import InputError, read_source
     from search.config_file.load import load_recipe
     from search.preflight.data_and_weights import check_data_and_weights
+    from search.preflight.same_origin import EarlierRuns
     from search.run_folder.run_lock import owned
     from trainables.core.deferred_interrupt import deferred_interrupt
 
@@ -52,7 +53,8 @@ def train(
         from search.launch.train_one import train as train_in
 
     folder = choose_folder(recipe, runs, file.stem, new=new, resume=resume)
-    dataset = check_data_and_weights([recipe], source, console)
+    earlier = EarlierRuns([folder], "start a new run with --new")
+    dataset = check_data_and_weights([recipe], source, console, earlier=[earlier])
     provenance = source.data.get("provenance")
     if provenance and (warning := fingerprint_warning(provenance, dataset)):
         console.out(warning, highlight=False)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from rich.console import Console
 
 from search.config.yaml_source import InputError, Source
+from search.preflight.same_origin import EarlierRuns
 from search.progress.progress_bar import bar
 from trainables.core.config_errors import ConfigError
 from trainables.core.deferred_interrupt import deferred_interrupt
@@ -16,7 +17,12 @@ from trainables.recipe.recipe import Recipe, channel_problems
 
 
 def check_data_and_weights(
-    recipes: Sequence[Recipe], source: Source, console: Console, *, meanwhile: Callable[[], None] | None = None
+    recipes: Sequence[Recipe],
+    source: Source,
+    console: Console,
+    *,
+    earlier: Sequence[EarlierRuns] = (),
+    meanwhile: Callable[[], None] | None = None,
 ) -> Dataset:
     """Opens the data and the weights of some recipes, and prints a summary.
 
@@ -24,6 +30,7 @@ def check_data_and_weights(
         recipes: the recipes.
         source: their file, for the places of mistakes.
         console: shows the progress and the summary.
+        earlier: training runs that must have had the same data and weights.
         meanwhile: called when the data are open, to start something else while the weights are checked, which takes
             seconds.
     Returns:
@@ -36,6 +43,8 @@ def check_data_and_weights(
         for data in dict.fromkeys(recipe.data for recipe in recipes):
             sizes = {size for recipe in recipes if recipe.data == data for size in recipe.image_sizes}
             datasets[data] = _open_showing_progress(data, sizes, console)
+        for runs in earlier:
+            runs.check_data(datasets)
         if meanwhile:
             meanwhile()
         with deferred_interrupt():  # torch takes longer to import than most mistakes take to find
@@ -46,8 +55,10 @@ def check_data_and_weights(
         for recipe in recipes:
             if problems := channel_problems(recipe, datasets[recipe.data].images.shape[-1]):
                 raise ConfigError(problems)
-        for model, size, depth in dict.fromkeys((r.model, r.data.image_size, r.data.depth) for r in recipes):
-            check_model(model, image_size=size, depth=depth)
+        models = dict.fromkeys((r.model, r.data.image_size, r.data.depth) for r in recipes)
+        weights = {model: check_model(model, image_size=size, depth=depth) for model, size, depth in models}
+        for runs in earlier:
+            runs.check_weights(weights)
         compiled = next((recipe for recipe in recipes if recipe.train.compile), None)
         if compiled:
             check_compiler(device_of(compiled))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from optuna.samplers import NSGAIISampler
@@ -39,6 +40,15 @@ def write_known_trials(config: SearchConfig, layout: RunLayout) -> None:
         raise InputError("search.warm_start: no trial of these runs has ended at a point that this space could draw")
     with replacing(layout.known) as file:
         json.dump(known, file, indent=1)
+
+
+def runs_to_learn_from(config: SearchConfig, layout: RunLayout) -> list[Run]:
+    """Earlier runs whose trials `write_known_trials` has yet to write; one that cannot be read is left to it to report."""
+    found = []
+    for name in () if layout.known.exists() else config.settings.warm_start:
+        with suppress(RunError):
+            found.append(load(find_run(name, layout.root.parent)))
+    return found
 
 
 def known_trials(config: SearchConfig, layout: RunLayout) -> list[FrozenTrial]:

@@ -56,6 +56,14 @@ class Dataset:
     """Images of the source that are not included because they cannot be read."""
 
     @property
+    def split_fingerprint(self) -> str:
+        """SHA-256 (hex) of the split into training and validation images, and of the weights of training images."""
+        digest = hashlib.sha256(self.train.astype("<i8").tobytes() + b"|" + self.validation.astype("<i8").tobytes())
+        if self.weights is not None:
+            digest.update(self.weights.astype("<f8").tobytes())
+        return digest.hexdigest()
+
+    @property
     def truth(self) -> np.ndarray:
         """Values to predict, [n]: labels, or targets in regression."""
         return self.labels if self.targets is None else self.targets

@@ -27,17 +27,19 @@ class BuiltModel(NamedTuple):
     """SHA-256 of the initial weights; `random` if the whole network is drawn at random."""
 
 
-def check_model(config: ModelConfig, *, image_size: int, depth: int | None = None) -> None:
+def check_model(config: ModelConfig, *, image_size: int, depth: int | None = None) -> str | None:
     """Checks that a model can be built: loads the weights, or tries the user's function.
 
     Args:
         config: the recipe's section `model`.
         image_size: side of the images it will see, in pixels.
         depth: slices of the volumes it will see; None: it will see images.
+    Returns:
+        Fingerprint of its initial weights; None for a user's function, which may draw them.
     Raises:
         ConfigError: if the model cannot be built.
     """
-    networks_of(config.backbone).check(config, image_size=image_size, depth=depth)
+    return networks_of(config.backbone).check(config, image_size=image_size, depth=depth)
 
 
 def build_model(

@@ -28,13 +28,15 @@ class Start(NamedTuple):
 class Networks(Protocol):
     """Networks of a family, which `BackboneFamily.networks` names."""
 
-    def check(self, config: ModelConfig, *, image_size: int, depth: int | None) -> None:
+    def check(self, config: ModelConfig, *, image_size: int, depth: int | None) -> str | None:
         """Checks that a network can be built: loads the weights, or tries the user's function.
 
         Args:
             config: the recipe's section `model`.
             image_size: side of the images it will see, in pixels.
             depth: slices of the volumes it will see; None: it will see images.
+        Returns:
+            Hash of the initial weights; None where a function may draw them.
         Raises:
             ConfigError: if the network cannot be built.
         """

@@ -69,8 +69,8 @@ class PublishedNetworks:
     can_be_outlined: bool = True
     """True where a network can be created without values, on torch's `meta` device, and then loaded from a state dict."""
 
-    def check(self, config: ModelConfig, *, image_size: int, depth: int | None) -> None:  # noqa: ARG002
-        pretrained(config)
+    def check(self, config: ModelConfig, *, image_size: int, depth: int | None) -> str:  # noqa: ARG002
+        return pretrained(config).fingerprint
 
     def start(self, config: ModelConfig, generator: torch.Generator) -> Start:
         weights = pretrained(config)

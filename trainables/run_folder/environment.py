@@ -28,17 +28,21 @@ def project_commit() -> str | None:
     return _commit(Path.cwd())
 
 
-def environment(*, data_fingerprint: str, pretrained: str, device: str, cpu_threads: int) -> dict[str, Any]:
+def environment(
+    *, data_fingerprint: str, split_fingerprint: str, pretrained: str, device: str, cpu_threads: int
+) -> dict[str, Any]:
     """Returns the environment that is written to a run's folder and into an exported config.
 
     Args:
         data_fingerprint: fingerprint of the data set.
+        split_fingerprint: fingerprint of its split.
         pretrained: fingerprint of the pretrained weights.
         device: type of the device, `cpu` or `cuda`.
         cpu_threads: number of threads on the CPU.
     """
     return {
         "data_fingerprint": data_fingerprint,
+        "split_fingerprint": split_fingerprint,
         "pretrained_fingerprint": pretrained,
         "device": device,
         "cpu_threads": cpu_threads,

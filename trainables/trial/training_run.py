@@ -208,9 +208,11 @@ class TrainingRun:
         return {
             **self.trainer.task.constants,
             **of_classes,
+            "training_images": len(dataset.train),
             "validation_images": len(dataset.validation),
             **environment(
                 data_fingerprint=dataset.fingerprint,
+                split_fingerprint=dataset.split_fingerprint,
                 pretrained=self.trainer.pretrained_fingerprint,
                 device=self.trainer.device.type,
                 cpu_threads=self.recipe.train.cpu_threads,

@@ -258,7 +258,7 @@ def test_a_search_that_another_process_began_meanwhile_is_left_to_it(folder, mon
 def started(folder, monkeypatch):
     """`started(*words)`: the config and layout that a command would run; nothing is run."""
     calls = []
-    monkeypatch.setattr(search_command, "_run", lambda config, layout, source: calls.append((config, layout)))
+    monkeypatch.setattr(search_command, "run", lambda config, layout, source: calls.append((config, layout)))
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["thaw", *words])
