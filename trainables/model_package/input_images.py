@@ -16,7 +16,8 @@ from PIL import Image
 
 from trainables.core.config_errors import listed, nearest
 from trainables.data.formats import nifti, npz
-from trainables.data.formats.images import from_16_bit, read_image
+from trainables.data.formats.file_decoder import read_file
+from trainables.data.formats.windowing import array_levels
 from trainables.data.sources.kinds.class_folders import files_of, is_image
 from trainables.data.sources.numeric_labels import number_in
 from trainables.model_package.manifest import Manifest, PackageError
@@ -114,14 +115,7 @@ def _files(places: Sequence[Place], folder: str | None, manifest: Manifest) -> l
 
 def _file(place: Place, manifest: Manifest, truth: str | float | None) -> Item:
     given = manifest.input
-    deep = given.bits == 16
-    if given.depth is not None:
-        return Item(str(place), lambda: nifti.read_volume(place, deep=deep, window=given.window), truth)
-
-    def decode() -> np.ndarray:
-        return read_image(place, grey=given.channels == 1, deep=deep, frame=given.frame, window=given.window)
-
-    return Item(str(place), decode, truth)
+    return Item(str(place), lambda: read_file(place, given, grey=given.channels == 1), truth)
 
 
 def _class_folder(place: str, folder: str | None, manifest: Manifest) -> str | None:
@@ -202,10 +196,9 @@ def _arrays(name: str, manifest: Manifest) -> list[Item]:
 def _as_taken(image: np.ndarray, manifest: Manifest) -> np.ndarray:
     """Converts an image […, c] of 8 or 16 bits to the channels and type that the package requires."""
     given, deep = manifest.input, manifest.input.bits == 16
-    if image.dtype.itemsize == 1 and deep:
-        image = image.astype(np.uint16) * 257
-    elif image.dtype.itemsize == 2 and not deep:
-        image = from_16_bit(image)
+    if given.window is not None and image.shape[-1] == 3:
+        raise PackageError("the arrays are in colour, but this model takes grey images")
+    image = array_levels(image, deep=deep, window=given.window)
     if image.shape[-1] == 1 and given.channels == 3:
         return np.repeat(image, 3, axis=-1)
     if image.shape[-1] == 3 and given.channels == 1:

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from trainables.core.atomic_write import replacing
 from trainables.core.config_errors import Config, dotted, problems_of
 from trainables.core.vocabulary import Task
-from trainables.recipe.data_config import Frame, Window
+from trainables.recipe.data_config import Fit, Frame, Window
 from trainables.run_folder.layout import PackageLayout
 
 PACKAGE_SCHEMA = 1
@@ -29,6 +29,8 @@ class Input(Config):
     """Side of the square image, in pixels; height and width of the slices of volumes."""
     depth: int | None
     """Slices of a volume; null: the network takes images."""
+    fit: Fit = "crop"
+    """Way to make images square, see `data.fit` of a recipe."""
     resize: str
     """Rule for resizing, in words."""
     channels: Literal[1, 3]
@@ -38,7 +40,7 @@ class Input(Config):
     frame: Frame | None
     """Frame or page to read of files with several."""
     window: Window | None
-    """Window of grey DICOM images and NIfTI volumes; null: the file's own."""
+    """Range of grey values shown, in the file's own units; null: see `data.window` of a recipe."""
     mean: tuple[float, ...]
     """Mean for normalisation, one value for each channel of the network: its input is (value − mean) / std."""
     std: tuple[float, ...]

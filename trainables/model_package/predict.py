@@ -37,8 +37,10 @@ def run(network: Network, items: Sequence[Item], *, progress: Progress | None = 
     bad: dict[int, str] = {}
 
     def images() -> Iterator[np.ndarray]:
-        shape = shape_of(network.manifest.input)
-        for i, at_sizes in enumerate(in_parallel(lambda i: decode_resized(items[i].decode, [shape]), len(items))):
+        given = network.manifest.input
+        shape = shape_of(given)
+        resized = in_parallel(lambda i: decode_resized(items[i].decode, [shape], given.fit), len(items))
+        for i, at_sizes in enumerate(resized):
             if progress:
                 progress(i + 1, len(items))
             if isinstance(at_sizes, BadImageError):

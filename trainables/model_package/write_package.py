@@ -33,7 +33,11 @@ from trainables.tasks.metrics import Evaluation
 SAMPLE = 64
 """Validation images on which other runtimes are compared."""
 
-_RESIZE = "the shorter side is resized to image_size, bicubic (Pillow), and the centre is cropped"
+_RESIZE = {
+    "crop": "the shorter side is resized to image_size, bicubic (Pillow), and the centre is cropped",
+    "pad": "the longer side is resized to image_size, bicubic (Pillow), and the rest is black on both sides",
+    "stretch": "both sides are resized to image_size, bicubic (Pillow)",
+}
 _RESAMPLE = "the whole volume is resampled to depth × image_size × image_size, trilinear, with antialiasing"
 
 
@@ -156,7 +160,8 @@ def _manifest(
         input=Input(
             image_size=recipe.image_size(stage),
             depth=config.depth,
-            resize=_RESIZE if config.depth is None else _RESAMPLE,
+            fit=config.fit,
+            resize=_RESIZE[config.fit] if config.depth is None else _RESAMPLE,
             channels=data.images.shape[-1],
             bits=config.bits,
             frame=config.frame,

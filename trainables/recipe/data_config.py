@@ -21,6 +21,10 @@ Frame = Annotated[int, Field(ge=0)] | Literal["middle"]
 """Frame or page to read from a file with several, counted from 0."""
 
 
+Fit = Literal["crop", "pad", "stretch"]
+"""Way to make an image square."""
+
+
 class LongTail(Config):
     """Makes the training split long-tailed, for experiments: n_j = int(n_max · imbalance^(−j / (C − 1))) (Cao et al. 2019)."""
 
@@ -57,7 +61,8 @@ class Columns(Config):
 
 
 class Window(Config):
-    """Range of values shown of a grey DICOM image or a NIfTI volume, in units after rescaling (for a CT, Hounsfield units)."""
+    """Range of grey values shown, in the file's own units: those that a PNG, TIFF or NPZ file stores, or, of DICOM images and NIfTI
+    volumes, those after rescaling (for a CT, Hounsfield units)."""
 
     center: float
     width: float = Field(gt=0)
@@ -123,10 +128,14 @@ class DataConfig(Config):
     frame: Frame | None = None
     """Frame or page to read from files with several: a position counted from 0, or `middle`; null: such files are errors."""
     window: Window | None = None
-    """Range of values shown of grey DICOM images and NIfTI volumes; null: a DICOM file's own first window or look-up table, or else
-    its darkest to its brightest pixel (8-bit files are not changed); for a volume, its 0.5 to its 99.5 percentile."""
+    """Range of values shown of grey images and volumes: `{center: 2048, width: 4096}` for 12 bits in 16-bit files. null: all values
+    that a file can store; of DICOM files their own first window or look-up table, or else their darkest to brightest pixel (8-bit
+    files are not changed); of NIfTI volumes their 0.5 to 99.5 percentile."""
     image_size: int = Field(224, ge=8)
     """Side of the square images the network sees, in pixels; for volumes, height and width of the slices."""
+    fit: Fit = "crop"
+    """Way to make images square. `crop`: the shorter side is resized to `image_size`, and the ends of the longer side are cut off;
+    `pad`: the longer side is resized, and the rest is black; `stretch`: both sides are resized, whatever the proportions."""
     depth: int | None = Field(None, ge=2)
     """Number of slices the network sees of each volume; the data are then volumes: NIfTI files or 3-D arrays of an NPZ file. The
     whole volume is resampled to depth × image_size × image_size voxels. null: the data are images."""
@@ -215,6 +224,10 @@ class DataConfig(Config):
         if value is not None and info.data.get("frame") is not None:
             raise ValueError(
                 f"{value}: a volume is read whole, but data.frame chooses one of its slices; remove one of the two"
+            )
+        if value is not None and info.data.get("fit", "crop") != "crop":
+            raise ValueError(
+                f"{value}: data.fit is for images, but a volume is always resampled whole; remove data.fit"
             )
         return value
 

@@ -62,7 +62,7 @@ SOURCES = (
         looks_like="an NPZ file like MedMNIST's",
         path="NPZ file",
         urls=True,
-        supports=frozenset({"bits", "depth"}),
+        supports=frozenset({"bits", "depth", "window"}),
         splits_itself=True,
     ),
     SourceSpec(

@@ -171,3 +171,14 @@ def test_a_split_that_cannot_be_is_refused_before_anything_is_decoded(squares, c
     with pytest.raises(ConfigError, match=r"data\.long_tail: largest 99: .* 'dark' has 8 of 99"):
         open_dataset(squares.model_copy(update={"long_tail": LongTail(imbalance=2, largest=99)}))
     assert not cache.exists()
+
+
+def test_each_fit_has_its_own_images(tmp_path):
+    for i in range(4):
+        path = tmp_path / "strips" / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.radial_gradient("L").resize((80, 20)).save(path)
+    config = DataConfig(source="folder", path=str(tmp_path / "strips"), image_size=8, validation=0.5)
+    fits = [open_dataset(config.model_copy(update={"fit": fit})) for fit in ("crop", "pad", "stretch")]
+    assert len({dataset.fingerprint for dataset in fits}) == 3
+    assert [entry.what for entry in entries()] == ["8 px", "8 px, pad", "8 px, stretch"]

@@ -188,6 +188,11 @@ def mistakes(data):
             id="a slice of a volume",
         ),
         pytest.param(
+            plain(data={**FILES, "depth": 16, "fit": "pad"}, model={"backbone": "r3d_18"}),
+            "data.depth: 16: data.fit is for images, but a volume is always resampled whole; remove data.fit",
+            id="a volume made square",
+        ),
+        pytest.param(
             plain(data={**FILES, "depth": 16}, model={"backbone": "r3d_18"}, mix={"cutmix_alpha": 1}),
             "train.mix.cutmix_alpha: 1: CutMix works on images only; use mixup_alpha for volumes",
             id="CutMix of volumes",

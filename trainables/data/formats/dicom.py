@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from trainables.data.formats.size_limits import check_size, chosen_frame
+from trainables.data.formats.windowing import as_levels
 from trainables.recipe.data_config import Frame, Window
 
 _T = TypeVar("_T")
@@ -22,8 +23,15 @@ _T = TypeVar("_T")
 _GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 _COLOUR = frozenset({"RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
 _FACTS = ["PhotometricInterpretation", "BitsStored", "BitsAllocated"]
+_MAY_BE_EMPTY = (
+    *("BitsStored", "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "VOILUTFunction"),
+    *("ModalityLUTSequence", "VOILUTSequence", "PixelPaddingValue", "PixelPaddingRangeLimit"),
+)
+"""Elements that count as absent if they have no value; pydicom would calculate with None."""
 _DAMAGED = (AttributeError, LookupError, TypeError, ArithmeticError, RuntimeError, EOFError, struct.error)
 """Exceptions that pydicom raises on incomplete files, in addition to ValueError and OSError."""
+_FIRST_ELEMENTS = {number.to_bytes(2, "little") for number in (0x00, 0x01, 0x05, 0x08, 0x12, 0x16)}
+"""Elements of group 8 with which files without the mark begin, as older programs write them."""
 _FAR = 1e12
 """A number larger than any grey value."""
 
@@ -32,10 +40,10 @@ warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
 
 
 def is_dicom(file: BinaryIO) -> bool:
-    """Returns True if a file is marked as DICOM; rewinds it to its start."""
+    """Returns True if a file is marked as DICOM, or begins like one; rewinds it to its start."""
     start = file.read(132)
     file.seek(0)
-    return start[128:] == b"DICM"
+    return start[128:] == b"DICM" or (start[:2] == b"\x08\0" and start[2:4] in _FIRST_ELEMENTS)
 
 
 def grey_and_deep(file: BinaryIO) -> tuple[bool, bool]:
@@ -44,7 +52,7 @@ def grey_and_deep(file: BinaryIO) -> tuple[bool, bool]:
     Raises:
         ValueError: as all functions here, if the file is damaged, incomplete or not supported.
     """
-    return _guarded(lambda: _grey_and_deep(_pydicom().dcmread(file, stop_before_pixels=True, specific_tags=_FACTS)))
+    return _guarded(lambda: _grey_and_deep(_opened(file, stop_before_pixels=True, specific_tags=_FACTS)))
 
 
 def read(
@@ -60,11 +68,11 @@ def read(
     """
 
     def pixels() -> np.ndarray:
-        content = _pydicom().dcmread(file)
+        content = _opened(file)
         shown = _shown(content, frame, window)
         if deep:
-            return _levels(shown, 65535).astype(np.uint16)[:, :, None]
-        picture = Image.fromarray(_levels(shown, 255).astype(np.uint8)).convert("L" if grey else "RGB")
+            return as_levels(shown, deep=True)[:, :, None]
+        picture = Image.fromarray(as_levels(shown, deep=False)).convert("L" if grey else "RGB")
         return np.asarray(picture)[:, :, None] if grey else np.asarray(picture)
 
     return _guarded(pixels)
@@ -76,6 +84,26 @@ def _pydicom() -> Any:
     except ImportError:
         raise ValueError("is a DICOM file; to read it, `pip install 'thaw-search[dicom]'`") from None
     return pydicom
+
+
+def _opened(file: BinaryIO, **how: Any) -> Any:
+    # force: the file is known to be DICOM, whether it is marked or not.
+    content = _pydicom().dcmread(file, force=True, **how)
+    if "TransferSyntaxUID" not in content.file_meta:
+        is_implicit, _ = content.original_encoding
+        content.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2" if is_implicit else "1.2.840.10008.1.2.1"
+    return _filled(content)
+
+
+def _filled(content: Any) -> Any:
+    for name in _MAY_BE_EMPTY:
+        if name in content and _is_empty(content[name]):
+            del content[name]
+    return content
+
+
+def _is_empty(element: Any) -> bool:
+    return element.is_empty or (element.VR == "SQ" and not element.value[0].get("LUTData"))
 
 
 def _guarded(work: Callable[[], _T]) -> _T:
@@ -91,11 +119,6 @@ def _grey_and_deep(content: Any) -> tuple[bool, bool]:
     return grey, grey and int(content.get("BitsStored", content.BitsAllocated)) > 8
 
 
-def _levels(shown: np.ndarray, highest: int) -> np.ndarray:
-    rounded: np.ndarray = np.floor(np.clip(shown, 0, 1) * highest + 0.5)
-    return rounded
-
-
 # --- from stored values to displayed ones ---------------------------------------------------------------------------
 
 
@@ -106,6 +129,8 @@ def _shown(content: Any, frame: Frame | None, window: Window | None) -> np.ndarr
     check_size(int(content.Columns), int(content.Rows))
     at = chosen_frame(int(content.get("NumberOfFrames") or 1), frame)
     colours = content.PhotometricInterpretation
+    if window is not None and colours not in _GREY:
+        raise ValueError("is in colour, and data.window shows grey values")
     if colours not in _GREY | _COLOUR:
         raise ValueError(f"is a DICOM file in {colours}, which is not supported")
     stored: np.ndarray = _pydicom().pixels.pixel_array(content, index=at)  # YBR as RGB
@@ -129,7 +154,7 @@ def _with_facts_of_frame(content: Any, frame: int) -> Any:
         for name in ("FrameVOILUTSequence", "PixelValueTransformationSequence"):
             for facts in group.get(name, [])[:1]:
                 content.update(facts)
-    return content
+    return _filled(content)
 
 
 def _shown_grey(stored: np.ndarray, content: Any, window: Window | None) -> np.ndarray:
@@ -137,9 +162,9 @@ def _shown_grey(stored: np.ndarray, content: Any, window: Window | None) -> np.n
     padding = _padding(stored, content)
     if window is not None:
         content.WindowCenter, content.WindowWidth, content.VOILUTFunction = window.center, window.width, "LINEAR_EXACT"
-    if window is None and content.get("VOILUTSequence"):
+    if window is None and "VOILUTSequence" in content:
         shown = _looked_up(values, content.VOILUTSequence[0], content)
-    elif content.get("WindowCenter") is not None and content.get("WindowWidth") is not None:
+    elif "WindowCenter" in content and "WindowWidth" in content:
         shown = _windowed(values, content)
     else:
         low, high = _ends(values[~padding], content)
@@ -164,8 +189,12 @@ def _padding(stored: np.ndarray, content: Any) -> np.ndarray:
     value = content.get("PixelPaddingValue")
     if value is None:
         return np.zeros(stored.shape, bool)
-    low, high = sorted((int(value), int(content.get("PixelPaddingRangeLimit", value))))
-    return (stored >= low) & (stored <= high)
+    ends = int(value), int(content.get("PixelPaddingRangeLimit", value))
+    # As the pixels: many files store the value of signed pixels as an unsigned number, or the other way round.
+    unsigned = np.array([end % 2**16 for end in ends], np.uint16)
+    low, high = sorted((unsigned.view(np.int16) if content.PixelRepresentation else unsigned).tolist())
+    padding: np.ndarray = (stored >= low) & (stored <= high)
+    return padding
 
 
 def _looked_up(values: np.ndarray, table: Any, content: Any) -> np.ndarray:
@@ -194,7 +223,7 @@ def _windowed(values: np.ndarray, content: Any) -> np.ndarray:
 def _ends(values: np.ndarray, content: Any) -> tuple[float, float]:
     """Values of black and white if the file gives no window: the range of 8-bit values, else the darkest and brightest pixel."""
     bits = int(content.get("BitsStored", 16))
-    if bits > 8 or content.get("ModalityLUTSequence"):
+    if bits > 8 or "ModalityLUTSequence" in content:
         return (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
     lowest = -(2 ** (bits - 1)) if content.PixelRepresentation else 0
     low, high = sorted(_rescaled(np.array([lowest, lowest + 2**bits - 1]), content).tolist())

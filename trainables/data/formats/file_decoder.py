@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from trainables.core.config_errors import ConfigError, Problem, listed
 from trainables.data.formats import nifti
 from trainables.data.formats.images import Header, read_headers, read_image
-from trainables.recipe.data_config import DataConfig, Window
+from trainables.recipe.data_config import DataConfig, Frame, Window
 from trainables.storage.urls import Place
 
 
@@ -26,35 +25,62 @@ def files_decoder(
     Returns:
         The number of channels, a function position -> image, and the type of its values.
     Raises:
-        ConfigError: at `data.bits`, if it is 16 and the images have fewer; at `data.depth`, if it is set and the files are images,
-            or it is not set and they are volumes.
+        ConfigError: at `data.bits`, if it is 16 and the images have fewer; at `data.window`, if images are in colour; at
+            `data.depth`, if it is set and the files are images, or it is not set and they are volumes.
     """
     deep = config.bits == 16
     nifti.check_names(places, volumes=config.depth is not None)
+    dtype = np.dtype(np.uint16 if deep else np.uint8)
     if config.depth is not None:
-        decode_volume = partial(_volume, places, deep, config.window)
-        return 1, decode_volume, np.dtype(np.uint16 if deep else np.uint8)
-    headers = read_headers(places)
-    grey = _all_deep(places, list(headers)) if deep else all(header.grey for header in headers)
-
-    def decode(i: int) -> np.ndarray:
-        return read_image(places[i], grey=grey, deep=deep, frame=config.frame, window=config.window)
-
-    return 1 if grey else 3, decode, np.dtype(np.uint16 if deep else np.uint8)
+        return 1, lambda i: read_file(places[i], config, grey=True), dtype
+    headers = list(read_headers(places))
+    if deep or config.window:
+        _check_grey(places, headers, config)
+    grey = all(header.grey for header in headers)
+    return 1 if grey else 3, lambda i: read_file(places[i], config, grey=grey), dtype
 
 
-def _volume(places: Sequence[Place], deep: bool, window: Window | None, i: int) -> np.ndarray:
-    return nifti.read_volume(places[i], deep=deep, window=window)
+class Decoding(Protocol):
+    """Settings for decoding: `data` of a recipe, or the input of a model that was trained with it."""
+
+    @property
+    def bits(self) -> Literal[8, 16]: ...
+    @property
+    def depth(self) -> int | None: ...
+    @property
+    def frame(self) -> Frame | None: ...
+    @property
+    def window(self) -> Window | None: ...
 
 
-def _all_deep(places: Sequence[Place], headers: Sequence[Header]) -> bool:
-    if coloured := [str(place) for place, header in zip(places, headers, strict=True) if not header.grey]:
-        raise bits_error(
-            f"{len(coloured)} of {len(places)} images are in colour, with 8 bits a channel: {listed(coloured, 3)}"
-        )
-    if not any(header.deep for header in headers):
+def read_file(place: Place, how: Decoding, *, grey: bool) -> np.ndarray:
+    """Decodes a file, in the same way for training and prediction.
+
+    Args:
+        place: the file.
+        how: settings.
+        grey: decode images to one channel.
+    Returns:
+        [h, w, c], or [d, h, w, 1] for volumes: uint8 or uint16.
+    Raises:
+        BadImageError: if it cannot be read.
+    """
+    deep = how.bits == 16
+    if how.depth is not None:
+        return nifti.read_volume(place, deep=deep, window=how.window)
+    return read_image(place, grey=grey, deep=deep, frame=how.frame, window=how.window)
+
+
+def _check_grey(places: Sequence[Place], headers: Sequence[Header], config: DataConfig) -> None:
+    """Checks that grey images are there for the settings that only they have."""
+    coloured = [str(place) for place, header in zip(places, headers, strict=True) if not header.grey]
+    found = f"{len(coloured)} of {len(places)} images are in colour, with 8 bits a channel: {listed(coloured, 3)}"
+    if coloured and config.window:
+        raise ConfigError([Problem(("data", "window"), f"a window shows grey values, and {found}; remove it")])
+    if coloured:
+        raise bits_error(found)
+    if config.bits == 16 and not any(header.deep for header in headers):
         raise bits_error("no image has more than 8 bits")
-    return True
 
 
 def bits_error(message: str) -> ConfigError:

@@ -13,15 +13,21 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from trainables.data.formats import dicom
 from trainables.data.formats.size_limits import check_size, chosen_frame
+from trainables.data.formats.windowing import as_levels, scaled, windowed
 from trainables.recipe.data_config import Frame, Window
 from trainables.storage.urls import Place, in_threads, is_url, opened
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".dcm", ".dicom"})
 """Endings of image file names, in lower case. The format itself is detected from the content."""
 
-_GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
+_DEEP_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
+_GREY_MODES = _DEEP_MODES | {"1", "L", "LA", "La"}
 _SUBFILE_TYPE, _REDUCED = 254, 1
 """Tag of a TIFF page, and its bit that marks a reduced version of another page."""
+_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
+"""Tags of a TIFF page, and the value of the second one that says that 0 is white."""
+_NEARLY_WHITE = 192
+"""Mean brightness of the visible parts of an image from which its transparent parts are shown black."""
 
 # The warning is for half of the limit; images beyond the limit are rejected.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -47,7 +53,7 @@ def read_header(place: Place) -> Header:
             if dicom.is_dicom(file):
                 return Header(*dicom.grey_and_deep(file))
             with Image.open(file) as image:
-                return Header(image.mode in _GREY_MODES, image.mode.startswith("I"))
+                return Header(image.mode in _GREY_MODES, image.mode in _DEEP_MODES)
     except _UNREADABLE:
         return Header(grey=True, deep=False)
 
@@ -63,19 +69,19 @@ def read_headers(places: Sequence[Place]) -> Iterator[Header]:
 def read_image(
     place: Place, *, grey: bool, deep: bool = False, frame: Frame | None = None, window: Window | None = None
 ) -> np.ndarray:
-    """Decodes an image, rotated upright as its EXIF orientation says; transparency is dropped.
+    """Decodes an image, rotated upright as its EXIF orientation says, and without transparency (see `_opaque`).
 
     Args:
         place: the file.
         grey: decode to one channel; otherwise to three, which are equal for grey images.
         deep: decode a grey image to 16 bits; values of 8 bits are scaled to the full range.
         frame: frame or page to read of a file with several.
-        window: window of a grey DICOM image, instead of the file's own.
+        window: values shown as black and white of a grey image, instead of the full range or a DICOM file's own window.
     Returns:
         [h, w, 1] or [h, w, 3] uint8, or [h, w, 1] uint16 if `deep`.
     Raises:
         BadImageError: if the file is empty, truncated, not an image, too small or too large, has several frames of which
-            none is chosen, or is grey with more than 16 bits.
+            none is chosen, or is in colour although there is a window; or if a window is needed to show its grey values.
     """
     try:
         with opened(place) as file:
@@ -86,7 +92,7 @@ def read_image(
                 pages = _pages(image)
                 image.seek(pages[chosen_frame(len(pages), frame)])
                 ImageOps.exif_transpose(image, in_place=True)
-                return _pixels(image, grey=grey, deep=deep)
+                return _pixels(image, grey=grey, deep=deep, window=window)
     except _UNREADABLE as error:
         raise BadImageError(f"{place}: {_reason(place, error)}") from None
 
@@ -111,41 +117,57 @@ def _is_reduced(image: Image.Image, page: int) -> bool:
     return bool(image.tag_v2.get(_SUBFILE_TYPE, 0) & _REDUCED)  # type: ignore[attr-defined]  # of TIFF files
 
 
-def _pixels(image: Image.Image, *, grey: bool, deep: bool) -> np.ndarray:
-    if deep:
-        return _as_16_bit(image)[:, :, None]
-    array = np.asarray(_as_8_bit(image).convert("L" if grey else "RGB"))
-    return array[:, :, None] if grey else array
-
-
-def _as_16_bit(image: Image.Image) -> np.ndarray:
-    """Grey image as [h, w] uint16."""
-    if image.mode.startswith("I"):
-        return _checked_16_bit(np.asarray(image)).astype(np.uint16)
-    return np.asarray(_as_8_bit(image).convert("L")).astype(np.uint16) * 257
-
-
-def _as_8_bit(image: Image.Image) -> Image.Image:
-    """Image in mode L or RGB."""
-    if image.mode == "F":
-        raise ValueError("holds floating-point grey values; 8 or 16 bits a pixel are supported")
-    if image.mode.startswith("I"):
-        return Image.fromarray(from_16_bit(_checked_16_bit(np.asarray(image))))
+def _pixels(image: Image.Image, *, grey: bool, deep: bool, window: Window | None) -> np.ndarray:
+    if image.mode not in _DEEP_MODES:
+        image = _opaque(image)
     if image.mode in _GREY_MODES:
-        return image.convert("L")
-    # Via RGBA, because Pillow warns when a palette with transparency is converted directly to RGB.
-    return image.convert("RGBA").convert("RGB") if image.mode in {"P", "PA"} else image.convert("RGB")
+        levels = _grey_levels(image, deep=deep, window=window)[:, :, None]
+        return levels if grey else np.repeat(levels, 3, axis=2)
+    if window is not None:
+        raise ValueError("is in colour, and data.window shows grey values")
+    if deep:
+        return np.asarray(image.convert("L")).astype(np.uint16)[:, :, None] * 257
+    return np.asarray(image.convert("L"))[:, :, None] if grey else np.asarray(image)
 
 
-def from_16_bit(values: np.ndarray) -> np.ndarray:
-    """Converts 0..65535 to 0..255 uint8, rounded."""
-    return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+def _opaque(image: Image.Image) -> Image.Image:
+    """Image in mode L or RGB. Transparent parts show white, or black if the visible ones are nearly white: shapes drawn in alpha
+    alone stay visible. Alpha that is the same everywhere is dropped.
+    """
+    mode = "L" if image.mode in _GREY_MODES else "RGB"
+    if not image.has_transparency_data:
+        return image.convert(mode)
+    image = image.convert(f"{mode}A")
+    colours, alpha = image.convert(mode), image.getchannel("A")
+    low, high = alpha.getextrema()
+    if low == high:
+        return colours
+    opacity = np.asarray(alpha, np.int64)
+    is_light = (np.asarray(colours.convert("L")) * opacity).sum() >= _NEARLY_WHITE * opacity.sum()
+    return Image.composite(colours, Image.new(mode, image.size, "black" if is_light else "white"), alpha)
 
 
-def _checked_16_bit(values: np.ndarray) -> np.ndarray:
-    if values.min() < 0 or values.max() > 65535:
-        raise ValueError("holds grey values outside 0..65535; 8 or 16 bits a pixel are supported")
-    return values
+def _grey_levels(image: Image.Image, *, deep: bool, window: Window | None) -> np.ndarray:
+    """Values of a grey image, [h, w] uint8, or uint16 if `deep`."""
+    values = np.asarray(image if image.mode in _DEEP_MODES else image.convert("L"))
+    highest, inverted = _stored(image)
+    if window is not None:
+        shown = windowed(values, window)
+        return as_levels(1 - shown if inverted else shown, deep=deep)
+    if image.mode == "F":
+        raise ValueError("holds floating-point grey values; set data.window to the range that is shown")
+    if values.min() < 0 or values.max() > highest:
+        raise ValueError(f"holds grey values outside 0..{highest}; set data.window to the range that is shown")
+    return scaled(highest - values if inverted else values, highest, deep=deep)
+
+
+def _stored(image: Image.Image) -> tuple[int, bool]:
+    """Highest grey value that a file's format allows, and whether 0 is white."""
+    if image.mode not in _DEEP_MODES:
+        return 255, False  # Pillow has inverted it already
+    tags = getattr(image, "tag_v2", {})  # of TIFF files
+    (bits, *_) = tags.get(_BITS, (16,))
+    return 2 ** min(bits, 16) - 1, tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
 
 def _reason(place: Place, error: Exception) -> str:

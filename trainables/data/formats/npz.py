@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trainables.core.config_errors import listed
-from trainables.data.formats.images import from_16_bit
+from trainables.data.formats.windowing import array_levels
+from trainables.recipe.data_config import Window
 from trainables.storage.urls import Place, is_url, opened
 
 _KINDS = {2: "images are [n, h, w] or [n, h, w, 3]", 3: "volumes are [n, d, h, w] or [n, d, h, w, 3]"}
@@ -84,13 +85,16 @@ def has_test(place: Place) -> bool:
         return bool({"test_images.npy", "test_labels.npy"} & set(archive.namelist()))
 
 
-def decoder(place: Place, parts: Sequence[Part], *, deep: bool) -> Callable[[int], np.ndarray]:
+def decoder(
+    place: Place, parts: Sequence[Part], *, deep: bool, window: Window | None = None
+) -> Callable[[int], np.ndarray]:
     """Function from a position among the images of all parts to the image.
 
     Args:
         place: the NPZ file.
         parts: parts of the file, in the order of positions.
         deep: decode to 16 bits instead of 8.
+        window: values shown as black and white, instead of the full range of the array's type.
     Returns:
         A function position -> [h, w, c], or [d, h, w, c] for volumes: uint8, or uint16 if `deep`.
     """
@@ -99,10 +103,7 @@ def decoder(place: Place, parts: Sequence[Part], *, deep: bool) -> Callable[[int
 
     def decode(position: int) -> np.ndarray:
         of_part = int(np.searchsorted(starts, position, side="right")) - 1
-        image = np.array(arrays[of_part][position - starts[of_part]])
-        if image.dtype.itemsize == 1 or deep:
-            return image.astype(np.uint16 if deep else np.uint8, copy=False)
-        return from_16_bit(image)
+        return array_levels(np.array(arrays[of_part][position - starts[of_part]]), deep=deep, window=window)
 
     return decode
 

@@ -23,9 +23,10 @@ from trainables.data.formats.images import BadImageError
 from trainables.data.messages import path_error
 from trainables.data.sources.source import Reader, Source
 from trainables.data.store.resize import resize_image, resize_volume
+from trainables.recipe.data_config import Fit
 from trainables.storage.cache_folder import add, building, entry_path, find, make_room
 
-VERSION = 1
+VERSION = 2
 """Version of decoding and resizing; a new version builds new stores."""
 
 Progress = Callable[[int, int], None]
@@ -61,6 +62,7 @@ def open_stores(
     image_sizes: Collection[int],
     *,
     depth: int | None = None,
+    fit: Fit = "crop",
     about: str = "",
     origin: Mapping[str, Any] | None = None,
     on_bad: OnBad = "fail",
@@ -68,7 +70,7 @@ def open_stores(
 ) -> dict[int, Store]:
     """Opens the images of a source at some sizes, and decodes them if they are not cached.
 
-    Images are resized by their shorter side (bicubic) and cropped to the centre; volumes are resampled to boxes. Missing sizes
+    Images are resized (bicubic) and made square as `fit` says; volumes are resampled to boxes. Missing sizes
     are built together, so that each image is decoded once. Any number of processes may call this at the same time: one decodes,
     the others wait. An array is cached completely or not at all, even if the build is killed or the disk is full.
 
@@ -76,6 +78,7 @@ def open_stores(
         source: the source of the images.
         image_sizes: sides in pixels.
         depth: slices of a volume; None: the source has images.
+        fit: way to make images square, see `data.fit`.
         about: source in words, for people who inspect the cache.
         origin: facts that lead back to the source, for `thaw data --verify`; plain JSON.
         on_bad: `fail` to report all images that cannot be read in an error; `skip` to leave them out at every size.
@@ -88,11 +91,13 @@ def open_stores(
     """
     # Stores with and without `skip` have different keys: one that lacks images must not be used where all are required.
     skip = "\0skip" if on_bad == "skip" else ""
-    arrays = {size: entry_path(*_name_and_key(size, depth, f"{source.key}{skip}")) for size in sorted(set(image_sizes))}
+    fitted = "" if fit == "crop" else f"\0{fit}"
+    key = f"{source.key}{skip}{fitted}"
+    arrays = {size: entry_path(*_name_and_key(size, depth, key)) for size in sorted(set(image_sizes))}
     stores = _load(arrays)
     if stores.keys() == arrays.keys() and _agree(stores):
         return stores
-    builder = _Builder(source, depth, about, origin, on_bad, progress)
+    builder = _Builder(source, depth, fit, about, origin, on_bad, progress)
     with building(*arrays.values()):
         stores = _load(arrays)  # another process may have built them while this one waited
         if missing := {size: array for size, array in arrays.items() if size not in stores}:
@@ -139,6 +144,7 @@ class _Builder:
 
     source: Source
     depth: int | None
+    fit: Fit
     about: str
     origin: Mapping[str, Any] | None
     on_bad: OnBad
@@ -178,7 +184,9 @@ class _Builder:
         """
         bad: dict[int, str] = {}
         total = len(self.source.labels)
-        images = in_parallel(lambda i: decode_resized(partial(reader.decode, i), list(shapes.values())), total)
+        images = in_parallel(
+            lambda i: decode_resized(partial(reader.decode, i), list(shapes.values()), self.fit), total
+        )
         for i, at_sizes in enumerate(images):
             if isinstance(at_sizes, BadImageError):
                 bad[i] = str(at_sizes)
@@ -198,15 +206,20 @@ class _Builder:
             with replacing(_listing(array)) as file:
                 file.writelines(f"{reason}\n" for reason in bad.values())
         own = {"fingerprint": fingerprint, "left_out": list(bad), "key": self.source.key, "origin": self.origin}
-        what = f"{size} px" if self.depth is None else f"{self.depth} × {size} × {size} voxels"
+        way = "" if self.fit == "crop" else f", {self.fit}"
+        what = f"{size} px{way}" if self.depth is None else f"{self.depth} × {size} × {size} voxels"
         add(array, kind="images", source=self.about, what=what, images=images, own=own)
 
 
 def decode_resized(
-    decode: Callable[[], np.ndarray], shapes: Sequence[tuple[int, ...]]
+    decode: Callable[[], np.ndarray], shapes: Sequence[tuple[int, ...]], fit: Fit
 ) -> list[np.ndarray] | BadImageError:
-    """Decodes an image and resizes it to each shape: (height, width), or (depth, height, width) for volumes.
+    """Decodes an image and resizes it to each shape.
 
+    Args:
+        decode: decodes the image.
+        shapes: (height, width), or (depth, height, width) for volumes.
+        fit: way to make images square.
     Returns:
         The image at each shape, or the error if it cannot be read.
     """
@@ -214,7 +227,7 @@ def decode_resized(
         image = decode()
     except BadImageError as error:
         return error
-    return [resize_volume(image, shape) if len(shape) == 3 else resize_image(image, shape[0]) for shape in shapes]
+    return [resize_volume(image, shape) if len(shape) == 3 else resize_image(image, shape[0], fit) for shape in shapes]
 
 
 class _Writer:

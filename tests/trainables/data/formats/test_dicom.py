@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
 from trainables.core.config_errors import ConfigError
 from trainables.data.formats.images import BadImageError, Header, read_header, read_image
@@ -306,3 +306,46 @@ def test_small_offences_against_the_standard_are_not_told():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        {"RescaleSlope": "", "RescaleIntercept": ""},
+        {"WindowCenter": "", "WindowWidth": ""},
+        {"VOILUTFunction": "", **WIDE},
+        {"PixelPaddingValue": ""},
+        {"VOILUTSequence": []},
+        {"VOILUTSequence": table(b"", 0, 0, 16)},
+        {"ModalityLUTSequence": table(b"", 0, 0, 16)},
+    ],
+    ids=lambda empty: next(iter(empty)),
+)
+def test_elements_without_a_value_count_as_absent(write, empty):
+    values = {key: value for key, value in empty.items() if key in WIDE and value}
+    assert grey(write(CT, **empty)) == grey(write(CT, **values))
+
+
+@pytest.mark.parametrize(("pixels", "value", "vr"), [(CT, 2**16 - 1000, "US"), (CT.astype(np.uint16), -1000, "SS")])
+def test_padding_is_read_as_the_pixels_are(write, pixels, value, vr):
+    content = pydicom.dcmread(write(pixels, **WIDE))
+    content.add_new("PixelPaddingValue", vr, value)
+    content.PhotometricInterpretation = "MONOCHROME1"  # in which padding, shown black, differs from dark values
+    content.save_as(content.filename)
+    assert grey(Path(content.filename))[0][0] == 0
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+def test_files_without_preamble_and_header_are_read(write, tmp_path, syntax):
+    content = pydicom.dcmread(write(CT, **WIDE))
+    content.file_meta, content.preamble = FileMetaDataset(), None
+    implicit = syntax == ImplicitVRLittleEndian
+    content.save_as(tmp_path / "old", implicit_vr=implicit, little_endian=True, enforce_file_format=False)
+    assert b"DICM" not in (tmp_path / "old").read_bytes()[:200]
+    assert read_header(tmp_path / "old") == Header(grey=True, deep=True)
+    assert grey(tmp_path / "old") == grey(write(CT, **WIDE))
+
+
+def test_a_window_does_not_show_colours(write):
+    with pytest.raises(BadImageError, match=r"is in colour, and data\.window shows grey values"):
+        read_image(write(np.zeros((4, 4, 3), np.uint8)), grey=False, window=Window(center=0, width=1))

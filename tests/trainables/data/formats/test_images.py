@@ -5,9 +5,12 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
 from trainables.data.formats.images import BadImageError, Header, read_header, read_image
+from trainables.recipe.data_config import Window
 
 RAMP = np.linspace(0, 255, 20 * 30).reshape(20, 30).astype(np.uint8)
 COLOUR = np.stack([RAMP, RAMP // 2, 255 - RAMP], axis=2)
@@ -214,3 +217,144 @@ def test_a_bad_file_is_named_with_its_reason(tmp_path, name, spoil, reason):
     assert read_header(path).grey in {True, False}
     with pytest.raises(BadImageError, match=f"{name}: .*({reason})"):
         read_image(path, grey=True)
+
+
+# --- transparency -----------------------------------------------------------------------------------------------------
+
+SHAPE = np.zeros((20, 30), np.uint8)
+SHAPE[5:12, 8:20] = 255
+
+
+def with_alpha(colour, alpha=SHAPE, mode="RGBA") -> Image.Image:
+    picture = Image.new(mode[:-1], (30, 20), colour)
+    picture.putalpha(Image.fromarray(alpha))
+    return picture
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.tiff", "palette.png", "a.gif"])
+@pytest.mark.parametrize(("ink", "ground"), [(0, 255), (100, 255), (191, 255), (192, 0), (255, 0)])
+def test_a_shape_that_is_drawn_in_alpha_alone_is_visible(tmp_path, name, ink, ground):
+    picture = with_alpha((ink,) * 3)
+    if name in {"palette.png", "a.gif"}:
+        indices = Image.fromarray(SHAPE // 255, "P")
+        indices.putpalette([ink] * 6)
+        indices.save(tmp_path / name, transparency=0)
+    else:
+        picture.save(tmp_path / name, lossless=True)
+    image = read_image(tmp_path / name, grey=False)
+    assert (image == np.where(SHAPE, ink, ground)[:, :, None]).all()
+
+
+def test_grey_and_coloured_files_of_one_shape_look_the_same(tmp_path):
+    with_alpha(100, mode="LA").save(tmp_path / "grey.png")
+    with_alpha((100, 100, 100)).save(tmp_path / "colour.png")
+    grey = read_image(tmp_path / "grey.png", grey=True)
+    assert (np.repeat(grey, 3, axis=2) == read_image(tmp_path / "colour.png", grey=False)).all()
+    deep = read_image(tmp_path / "grey.png", grey=True, deep=True)
+    assert (deep == grey.astype(np.uint16) * 257).all()
+
+
+@pytest.mark.parametrize("level", [0, 1, 255])
+def test_alpha_that_is_the_same_everywhere_is_dropped(tmp_path, level):
+    picture = Image.fromarray(COLOUR)
+    picture.putalpha(level)
+    picture.save(tmp_path / "a.png")
+    assert (read_image(tmp_path / "a.png", grey=False) == COLOUR).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), levels=st.sampled_from([(0, 255), (0, 1, 254, 255), tuple(range(256))]))
+def test_opaque_parts_keep_their_colour_and_invisible_ones_do_not_count(tmp_path_factory, seed, levels):
+    random, path = np.random.default_rng(seed), tmp_path_factory.mktemp("alpha") / "a.png"
+    alpha = random.choice(np.array(levels, np.uint8), (6, 7))
+    colours = random.integers(0, 256, (6, 7, 3), np.uint8)
+    alpha[0, :2] = 0, 255
+
+    def shown() -> np.ndarray:
+        picture = Image.fromarray(colours)
+        picture.putalpha(Image.fromarray(alpha))
+        picture.save(path)
+        return read_image(path, grey=False).astype(int)
+
+    image = shown()
+    (ground,) = set(image[0, 0].tolist())
+    share = alpha[:, :, None] / 255
+    assert np.abs(image - (colours * share + ground * (1 - share))).max() <= 1
+    colours[alpha == 0] = random.integers(0, 256, 3)
+    assert (shown() == image).all()
+
+
+# --- more than 8 bits -------------------------------------------------------------------------------------------------
+
+TWELVE = np.linspace(0, 4095, 20 * 30).astype(np.uint16).reshape(20, 30)
+WINDOW = Window(center=2047.5, width=4095)
+RAMP_12 = ((TWELVE.astype(int) * 255 + 2047) // 4095).astype(np.uint8)
+
+
+def white_is_zero(path):
+    """Changes the tag of how grey values are shown in a TIFF file."""
+    entry = struct.pack("<HHI", 262, 3, 1)
+    path.write_bytes(path.read_bytes().replace(entry + b"\1", entry + b"\0"))
+
+
+def twelve_bits(path):
+    """Writes the values as a TIFF file of 12 bits a pixel."""
+    pairs = TWELVE.reshape(-1, 2).astype(int)
+    packed = np.stack([pairs[:, 0] >> 4, (pairs[:, 0] & 15) << 4 | pairs[:, 1] >> 8, pairs[:, 1] & 255], 1)
+    tags = {256: 30, 257: 20, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 20, 279: packed.size}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    values = packed.astype(np.uint8).tobytes()
+    path.write_bytes(
+        b"II*\0" + struct.pack("<I", 8 + len(values)) + values + struct.pack("<H", len(tags)) + entries + bytes(4)
+    )
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tiff", "a.jp2", "float.tiff", "whole.tiff"])
+def test_a_window_shows_its_range_of_stored_values(tmp_path, name):
+    dtype = {"float.tiff": np.float32, "whole.tiff": np.int32}.get(name, np.uint16)
+    Image.fromarray(TWELVE.astype(dtype)).save(tmp_path / name)
+    assert read_header(tmp_path / name) == Header(grey=True, deep=True)
+    for grey in (True, False):
+        image = read_image(tmp_path / name, grey=grey, window=WINDOW)
+        assert (image.shape, image.dtype) == ((20, 30, 1 if grey else 3), np.uint8)
+        assert np.abs(image.astype(int) - RAMP_12[:, :, None]).max() <= 1
+    deep = read_image(tmp_path / name, grey=True, deep=True, window=WINDOW)[:, :, 0]
+    assert np.abs(deep / 65535 - TWELVE / 4095).max() < 1e-5
+    narrow = read_image(tmp_path / name, grey=True, window=Window(center=2000, width=1000))[:, :, 0]
+    assert (narrow[TWELVE <= 1500] == 0).all()
+    assert (narrow[TWELVE >= 2500] == 255).all()
+
+
+def test_a_window_acts_on_8_bits_too_and_not_on_colours(tmp_path):
+    Image.fromarray(RAMP).save(tmp_path / "grey.png")
+    Image.fromarray(COLOUR).save(tmp_path / "colour.png")
+    window = Window(center=100, width=50)
+    expected = np.floor(((RAMP.astype(float) - 75) / 50).clip(0, 1) * 255 + 0.5)
+    assert (read_image(tmp_path / "grey.png", grey=True, window=window)[:, :, 0] == expected).all()
+    with pytest.raises(BadImageError, match=r"colour\.png: is in colour, and data\.window shows grey values"):
+        read_image(tmp_path / "colour.png", grey=True, window=window)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_values_whose_range_is_not_known_need_a_window(tmp_path, dtype):
+    Image.fromarray((RAMP.astype(dtype) - 100) * 1000).save(tmp_path / "a.tiff")
+    with pytest.raises(BadImageError, match=r"holds .*grey values.*; set data\.window to the range that is shown"):
+        read_image(tmp_path / "a.tiff", grey=True)
+    image = read_image(tmp_path / "a.tiff", grey=True, window=Window(center=27_500, width=255_000))
+    assert (image[:, :, 0] == RAMP).all()
+
+
+def test_the_bits_of_a_tiff_say_which_value_is_white(tmp_path):
+    twelve_bits(tmp_path / "a.tiff")
+    assert (read_image(tmp_path / "a.tiff", grey=True)[:, :, 0] == RAMP_12).all()
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_tiff_files_in_which_0_is_white_are_inverted(tmp_path, bits):
+    path = tmp_path / "a.tiff"
+    Image.fromarray(RAMP if bits == 8 else RAMP.astype(np.uint16) * 257).save(path)
+    white_is_zero(path)
+    assert (read_image(path, grey=True)[:, :, 0] == 255 - RAMP).all()
+    if bits == 16:
+        deep = read_image(path, grey=True, deep=True, window=Window(center=128 * 257, width=65535))[:, :, 0]
+        assert deep[0, 0] > deep[-1, -1]

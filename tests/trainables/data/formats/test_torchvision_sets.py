@@ -190,7 +190,10 @@ def test_what_is_damaged_is_said(tmp_path):
         ({"name": "MNIST", "path": "x", "bits": 16}, "applies only to source folder, npz, table, not to 'torchvision'"),
         ({"name": "MNIST", "path": "x", "frame": 1}, "applies only to source folder, table, not to 'torchvision'"),
         ({"source": "folder", "name": "MNIST"}, "applies only to source 'torchvision', not to 'folder'; remove it"),
-        ({"source": "idx", "window": {"center": 0, "width": 1}}, "applies only to source folder, table, not to 'idx'"),
+        (
+            {"source": "idx", "window": {"center": 0, "width": 1}},
+            "applies only to source folder, npz, table, not to 'idx'",
+        ),
     ],
 )
 def test_what_the_config_cannot_mean_is_said(config, message):

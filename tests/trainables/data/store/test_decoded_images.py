@@ -210,7 +210,7 @@ def test_it_is_built_once_for_each_source_size_and_version(photos, monkeypatch):
     assert built(photos, size=24)
     os.utime(photos / "a/00.png", ns=(0, 12345))
     assert built(photos)
-    monkeypatch.setattr(store_module, "VERSION", 2)
+    monkeypatch.setattr(store_module, "VERSION", store_module.VERSION + 1)
     assert built(photos)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from trainables.data.store.resize import resize_volume
+from trainables.data.store.resize import resize_image, resize_volume, suitable_fit
 
 
 def smooth(shape, channels=1):
@@ -52,3 +52,51 @@ def test_all_of_the_volume_is_shown_and_nothing_is_moved():
     assert small[:, 5:].max() < 5
     assert small[:, :, 4:].max() < 5
     assert small.mean() == pytest.approx(255 / 8, rel=0.02)
+
+
+# --- images: square -----------------------------------------------------------------------------------------------------
+
+
+def strip(size, *, wide, channels, dtype) -> np.ndarray:
+    """Grey strip with a bright and a brighter end."""
+    image = np.full((size, 4 * size, channels), 60, dtype)
+    image[:, : size // 2], image[:, -size // 2 :] = 160, 200
+    return image if wide else image.swapaxes(0, 1)
+
+
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_fit_decides_what_becomes_of_the_ends(wide, channels, dtype):
+    image = strip(32, wide=wide, channels=channels, dtype=dtype)
+    made = {fit: resize_image(image, 32, fit) for fit in ("crop", "pad", "stretch")}
+    assert all((each.shape, each.dtype) == ((32, 32, channels), dtype) for each in made.values())
+    assert all(each.flags["C_CONTIGUOUS"] for each in made.values())
+    crop, pad, stretch = (each if wide else each.swapaxes(0, 1) for each in made.values())
+    assert (crop == 60).all()
+    assert stretch[5, [0, 15, 31], 0].tolist() == [160, 60, 200]
+    assert pad[15, [0, 15, 31], 0].tolist() == [160, 60, 200]
+    assert (pad[:12] == 0).all()
+    assert (pad[-12:] == 0).all()
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_square_images_have_one_fit(fit):
+    image = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
+    assert (resize_image(image, 16, fit) == resize_image(image, 16)).all()
+
+
+@pytest.mark.parametrize(
+    ("aspects", "fit"),
+    [
+        ([1], "crop"),
+        ([4 / 3, 3 / 4, 1, 1.5, 2 / 3], "crop"),
+        ([1] * 95 + [8] * 5, "crop"),
+        ([10] * 20, "stretch"),
+        ([0.5, 0.55, 0.48], "stretch"),
+        ([0.5, 2] * 10, "pad"),
+        ([1] * 80 + [3] * 20, "pad"),
+    ],
+)
+def test_the_fit_follows_from_the_proportions(aspects, fit):
+    assert suitable_fit(aspects) == fit

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trainables.core.config_errors import ConfigError, Problem
 from trainables.data.formats import npz
 from trainables.data.formats.file_decoder import bits_error
 from trainables.data.messages import path_error
@@ -58,10 +59,14 @@ def _npz(config: DataConfig, *, test: bool) -> Source:
         raise bits_error(
             f"its images are of {parts[0].channels} × {8 * parts[0].dtype.itemsize} bits, not grey with 16"
         )
+    if config.window is not None and parts[0].channels != 1:
+        raise ConfigError(
+            [Problem(("data", "window"), "the images are in colour, and a window shows grey values; remove it")]
+        )
 
     def reader() -> Reader:
         try:
-            decode = npz.decoder(place, parts, deep=config.bits == 16)
+            decode = npz.decoder(place, parts, deep=config.bits == 16, window=config.window)
         except (ValueError, OSError) as error:
             raise path_error(f"{config.path}: {error}") from None
         return select(Reader(parts[0].channels, decode, np.dtype(f"u{config.bits // 8}")), found)

@@ -1,0 +1,80 @@
+"""Contract: files and arrays are decoded for prediction exactly as they were for training, whatever `data` says."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trainables.data.dataset import open_dataset
+from trainables.data.store.decoded_images import decode_resized
+from trainables.model_package.input_images import find_images
+from trainables.model_package.manifest import Input, Manifest
+from trainables.model_package.predict import shape_of
+from trainables.recipe.data_config import DataConfig
+
+MANIFEST = Manifest.model_construct(task="classification", classes=("a", "b"), labels=None)
+WINDOW = {"window": {"center": 1500, "width": 2000}}
+
+
+def grey16(random, i):
+    return random.integers(0, 4096, (20, 30 + i), np.uint16)
+
+
+def write_images(folder, write):
+    random = np.random.default_rng(0)
+    for i in range(8):
+        file = folder / "photos" / "ab"[i % 2] / f"{i}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write(random, i).save(file.with_suffix(".png"))
+
+
+def transparent(random, i):
+    return Image.fromarray(random.integers(0, 256, (20, 30 + i, 4), np.uint8))
+
+
+def colour(random, i):
+    return Image.fromarray(random.integers(0, 256, (20, 30 + i, 3), np.uint8))
+
+
+FILES = {
+    "transparent": (transparent, {}),
+    "padded": (colour, {"fit": "pad"}),
+    "stretched": (transparent, {"fit": "stretch"}),
+    "16 bits as 8": (lambda random, i: Image.fromarray(grey16(random, i)), {}),
+    "16 bits windowed": (lambda random, i: Image.fromarray(grey16(random, i)), WINDOW),
+    "16 bits": (lambda random, i: Image.fromarray(grey16(random, i)), {"bits": 16, "fit": "pad"}),
+    "16 bits kept and windowed": (lambda random, i: Image.fromarray(grey16(random, i)), {"bits": 16, **WINDOW}),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files(tmp_path, name):
+    write, given = FILES[name]
+    write_images(tmp_path, write)
+    data = DataConfig(source="folder", path=str(tmp_path / "photos"), image_size=12, validation=0.25, **given)
+    check(data, sorted(map(str, (tmp_path / "photos").rglob("*.png"))))
+
+
+@pytest.mark.parametrize("depth", [None, 6])
+@pytest.mark.parametrize("given", [{}, WINDOW, {"bits": 16}, {"bits": 16, **WINDOW}])
+def test_arrays(tmp_path, depth, given):
+    shape = (8, 9, 20, 25) if depth else (8, 20, 25)
+    images = np.random.default_rng(0).integers(0, 4096, shape, np.uint16)
+    np.savez(tmp_path / "scans.npz", train_images=images, train_labels=np.arange(8) % 2)
+    path = str(tmp_path / "scans.npz")
+    check(DataConfig(source="npz", path=path, image_size=12, depth=depth, validation=0.25, **given), [path])
+
+
+def check(data: DataConfig, given: list[str]) -> None:
+    images = open_dataset(data).images
+    taken = Input(
+        **data.model_dump(include={"image_size", "depth", "bits", "frame", "window", "fit"}),
+        resize="",
+        channels=images.shape[-1],
+        mean=(0.5,) * 3,
+        std=(0.5,) * 3,
+        standardises=False,
+    )
+    items = find_images(given, MANIFEST.model_copy(update={"input": taken}))
+    decoded = [decode_resized(item.decode, [shape_of(taken)], taken.fit)[0] for item in items]
+    assert np.array_equal(images, decoded)
+    assert images.std() > 1

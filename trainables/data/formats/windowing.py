@@ -1,0 +1,48 @@
+"""Windows: the stored grey values that are shown as black and as white. All formats use them in the same way."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trainables.recipe.data_config import Window
+
+
+def windowed(values: np.ndarray, window: Window) -> np.ndarray:
+    """Scales values to 0 for black … 1 for white; those outside of the window are not clipped."""
+    shown: np.ndarray = (values.astype(np.float64) - (window.center - window.width / 2)) / window.width
+    return shown
+
+
+def as_levels(shown: np.ndarray, *, deep: bool) -> np.ndarray:
+    """Rounds values of 0 … 1 to uint8, or to uint16 if `deep`; values outside are clipped."""
+    highest = 65535 if deep else 255
+    levels: np.ndarray = np.floor(np.clip(shown, 0, 1) * highest + 0.5).astype(np.uint16 if deep else np.uint8)
+    return levels
+
+
+def array_levels(values: np.ndarray, *, deep: bool, window: Window | None) -> np.ndarray:
+    """Converts an array of 8 or 16 bits to uint8, or to uint16 if `deep`.
+
+    Args:
+        values: uint8 or uint16.
+        deep: convert to 16 bits.
+        window: values shown as black and white; None: the full range of the type.
+    """
+    if window is not None:
+        return as_levels(windowed(values, window), deep=deep)
+    return scaled(values, np.iinfo(values.dtype).max, deep=deep)
+
+
+def scaled(values: np.ndarray, highest: int, *, deep: bool) -> np.ndarray:
+    """Scales whole numbers from 0 … `highest` to uint8, rounded.
+
+    Args:
+        values: whole numbers, not negative.
+        highest: number that is white.
+        deep: scale to uint16 instead.
+    """
+    wanted = 65535 if deep else 255
+    if highest == wanted:
+        return values.astype(f"u{1 + deep}")
+    levels: np.ndarray = ((values.astype(np.uint64) * wanted + highest // 2) // highest).astype(f"u{1 + deep}")
+    return levels
