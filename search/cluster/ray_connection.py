@@ -39,6 +39,7 @@ os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
 from search.cluster.check_reachable import check_reachable
 from search.cluster.runtime_env import JOB, runtime_env
 from search.config.address import AUTO, LOCAL
+from trainables.core.available_cpus import available_cpus
 
 
 class LocalRay:
@@ -50,7 +51,7 @@ class LocalRay:
     def __init__(self, cpus: int | None = None):
         """
         Args:
-            cpus: cores that Ray may use; None: all that it finds.
+            cpus: cores that Ray may use; None: all that this process may use.
         """
         self._cpus = cpus
         self._started: Future[None] = Future()
@@ -96,7 +97,7 @@ class LocalRay:
             with _needed_processes_only():
                 ray.init(
                     address=LOCAL,
-                    num_cpus=self._cpus,
+                    num_cpus=available_cpus() if self._cpus is None else self._cpus,
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level="CRITICAL",

@@ -1,10 +1,12 @@
-"""Cores, memory and GPUs of this machine, without starting Ray."""
+"""Cores, memory and GPUs that this process may use, without starting Ray."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from trainables.core.available_cpus import available_cpus
 
 _MEMINFO = Path("/proc/meminfo")
 
@@ -29,7 +31,7 @@ def this_machine() -> Machine:
 
     gpus = torch.cuda.device_count()
     return Machine(
-        cpus=os.cpu_count() or 1,
+        cpus=available_cpus(),
         load=os.getloadavg()[0],
         ram_bytes=_free_ram(),
         gpus=gpus,

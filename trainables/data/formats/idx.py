@@ -52,10 +52,11 @@ def read_labels(path: Path) -> np.ndarray:
 def _read(path: Path, magic: int) -> np.ndarray:
     with _opened(path) as file:
         axes = _axes(file, path, magic)
-        values = np.frombuffer(file.read(), np.uint8)
-    expected = math.prod(axes)
+        expected = math.prod(axes)
+        values = np.frombuffer(file.read(expected + 1), np.uint8)  # no more: a few bytes could unpack to gigabytes
     if len(values) != expected:
-        raise ValueError(f"{path.name} should hold {' × '.join(map(str, axes))} = {expected} bytes, not {len(values)}")
+        found = f"{len(values)} or more" if len(values) > expected else len(values)
+        raise ValueError(f"{path.name} should hold {' × '.join(map(str, axes))} = {expected} bytes, not {found}")
     return values.reshape(axes)
 
 

@@ -4,6 +4,7 @@ separately."""
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import tempfile
@@ -21,6 +22,8 @@ from trainables.recipe.data_config import Window
 from trainables.storage.urls import Place, is_url, opened
 
 _KINDS = {2: "images are [n, h, w] or [n, h, w, 3]", 3: "volumes are [n, d, h, w] or [n, d, h, w, 3]"}
+_LARGEST_RATIO, _ALLOWANCE = 64, 2**30
+"""Limit of a file's unpacked size: this many times its size, plus these bytes."""
 _DEPTHS = {np.dtype(np.uint8), np.dtype(np.uint16)}
 
 
@@ -44,6 +47,10 @@ class Part(NamedTuple):
     def has_colours(self) -> bool:
         """True if the last axis is one of colours; an axis of length 1 or 3 is not taken for the width of a volume."""
         return len(self.axes) == 5 or (len(self.axes) == 4 and self.axes[3] in {1, 3})
+
+    def has_channels_first(self, dims: int) -> bool:
+        """True if the axis of colours is in front of the `dims` axes of images or volumes."""
+        return len(self.axes) == dims + 2 and self.axes[1] in {1, 3} and self.axes[-1] not in {1, 3}
 
     @property
     def channels(self) -> int:
@@ -130,8 +137,7 @@ def image_arrays(place: Place, *, dims: int = 2) -> dict[str, np.ndarray]:
 
 
 def _without_labels(archive: zipfile.ZipFile, name: str) -> Part:
-    with archive.open(f"{name}.npy") as file:
-        axes, _, dtype = _header(file)
+    axes, dtype = _checked_header(archive, name)
     return Part(name.removesuffix("images").removesuffix("_"), axes, dtype, np.zeros(axes[:1], np.int64))
 
 
@@ -143,11 +149,8 @@ def _images(place: Place, part: Part) -> np.ndarray:
             shutil.copyfileobj(packed, unpacked, 1 << 20)
         unpacked.seek(0)
         axes, is_fortran, dtype = _header(unpacked)
-        start = unpacked.tell()
-        if os.fstat(unpacked.fileno()).st_size - start != np.prod(axes, dtype=np.int64) * dtype.itemsize:
-            raise ValueError(f"{part.images} is damaged: its size does not match its header")
         order: Any = "F" if is_fortran else "C"
-        mapped = np.memmap(unpacked, dtype, "r", start, axes, order)
+        mapped = np.memmap(unpacked, dtype, "r", unpacked.tell(), axes, order)
     return mapped if part.has_colours else mapped[..., None]
 
 
@@ -157,6 +160,12 @@ def _archive(place: Place) -> Iterator[zipfile.ZipFile]:
         raise ValueError("is a folder; source 'npz' takes a file" if Path(place).is_dir() else "does not exist")
     try:
         with opened(place, whole=False) as file, zipfile.ZipFile(file) as archive:
+            size, unpacked = file.seek(0, os.SEEK_END), sum(part.file_size for part in archive.infolist())
+            if unpacked > _LARGEST_RATIO * size + _ALLOWANCE:
+                raise ValueError(
+                    f"its {size:,} bytes would unpack to {unpacked:,}, more than the limit of {_LARGEST_RATIO} times as many and "
+                    f"{_ALLOWANCE // 2**20:,} MiB; save it without compression (np.savez)"
+                )
             yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise ValueError(f"is not an NPZ file, or is damaged: {error}") from None
@@ -169,9 +178,19 @@ def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     return np.lib.format.read_array_header_2_0(file)
 
 
-def _part(archive: zipfile.ZipFile, name: str) -> Part:
-    with archive.open(f"{name}_images.npy") as file:
+def _checked_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Reads the axes and the type of an array, before anything is allocated for it."""
+    with archive.open(f"{name}.npy") as file:
         axes, _, dtype = _header(file)
+        left = archive.getinfo(f"{name}.npy").file_size - file.tell()
+    if not dtype.hasobject and left != math.prod(axes) * dtype.itemsize:
+        raise ValueError(f"{name} is damaged: its size does not match its header")
+    return axes, dtype
+
+
+def _part(archive: zipfile.ZipFile, name: str) -> Part:
+    axes, dtype = _checked_header(archive, f"{name}_images")
+    _checked_header(archive, f"{name}_labels")
     with archive.open(f"{name}_labels.npy") as labels:
         return Part(name, axes, dtype, _labels(labels, f"{name}_labels"))
 
@@ -190,7 +209,12 @@ def _problems(part: Part, dims: int) -> list[str]:
     """Problems of one part if images of so many dimensions are expected."""
     images, labels = part.images, f"{part.name}_labels"
     shape, problems = _axes(part.axes), []
-    if part.dims not in {2, 3} or part.channels not in {1, 3} or 0 in part.axes:
+    if part.has_channels_first(dims):
+        last = "[n, h, w, 3]" if dims == 2 else "[n, d, h, w, 3]"
+        problems.append(
+            f"{images} holds {shape}: its channels come first; save np.moveaxis({images}, 1, -1), which is {last}"
+        )
+    elif part.dims not in {2, 3} or part.channels not in {1, 3} or 0 in part.axes:
         problems.append(f"{images} holds {shape or 'one number'}; {_KINDS[dims]}")
     elif part.dims == 3 and dims == 2:
         remedy = "set data.depth to the number of slices that the network sees, and choose a network for volumes"

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +17,7 @@ from typing import IO, Any, Literal, NamedTuple
 import numpy as np
 
 from trainables.core.atomic_write import replacing
+from trainables.core.available_cpus import available_cpus
 from trainables.core.config_errors import listed
 from trainables.data.formats.images import BadImageError
 from trainables.data.messages import path_error
@@ -283,7 +283,7 @@ def _listing(array: Path) -> Path:
 
 def in_parallel(work: Callable[[int], Any], total: int) -> Iterator[Any]:
     """Yields work(0), work(1), … in order, computed ahead by one thread per core (Pillow releases the GIL)."""
-    threads = os.cpu_count() or 1
+    threads = available_cpus()
     with ThreadPoolExecutor(threads) as pool:
         ahead: deque[Future[Any]] = deque()
         for i in range(total):

@@ -1,5 +1,6 @@
 """NPZ files in MedMNIST's layout: its split is used, its test arrays are not, and what is odd about one is said."""
 
+import io
 import os
 import zipfile
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import open_dataset
+from trainables.data.formats import npz
 from trainables.data.sources.open_source import open_source
 from trainables.recipe.data_config import DataConfig
 
@@ -182,14 +184,56 @@ def test_a_damaged_file_is_an_error(write, tmp_path, harm, message):
         open_source(config)
 
 
-def test_images_that_are_not_whole_are_an_error_when_they_are_read(write, tmp_path):
+def test_images_that_are_not_whole_are_an_error_before_they_are_read(write, tmp_path):
     config = write(save=np.savez)
     with zipfile.ZipFile(tmp_path / "a.npz") as whole, zipfile.ZipFile(tmp_path / "b.npz", "w") as cut:
         for name in whole.namelist():
             cut.writestr(name, whole.read(name)[: -1 if name == "val_images.npy" else None])
-    source = open_source(config.model_copy(update={"path": str(tmp_path / "b.npz")}))
     with pytest.raises(ConfigError, match="val_images is damaged: its size does not match its header"):
-        source.open()
+        open_source(config.model_copy(update={"path": str(tmp_path / "b.npz")}))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", ["train_images", "train_labels"])
+def test_nothing_is_allocated_for_a_header_that_promises_more_than_there_is(write, tmp_path, name):
+    config = write(save=np.savez)
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        file = io.BytesIO()
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (2**50, 8, 8)})
+        archive.writestr(f"{name}.npy", file.getvalue() + b"only these")
+    with pytest.raises(ConfigError, match=f"{name} is damaged: its size does not match its header"):
+        open_source(config)
+
+
+def test_a_file_that_would_unpack_to_gigabytes_is_an_error(write, tmp_path, monkeypatch):
+    config = write()
+    with zipfile.ZipFile(tmp_path / "a.npz", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros.npy", bytes(3 * 2**20))
+    open_source(config)
+    monkeypatch.setattr(npz, "_ALLOWANCE", 2**20)
+    message = r"its [\d,]+ bytes would unpack to 3,[\d,]+, more than the limit of 64 times as many and 1 MiB"
+    with pytest.raises(ConfigError, match=message):
+        open_source(config)
+
+
+@pytest.mark.parametrize("shape", [(12, 3, 8, 9), (12, 1, 8, 9)])
+def test_channels_that_come_first_are_one_clear_error(write, shape):
+    with pytest.raises(ConfigError) as caught:
+        open_source(write(arrays(train_images=np.zeros(shape, np.uint8))))
+    size = " × ".join(map(str, shape))
+    mend = "save np.moveaxis(train_images, 1, -1), which is [n, h, w, 3]"
+    assert f"train_images holds {size}: its channels come first; {mend}" in str(caught.value)
+    images = np.moveaxis(np.zeros(shape, np.uint8), 1, -1)
+    other = arrays()["val_images"][:, None, :, :].repeat(shape[1], 1)
+    open_source(write(arrays(train_images=images, val_images=np.moveaxis(other, 1, -1))))
+
+
+def test_three_slices_are_a_volume_if_depth_is_set(write):
+    images = {f"{part}_images": np.zeros((N[part], 3, 8, 9), np.uint8) for part in N}
+    assert open_dataset(write(arrays(**images), depth=3)).images.shape[1:] == (3, 8, 8, 1)
+    first = {f"{part}_images": np.zeros((N[part], 3, 4, 8, 9), np.uint8) for part in N}
+    with pytest.raises(ConfigError, match=r"its channels come first; .* which is \[n, d, h, w, 3\]"):
+        open_source(write(arrays(**first), depth=3))
 
 
 @pytest.mark.parametrize(

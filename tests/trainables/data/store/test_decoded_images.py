@@ -106,7 +106,7 @@ def test_the_order_does_not_depend_on_threads(photos, monkeypatch):
         time.sleep(0.001 * (i % 3))
         return i
 
-    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(store_module, "available_cpus", lambda: 3)
     assert list(store_module.in_parallel(shuffled, 200)) == list(range(200))
 
 
