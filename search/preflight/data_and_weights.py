@@ -58,7 +58,7 @@ def check_data_and_weights(
         models = dict.fromkeys((r.model, r.data.image_size, r.data.depth) for r in recipes)
         weights = {model: check_model(model, image_size=size, depth=depth) for model, size, depth in models}
         for runs in earlier:
-            runs.check_weights(weights)
+            runs.check_weights({model: found and found.fingerprint for model, found in weights.items()})
         compiled = next((recipe for recipe in recipes if recipe.train.compile), None)
         if compiled:
             check_compiler(device_of(compiled))
@@ -66,6 +66,8 @@ def check_data_and_weights(
         raise InputError(source.describe(error.problems)) from None
     for left_out in dict.fromkeys(dataset.left_out for dataset in datasets.values() if dataset.left_out):
         console.out(f"warning: {left_out}", highlight=False)
+    for line in dict.fromkeys(found.source for found in weights.values() if found and found.source):
+        console.out(line, highlight=False)
     console.out(summary(datasets[recipes[0].data]), highlight=False)
     return datasets[recipes[0].data]
 

@@ -10,6 +10,7 @@ from torch import nn
 # Most families need it; here it is imported with everything else that a process keeps (`gc_tuning`).
 import trainables.models.backbones.torchvision_import  # noqa: F401
 from trainables.models.networks import networks_of
+from trainables.models.pretrained_weights import Pretrained
 from trainables.models.staged_model import GlobalAverage, Head, StagedModel, new_last_layer, to_channels_last
 from trainables.recipe.recipe import ModelConfig
 
@@ -27,7 +28,7 @@ class BuiltModel(NamedTuple):
     """SHA-256 of the initial weights; `random` if the whole network is drawn at random."""
 
 
-def check_model(config: ModelConfig, *, image_size: int, depth: int | None = None) -> str | None:
+def check_model(config: ModelConfig, *, image_size: int, depth: int | None = None) -> Pretrained | None:
     """Checks that a model can be built: loads the weights, or tries the user's function.
 
     Args:
@@ -35,7 +36,7 @@ def check_model(config: ModelConfig, *, image_size: int, depth: int | None = Non
         image_size: side of the images it will see, in pixels.
         depth: slices of the volumes it will see; None: it will see images.
     Returns:
-        Fingerprint of its initial weights; None for a user's function, which may draw them.
+        The pretrained weights; None for a user's function.
     Raises:
         ConfigError: if the model cannot be built.
     """

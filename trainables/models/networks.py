@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import torch
 
 from trainables.models.backbone import Backbone
+from trainables.models.pretrained_weights import Pretrained
 from trainables.recipe.backbone_catalog import family_of
 from trainables.recipe.recipe import ModelConfig
 
@@ -28,7 +29,7 @@ class Start(NamedTuple):
 class Networks(Protocol):
     """Networks of a family, which `BackboneFamily.networks` names."""
 
-    def check(self, config: ModelConfig, *, image_size: int, depth: int | None) -> str | None:
+    def check(self, config: ModelConfig, *, image_size: int, depth: int | None) -> Pretrained | None:
         """Checks that a network can be built: loads the weights, or tries the user's function.
 
         Args:
@@ -36,7 +37,7 @@ class Networks(Protocol):
             image_size: side of the images it will see, in pixels.
             depth: slices of the volumes it will see; None: it will see images.
         Returns:
-            Hash of the initial weights; None where a function may draw them.
+            The pretrained weights; None for a user's function.
         Raises:
             ConfigError: if the network cannot be built.
         """

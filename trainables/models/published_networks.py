@@ -8,13 +8,14 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from trainables.models.backbone import Backbone
 from trainables.models.fast_copy import copy_backbone
 from trainables.models.networks import Start, drawing_as, networks_of
-from trainables.models.pretrained_weights import Pretrained, Statistics, described, state_of_file, weights_error
+from trainables.models.pretrained_weights import Pretrained, Statistics, described
 from trainables.models.staged_model import to_channels_last
+from trainables.models.weight_files import fitting_weights
 from trainables.recipe.backbone_catalog import BACKBONES, STEM
 from trainables.recipe.recipe import ModelConfig
 
@@ -69,8 +70,8 @@ class PublishedNetworks:
     can_be_outlined: bool = True
     """True where a network can be created without values, on torch's `meta` device, and then loaded from a state dict."""
 
-    def check(self, config: ModelConfig, *, image_size: int, depth: int | None) -> str:  # noqa: ARG002
-        return pretrained(config).fingerprint
+    def check(self, config: ModelConfig, *, image_size: int, depth: int | None) -> Pretrained:  # noqa: ARG002
+        return pretrained(config)
 
     def start(self, config: ModelConfig, generator: torch.Generator) -> Start:
         weights = pretrained(config)
@@ -100,7 +101,7 @@ def pretrained(config: ModelConfig) -> Pretrained:
     if config.weights == "none":
         return Pretrained(None, *networks.statistics(config.backbone), "random")
     if config.names_a_file:
-        return described(_fitting_state(networks, config), networks.statistics(config.backbone))
+        return _of_file(networks, config)
     return networks.published(config)
 
 
@@ -119,21 +120,25 @@ def _published(config: ModelConfig) -> Backbone:
     return parts
 
 
-def _fitting_state(networks: PublishedNetworks, config: ModelConfig) -> dict[str, Tensor]:
-    """Loads the weights of a file, without those of the last layer, and checks that they fit the network."""
-    path = Path(config.weights)
-    state = state_of_file(path)
+def _of_file(networks: PublishedNetworks, config: ModelConfig) -> Pretrained:
     with torch.device("meta" if networks.can_be_outlined else "cpu"):
         network = networks.new_network(config.backbone)
     last = networks.last_layer(network)
-    wanted = network.state_dict()
-    # The last layer is replaced anyway, so a file may have another number of classes, or no last layer.
-    # Files from old versions of torch lack BatchNorm's batch counters, which loading sets to 0.
-    body = {n: t for n, t in wanted.items() if not n.startswith(f"{last}.") and not n.endswith("num_batches_tracked")}
-    wrong = [name for name, tensor in body.items() if name not in state or state[name].shape != tensor.shape]
-    wrong += [name for name in state if name not in wanted]
-    if wrong:
-        raise weights_error(
-            f"{path} belongs to another network than {config.backbone}: {', '.join(wrong[:3])} do not fit"
-        )
-    return {name: tensor for name, tensor in state.items() if not name.startswith(f"{last}.")}
+    state, statistics, source = fitting_weights(
+        Path(config.weights), config.backbone, network.state_dict(), last, lambda: _own_names(networks, network, config)
+    )
+    return described(state, statistics or networks.statistics(config.backbone), source)
+
+
+def _own_names(networks: PublishedNetworks, network: nn.Module, config: ModelConfig) -> dict[str, str]:
+    """Names that a `StagedModel` gives to the network's weights -> the network's own."""
+    named = {id(tensor): name for name, tensor in network.state_dict(keep_vars=True).items()}
+    parts = networks.in_parts(network, config.backbone)
+    modules = {f"blocks.{i}": block for i, block in enumerate(parts.blocks.values())} | {"head.hidden": parts.hidden}
+    return {
+        f"{part}.{name}": named[id(tensor)]
+        for part, module in modules.items()
+        if module is not None
+        for name, tensor in module.state_dict(keep_vars=True).items()
+        if id(tensor) in named
+    }

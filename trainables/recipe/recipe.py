@@ -29,6 +29,10 @@ from trainables.recipe.train_config import TrainConfig
 C = TypeVar("C", bound=Config)
 
 
+WEIGHT_FILES = (".pt", ".pth", ".safetensors", ".ckpt", ".bin", ".tar")
+"""Suffixes of weight files, by which they are told from names of weights."""
+
+
 class ModelConfig(Config):
     """Pretrained network."""
 
@@ -45,7 +49,7 @@ class ModelConfig(Config):
     @property
     def names_a_file(self) -> bool:
         """True if `weights` is a path."""
-        return "/" in self.weights or self.weights.endswith((".pt", ".pth", ".safetensors"))
+        return "/" in self.weights or self.weights.endswith(WEIGHT_FILES)
 
     @model_validator(mode="after")
     def _custom_backbone_has_its_own_weights(self) -> ModelConfig:

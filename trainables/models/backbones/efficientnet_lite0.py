@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from trainables.models.backbone import IMAGENET_MEAN, IMAGENET_STD
 from trainables.models.backbones.torchvision_import import Conv2dNormActivation
-from trainables.models.pretrained_weights import Pretrained, described, weights_error
+from trainables.models.pretrained_weights import Pretrained, described
 from trainables.models.published_networks import PublishedNetworks
+from trainables.models.weight_files import weights_error
 from trainables.recipe.recipe import ModelConfig
 
 # (expansion, output channels, repeats, stride, kernel) of each group of inverted residuals

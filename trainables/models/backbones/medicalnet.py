@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.models.backbone import Backbone
-from trainables.models.pretrained_weights import Pretrained, weights_error
+from trainables.models.pretrained_weights import Pretrained
 from trainables.models.published_networks import PublishedNetworks, blocks_of
+from trainables.models.weight_files import weights_error
 from trainables.recipe.backbone_catalog import BACKBONES
 from trainables.recipe.recipe import ModelConfig
 

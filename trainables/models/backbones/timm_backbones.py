@@ -16,8 +16,9 @@ import trainables.models.backbones.torchvision_import  # noqa: F401  timm import
 from trainables.core.config_errors import ConfigError, Problem, nearest
 from trainables.models.backbone import Backbone
 from trainables.models.backbones.timm_blocks import Anatomy, UnstageableError, anatomy_of, cut
-from trainables.models.pretrained_weights import Pretrained, Statistics, described, weights_error
+from trainables.models.pretrained_weights import Pretrained, Statistics, described
 from trainables.models.published_networks import PublishedNetworks
+from trainables.models.weight_files import weights_error
 from trainables.recipe.backbone_catalog import BackboneInfo
 from trainables.recipe.recipe import ModelConfig
 

@@ -6,8 +6,9 @@ from http.client import HTTPException
 
 from trainables.models.backbone import IMAGENET_MEAN, IMAGENET_STD
 from trainables.models.backbones.torchvision_import import models
-from trainables.models.pretrained_weights import Pretrained, described, weights_error
+from trainables.models.pretrained_weights import Pretrained, described
 from trainables.models.published_networks import PublishedNetworks
+from trainables.models.weight_files import weights_error
 from trainables.recipe.recipe import ModelConfig
 
 KINETICS_MEAN, KINETICS_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
