@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from results_analysis.findings.finding import Conclusion, Evidence, Topic
-from results_analysis.tables.search_ranges import value_in
+from results_analysis.runs.columns import NULL
+from results_analysis.statistics.importance import FEWEST, comparable
+from results_analysis.tables.results_table import why_no_best
+from results_analysis.tables.search_ranges import Searched, value_in
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 
@@ -31,20 +35,20 @@ def _best(evidence: Evidence) -> Iterator[Conclusion]:
         yield Conclusion(Topic.BEST, "The search has no trials yet.", "warning")
         return
     if snapshot.best is None:
-        what = _status_counts(snapshot.trials["status"])
-        yield Conclusion(Topic.BEST, f"No trial has a score yet ({what}), so there is no best trial.", "warning")
+        why = why_no_best(snapshot.trials)
+        yield Conclusion(Topic.BEST, f"{why[0].upper()}{why[1:]}, so there is no best trial.", "warning")
         return
     row = snapshot.trials.loc[snapshot.trials["trial"] == snapshot.best].iloc[0]
     text = f"Trial {snapshot.best} has the best {evidence.metric}, {evidence.format_score(row['score'])}"
     text += f", in epoch {row['best_epoch']} of {row['epochs']}"
-    if len(snapshot.finished) > 1:
+    if len(evidence.finished) > 1:
         yield Conclusion(
             Topic.BEST,
-            f"{text} (best of {len(snapshot.finished)} finished trials).",
+            f"{text} (best of {len(evidence.finished)} finished trials).",
             "good",
             f"thaw export {evidence.run_as_typed}",
         )
-    elif len(snapshot.finished):
+    elif len(evidence.finished):
         yield Conclusion(
             Topic.BEST, f"{text}. It is the only finished trial.", command=f"thaw export {evidence.run_as_typed}"
         )
@@ -53,7 +57,7 @@ def _best(evidence: Evidence) -> Iterator[Conclusion]:
 
 
 def _second(evidence: Evidence) -> Iterator[Conclusion]:
-    if len(evidence.snapshot.finished) < 2:
+    if len(evidence.finished) < 2:
         return
     best, second = evidence.competitors.iloc[0], evidence.competitors.iloc[1]
     gap = evidence.gain(best["score"], second["score"])
@@ -74,19 +78,11 @@ def _defaults(evidence: Evidence) -> Iterator[Conclusion]:
     """Compares the best trial with the one closest to the values that the search file itself sets."""
     import numpy as np
 
-    snapshot = evidence.snapshot
-    own = {value.path: value_in(snapshot.run.config, value.path) for value in snapshot.searched}
-    known = [value for value in snapshot.searched if own[value.path] is not None]
-    rivals = snapshot.finished
-    if not known or len(rivals) < 2:
+    snapshot, rivals = evidence.snapshot, evidence.competitors
+    distances = [_distances(value, snapshot.run.config, rivals[value.path]) for value in snapshot.searched]
+    if not distances or len(evidence.finished) < 2:
         return
-    distances = []
-    for value in known:
-        low, high = value.ends
-        share = (value.position(own[value.path]) - low) / (high - low)
-        apart = np.abs(value.shares(rivals[value.path]) - share)
-        distances.append((apart > 0).astype(float) if value.scale == "choice" else apart)
-    mean = np.nan_to_num(np.mean(distances, axis=0), nan=np.inf)
+    mean = np.mean(distances, axis=0)
     nearest = rivals.iloc[int(mean.argmin())]
     gap = evidence.gain(rivals.iloc[0]["score"], nearest["score"])
     if mean.min() <= NEAR:
@@ -94,7 +90,7 @@ def _defaults(evidence: Evidence) -> Iterator[Conclusion]:
             text = f"trial {nearest['trial']}, the closest to the search file's own values, has the best score."
             yield Conclusion(Topic.BEST, f"Searching gained nothing: {text}")
             return
-        used = "the search file's own values" if mean.min() < 1e-9 else "values close to the search file's own"
+        used = "the search file's own values" if mean.min() == 0 else "values close to the search file's own"
         text = f"Trial {nearest['trial']} used {used} and scored {evidence.format_score(nearest['score'])}"
         yield Conclusion(Topic.BEST, f"{text}, so searching gained {evidence.format_score(gap)}.")
     else:
@@ -108,6 +104,22 @@ def _defaults(evidence: Evidence) -> Iterator[Conclusion]:
                 f"scored {evidence.format_score(nearest['score'])}."
             )
         yield Conclusion(Topic.BEST, text)
+
+
+def _distances(value: Searched, config: Mapping[str, Any], column: pd.Series[Any]) -> np.ndarray:
+    """Distance of the trials' values from the search file's own one, in shares of the searched range.
+
+    It is 1 from another choice, from a value that is not in the file, and from a file's value that a trial does not have.
+    """
+    import numpy as np
+
+    own = value_in(config, value.path)
+    low, high = value.ends
+    share = (value.position(NULL if own is None and NULL in value.choices else own) - low) / (high - low)
+    if share != share:
+        return column.notna().to_numpy(dtype=float)
+    apart = np.nan_to_num(np.abs(value.shares(column) - share), nan=1.0)
+    return (apart > 0).astype(float) if value.scale == "choice" else apart
 
 
 # --- how sure -------------------------------------------------------------------------------------------------------
@@ -167,8 +179,7 @@ def _mattered(evidence: Evidence) -> Iterator[Conclusion]:
         yield Conclusion(Topic.MATTERED, "Nothing was searched: all trials use the same recipe.")
         return
     if not len(frame):
-        text = f"Too few trials with a score ({len(evidence.snapshot.placed)}) to tell which searched values mattered."
-        yield Conclusion(Topic.MATTERED, text)
+        yield Conclusion(Topic.MATTERED, _why_unknown(evidence))
         return
     ranked = frame[frame["evaluator"] == frame["evaluator"].iloc[0]]
     out = ranked[ranked["importance"] > ranked["chance"]]
@@ -190,6 +201,18 @@ def _mattered(evidence: Evidence) -> Iterator[Conclusion]:
             yield Conclusion(Topic.MATTERED, where)
 
 
+def _why_unknown(evidence: Evidence) -> str:
+    """Reason why there are no importances."""
+    placed, varied = comparable(evidence.snapshot)
+    if len(placed) < FEWEST:
+        return f"Too few trials with a score ({len(placed)}) to tell which searched values mattered."
+    if varied:
+        return (
+            f"{varied[0].name} is the only value in which enough trials differ, so its importance cannot be compared."
+        )
+    return f"No searched value differs among the {FEWEST} or more trials that have it, so none shows what mattered."
+
+
 def _share(row: pd.Series[float]) -> str:
     """Share of the importance with its middle 80%: `52% of the importance, 40% … 60%`."""
     return f"{row['importance']:.0%} of the importance, {row['low']:.0%} … {row['high']:.0%}"
@@ -198,7 +221,7 @@ def _share(row: pd.Series[float]) -> str:
 def _good_values(evidence: Evidence, path: str) -> str | None:
     """Values that the best tenth of the trials (at least five) have, and those of all trials; None below twice as many trials."""
     value = next(value for value in evidence.snapshot.searched if value.path == path)
-    placed = evidence.snapshot.placed.dropna(subset=[path])
+    placed = evidence.snapshot.on_the_same_data.dropna(subset=[path])
     top = placed.head(max(5, len(placed) // 10))
     if len(placed) < 2 * len(top):
         return None
@@ -210,8 +233,3 @@ def _good_values(evidence: Evidence, path: str) -> str | None:
     low, high = (value.format_value(top[path].astype(float).quantile(q)) for q in (0.25, 0.75))
     spans = [value.format_value(placed[path].astype(float).quantile(q)) for q in (0.25, 0.75)]
     return f"{value.name}: mostly {low} … {high} in the best {len(top)} trials, {spans[0]} … {spans[1]} in all trials."
-
-
-def _status_counts(statuses: pd.Series[str]) -> str:
-    """Number of trials of each status: `3 failed, 1 running`."""
-    return ", ".join(f"{count} {status}" for status, count in statuses.value_counts().items())

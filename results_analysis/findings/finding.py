@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from results_analysis.plots.style import words
 from results_analysis.statistics.score_interval import Spread, Standing, spread_of, standing
 from results_analysis.tables.run_snapshot import Snapshot
+from trainables.core.vocabulary import TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,15 +56,20 @@ class Evidence:
         return spread_of(self.snapshot.best_report, self.snapshot.metric, images=images)
 
     @cached_property
+    def finished(self) -> pd.DataFrame:
+        """Finished trials that saw the same data as the best one, best first."""
+        comparable = self.snapshot.on_the_same_data
+        return comparable[comparable["status"] == TrialStatus.FINISHED.value]
+
+    @cached_property
     def competitors(self) -> pd.DataFrame:
         """Candidates for the best trial: the finished ones; if there are none, all with a place."""
-        snapshot = self.snapshot
-        return snapshot.finished if len(snapshot.finished) else snapshot.placed
+        return self.finished if len(self.finished) else self.snapshot.on_the_same_data
 
     @cached_property
     def standing(self) -> Standing | None:
         """Certainty of the best trial's first place; None below two finished trials, or without an uncertainty."""
-        if self.spread is None or not self.spread.error or len(self.snapshot.finished) < 2:
+        if self.spread is None or not self.spread.error or len(self.finished) < 2:
             return None
         return standing(self.competitors["score"].tolist(), self.spread.error, mode=self.snapshot.metric.mode)
 

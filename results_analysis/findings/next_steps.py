@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from results_analysis.findings.finding import Conclusion, Evidence, Topic
 from results_analysis.plots.learning_curves import rungs
+from results_analysis.tables.run_snapshot import Snapshot
 from results_analysis.tables.search_ranges import Searched
+from trainables.core.dotted_paths import with_values
 from trainables.core.vocabulary import TrialStatus
+from trainables.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
     import pandas as pd
 
 EDGE = 0.05
 """Share of a searched range, at either end, that counts as its edge."""
+STEPS = (0.5, 0.25, 0.1, 0.05)
+"""Shares of a searched range by which to widen it; the first that a recipe allows is proposed."""
 FEW = 5
 """Trials per searched value below which a search counts as small."""
 LATE = 0.15
@@ -51,6 +59,9 @@ def _unfinished(evidence: Evidence) -> Steps:
     missing = max(0, (planned or 0) - len(snapshot.trials))
     if not running and not missing:
         return
+    if snapshot.is_over:
+        yield f"A budget of search.stop ended the search after {len(snapshot.trials)} of {planned} trials.", None
+        return
     parts = [f"{running} {'trials are' if running > 1 else 'trial is'} running or interrupted" if running else ""]
     parts.append(f"{missing} of {planned} have not started" if missing else "")
     text = f"The search is not finished: {' and '.join(filter(None, parts))}. If it is no longer running, resume it."
@@ -63,19 +74,19 @@ def _edges(evidence: Evidence) -> Steps:
     top = evidence.competitors.head(max(3, len(evidence.competitors) // 10))
     if snapshot.best is None or len(top) < 3:
         return
+    best_row = snapshot.trials[snapshot.trials["trial"] == snapshot.best]
     for value in snapshot.searched:
         if value.scale == "choice" or not value.bounded or (value.whole and value.high - value.low < 5):
             continue
         shares = value.shares(top[value.path])
-        best, middle = shares[0], sorted(shares)[len(shares) // 2]
+        best, middle = value.shares(best_row[value.path])[0], sorted(shares)[len(shares) // 2]
         if best != best or middle != middle:
             continue
         for at_edge, bound, side in (
             (best <= EDGE and middle <= 0.25, value.low, "lower"),
             (best >= 1 - EDGE and middle >= 0.75, value.high, "upper"),
         ):
-            if at_edge:
-                new = value.format_value(_beyond(value, lower=side == "lower"))
+            if at_edge and (new := _beyond(value, snapshot, lower=side == "lower")):
                 yield (
                     f"{value.name}: the best trial is at the {side} edge of the searched range ({value.format_value(bound)}), and "
                     f"most of the best {len(top)} trials are near it. Widen the range, for example to {new}.",
@@ -83,18 +94,37 @@ def _edges(evidence: Evidence) -> Steps:
                 )
 
 
-def _beyond(value: Searched, *, lower: bool) -> float:
-    """A bound half a range further out, on the value's scale."""
+def _beyond(value: Searched, snapshot: Snapshot, *, lower: bool) -> str | None:
+    """A bound further out, on the value's scale; None where the best trial's recipe allows none."""
     low, high = value.ends
-    further = value.value_at(low - (high - low) / 2 if lower else high + (high - low) / 2)
-    if value.scale == "linear" and lower and value.low >= 0:
-        further = max(further, 0.0)  # a range that starts at 0 or above is seldom meant to go below 0
-    return round(further) if value.whole else further
+    assert snapshot.best is not None
+    recipe = snapshot.run.recipe(snapshot.best)
+    for step in STEPS:
+        at = low - (high - low) * step if lower else high + (high - low) * step
+        further = value.value_at(at)
+        if not math.isfinite(further):
+            continue
+        text = value.format_value(round(further) if value.whole else further)
+        number = int(text) if value.whole else float(text)
+        is_beyond = number < value.low if lower else number > value.high
+        if is_beyond and _problems(with_values(recipe, {value.path: number})) <= _problems(recipe):
+            return text
+    return None
+
+
+def _problems(recipe: Mapping[str, Any]) -> set[tuple[str | int, ...]]:
+    """Places of a recipe's problems; a recipe of an older version may have some."""
+    try:
+        Recipe.model_validate(recipe)
+    except ValidationError as error:
+        return {problem["loc"] for problem in error.errors(include_url=False)}
+    return set()
 
 
 def _few(evidence: Evidence) -> Steps:
     snapshot = evidence.snapshot
-    trials, dimensions = max(len(snapshot.trials), snapshot.planned or 0), len(snapshot.searched)
+    coming = 0 if snapshot.is_over else snapshot.planned or 0
+    trials, dimensions = max(len(snapshot.trials), coming), len(snapshot.searched)
     if dimensions and trials < FEW * dimensions:
         yield (
             f"{trials} trials are few for {dimensions} searched values. With {FEW * dimensions} or more, the report can say "
@@ -105,7 +135,7 @@ def _few(evidence: Evidence) -> Steps:
 
 def _late(evidence: Evidence) -> Steps:
     snapshot = evidence.snapshot
-    finished = evidence.competitors.sort_values("trial")
+    finished = evidence.finished.sort_values("trial")
     if snapshot.best is None or len(finished) < 8:
         return
     after = int((finished["trial"] > snapshot.best).sum())
@@ -123,7 +153,7 @@ def _late(evidence: Evidence) -> Steps:
 
 
 def _still_rising(evidence: Evidence) -> Steps:
-    top = evidence.snapshot.finished.head(5)
+    top = evidence.finished.head(5)
     rising = int((top["best_epoch"] == top["epochs"]).sum())
     if len(top) >= 2 and 2 * rising > len(top):
         yield (
@@ -155,7 +185,7 @@ def _fixed(evidence: Evidence) -> Steps:
 def _rungs(evidence: Evidence) -> Steps:
     """Compares the ranking at the first rung with the final one, among the finished trials."""
     snapshot, pruned_at = evidence.snapshot, rungs(evidence.snapshot)
-    finished = snapshot.finished
+    finished = evidence.finished
     if not len(pruned_at) or len(finished) < 6 or snapshot.trials["parent"].notna().any():
         return  # a trial that continues another may have had other values at the rung
     rung = int(pruned_at["epoch"].iloc[0])

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from results_analysis.findings.finding import Conclusion, Evidence, Topic
 from results_analysis.plots.classes import class_recall
 from results_analysis.runs.columns import UNREADABLE
+from results_analysis.tables.data_sets import data_set_of
+from results_analysis.tables.results_table import best_of
 from results_analysis.tables.trial_notes import one_line
 from trainables.core.vocabulary import Flag, TrialStatus
 
@@ -17,8 +19,23 @@ if TYPE_CHECKING:
 
 def flagged(evidence: Evidence) -> Iterator[Conclusion]:
     """Conclusions of the topic `FLAGGED`."""
-    for rule in (_flags, _failures, _classes):
+    for rule in (_data, _flags, _failures, _classes):
         yield from rule(evidence)
+
+
+def _data(evidence: Evidence) -> Iterator[Conclusion]:
+    """Trials that saw other data than those before: the files have changed between two resumes."""
+    trials = evidence.snapshot.trials
+    data_sets = data_set_of(trials)
+    if not data_sets.any():
+        return
+    best = []
+    for _, rows in trials.groupby(data_sets):
+        if (number := best_of(rows, evidence.snapshot.metric)) is not None:
+            best.append(f"trial {number} ({evidence.format_score(rows.set_index('trial')['score'][number])})")
+    later = trial_names(trials.loc[data_sets > 0, "trial"])
+    text = f"{later[0].upper()}{later[1:]} saw other data than the trials before: scores on different data cannot be compared."
+    yield Conclusion(Topic.FLAGGED, f"{text} The best on each: {', '.join(best) or 'none'}.", "warning")
 
 
 FLAG_WORDS = {

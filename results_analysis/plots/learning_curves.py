@@ -87,9 +87,11 @@ def curve_band(snapshot: Snapshot, quantity: str = "score") -> pd.DataFrame:
 
 
 def rungs(snapshot: Snapshot) -> pd.DataFrame:
-    """Epochs at which the scheduler pruned trials, and how many: `epoch`, `pruned`. Trials that stopped for a flag do not count."""
+    """Epochs at which the scheduler pruned trials, and how many: `epoch`, `pruned`. Trials that stopped for a flag or because a
+    budget was used up do not count."""
     pruned = snapshot.of_status(TrialStatus.PRUNED)
-    counts = pruned.loc[pruned["stopped_for"].isna(), "epochs"].value_counts().sort_index()
+    by_budget = pruned["reason"].fillna("").str.startswith("budget: ").astype(bool)
+    counts = pruned.loc[pruned["stopped_for"].isna() & ~by_budget, "epochs"].value_counts().sort_index()
     return counts.rename_axis("epoch").rename("pruned").reset_index()
 
 

@@ -12,6 +12,8 @@ from trainables.core.vocabulary import Task, metrics_of
 from trainables.run_folder.trial_columns import AT_BEST, DIAGNOSTICS
 from trainables.run_folder.trial_summary import column_kinds
 
+NULL = "null"
+"""Text of a searched value that is null, in a table; where a trial has no such value, the cell is empty."""
 UNREADABLE = "unreadable"
 """Status of a trial whose files are damaged; its `reason` names the file and the damage."""
 
@@ -34,6 +36,7 @@ COLUMNS = {
     "started": "string",
     "ended": "string",
     "reason": "string",
+    "data_fingerprint": "string",
 }
 """Columns of a table of trials, with their pandas types; `columns_of` leaves out those of other tasks. They are followed by
 further objectives, then by searched values, whose columns are named by their dotted paths."""

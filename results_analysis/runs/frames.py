@@ -66,9 +66,9 @@ class Frames(ABC):
         `score` and the other metrics are those of the best epoch; `epochs`, `stage` and the seconds describe the trial so far.
         `flags` are those of any epoch, `flags_at_best` those of the best epoch (`spike, gap`; empty: none), and `stopped_for`
         is the flag that ended the trial. Searched values have their dotted paths as column names; they are missing where a
-        trial has no such value. `parent` and `parent_epoch` are the trial that this one continues, and the epoch it continues
-        from; seconds and compute do not include the inherited part. A trial whose files are damaged has the status
-        `unreadable`, and the cause in `reason`.
+        trial has no such value, and the text `null` where the value is null. `parent` and `parent_epoch` are the trial that this
+        one continues, and the epoch it continues from; seconds and compute do not include the inherited part. A trial whose
+        files are damaged has the status `unreadable`, and the cause in `reason`.
         """
         return trials_of(self.rows(), self.columns)
 
@@ -201,7 +201,16 @@ def series(values: list[Any]) -> pd.Series[Any]:
     if kinds == {bool}:
         return pd.Series(values, dtype="boolean")
     if kinds == {int}:
-        return pd.Series(values, dtype="Int64")
+        return pd.Series(values, dtype=_integers(values))
     if kinds == {str}:
         return pd.Series(values, dtype="string")
-    return pd.Series(values, dtype="float64" if kinds <= {int, float} else "object")
+    numbers = kinds <= {int, float} and not any(isinstance(value, int) and abs(value) > 2**53 for value in values)
+    return pd.Series(values, dtype="float64" if numbers else "object")
+
+
+def _integers(values: list[Any]) -> str:
+    """Type that holds all of these integers to the last digit: the seeds of trials may have any number of digits."""
+    whole = [value for value in values if value is not None]
+    if min(whole) >= -(2**63) and max(whole) < 2**63:
+        return "Int64"
+    return "UInt64" if min(whole) >= 0 and max(whole) < 2**64 else "object"

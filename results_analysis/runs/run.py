@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from results_analysis.runs.columns import UNREADABLE, columns_of
+from results_analysis.runs.columns import NULL, UNREADABLE, columns_of
 from results_analysis.runs.errors import RunError, as_run_error
 from results_analysis.runs.files import read_environment, read_yaml
 from results_analysis.runs.frames import Frames, Keys, Reports, epochs_of
@@ -154,7 +154,9 @@ class Run(Frames):
         parent = trial.parent
         row |= {"parent": parent and parent.trial, "parent_epoch": parent and parent.epoch}
         row |= {"started": trial.started, "ended": trial.ended, **trial.summary_now(folder).row()}
-        return {**trial.objectives, **{name: row[name] for name in columns}, **trial.params}
+        row["data_fingerprint"] = _data_fingerprint(folder)
+        searched = {path: NULL if value is None else value for path, value in trial.params.items()}
+        return {**trial.objectives, **{name: row[name] for name in columns}, **searched}
 
     def _row_or_damage(self, folder: TrialLayout, columns: Iterable[str]) -> dict[str, Any]:
         try:
@@ -251,6 +253,14 @@ def run_names(runs_dir: str | Path) -> list[str]:
     return (
         sorted(place.name for place in folder.iterdir() if RunLayout(place).config.is_file()) if folder.is_dir() else []
     )
+
+
+def _data_fingerprint(folder: TrialLayout) -> str | None:
+    """Fingerprint of the data that a trial saw; None before it started, or where the file is damaged."""
+    with suppress(RunError):
+        found = read_environment(folder).get("data_fingerprint")
+        return found if isinstance(found, str) else None
+    return None
 
 
 def _metric(config: dict[str, Any], file: Path) -> Metric:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from results_analysis.runs.run import Run, RunError
 from results_analysis.selection.seed_comparison import confirmation_of
 from results_analysis.statistics.bootstrap import CONFUSION_METRICS, standard_error
 from results_analysis.statistics.paired_seeds import estimate
-from results_analysis.tables.results_table import best_of
+from results_analysis.tables.results_table import best_of, why_no_best
 from trainables.core.config_errors import nearest
 from trainables.core.vocabulary import TrialStatus
 from trainables.run_folder.trial_columns import best_report
@@ -37,11 +38,11 @@ def best_trial(run: Run) -> int:
     Raises:
         RunError: if no trial that can be chosen has a score yet.
     """
-    number = best_of(run.trials(), run.metric)
+    table = run.trials()
+    number = best_of(table, run.metric)
     if number is None:
-        raise RunError(
-            f"run {run.name!r} has no best trial yet: no trial has finished an epoch with a score; name a trial to export"
-        )
+        instead = "; name one of its trials" if table["score"].notna().any() else ""
+        raise RunError(f"run {run.name!r} has no best trial: {why_no_best(table)}{instead}")
     return number
 
 
@@ -118,7 +119,12 @@ def _standard_error(run: Run, number: int, score: float) -> float:
     confusion = report.get("confusion")
     if not confusion or report.get(run.metric.value) != score:
         raise RunError(f"within: trial {number} has no confusion matrix that matches its score; {instead}")
-    return standard_error(confusion, run.metric)
+    error = standard_error(confusion, run.metric)
+    if not math.isfinite(error):
+        raise RunError(
+            f"within: {run.metric.value} has no standard error on the validation images of this run; {instead}"
+        )
+    return error
 
 
 def _cost_column(table: pd.DataFrame, cost: str | None) -> str:

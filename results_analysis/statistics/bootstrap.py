@@ -5,6 +5,7 @@ Images are resampled within each class, so that class counts stay the same, beca
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pkgutil import resolve_name
 from typing import Any
@@ -32,8 +33,9 @@ CONFUSION_METRICS: Mapping[Metric, Callable[[Confusion], float]] = {
 
 
 def standard_error(confusion: npt.ArrayLike, metric: Metric) -> float:
-    """Standard error of a metric, from an epoch's confusion matrix alone; see `resampled_scores`."""
-    return float(np.std(resampled_scores(confusion, metric), ddof=1))
+    """Standard error of a metric, from an epoch's confusion matrix alone; NaN where it has none. See `resampled_scores`."""
+    scores = resampled_scores(confusion, metric)
+    return float(np.std(scores, ddof=1)) if len(scores) > 1 else math.nan
 
 
 def resampled_scores(

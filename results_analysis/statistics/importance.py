@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 FEWEST = 8
-"""Smallest number of trials for which importances are computed."""
+"""Smallest number of trials for which importances are computed, and that must have a value for it to be among them."""
 RESAMPLES = {"ped_anova": 30, "fanova": 8}
 """Number of bootstraps, and of shuffles; few for fANOVA, which grows a forest for each."""
 LARGEST = {"ped_anova": 400, "fanova": 120}
@@ -34,8 +34,8 @@ def importances(snapshot: Snapshot) -> pd.DataFrame:
     """Table of the share of each searched value in making trials better or worse, the most important first.
 
     Columns: `path`, `name`, `evaluator`, `importance` (median over bootstraps of the trials), `low` and `high` (10 % and 90 %
-    quantiles), `chance` (95 % quantile when the places are shuffled among the trials), `trials` (in a bootstrap). Empty below
-    `FEWEST` trials.
+    quantiles), `chance` (95 % quantile when the places are shuffled among the trials), `trials` (in a bootstrap). Empty where
+    there is nothing to share: below two values that `comparable` returns.
 
     PED-ANOVA (Watanabe et al. 2023) comes before fANOVA (Hutter et al. 2014), which only covers values that all trials have. The
     shares of an evaluator add up to 1 in each bootstrap. Both see the places of the trials instead of their scores, so that a
@@ -43,17 +43,19 @@ def importances(snapshot: Snapshot) -> pd.DataFrame:
     """
     import pandas as pd
 
-    placed = snapshot.placed
-    varied = [value for value in snapshot.searched if placed[value.path].astype("string").nunique() > 1]
-    if len(placed) < FEWEST or not varied:
-        return pd.DataFrame(columns=list(COLUMNS))
-    frames = []
-    for evaluator in RESAMPLES:
-        everywhere = [value for value in varied if placed[value.path].notna().all()]
-        values = varied if evaluator == "ped_anova" else everywhere
-        if values:
-            frames.append(_spread(placed, values, evaluator))
-    return pd.concat(frames, ignore_index=True)[list(COLUMNS)]
+    placed, varied = comparable(snapshot)
+    everywhere = [value for value in varied if placed[value.path].notna().all()]
+    of_evaluators = {"ped_anova": varied, "fanova": everywhere}
+    frames = [_spread(placed, values, name) for name, values in of_evaluators.items() if len(values) > 1]
+    return pd.concat(frames, ignore_index=True)[list(COLUMNS)] if frames else pd.DataFrame(columns=list(COLUMNS))
+
+
+def comparable(snapshot: Snapshot) -> tuple[pd.DataFrame, list[Searched]]:
+    """Trials whose places can be compared, and the values whose importance they can show: those that at least `FEWEST` of the
+    trials have, and in which they differ."""
+    placed = snapshot.on_the_same_data
+    known = [value for value in snapshot.searched if placed[value.path].notna().sum() >= FEWEST]
+    return placed, [value for value in known if len(set(value.positions(placed[value.path].dropna()))) > 1]
 
 
 def _spread(placed: pd.DataFrame, values: Sequence[Searched], evaluator: str) -> pd.DataFrame:
@@ -112,9 +114,13 @@ def _evaluate(
 
     distributions = {value.path: _distribution(value) for value in values}
     study = _rebuilt(points, places, distributions)
+    drawn = {path for point in points for path in point}  # a resample may lack a value that only some trials have
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that evaluators are experimental, or all trials alike: the shares are 0 then
-        found = _evaluator(optuna, evaluator, len(points)).evaluate(study, params=list(distributions))
+        try:
+            found = _evaluator(optuna, evaluator, len(points)).evaluate(study, params=sorted(drawn))
+        except RuntimeError:  # fANOVA, where each of its trees predicts one place for all trials: no value changes it
+            found = {}
     shares = np.array([max(found.get(path, 0.0), 0.0) for path in distributions])
     total = shares.sum()
     return shares / total if np.isfinite(total) and total > 0 else np.zeros(len(shares))
@@ -160,9 +166,12 @@ def _rebuilt(points: Sequence[dict[str, Any]], places: np.ndarray, distributions
 
 
 def _points(placed: pd.DataFrame, values: Sequence[Searched]) -> list[dict[str, Any]]:
-    """Position of each trial on the scales of the values; the index for a choice. Values that a trial lacks are left out."""
-    positions = {value.path: value.positions(placed[value.path]) for value in values}
+    """Position of each trial in the searched ranges, from 0 to 1, because fANOVA computes in single precision; the index for a
+    choice. Values that a trial lacks are left out."""
     whole = {value.path for value in values if value.scale == "choice"}
+    positions = {
+        value.path: (value.positions if value.path in whole else value.shares)(placed[value.path]) for value in values
+    }
     return [
         {path: int(at[i]) if path in whole else float(at[i]) for path, at in positions.items() if at[i] == at[i]}
         for i in range(len(placed))
@@ -174,5 +183,4 @@ def _distribution(value: Searched) -> BaseDistribution:
 
     if value.scale == "choice":
         return CategoricalDistribution(range(len(value.choices)))
-    low, high = value.ends
-    return FloatDistribution(low - 1e-9, high + 1e-9)
+    return FloatDistribution(-1e-9, 1 + 1e-9)

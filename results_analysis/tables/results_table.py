@@ -74,6 +74,14 @@ def best_row(table: pd.DataFrame, metric: Metric) -> Any:
     return None
 
 
+def why_no_best(table: pd.DataFrame) -> str:
+    """Reason why `best_of` finds no trial: `no trial has a score yet (3 failed, 1 running)`."""
+    counts = ", ".join(f"{count} {status}" for status, count in table["status"].value_counts().items())
+    if table["score"].notna().any():
+        return f"no trial with a score may be the best ({counts})"
+    return f"no trial has a score yet ({counts})" if len(table) else "it has no trials yet"
+
+
 def _filtered(table: pd.DataFrame, where: str) -> pd.DataFrame:
     import pandas as pd
 

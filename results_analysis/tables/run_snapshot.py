@@ -7,8 +7,11 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import from_json
+
 from results_analysis.runs.columns import is_searched
 from results_analysis.runs.run import Run
+from results_analysis.tables.data_sets import data_set_of
 from results_analysis.tables.results_table import best_of
 from results_analysis.tables.search_ranges import Searched, searched_values
 from trainables.core.vocabulary import Metric, Task, TrialStatus
@@ -107,10 +110,29 @@ class Snapshot:
         """Trials that have a place, best first."""
         return self.trials[self.trials["place"].notna()]
 
+    @cached_property
+    def on_the_same_data(self) -> pd.DataFrame:
+        """Trials that have a place and saw the same data as the best one, best first: only their scores can be compared."""
+        data_sets = data_set_of(self.trials)
+        of_best = data_sets[self.trials["trial"] == self.best]
+        return self.placed[data_sets[self.placed.index] == of_best.iloc[0]] if len(of_best) else self.placed
+
     @property
     def finished(self) -> pd.DataFrame:
         """Trials that finished with a score, best first."""
         return self.placed[self.placed["status"] == TrialStatus.FINISHED.value]
+
+    @cached_property
+    def is_over(self) -> bool:
+        """True if the last driver left the search complete: with all its trials, or because a budget ended it."""
+        try:
+            status = from_json(self.run.layout.status.read_bytes())
+        except (OSError, ValueError):
+            return False
+        known = status if isinstance(status, dict) else {}
+        return (
+            known.get("state") == "complete" and known.get("trials") == self.planned
+        )  # else it has been extended since
 
     @cached_property
     def planned(self) -> int | None:

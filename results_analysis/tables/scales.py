@@ -32,6 +32,10 @@ KINDS: dict[str, Kind] = {
 """Every kind, by its key in a search file. This room does not import `spaces`; a test compares the two."""
 
 
+LARGEST = 308.25
+"""Logarithm of the largest number that a computer represents, rounded down."""
+
+
 class Scale(ABC):
     """Scale of numbers."""
 
@@ -67,11 +71,13 @@ class Linear(Scale):
     def round_numbers(self, low: float, high: float, most: int, *, whole: bool) -> list[float]:
         """See `Scale`: multiples of 1, 2 or 5 times a power of ten."""
         rough = (high - low) / most
+        if not 0 < rough < math.inf:
+            return []  # the range is narrower or wider than the numbers of a computer are apart
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(power * digit for digit in (1, 2, 5, 10) if power * digit >= rough)
         step = max(step, 1.0) if whole else step
         first = math.ceil(low / step - 1e-9)
-        return [round(n * step, 12) for n in range(first, math.floor(high / step + 1e-9) + 1)]
+        return [float(f"{n * step:.12g}") for n in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 class Log(Scale):
@@ -85,7 +91,7 @@ class Log(Scale):
         return logarithms
 
     def value_at(self, position: float) -> float:
-        return float(10**position)
+        return float(10 ** min(position, LARGEST))
 
     def round_numbers(self, low: float, high: float, most: int, *, whole: bool) -> list[float]:  # noqa: ARG002
         """See `Scale`: 1, 2 and 5 times powers of ten, or fewer of them."""
@@ -104,7 +110,7 @@ class Log(Scale):
         return (n for n, at in zip(numbers, positions, strict=True) if low - 1e-9 <= at <= high + 1e-9)
 
     def _number(self, digit: int, power: int) -> float:
-        return float(digit * 10.0**power)
+        return float(f"{digit}e{power}")
 
 
 class OneMinusLog(Log):
@@ -117,7 +123,7 @@ class OneMinusLog(Log):
         return float(1 - 10**-position)
 
     def _number(self, digit: int, power: int) -> float:
-        return 1 - float(digit * 10.0**-power)
+        return 1 - float(f"{digit}e{-power}")
 
 
 def _round_powers(powers: Iterable[int]) -> Iterator[list[tuple[int, int]]]:

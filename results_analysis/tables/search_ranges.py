@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
+from results_analysis.runs.columns import NULL
 from results_analysis.tables.scales import KINDS, SCALES, ScaleName
 from results_analysis.tables.short_names import short_names
 from trainables.core.dotted_paths import PathError, value_at
@@ -44,9 +45,11 @@ class Searched:
         return SCALES[self.scale].positions(values.astype("float64").to_numpy(dtype=float, na_value=math.nan))
 
     def position(self, value: Any) -> float:
-        """Position of one value on the scale."""
+        """Position of one value on the scale; NaN where it has none."""
         import pandas as pd
 
+        if self.scale != "choice" and not _is_number(value):
+            return math.nan
         return float(self.positions(pd.Series([value], dtype="object"))[0])
 
     @property
@@ -55,7 +58,8 @@ class Searched:
         if self.scale == "choice":
             return 0.0, float(max(len(self.choices) - 1, 1))
         low, high = self.position(self.low), self.position(self.high)
-        return (low, high) if low < high else (low - 0.5, high + 0.5)
+        room = max(0.5, abs(low) * 1e-9)  # 0.5 is lost in the rounding of large numbers
+        return (low, high) if low < high else (low - room, high + room)
 
     def shares(self, values: pd.Series[Any]) -> np.ndarray:
         """Positions scaled to 0 at the lower bound and 1 at the upper bound."""
@@ -109,11 +113,12 @@ def _searched(path: str, name: str, distribution: object, values: pd.Series[Any]
     kind = None if key is None else KINDS[key]
     whole = all(_is_number(value) and isinstance(value, Integral) for value in values) if kind is None else kind.whole
     if kind and kind.scale == "choice":
-        return Searched(path, name, "choice", choices=_with_drawn(given[key], values))
+        listed = [NULL if choice is None else choice for choice in given[key]]
+        return Searched(path, name, "choice", choices=_with_drawn(listed, values))
     drawn = [value for value in values if _is_number(value)]
-    if len(drawn) < len(values) or (not drawn and kind is None):
-        return Searched(path, name, "choice", choices=_with_drawn((), values), bounded=False)
     bounds = [*given[key], *drawn] if kind else drawn  # before a resume, the search may have had other bounds
+    if len(drawn) < len(values) or not bounds or not all(map(_is_number, bounds)):
+        return Searched(path, name, "choice", choices=_with_drawn((), values), bounded=False)
     low, high = float(min(bounds)), float(max(bounds))
     # Without a config, numbers that span decades were most likely drawn on a log scale.
     scale = kind.scale if kind else "log" if low > 0 and high / low > 30 else "linear"
@@ -128,7 +133,11 @@ def _with_drawn(choices: Sequence[Any], values: pd.Series[Any]) -> tuple[Any, ..
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+    """True for a number that has a place on an axis."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer of more than 308 digits
+        return False
 
 
 def _key(value: Any) -> tuple[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from results_analysis.runs.columns import UNREADABLE
+from results_analysis.tables.data_sets import data_set_of
 from trainables.core.vocabulary import Flag, TrialStatus
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ def notes_on(table: pd.DataFrame) -> Iterator[str]:
         return
     if not (table["status"] == TrialStatus.FINISHED.value).any():
         yield "no trial has finished"
+    later = table[data_set_of(table) > 0]
+    if len(later):
+        yield f"{_named(later)} saw other data than the trials before: their scores cannot be compared with the others'"
     yield from _pruned(table)
     collapsed = table["flags_at_best"].fillna("").str.split(", ").map(lambda f: Flag.COLLAPSE in f)
     if collapsed.any():

@@ -42,15 +42,23 @@ def write_search(
     layout.config.write_text(yaml.safe_dump(made, sort_keys=False), encoding="utf-8")
     recipe = yaml.safe_dump({section: made[section] for section in ("data", "model", "train")}, sort_keys=False)
     for number, trial in enumerate(trials):
-        write_trial(layout, number, recipe=recipe, metric=metric, task=task, classes=classes, **trial)
+        write_trial(layout, number, **{"recipe": recipe, "metric": metric, "task": task, "classes": classes, **trial})
     return layout.root
 
 
 def write_trial(
     layout, number, scores=(), *, status="finished", params=None, reason=None, flags=None, classes=(), images=40,
-    metric=Metric.BALANCED_ACCURACY, task="classification", recipe="{}", cost=1.0, cache=0.0, parent=None, **changes,
+    metric=Metric.BALANCED_ACCURACY, task="classification", recipe="{}", cost=1.0, cache=0.0, parent=None,
+    objectives=None, environment=None, **changes,
 ):  # fmt: skip
-    """One trial; `flags`: epoch -> flags; `parent`: the trial and the epoch that it goes on from."""
+    """One trial.
+
+    Args:
+        flags: epoch -> flags.
+        images: validation images of each class: one number for all, or one for each.
+        parent: the trial and the epoch that it goes on from.
+        environment: more of `environment.json`.
+    """
     folder = layout.trial(number)
     folder.root.mkdir(parents=True)
     folder.recipe.write_text(recipe, encoding="utf-8")
@@ -60,12 +68,14 @@ def write_trial(
     }
     from_whom = parent and Parent(trial=parent[0], epoch=parent[1], stage=0)
     record = TrialRecord(
-        number=number, params=params or {}, parent=from_whom, status=TrialStatus(status), reason=reason, **times
-    )
+        number=number, params=params or {}, parent=from_whom, status=TrialStatus(status), reason=reason,
+        objectives=objectives or {}, **times,
+    )  # fmt: skip
     folder.trial.write_text(record.model_dump_json(by_alias=True))  # not through `write`: thousands need not be synced
     of_classes = {"classes": list(classes)} if task == "classification" else {}
-    folder.environment.write_text(json.dumps({**of_classes, "validation_images": images, "torch": "2.13.0"}))
-    lines, best = [], (1, math.nan)
+    known = {**of_classes, "validation_images": int(np.sum(images)), "torch": "2.13.0", **(environment or {})}
+    folder.environment.write_text(json.dumps(known))
+    lines, best = [], (0, math.nan)
     for epoch, score in enumerate(scores, start=1):
         if not math.isnan(score) and (math.isnan(best[1]) or metric.better(score, than=best[1])):
             best = (epoch, score)
@@ -133,10 +143,10 @@ def _report(epoch, score, best, metric, flags, classes, images, cost, cache):
 def _confusion(score, c, images):
     """Each class recognised with the score's probability, the rest taken for the next class."""
     matrix = np.zeros((c, c), dtype=int)
-    hits = round(images * (0 if math.isnan(score) else min(max(score, 0), 1)))
-    for i in range(c):
+    for i, count in enumerate(np.broadcast_to(images, c)):
+        hits = round(int(count) * (0 if math.isnan(score) else min(max(score, 0), 1)))
         matrix[i, i] += hits
-        matrix[i, (i + 1) % c] += images - hits
+        matrix[i, (i + 1) % c] += count - hits
     return matrix
 
 

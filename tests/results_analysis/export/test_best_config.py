@@ -71,9 +71,19 @@ def test_where_no_trial_has_finished_the_best_of_the_others_is_exported_with_a_n
     assert "# Note: no trial of the search had finished; this one was running.\n" in as_yaml(config)
 
 
-@pytest.mark.parametrize("trials", [[], [{"status": "running"}], [{"scores": [0.5], "status": "failed"}]])
-def test_without_a_trial_to_choose_nothing_is_exported(tmp_path, trials):
-    with pytest.raises(RunError, match="run 'r' has no best trial yet: no trial has finished an epoch with a score"):
+@pytest.mark.parametrize(
+    ("trials", "why"),
+    [
+        ([], "it has no trials yet$"),
+        ([{"status": "running"}], r"no trial has a score yet \(1 running\)$"),
+        (
+            [{"scores": [0.5], "status": "infeasible"}],
+            r"no trial with a score may be the best \(1 infeasible\); name one of its trials$",
+        ),
+    ],
+)
+def test_without_a_trial_to_choose_nothing_is_exported(tmp_path, trials, why):
+    with pytest.raises(RunError, match=f"run 'r' has no best trial: {why}"):
         best_trial(load(write_run(tmp_path / "r", trials)))
 
 

@@ -309,7 +309,7 @@ def test_a_damaged_config_of_a_run_is_named(refused, folder, command, text):
 
 def test_nothing_is_exported_from_a_search_without_trials(refused, folder):
     make_run(folder, "digits")
-    assert refused("export", "digits").startswith("run 'digits' has no best trial yet")
+    assert refused("export", "digits").startswith("run 'digits' has no best trial: it has no trials yet")
 
 
 def test_runs_may_lie_elsewhere(refused, folder):
