@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +14,7 @@ from rich.console import Console
 from search.config.yaml_source import InputError
 from search.progress.progress_bar import bar
 from trainables.core.atomic_write import replacing
+from trainables.core.config_errors import listed
 from trainables.model_package.input_images import Columns, Item, find_images
 from trainables.model_package.manifest import Manifest
 from trainables.model_package.network import Network, load_package, predictions
@@ -108,8 +110,8 @@ def prediction_table(
     return pd.DataFrame(columns)
 
 
-def known_score(manifest: Manifest, items: Sequence[Item], predicted: np.ndarray) -> str | None:
-    """Metrics of the images whose truth is known, as text; None if there are none.
+def known_score(manifest: Manifest, items: Sequence[Item], predicted: np.ndarray) -> list[str]:
+    """Metrics of the images whose truth is known, and counts of those whose truth is not, as lines; empty if no image has a label.
 
     Args:
         manifest: manifest of the package.
@@ -117,15 +119,26 @@ def known_score(manifest: Manifest, items: Sequence[Item], predicted: np.ndarray
         predicted: [n, c] probabilities, or [n] numbers.
     """
     known = [i for i, item in enumerate(items) if item.truth is not None]
-    if not known:
-        return None
-    truth, of = [items[i].truth for i in known], f"on {len(known)} images whose truth is known"
-    if manifest.task == "regression":
-        metrics = evaluate_numbers(predicted[known], np.array(truth, np.float64)).metrics
-        return f"{of}: mae {metrics['mae']:.4g}, r2 {metrics['r2']:.4f}, spearman {metrics['spearman']:.4f}"
-    labels = [manifest.classes.index(str(name)) for name in truth]
-    metrics = evaluate(predicted[known], labels).metrics
-    return f"{of}: accuracy {metrics['accuracy']:.4f}, balanced accuracy {metrics['balanced_accuracy']:.4f}"
+    strange = Counter(item.label for item in items if item.truth is None and item.label is not None)
+    unlabelled = sum(item.label is None for item in items)
+    lines = []
+    if known:
+        truth, of = [items[i].truth for i in known], f"on {len(known)} images whose truth is known"
+        if manifest.task == "regression":
+            metrics = evaluate_numbers(predicted[known], np.array(truth, np.float64)).metrics
+            lines.append(f"{of}: mae {metrics['mae']:.4g}, r2 {metrics['r2']:.4f}, spearman {metrics['spearman']:.4f}")
+        else:
+            metrics = evaluate(predicted[known], [manifest.classes.index(str(name)) for name in truth]).metrics
+            lines.append(
+                f"{of}: accuracy {metrics['accuracy']:.4f}, balanced accuracy {metrics['balanced_accuracy']:.4f}"
+            )
+    if strange:
+        what = "class of the model" if manifest.task == "classification" else "number"
+        labels = listed([f"{label!r} ({count})" for label, count in strange.most_common()], 6)
+        lines.append(f"{strange.total()} images have a label that is no {what}: {labels}")
+    if unlabelled and (known or strange):
+        lines.append(f"{unlabelled} images have no label")
+    return lines
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from search.commands.names import short
-from search.commands.options import Device, Images, Model, OnBadImage, OnnxRuntime, PathColumn, Paths, Threads
+from search.commands.options import (
+    Device,
+    Images,
+    LabelColumn,
+    Model,
+    OnBadImage,
+    OnnxRuntime,
+    PathColumn,
+    Paths,
+    Threads,
+)
 
 
 def embed(
@@ -17,7 +27,8 @@ def embed(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help=".parquet or .npz file to write.")],
     onnx: OnnxRuntime = False,
     on_bad: OnBadImage = "skip",
-    path_column: PathColumn = "path",
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
     images: Images = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -36,7 +47,7 @@ def embed(
     check_format(output, (".parquet", ".npz"))
     console = Console(stderr=True)
     network = open_model(model, onnx=onnx, device=device, threads=threads)
-    columns = Columns(path=path_column, images=images)
+    columns = Columns(path=path_column, label=label_column, images=images)
     items, results = run_on(network, paths, columns, on_bad=on_bad, console=console, what="embedding")
     write_features(network.manifest, items, results, output)
     console.out(

@@ -28,7 +28,16 @@ OnBadImage = Annotated[
     Literal["skip", "fail"],
     typer.Option(help="Unreadable images: leave them out, or stop without writing anything."),
 ]
-PathColumn = Annotated[str, typer.Option(metavar="NAME", help="Table column that holds the image paths.")]
+PathColumn = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Table column of image paths. Default: as in training, else `path`."),
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Table column of labels. Default: as in training, else `label`, if there is one."
+    ),
+]
 Images = Annotated[
     str | None,
     typer.Option(metavar="DIR", help="Folder that the paths of a table are relative to. Default: the table's folder."),

@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 
 from search.commands.names import short
-from search.commands.options import Device, Images, Model, OnBadImage, OnnxRuntime, PathColumn, Paths, Threads
+from search.commands.options import (
+    Device,
+    Images,
+    LabelColumn,
+    Model,
+    OnBadImage,
+    OnnxRuntime,
+    PathColumn,
+    Paths,
+    Threads,
+)
 
 
 def predict(
@@ -31,7 +41,8 @@ def predict(
     ] = False,
     onnx: OnnxRuntime = False,
     on_bad: OnBadImage = "skip",
-    path_column: PathColumn = "path",
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
     images: Images = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -56,7 +67,7 @@ def predict(
     check_format(output, (".csv", ".json", ".parquet"))
     console = Console(stderr=True)
     network = open_model(model, onnx=onnx, device=device, threads=threads)
-    columns = Columns(path=path_column, images=images)
+    columns = Columns(path=path_column, label=label_column, images=images)
     items, results = run_on(network, paths, columns, on_bad=on_bad, console=console, what="predicting")
     predicted = predictions(network.manifest, results.outcome.outputs, corrected=corrected)
     table = prediction_table(network.manifest, items, predicted, top=top)
@@ -65,5 +76,5 @@ def predict(
     else:
         write_table(table, output)
         console.out(f"{short(output)}: {len(table)} predictions", highlight=False)
-    if score := known_score(network.manifest, items, predicted):
-        console.out(score, highlight=False)
+    for line in known_score(network.manifest, items, predicted):
+        console.out(line, highlight=False)

@@ -64,12 +64,17 @@ def check_data_and_weights(
             check_compiler(device_of(compiled))
     except ConfigError as error:
         raise InputError(source.describe(error.problems)) from None
-    for left_out in dict.fromkeys(dataset.left_out for dataset in datasets.values() if dataset.left_out):
-        console.out(f"warning: {left_out}", highlight=False)
+    for warning in dict.fromkeys(line for dataset in datasets.values() for line in data_warnings(dataset)):
+        console.out(f"warning: {warning}", highlight=False)
     for line in dict.fromkeys(found.source for found in weights.values() if found and found.source):
         console.out(line, highlight=False)
     console.out(summary(datasets[recipes[0].data]), highlight=False)
     return datasets[recipes[0].data]
+
+
+def data_warnings(dataset: Dataset) -> list[str]:
+    """Warnings about data to look at before training: images that are left out, and doubts about labels."""
+    return [*dataset.notes, *([str(dataset.left_out)] if dataset.left_out else [])]
 
 
 def summary(dataset: Dataset) -> str:

@@ -12,7 +12,7 @@ from results_analysis.export.best_config import training_config
 from results_analysis.runs.training_run import training_in
 from search.artifacts.export_model import export_model
 from tests.support.recipes import RECIPE
-from trainables.data.sources.kinds.class_folders import images_of_classes
+from trainables.data.sources.image_folder import read_image_folder
 from trainables.recipe.recipe import parse_recipe
 from trainables.run_folder.layout import TrialLayout
 from trainables.trial.training_run import TrainingRun
@@ -55,5 +55,5 @@ def pack(run: TrialLayout, folder: Path, *, onnx: bool = False):
 
 
 def validation_files(photos: Path, dataset) -> list[str]:
-    everything = [str(place) for of_class in images_of_classes(photos).values() for place in of_class]
+    everything = [str(image.place) for image in read_image_folder(photos).images]
     return [everything[i] for i in dataset.validation.tolist()]

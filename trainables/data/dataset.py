@@ -54,6 +54,8 @@ class Dataset:
     """[t] int64, positions of the images that `data.test` sets aside, ascending; used neither for training nor for validation."""
     left_out: LeftOut | None = None
     """Images of the source that are not included because they cannot be read."""
+    notes: tuple[str, ...] = ()
+    """Files, rows and images that the source leaves out, counted, and doubts about its labels: a line each, for people."""
 
     @property
     def split_fingerprint(self) -> str:
@@ -141,6 +143,7 @@ def _open(request: _Request) -> Dataset:
         test=test,
         left_out=left_out,
         weights=source.weights,
+        notes=source.notes,
     )
 
 

@@ -9,7 +9,6 @@ import glob
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -17,17 +16,14 @@ from PIL import Image
 from trainables.core.config_errors import listed, nearest
 from trainables.data.formats import nifti, npz
 from trainables.data.formats.file_decoder import read_file
+from trainables.data.formats.image_files import is_image
 from trainables.data.formats.windowing import array_levels
-from trainables.data.sources.kinds.class_folders import files_of, is_image
-from trainables.data.sources.numeric_labels import number_in
+from trainables.data.sources.class_mapping import class_of
+from trainables.data.sources.image_folder import ImageFile, read_image_folder
+from trainables.data.sources.tables.numeric_labels import number_in
+from trainables.data.sources.tables.table_file import TableError, TableFile, is_table_name, open_table_file
 from trainables.model_package.manifest import Manifest, PackageError
-from trainables.recipe.data_config import label_name
-from trainables.storage.urls import Place, absolute, files_below, folder_of, is_url, joined
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-TABLES = (".csv", ".tsv", ".parquet", ".pq")
+from trainables.storage.urls import Place, absolute, folder_of, is_url, places_of
 
 
 @dataclass(frozen=True)
@@ -40,16 +36,18 @@ class Item:
     """Decodes to [h, w, c] or [d, h, w, c] as the package requires, before resizing; raises BadImageError."""
     truth: str | float | None = None
     """True class, or target, from a table or a class folder."""
+    label: str | None = None
+    """Label that the table or the folder gives, also where it is no class of the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
     """Columns of tables, and the folder of their images."""
 
-    path: str = "path"
-    """Column of image files."""
-    label: str = "label"
-    """Column of labels; need not exist."""
+    path: str | None = None
+    """Column of image files; None: as in training, else `path`."""
+    label: str | None = None
+    """Column of labels; None: as in training, else `label`, and it need not exist."""
     images: str | None = None
     """Folder or URL that paths are relative to; None: the table's own."""
 
@@ -77,17 +75,17 @@ def find_images(given: Sequence[str], manifest: Manifest, columns: Columns | Non
 
 
 def _found(name: str, manifest: Manifest, columns: Columns) -> list[Item]:
-    suffix = Path(name).suffix.lower()
     try:
-        if suffix in TABLES:
+        if Path(name).is_dir() or (
+            is_url(name) and not (is_table_name(name) or is_image(name) or name.endswith(".npz"))
+        ):
+            return _files(name, manifest)
+        if is_table_name(name):
             return _rows(name, manifest, columns)
-        if suffix == ".npz":
+        if name.lower().endswith(".npz"):
             return _arrays(name, manifest)
         if is_url(name):
-            places: list[Place] = [name] if is_image(name) else list(files_below(name))
-            return _files(places, name if not is_image(name) else None, manifest)
-        if Path(name).is_dir():
-            return _files(files_of(Path(name)), name, manifest)
+            return [_file(name, manifest)]
         if not Path(name).exists() and glob.has_magic(name):
             matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  as the shell reads it, absolute or not
             if not matches:
@@ -97,87 +95,95 @@ def _found(name: str, manifest: Manifest, columns: Columns) -> list[Item]:
             raise PackageError(f"{name} does not exist")
     except (OSError, ValueError) as error:
         raise error if isinstance(error, PackageError) else PackageError(f"{name}: {error}") from None
-    return [_file(name, manifest, None)]  # its format is detected from the content when it is read
+    return [_file(name, manifest)]  # its format is detected from the content when it is read
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-def _files(places: Sequence[Place], folder: str | None, manifest: Manifest) -> list[Item]:
-    """Files of a folder that are of the model's kind: images or volumes."""
-    wanted = [p for p in places if is_image(p) and nifti.is_nifti_name(p) == (manifest.input.depth is not None)]
+def _files(folder: str, manifest: Manifest) -> list[Item]:
+    """Files below a folder that are of the model's kind: images or volumes. Their labels are those of class folders in training."""
+    found = read_image_folder(folder)
+    wanted = [i for i in found.images if nifti.is_nifti_name(i.place) == (manifest.input.depth is not None)]
     if not wanted:
         kind = "volume" if manifest.input.depth else "image"
-        found = listed([Path(str(place)).name for place in places], 3) or "nothing"
-        raise PackageError(f"{folder} holds no {kind} that this model takes; it holds {found}")
-    return [_file(place, manifest, _class_folder(str(place), folder, manifest)) for place in wanted]
+        held = listed([Path(str(place)).name for place in [*(i.place for i in found.images), *found.others]], 3)
+        raise PackageError(f"{folder} holds no {kind} that this model takes; it holds {held or 'nothing'}")
+
+    def truth(image: ImageFile) -> str | None:
+        return None if image.label is None else _class(image.label, manifest)
+
+    return [_file(image.place, manifest, truth=truth(image), label=image.label) for image in wanted]
 
 
-def _file(place: Place, manifest: Manifest, truth: str | float | None) -> Item:
+def _file(
+    place: Place,
+    manifest: Manifest,
+    *,
+    name: str | None = None,
+    truth: str | float | None = None,
+    label: str | None = None,
+) -> Item:
     given = manifest.input
-    return Item(str(place), lambda: read_file(place, given, grey=given.channels == 1), truth)
+    return Item(
+        str(place) if name is None else name, lambda: read_file(place, given, grey=given.channels == 1), truth, label
+    )
 
 
-def _class_folder(place: str, folder: str | None, manifest: Manifest) -> str | None:
-    """Class of the sub-folder, directly below the given folder, that an image is in; None if there is none."""
-    if folder is None:
-        return None
-    first, below, _ = place[len(folder.rstrip("/")) + 1 :].partition("/")
-    return _class_of(first, manifest) if below else None
-
-
-def _class_of(label: str, manifest: Manifest) -> str | None:
-    """Class that a label of the training data was mapped to; None if there is none."""
-    name = label_name(label)
-    known = name if manifest.labels is None else manifest.labels.get(name)
-    return known if known in manifest.classes else None
+def _class(label: str, manifest: Manifest) -> str | None:
+    """Class of the model that a label means; None if it means none."""
+    found = class_of(label, manifest.labels)
+    return found if found in manifest.classes else None
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
 def _rows(name: str, manifest: Manifest, columns: Columns) -> list[Item]:
-    table = _table(name)
-    if columns.path not in table:
-        close = nearest(columns.path, [str(column) for column in table.columns])
-        raise PackageError(f"{name}: the table has no column {columns.path!r}; {close}; choose one with --path-column")
-    paths = table[columns.path].tolist()
-    if empty := [str(row + 1) for row, path in enumerate(paths) if not isinstance(path, str) or not path]:
-        raise PackageError(
-            f"{name}: {len(empty)} rows have no {columns.path} (row numbers count from 1 below the header): {listed(empty)}"
-        )
-    folder = columns.images or folder_of(absolute(name))
-    labels = table[columns.label].tolist() if columns.label in table else [None] * len(paths)
-
-    def place(path: str) -> Place:
-        return joined(folder, path) if is_url(folder) or is_url(path) else Path(folder).expanduser() / path
-
-    def truth(label: object) -> str | float | None:
-        if not isinstance(label, str):
-            return None
-        return number_in(label.strip()) if manifest.task == "regression" else _class_of(label, manifest)
-
-    # Named as in the table, so that it can be joined with the predictions.
-    items = [(path, _file(place(path), manifest, truth(label))) for path, label in zip(paths, labels, strict=True)]
-    return [Item(path, item.decode, item.truth) for path, item in items]
-
-
-def _table(name: str) -> pd.DataFrame:
-    """Reads the whole table, as texts."""
-    import pandas as pd
-    import pyarrow
-
+    """Rows of a table, named as in the table, so that it can be joined with the predictions."""
+    folder = absolute(columns.images) if columns.images else folder_of(absolute(name))
     try:
-        if name.lower().endswith((".parquet", ".pq")):
-            table = pd.read_parquet(name)
-            return table.astype("string").astype(object)
-        separator = "\t" if name.lower().endswith(".tsv") else ","
-        return pd.read_csv(name, sep=separator, dtype=str, encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise PackageError(f"{name} does not exist") from None
-    except (OSError, ValueError, pyarrow.ArrowException) as error:  # pandas' own errors are ValueErrors
-        reason = str(error).strip().partition("\n")[0]
-        raise PackageError(f"{name}: is damaged, or is not a table: {reason}") from None
+        table = open_table_file(name)
+        trained = manifest.columns
+        path = _column(table, columns.path, [trained.path if trained else "path", "path"], "--path-column")
+        if path is None:
+            raise PackageError(
+                f"{name}: the table has no column 'path'; {nearest('path', table.names)}; choose one with --path-column"
+            )
+        label = _column(table, columns.label, [trained.label if trained else "label", "label"], "--label-column")
+        cells = table.cells([path, *([label] if label else [])], exact={path})
+    except TableError as error:
+        raise PackageError(str(error)) from None
+    codes = cells[path].codes
+    if len(empty := np.flatnonzero(codes < 0)):
+        rows = listed([str(row + 1) for row in empty.tolist()])
+        raise PackageError(
+            f"{name}: {len(empty)} rows have no {path} (row numbers count from 1 below the header): {rows}"
+        )
+    places = places_of(cells[path].values, folder)
+    given = cells[label] if label else None
+    labels = (
+        [None] * len(codes) if given is None else [given.values[c] if c >= 0 else None for c in given.codes.tolist()]
+    )
+
+    def truth(text: str | None) -> str | float | None:
+        if text is None:
+            return None
+        return number_in(text) if manifest.task == "regression" else _class(text, manifest)
+
+    return [
+        _file(places[code], manifest, name=cells[path].values[code], truth=truth(text), label=text)
+        for code, text in zip(codes.tolist(), labels, strict=True)
+    ]
+
+
+def _column(table: TableFile, asked: str | None, usual: Sequence[str], option: str) -> str | None:
+    """Column of a table: the one that is asked for, else the first of the usual ones that it has; None if it has none of these."""
+    if asked is not None and asked not in table.names:
+        raise PackageError(
+            f"{table.place}: the table has no column {asked!r} ({option}); {nearest(asked, table.names)}"
+        )
+    return asked or next((name for name in usual if name in table.names), None)
 
 
 # --- arrays ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from trainables.core.atomic_write import replacing
 from trainables.core.config_errors import Config, dotted, problems_of
 from trainables.core.vocabulary import Task
-from trainables.recipe.data_config import Fit, Frame, Window
+from trainables.recipe.data_config import Columns, Fit, Frame, Window
 from trainables.run_folder.layout import PackageLayout
 
 PACKAGE_SCHEMA = 1
@@ -98,6 +98,8 @@ class Manifest(Config):
     """Class names in the order of the outputs; empty in regression."""
     labels: dict[str, str | None] | None
     """Label of the training data -> class; null: labels and classes are the same."""
+    columns: Columns | None = None
+    """Columns of the table of the training data, which tables to predict are expected to have; null: there was none."""
     target: Target | None
     """Scale of the targets in regression; null in classification."""
     learned_prior: tuple[float, ...] | None

@@ -155,6 +155,7 @@ def _manifest(
         cosine_scale=task.cosine_scale,
         classes=data.classes,
         labels=config.labels,
+        columns=config.columns,
         target=Target(mean=constants["target_mean"], std=constants["target_std"]) if constants else None,
         learned_prior=None if prior is None else tuple(prior.tolist()),
         input=Input(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -70,15 +71,25 @@ class Window(Config):
 
 
 def label_name(label: object) -> str:
-    """Returns the name of a label, the same however YAML, CSV or Parquet write it: 1, "1", 1.0 and "1.0 " are all `1`.
+    """Returns the name of a label, the same however YAML, CSV, Parquet or a folder write it: 1, "1", 1.0 and "1.0 " are all `1`,
+    and letters with accents are one character (Unicode's NFC).
 
     Raises:
         ValueError: if the label is neither text nor a number; YAML reads `yes` and `no` as booleans.
     """
     if isinstance(label, bool) or not isinstance(label, str | int | float):
         raise ValueError(f"{label!r} is neither a name nor a number; put quotes around it if it is meant as a name")
-    text = str(label).strip()
+    text = unicodedata.normalize("NFC", str(label)).strip()
     return re.sub(r"(?<=\d)\.0*$", "", text) if re.fullmatch(r"-?\d+\.0*", text) else text
+
+
+def group_name(text: str) -> str:
+    """Returns the name of a group, coarser than that of a label: `P1` and `p1`, `007` and `7.0` are one patient.
+
+    Two patients taken for one make the split a little coarser; one taken for two is on both sides of it.
+    """
+    name = label_name(text).casefold()
+    return name.lstrip("0") or "0" if name.isdecimal() else name
 
 
 def _label_names(given: object) -> object:
@@ -142,6 +153,10 @@ class DataConfig(Config):
     on_bad: Literal["fail", "skip"] = "fail"
     """Handling of images that cannot be read. `fail`: lists all of them, and nothing starts; `skip`: leaves them out before the
     split, with a warning that names the file that lists them."""
+    on_conflict: Literal["error", "drop"] = "error"
+    """Handling of images that contradict themselves: rows of a table with different labels, groups, weights or parts of the split,
+    or one file in the folders of two classes. `error`: lists them, and nothing starts; `drop`: leaves them out before the split,
+    with a warning that counts them."""
     folds: int | None = Field(None, ge=2)
     """Cross-validation: number of folds the images are divided into, with the same class shares; one of them is for validation."""
     fold: int | None = Field(None, ge=0)
@@ -231,13 +246,6 @@ class DataConfig(Config):
             )
         return value
 
-    @field_validator("folds")
-    @classmethod
-    def _no_folds_of_a_given_split(cls, value: int | None, info: ValidationInfo) -> int | None:
-        if value and (column := _split_column(info)):
-            raise ValueError(f"the column {column!r} (data.columns.split) already gives the split; keep one of the two")
-        return value
-
     @field_validator("fold")
     @classmethod
     def _one_of_the_folds(cls, value: int | None, info: ValidationInfo) -> int | None:
@@ -256,10 +264,6 @@ class DataConfig(Config):
         folds, column = info.data.get("folds"), _split_column(info)
         if value is not None and folds:
             raise ValueError(f"{value:g}: one of the {folds} folds (data.folds) is for validation; keep one of the two")
-        if value is not None and column:
-            raise ValueError(
-                f"{value:g}: the column {column!r} (data.columns.split) already gives the split; keep one of the two"
-            )
         source = info.data.get("source")
         splits_itself = source is not None and source_spec(source).splits_itself
         return value if value is not None or folds or column or splits_itself else DEFAULT_VALIDATION

@@ -50,7 +50,7 @@ SOURCES = (
         looks_like="a CSV, TSV or Parquet table of image files and labels",
         path="CSV, TSV or Parquet file",
         urls=True,
-        supports=_FILES | {"columns", "images"},
+        supports=_FILES | {"columns", "images", "on_conflict"},
         tasks=("classification", "regression"),
     ),
     SourceSpec(
@@ -76,10 +76,12 @@ SOURCES = (
         name="folder",
         description="a folder of image files for each class",
         open="trainables.data.sources.kinds.class_folders:open_class_folders",
+        open_test="trainables.data.sources.kinds.class_folders:open_test_folders",
         detect="trainables.data.sources.kinds.class_folders:detect_class_folders",
         looks_like="a folder with one sub-folder of images for each class",
         urls=True,
-        supports=_FILES,
+        supports=_FILES | {"on_conflict"},
+        splits_itself=True,
     ),
     SourceSpec(
         name="torchvision",

@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
-
-from trainables.core.config_errors import ConfigError, Problem, listed
 
 Place = str | Path
 """A URL, or a path on disk."""
@@ -120,35 +118,40 @@ def remote_facts(urls: Sequence[str]) -> list[bytes | None]:
     return in_threads(fact, urls)
 
 
-def file_facts(files: Sequence[str], folder: str) -> tuple[list[str], bytes]:
-    """Places of image files, and one hash of the place and state (see `file_states`) of all of them.
+class FileFacts(NamedTuple):
+    """Facts about files by which a change is noticed, without reading the files."""
+
+    states: np.ndarray
+    """[n, 4] int64, see `file_states`; -1 for files behind URLs."""
+    gone: list[int]
+    """Positions of files that do not exist, ascending."""
+    digest: bytes
+    """Hash of the place and state of all files."""
+
+
+def file_facts(places: Sequence[Place]) -> FileFacts:
+    """Facts about files on disk and behind URLs."""
+    remote = [i for i, place in enumerate(places) if is_url(place)]
+    on_disk = np.delete(np.arange(len(places)), remote)
+    states = np.full((len(places), 4), -1, "<i8")
+    states[on_disk] = file_states([places[i] for i in on_disk.tolist()])
+    known = remote_facts([str(places[i]) for i in remote]) if remote else []
+    gone = np.flatnonzero(states[:, 0] == _GONE[0]).tolist()
+    gone += [i for i, fact in zip(remote, known, strict=True) if fact is None]
+    # The whole path: two unpacked archives can have the same names, sizes and times, and a wrong hit is worse than decoding twice.
+    digest = hashlib.sha256(os.fsencode("\0".join(map(str, places))))
+    digest.update(states.tobytes())
+    digest.update(b"".join(fact or b"gone" for fact in known))
+    return FileFacts(states, sorted(gone), digest.digest())
+
+
+def places_of(files: Sequence[str], folder: str) -> list[str]:
+    """Places of files.
 
     Args:
         files: paths relative to `folder`, absolute paths or URLs.
         folder: path or URL of the folder.
-    Raises:
-        ConfigError: at `data.columns.path`, if files do not exist; lists them.
     """
-    places = _places_of(files, folder)
-    remote = [i for i, place in enumerate(places) if "://" in place]
-    on_disk = np.delete(np.arange(len(places)), remote)
-    states = np.zeros((len(places), 4), "<i8")
-    states[on_disk] = file_states([places[i] for i in on_disk.tolist()])
-    known = remote_facts([places[i] for i in remote]) if remote else []
-    gone = np.flatnonzero(states[:, 0] == _GONE[0]).tolist()
-    gone += [i for i, fact in zip(remote, known, strict=True) if fact is None]
-    missing = [files[i] for i in sorted(gone)]
-    if missing:
-        names = listed([repr(file) for file in missing])
-        message = f"{len(missing)} of {len(files)} image files are not in {folder}: {names}"
-        raise ConfigError([Problem(("data", "columns", "path"), message)])
-    digest = hashlib.sha256(os.fsencode("\0".join(places)))
-    digest.update(states.tobytes())
-    digest.update(b"".join(fact for fact in known if fact))
-    return places, digest.digest()
-
-
-def _places_of(files: Sequence[str], folder: str) -> list[str]:
     if is_url(folder):
         return [joined(folder, file) for file in files]
     root = f"{folder}/"  # instead of os.path.join, which takes a second for a million paths

@@ -200,12 +200,6 @@ def _empty(root):
     return root / "x"
 
 
-def _splits(root):
-    for side in ("train", "val"):
-        class_folders(root / "x" / side, {"cat": 3, "dog": 3})
-    return root / "x"
-
-
 def _flat(root):
     return class_folders(root, {"x": 3}) / "x"
 
@@ -226,13 +220,11 @@ REFUSED = {
     "nothing": (lambda root: root / "x", "x: does not exist"),
     "an empty folder": (_empty, "x: is empty; expected a folder with one sub-folder of images for each class, a folder with"),
     "images without classes": (_flat, "x: holds 3 files (0.png, 1.png, 2.png) and no folders; expected a folder"),
-    "splits": (_splits, "x: holds splits (train, val), not classes. Either use one of them, from which validation images "
-               "are then set aside (thaw init x/train), or keep the split: write a table with the columns path, label and split"),
     "an image": (lambda root: _flat(root) / "0.png", "x/0.png: is an image, not a data set; expected"),
     "a text": (_written("notes.txt", b"hello"), "notes.txt: does not have the name of a table; expected"),
-    "an empty table": (_written("t.csv", b""), "t.csv: is damaged, or is not a table: No columns to parse from file"),
+    "an empty table": (_written("t.csv", b""), "t.csv: is empty"),
     "a damaged table": (_written("t.parquet", b"PAR1"), "t.parquet: is damaged, or is not a table: "),
-    "a table in another encoding": (_written("t.csv", b"path,label\n\xff\xfe,1\n"), "t.csv: is damaged, or is not a table: "),
+    "a table in another encoding": (_written("t.csv", b"path,label\n\xff\xfe,1\n"), "t.csv: is not written in UTF-8 (byte 11); "),
     "a table without files": (_written("t.csv", b"a,b\n1,2\n"), "t.csv: no column has image files that are in "),
     "a table of other rows": (_written("t.csv", b"a,b\n1,2\n1,2,3,4\n"), "t.csv: is damaged, or is not a table: "),
     "one class": (lambda root: class_folders(root / "x", {"cat": 5}), "x: holds only one class (cat)"),

@@ -92,8 +92,8 @@ def test_folders_of_labels_that_were_mapped_give_classes(photos):
         ("empty", "empty holds no image that this model takes; it holds nothing"),
         ("notes", r"notes holds no image that this model takes; it holds a\.txt"),
         ("scan.nii.gz", r"1 of 1 files do not fit: this model takes images, and these are volumes \(scan\.nii\.gz\)"),
-        ("gone.csv", r"gone\.csv does not exist"),
-        ("empty.csv", r"empty\.csv: is damaged, or is not a table: No columns"),
+        ("gone.csv", r"gone\.csv: does not exist"),
+        ("empty.csv", r"empty\.csv: is empty"),
         ("broken.parquet", r"broken\.parquet: is damaged, or is not a table"),
         ("files.csv", r"files\.csv: the table has no column 'path'; valid: file; choose one with --path-column"),
         ("gaps.csv", r"gaps\.csv: 1 rows have no path \(row numbers count from 1 below the header\): 2"),
@@ -124,7 +124,7 @@ def test_images_are_refused_where_volumes_are_taken(photos):
     ):
         found("photos/cat/1.png", depth=4)
     with pytest.raises(
-        PackageError, match=r"photos holds no volume that this model takes; it holds 1\.png, 2\.png, note\.txt"
+        PackageError, match=r"photos holds no volume that this model takes; it holds 1\.png, 2\.png, 3\.png"
     ):
         found("photos", depth=4)
 

@@ -420,14 +420,6 @@ FOLDER = {"source": "folder", "path": "photos"}
             "data.columns: a column can have only one role; named more than once: 'path'",
         ),
         (
-            {**TABLE, "columns": {"split": "part"}, "validation": 0.2},
-            "data.validation: 0.2: the column 'part' (data.columns.split) already gives the split; keep one of the two",
-        ),
-        (
-            {**TABLE, "columns": {"split": "part"}, "folds": 5},
-            "data.folds: the column 'part' (data.columns.split) already gives the split; keep one of the two",
-        ),
-        (
             {"folds": 5, "validation": 0.2},
             "data.validation: 0.2: one of the 5 folds (data.folds) is for validation; keep one of the two",
         ),

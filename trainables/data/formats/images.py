@@ -17,7 +17,12 @@ from trainables.data.formats.windowing import as_levels, scaled, windowed
 from trainables.recipe.data_config import Frame, Window
 from trainables.storage.urls import Place, in_threads, is_url, opened
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".dcm", ".dicom"})
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "DIB", "GIF", "TIFF", "JPEG2000", "PPM", "QOI")
+"""Formats that Pillow reads here: those of pictures with a mark at their start. Not, for example, EPS, which runs a program."""
+_PICTURES = (
+    ".png .apng .jpg .jpeg .jpe .jfif .mpo .webp .avif .bmp .dib .gif .tif .tiff .jp2 .j2k .ppm .pgm .pbm .pnm .qoi"
+)
+SUFFIXES = frozenset([*_PICTURES.split(), ".dcm", ".dicom"])
 """Endings of image file names, in lower case. The format itself is detected from the content."""
 
 _DEEP_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
@@ -52,7 +57,7 @@ def read_header(place: Place) -> Header:
         with opened(place) as file:
             if dicom.is_dicom(file):
                 return Header(*dicom.grey_and_deep(file))
-            with Image.open(file) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 return Header(image.mode in _GREY_MODES, image.mode in _DEEP_MODES)
     except _UNREADABLE:
         return Header(grey=True, deep=False)
@@ -87,7 +92,7 @@ def read_image(
         with opened(place) as file:
             if dicom.is_dicom(file):
                 return dicom.read(file, grey=grey, deep=deep, frame=frame, window=window)
-            with Image.open(file) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 check_size(*image.size)
                 pages = _pages(image)
                 image.seek(pages[chosen_frame(len(pages), frame)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 
 from trainables.data.sources.class_mapping import Mapped
 from trainables.recipe.data_config import DataConfig, Labels
-from trainables.storage.urls import Place, file_states, is_url, remote_facts
+from trainables.storage.urls import FileFacts
 
 
 class Reader(NamedTuple):
@@ -48,6 +47,8 @@ class Source:
     """[n] float64, weight of each image in the training loss; None: all equal."""
     targets: np.ndarray | None = field(default=None, compare=False)
     """[n] float64, number of each image in regression, where there are no `classes` and all labels are 0; None: classification."""
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    """Files, rows and images that are left out, counted, and doubts about the labels: a line each, for people."""
 
     def without(self, positions: np.ndarray) -> Source:
         """Source with the labels, groups and other columns of the other images only. It can be split but not read: positions of
@@ -155,13 +156,6 @@ def with_sides(
     return replace(source, sides_key=digest.hexdigest(), groups=groups, judges=judges, weights=weights, targets=targets)
 
 
-def files_key(kind: str, places: Sequence[Place]) -> str:
-    """Hash of the place and state (see `file_states`) of all files."""
-    # The whole path: two unpacked archives can have the same names, sizes and times, and a wrong hit is worse than decoding twice.
-    # A file that is gone, such as a dangling link, has a state too: decoding reports it together with all unreadable files.
-    digest = hashlib.sha256(os.fsencode("\0".join([kind, *map(str, places)])))
-    remote = [str(place) for place in places if is_url(place)]
-    for fact in remote_facts(remote) if remote else ():
-        digest.update(fact or b"gone")
-    digest.update(file_states([place for place in places if not is_url(place)]).tobytes())
-    return digest.hexdigest()
+def files_key(kind: str, facts: FileFacts) -> str:
+    """Hash of a source's kind, and of the place and state of all its files."""
+    return hashlib.sha256(kind.encode() + facts.digest).hexdigest()

@@ -17,7 +17,7 @@ NAMES, CODES = ("1", "2", "3", "4"), np.array([3, 0, 1, 2, 2, 0])
 
 
 def test_without_a_mapping_each_label_is_a_class():
-    classes, labels, kept = mapped(NAMES, CODES, None)
+    classes, labels, kept, _ = mapped(NAMES, CODES, None)
     assert (classes, labels.tolist(), kept.tolist()) == (NAMES, CODES.tolist(), list(range(6)))
 
 

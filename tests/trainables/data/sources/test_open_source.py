@@ -119,8 +119,12 @@ def files(*names: str):
             r"dog \(found 2 .mp4\), emu \(found 1 without suffix\)",
         ),
         (
+            files("train/1.png", "val/1.png"),
+            r"holds the parts of a split \(train, val\), but no class folders in them",
+        ),
+        (
             files("train/cat/1.png", "val/cat/1.png"),
-            r"holds splits \(train, val\), not classes; give the path .*/train",
+            r"holds only one class \(cat\); at least 2 are needed",
         ),
     ],
 )

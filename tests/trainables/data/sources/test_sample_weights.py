@@ -93,7 +93,11 @@ ONES = ["1"] * 12
         ({7: ""}, "1 row has no value (row numbers count from 1 below the header): 8"),
         ({7: "nan", 8: "NaN"}, "2 rows have no value (row numbers count from 1 below the header): 8, 9"),
         (dict.fromkeys(range(12), "0"), "all weights are 0: no image would count"),
-        ({12: "2"}, "1 images have rows that differ: '00.png' ('1.0', '2.0')"),
+        (
+            {12: "2"},
+            "1 image has rows that differ: '00.png' ('1.0', '2.0')"
+            "; correct them, or leave these images out with data.on_conflict: drop",
+        ),
     ],
 )
 def test_what_is_no_weight_is_told_with_its_rows(open_with, changed, message):

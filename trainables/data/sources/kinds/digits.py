@@ -23,6 +23,7 @@ def open_digits(config: DataConfig) -> Source:
         found.classes,
         found.labels,
         lambda: select(Reader(1, pixels.__getitem__), found),
+        notes=found.notes,
     )
 
 

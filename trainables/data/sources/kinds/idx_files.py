@@ -20,6 +20,7 @@ from trainables.data.sources.source import (
     with_labels,
 )
 from trainables.recipe.data_config import DataConfig
+from trainables.storage.urls import file_facts
 
 
 def open_idx_files(config: DataConfig) -> Source:
@@ -42,8 +43,8 @@ def open_idx_files(config: DataConfig) -> Source:
         except ValueError as error:
             raise path_error(f"{folder}: {error}") from None
 
-    key = with_labels(files_key("idx", [images, labels]), found, mapping)
-    return Source(key, found.classes, found.labels, reader)
+    key = with_labels(files_key("idx", file_facts([images, labels])), found, mapping)
+    return Source(key, found.classes, found.labels, reader, notes=found.notes)
 
 
 def detect_idx_files(path: Path) -> Detected | None:

@@ -24,7 +24,7 @@ from trainables.data.sources.source import (
     with_sides,
 )
 from trainables.recipe.data_config import DataConfig, label_name
-from trainables.storage.urls import Place, is_url
+from trainables.storage.urls import Place, file_facts, is_url
 
 
 def open_npz(config: DataConfig) -> Source:
@@ -71,6 +71,6 @@ def _npz(config: DataConfig, *, test: bool) -> Source:
             raise path_error(f"{config.path}: {error}") from None
         return select(Reader(parts[0].channels, decode, np.dtype(f"u{config.bits // 8}")), found)
 
-    key = labels_key(read_as(files_key("npz test" if test else "npz", [place]), config), found)
+    key = labels_key(read_as(files_key("npz test" if test else "npz", file_facts([place])), config), found)
     judges = given_validation([len(part.labels) for part in parts], config)
-    return with_sides(Source(key, found.classes, found.labels, reader), found, judges=judges)
+    return with_sides(Source(key, found.classes, found.labels, reader, notes=found.notes), found, judges=judges)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,23 +11,22 @@ from trainables.core.config_errors import ConfigError, Problem
 from trainables.data.formats.file_decoder import files_decoder
 from trainables.data.sources.class_mapping import Mapped, mapped
 from trainables.data.sources.guess_columns import GuessError, guess_columns
+from trainables.data.sources.repeated_files import without_repeats
 from trainables.data.sources.source import (
     Detected,
     Reader,
     Source,
     UnknownDataError,
+    files_key,
     labels_key,
     read_as,
     with_sides,
 )
-from trainables.data.sources.table_rows import has_test, read_rows
+from trainables.data.sources.tables.missing_files import missing_files
+from trainables.data.sources.tables.table_file import TableError, is_table_name, open_table_file
+from trainables.data.sources.tables.table_rows import has_test, read_rows
 from trainables.recipe.data_config import Columns, DataConfig
-from trainables.storage.urls import absolute, file_facts, folder_of, is_url
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-_TABLES = (".csv", ".tsv", ".parquet", ".pq")
+from trainables.storage.urls import Place, absolute, file_facts, folder_of, is_url, places_of
 
 
 def open_table(config: DataConfig) -> Source:
@@ -47,7 +46,11 @@ def _table(config: DataConfig, *, test: bool) -> Source:
     file = absolute(str(config.path))
     folder = absolute(config.images) if config.images else folder_of(file)
     numeric = config.task == "regression"
-    rows = read_rows(file, config.columns or Columns(), numeric=numeric, test=test)
+    columns = config.columns or Columns()
+    rows = read_rows(file, columns, folder, numeric=numeric, test=test, on_conflict=config.on_conflict)
+    if rows.judges is not None and (typed := next((k for k in ("validation", "folds") if getattr(config, k)), None)):
+        given = f"the column {columns.split!r} (data.columns.split) already gives the split; keep one of the two"
+        raise ConfigError([Problem(("data", typed), f"{getattr(config, typed):g}: {given}")])
     if numeric:
         targets = np.array([float(name) for name in rows.names])[rows.labels]
         found = Mapped((), np.zeros(len(targets), np.int64), np.arange(len(targets)))
@@ -56,15 +59,24 @@ def _table(config: DataConfig, *, test: bool) -> Source:
     if not is_url(folder) and not Path(folder).is_dir():
         what = "is not a folder" if Path(folder).exists() else "does not exist"
         raise ConfigError([Problem(("data", "images"), f"{config.images}: {what}")])
-    files, facts = file_facts([rows.files[i] for i in found.kept.tolist()], folder)
-    key = labels_key(read_as(f"table\0{facts.hex()}", config), found)
-    source = Source(key, found.classes, found.labels, lambda: Reader(*files_decoder(files, config)))
+    files = [rows.files[i] for i in found.kept.tolist()]
+    places: list[Place] = [*places_of(files, folder)]
+    facts = file_facts(places)
+    if facts.gone:
+        raise missing_files(files, facts.gone, folder)
+    key = files_key("table", facts)
+    sides = {"group": rows.groups, "part of the split": rows.judges, "weight": rows.weights, "target": targets}
+    agreed = {name: column for name, column in sides.items() if column is not None}
+    found, places = without_repeats(found, places, facts, agreed, config.on_conflict)
+    key = labels_key(read_as(key, config), found)
+    notes = rows.notes + found.notes
+    source = Source(key, found.classes, found.labels, lambda: Reader(*files_decoder(places, config)), notes=notes)
     return with_sides(source, found, groups=rows.groups, judges=rows.judges, weights=rows.weights, targets=targets)
 
 
 def is_table(path: Path) -> bool:
     """Returns True if a path is a file with the name of a table."""
-    return path.is_file() and path.suffix.lower() in _TABLES
+    return path.is_file() and is_table_name(path)
 
 
 def detect_table(path: Path) -> Detected | None:
@@ -75,30 +87,17 @@ def detect_table(path: Path) -> Detected | None:
     """
     if not is_table(path):
         return None
-    frame = _texts(path)
     try:
+        frame = open_table_file(str(path)).frame()
         guess = guess_columns(frame, path.parent)
+    except TableError as error:
+        raise UnknownDataError(str(error)) from None
     except GuessError as error:
         raise UnknownDataError(f"{path}: {error}") from None
     data: dict[str, Any] = {"source": "table", "path": str(path), "columns": guess.columns.named()}
     if guess.images is not None:
         data["images"] = str(guess.images)
     return Detected(f"a table of {len(frame):,} rows", data, guess.doubts)
-
-
-def _texts(path: Path) -> pd.DataFrame:
-    """Reads the whole table, as texts."""
-    import pandas as pd
-    import pyarrow
-
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            frame = pd.read_parquet(path)
-            return frame.astype("string")
-        return pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",", dtype=str, encoding="utf-8-sig")
-    except (OSError, ValueError, pyarrow.ArrowException) as error:  # pandas' own errors are ValueErrors
-        reason = str(error).strip().partition("\n")[0]
-        raise UnknownDataError(f"{path}: is damaged, or is not a table: {reason}") from None
 
 
 def tables_in(path: Path) -> list[Path]:

@@ -21,7 +21,7 @@ from trainables.data.sources.source import (
     with_sides,
 )
 from trainables.recipe.data_config import DataConfig
-from trainables.storage.urls import Place
+from trainables.storage.urls import Place, file_facts
 
 
 def open_torchvision_set(config: DataConfig) -> Source:
@@ -41,6 +41,6 @@ def open_torchvision_set(config: DataConfig) -> Source:
         return select(Reader(decode(0).shape[2], decode), found)
 
     kind = f"torchvision {version('torchvision')} {config.name}"
-    key = labels_key(files_key(kind, files or held.files), found)
+    key = labels_key(files_key(kind, file_facts(files or held.files)), found)
     judges = given_validation([len(part.labels) for part in held.parts], config)
-    return with_sides(Source(key, found.classes, found.labels, reader), found, judges=judges)
+    return with_sides(Source(key, found.classes, found.labels, reader, notes=found.notes), found, judges=judges)

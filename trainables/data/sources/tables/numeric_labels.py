@@ -11,7 +11,7 @@ import numpy as np
 from trainables.core.config_errors import Problem, listed
 
 if TYPE_CHECKING:
-    from trainables.data.sources.table_cells import Cells
+    from trainables.data.sources.tables.table_cells import Cells
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 """Pattern of numbers in a table. Python's `float` would also accept `1_000` and `infinity`."""

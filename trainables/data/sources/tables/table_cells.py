@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,14 @@ class Cells(NamedTuple):
     def taken(self, rows: np.ndarray) -> Cells:
         """Cells of some rows."""
         return Cells(self.values, self.codes[rows])
+
+    def merged(self, key: Callable[[str], str]) -> Cells:
+        """Cells whose values with the same key are one: the first of them, as it is written."""
+        keys = [key(value) for value in self.values]
+        first = dict(zip(reversed(keys), reversed(self.values), strict=True))
+        if len(first) == len(keys):
+            return self
+        return Cells.renamed([first[key] for key in keys], [first[key] for key in dict.fromkeys(keys)], self.codes)
 
     @classmethod
     def renamed(cls, names: Sequence[str], values: Sequence[str], codes: np.ndarray) -> Cells:

@@ -1,0 +1,197 @@
+"""`ImageFolder`: the image files below a folder or a URL, with the class and the part of a split that their folders name.
+
+The only reader of class folders: of training, `thaw init` and `thaw predict`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from trainables.core.config_errors import listed
+from trainables.data.formats.image_files import is_image, suffix_of
+from trainables.data.sources.split_names import Part, part_of
+from trainables.recipe.data_config import label_name
+from trainables.storage.urls import Place, files_below, is_url, joined
+
+_SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "lost+found"})
+"""Folders that archivers and file servers add; like hidden ones, they are not looked into."""
+_SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini"})
+
+
+class ImageFile(NamedTuple):
+    """Image below a folder."""
+
+    place: Place
+    label: str | None
+    """Name of its class folder, see `label_name`; None if it lies in none."""
+    part: Part | None
+    """Part of a split that its folder names; None if the folders are no split."""
+
+
+class ImageFolder(NamedTuple):
+    """Images below a folder."""
+
+    images: list[ImageFile]
+    """Sorted by class and path."""
+    split: dict[str, Part]
+    """Folder -> part, if the folders are a split: `{"train/": "train", "test/": "test"}`."""
+    without_images: tuple[str, ...]
+    """Class folders without an image, with what they hold: `cat (found 2 .txt)`."""
+    nested: list[str]
+    """Classes of which images lie in sub-folders."""
+    others: list[str]
+    """Visible files that are no images, relative to the folder."""
+    notes: tuple[str, ...]
+    """Files and folders that are left aside, counted."""
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, in the order of their folders."""
+        return list(dict.fromkeys(image.label for image in self.images if image.label is not None))
+
+
+def read_image_folder(folder: str | Path) -> ImageFolder:
+    """Lists the images below a folder, which lie in class folders at any depth, or in class folders of `train`, `val` and `test`.
+
+    Image files are known by their names or else by their content. Links are followed. Hidden files and folders are not looked at.
+
+    Args:
+        folder: path or URL. If all it holds is one folder that holds several, that one is read.
+    Raises:
+        OSError: if a folder cannot be read.
+    """
+    tree = _below_url(str(folder)) if is_url(str(folder)) else _below(Path(folder))
+    root = tree.descended("")
+    split = tree.split_in(root)
+    roots = {tree.descended(part): part for part in split} or {root: ""}
+    images: list[ImageFile] = []
+    nested: dict[str, None] = {}
+    others: list[tuple[str, str]] = []
+    for top, part in roots.items():
+        for label, file in tree.labelled_below(top):
+            place = joined(str(folder), file) if is_url(str(folder)) else Path(folder, file)
+            if is_image(place):
+                if label and "/" in file[len(top) + len(label) + 1 :]:
+                    nested[label_name(label)] = None
+                images.append(ImageFile(place, label_name(label) if label else None, split.get(part)))
+            else:
+                others.append((label, file))
+    known = {image.label for image in images}
+    empty = {
+        name: Counter(_kind(file) for label, file in others if label == name)
+        for top in roots
+        for name in tree.folders_in(top)
+        if label_name(name) not in known
+    }
+    loose = sum(image.label is None for image in images) if known - {None} else 0
+    aside = [other for other in tree.folders_in(root) if split and f"{root}{other}/" not in split]
+    return ImageFolder(
+        images,
+        split,
+        tuple(f"{name} (found {_counted(kinds) or 'no files'})" for name, kinds in empty.items()),
+        list(nested),
+        [file for _, file in others],
+        tuple(_notes(root, others, loose, [(name, tree.count(f"{root}{name}/")) for name in aside])),
+    )
+
+
+class _Tree(NamedTuple):
+    """Visible files and folders, relative to a folder; names of folders end in a slash. Both are sorted."""
+
+    files: list[str]
+    folders: list[str]
+
+    def folders_in(self, top: str) -> list[str]:
+        """Names of the folders directly in one."""
+        below = (folder[len(top) : -1] for folder in self.folders if folder.startswith(top) and folder != top)
+        return [name for name in below if "/" not in name]
+
+    def count(self, top: str) -> int:
+        return sum(file.startswith(top) for file in self.files)
+
+    def labelled_below(self, top: str) -> Iterator[tuple[str, str]]:
+        """Files below a folder with the name of the class folder in it (empty: none), sorted by both."""
+        cut = ((file[len(top) :].partition("/"), file) for file in self.files if file.startswith(top))
+        yield from sorted((first if slash else "", file) for (first, slash, _), file in cut)
+
+    def descended(self, top: str) -> str:
+        """The only folder in a folder, if it holds several itself and nothing else is there; else the folder."""
+        inside = self.folders_in(top)
+        if len(inside) != 1 or any("/" not in file[len(top) :] for file in self.files if file.startswith(top)):
+            return top
+        inner = f"{top}{inside[0]}/"
+        return inner if len(self.folders_in(inner)) > 1 else self.descended(inner) if self.folders_in(inner) else top
+
+    def split_in(self, top: str) -> dict[str, Part]:
+        """Folders that are the parts of a split: one of training images in class folders, and another; else empty."""
+        parts = {f"{top}{name}/": part for name in self.folders_in(top) if (part := part_of(name))}
+        train = [folder for folder, part in parts.items() if part == "train"]
+        has_classes = train and all(self.folders_in(folder) for folder in train)
+        return parts if has_classes and len(set(parts.values())) > 1 else {}
+
+
+def _below(root: Path) -> _Tree:
+    tree = _Tree([], [])
+    _walk(str(root), "", (), tree)
+    return _Tree(sorted(tree.files), sorted(tree.folders))
+
+
+def _walk(folder: str, start: str, above: tuple[tuple[int, int], ...], tree: _Tree) -> None:
+    """Adds what is in a folder to a tree, through links, but not through those that lead back to a folder above."""
+    status = os.stat(folder)  # noqa: PTH116
+    if (identity := (status.st_dev, status.st_ino)) in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not _is_visible(entry.name):
+                continue
+            if entry.is_dir():
+                tree.folders.append(f"{start}{entry.name}/")
+                _walk(entry.path, f"{start}{entry.name}/", (*above, identity), tree)
+            else:
+                tree.files.append(f"{start}{entry.name}")
+
+
+def _below_url(url: str) -> _Tree:
+    start = len(url.rstrip("/")) + 1
+    files = [file for place in files_below(url) if all(map(_is_visible, (file := place[start:]).split("/")))]
+    folders = {file[: i + 1] for file in files for i, letter in enumerate(file) if letter == "/"}
+    return _Tree(sorted(files), sorted(folders))
+
+
+def _is_visible(name: str) -> bool:
+    return not name.startswith(".") and name not in _SYSTEM_FOLDERS and name.lower() not in _SYSTEM_FILES
+
+
+# --- counts of what is left aside -------------------------------------------------------------------------------------
+
+
+def _notes(root: str, others: Sequence[tuple[str, str]], loose: int, aside: Sequence[tuple[str, int]]) -> Iterator[str]:
+    if root:
+        yield f"the classes are the folders in {root}"
+    if others:
+        by_class: dict[str, list[str]] = {}
+        for label, file in others:
+            by_class.setdefault(label, []).append(file)
+        where = [
+            f"{label or 'beside the class folders'} ({_counted(Counter(map(_kind, files)))})"
+            for label, files in by_class.items()
+        ]
+        yield f"{len(others)} files are no images and are left aside: {listed(where, 6)}"
+    if loose:
+        yield f"{loose} images lie in no class folder and are left aside"
+    if aside:
+        named = listed([f"{name} ({count} files)" for name, count in aside], 6)
+        yield f"folders beside those of the split are left aside: {named}"
+
+
+def _kind(file: str) -> str:
+    return suffix_of(file) or "without suffix"
+
+
+def _counted(kinds: Counter[str]) -> str:
+    return listed([f"{n} {kind}" for kind, n in kinds.most_common()], 5)
