@@ -1,133 +1,100 @@
-"""`thaw init`: writes a commented search file for the data at a path. Its choices are pure functions of a few numbers."""
+"""`thaw init`: writes a commented search file for the data at a path. Its choices are in `init_choices.py`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import yaml
 
 from search.config.yaml_source import InputError
+from search.config_file.init_choices import (
+    IMAGE_BACKBONE,
+    VOLUME_BACKBONE,
+    Facts,
+    batch_size,
+    facts_of,
+    fits_by_padding,
+    image_size,
+    stage_epochs,
+    volume_depth,
+    volume_side,
+)
 from trainables.core.config_errors import ConfigError
-from trainables.data.dataset import sides_of
-from trainables.data.sources.detect_source import DetectedSource, detect_source
+from trainables.data.detection.detect_source import DetectedSource, detect_source
+from trainables.data.detection.wishes import Wishes
 from trainables.data.sources.source import UnknownDataError
 from trainables.recipe.backbone_catalog import BACKBONES
-from trainables.recipe.data_config import DataConfig
 
-_BACKBONE = "efficientnet_lite0"
-_IMBALANCED_FROM = 3.0
-"""Ratio of the largest to the smallest class, in training images, from which losses for imbalanced data are searched."""
+DEFAULT_FILE = "search.yaml"
 _COMMENTS_FROM = 32
 """Column of the comments, unless a line is longer."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """Facts about the data on which the choices depend."""
+class Starter(NamedTuple):
+    """Files that `thaw init` writes."""
 
-    counts: Mapping[str, int]
-    """Images of each class that can train: all of them, or the training rows if the split is given."""
-    sides: tuple[int, int, int]
-    """Smallest, median and largest of the images' shorter sides, in pixels."""
-    validation: float | None
-    """Share of each class for validation; None if the split is given."""
-
-    @property
-    def trained(self) -> int:
-        """Approximate number of training images."""
-        return round(sum(self.counts.values()) * (1 - (self.validation or 0)))
-
-    @property
-    def imbalance(self) -> float:
-        return max(self.counts.values()) / min(self.counts.values())
+    text: str
+    """Search file."""
+    table: str | None
+    """Table of the images that the search file names, CSV; None: the data can be read as they are."""
 
 
-def starter(path: Path, file: Path) -> str:
-    """Text of a search file for the data at a path.
+def table_of(file: Path) -> Path:
+    """Place of the table that belongs to a search file."""
+    return file.with_suffix(".images.csv")
+
+
+def starter(path: Path, file: Path, wishes: Wishes | None = None) -> Starter:
+    """Search file for the data at a path, and a table of its images if no source reads them as they are.
 
     Args:
         path: the data.
-        file: place of the search file, for the commands in its comments.
+        file: place of the search file, for the commands in its comments and the place of the table.
+        wishes: what the user says about the data.
     Raises:
         InputError: if no source reads the data, or it cannot be split.
     """
     try:
-        found = detect_source(path)
-        facts = facts_of(found)
+        found = detect_source(path, replace(wishes or Wishes(), file=file if file.name != DEFAULT_FILE else None))
     except UnknownDataError as error:
         raise InputError(str(error)) from None
     except ConfigError as error:
         raise InputError("\n".join(problem.message for problem in error.problems)) from None
-    return text_for(found, facts, file)
+    if found.table is not None:
+        found.data["path"] = str(table_of(file))
+    table = None if found.table is None else found.table.to_csv(index=False, lineterminator="\n")
+    return Starter(text_for(found, facts_of(found), file, path), table)
 
 
-def facts_of(found: DetectedSource) -> Facts:
-    """Facts about detected data, and its split.
-
-    Raises:
-        ConfigError: if it cannot be split.
-    """
-    source = found.source
-    counts = np.bincount(source.labels, minlength=len(source.classes))
-    share = None if source.judges is not None else validation_share(int(counts.min()))
-    config = DataConfig.model_validate({**found.data, "validation": share})
-    train, _ = sides_of(config, source)
-    if share is None:
-        counts = np.bincount(source.labels[train], minlength=len(source.classes))
-    return Facts(counts=dict(zip(source.classes, counts.tolist(), strict=True)), sides=found.sides, validation=share)
-
-
-# --- choices ----------------------------------------------------------------------------------------------------------
-
-
-def validation_share(fewest: int) -> float:
-    """Share for validation: a fifth, or a quarter if the smallest class has two images, so that one is on either side."""
-    return 0.25 if fewest == 2 else 0.2
-
-
-def image_size(median_side: int, multiple: int = BACKBONES[_BACKBONE].size_multiple) -> int:
-    """Image size: the images' own, rounded up to what the backbone takes, from 64 to 224 px."""
-    return min(224, max(64, -(-median_side // multiple) * multiple))
-
-
-def batch_size(trained: int) -> int:
-    """Batch size: small for few images, for enough steps per epoch; larger for many."""
-    return 16 if trained < 500 else 32 if trained < 5000 else 64
-
-
-def stage_epochs(trained: int) -> tuple[int, int, int]:
-    """Epochs of the three stages: the fewer images, the more epochs."""
-    return (8, 12, 16) if trained < 1000 else (5, 8, 12) if trained < 10_000 else (3, 6, 9)
-
-
-# --- text -------------------------------------------------------------------------------------------------------------
-
-
-def text_for(found: DetectedSource, facts: Facts, file: Path) -> str:
+def text_for(found: DetectedSource, facts: Facts, file: Path, path: Path) -> str:
     """Text of the search file, with comments that give the reasons.
 
     Args:
         found: the detected data.
         facts: facts about it.
         file: place of the search file.
+        path: the data, whose name the search gets.
     """
-    epochs = stage_epochs(facts.trained)
-    imbalanced = facts.imbalance >= _IMBALANCED_FROM
     doubts = "".join(f"# please check: {_plain(doubt)}\n" for doubt in found.doubts)
+    what = f"of {len(facts.counts):,} classes, {_extremes(facts)}" if facts.counts else _range(facts)
+    model = f"backbone: {IMAGE_BACKBONE}", "its ImageNet weights come with the installation"
+    volumes = [
+        (f"backbone: {VOLUME_BACKBONE}", "a small network for volumes"),
+        ("weights: none", "random; MedicalNet's published ones are better: weights: path/of/resnet_10_23dataset.pth"),
+    ]
     return f"""\
-# {_plain(found.what)}: {sum(facts.counts.values()):,} images of {len(facts.counts)} classes, {_extremes(facts)}.
+# {_plain(found.what)}: {facts.total:,} {facts.images} {what}.
 {doubts}#   thaw check {file}     show the images, and estimate the time that the search takes
 #   thaw search {file}    run it
-{_data(found, facts)}
-{_section("model", [(f"backbone: {_BACKBONE}", "its ImageNet weights come with the installation")])}
-{_train(facts, epochs, imbalanced)}
-{_space(imbalanced)}
-{_search(found, imbalanced)}"""
+{_data(found, facts, path)}
+{_section("model", volumes if facts.depths else [model])}
+{_train(facts)}
+{_space(facts)}
+{_search(path, facts)}"""
 
 
 def _section(name: str, lines: Sequence[tuple[str, str]]) -> str:
@@ -136,62 +103,110 @@ def _section(name: str, lines: Sequence[tuple[str, str]]) -> str:
     return "\n".join([f"{name}:", *texts, ""])
 
 
-def _data(found: DetectedSource, facts: Facts) -> str:
+def _data(found: DetectedSource, facts: Facts, path: Path) -> str:
     low, middle, high = facts.sides
     sides = f"{low}" if low == high else f"{low} … {high}, median {middle}"
-    multiple = BACKBONES[_BACKBONE].size_multiple
-    lines = [(f"{key}: {_scalar(value)}", "") for key, value in found.data.items()]
-    lines.append(
-        (f"image_size: {image_size(middle)}", f"shorter sides: {sides} px; the backbone takes multiples of {multiple}")
-    )
-    if facts.validation is not None:
+    multiple = BACKBONES[IMAGE_BACKBONE].size_multiple
+    own = {key: value for key, value in found.data.items() if key not in {"validation", "depth"}}
+    lines = [line for key, value in own.items() for line in _entries(key, value)]
+    if found.table is not None:
+        lines[1] = lines[1][0], f"written by thaw init, from {_plain(str(path))}{_origin(found)}"
+    if facts.depths:
+        fewest, usual, most = facts.depths
+        slices = f"{fewest}" if fewest == most else f"{fewest} … {most}, median {usual}"
+        lines.append((f"image_size: {volume_side(middle)}", f"height and width of the slices; they have {sides}"))
+        lines.append(
+            (
+                f"depth: {volume_depth(usual)}",
+                f"slices; the volumes have {slices}. Distances between voxels are not read",
+            )
+        )
+    else:
+        comment = f"shorter sides: {sides} px; the backbone takes multiples of {multiple}"
+        lines.append((f"image_size: {image_size(middle)}", comment))
+        if fits_by_padding(facts.aspect):
+            lines.append(
+                ("fit: pad", f"the longer side is {facts.aspect:.2g} times the shorter one: a crop would lose its ends")
+            )
+    if "validation" in found.data:
         groups = ", in whole groups" if found.source.groups is not None else ""
-        lines.append((f"validation: {facts.validation:g}", f"of each class{groups}; the same for all trials"))
+        of = "of each class" if facts.counts else "of each tenth of the numbers"
+        lines.append((f"validation: {found.data['validation']:g}", f"{of}{groups}; the same for all trials"))
     return _section("data", lines)
 
 
-def _train(facts: Facts, epochs: tuple[int, int, int], imbalanced: bool) -> str:
-    head, top, deep = epochs
-    ratio = f"{_extremes(facts)}: {facts.imbalance:.3g} to 1"
-    if imbalanced:
-        loss = "balanced_softmax", f"{ratio}; the search also tries LDAM with deferred re-weighting"
+def _origin(found: DetectedSource) -> str:
+    """Columns that a written table was made from: `: image_id, dx and lesion_id`."""
+    names = [_plain(name) for name in found.columns.values()]
+    return f": {', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else ""
+
+
+def _entries(key: str, value: Any) -> list[tuple[str, str]]:
+    """Lines of a key of `data`; those of a mapping of labels one below another, because there may be many."""
+    if key != "labels":
+        return [(f"{key}: {_scalar(value)}", "")]
+    lines = [(f"  {_scalar({name: target})[1:-1]}", "") for name, target in value.items()]
+    return [("labels:", "class of each label; null leaves its images out"), *lines]
+
+
+def _train(facts: Facts) -> str:
+    lines = [
+        ("metric: balanced_accuracy", "mean recall over classes: a rare class counts as much as a common one")
+        if facts.counts
+        else ("metric: spearman", "rank correlation; or r2, mae, rmse"),
+        (f"batch_size: {batch_size(facts.trained, volumes=facts.depths is not None)}", _steps(facts)),
+        *_stages(facts),
+        _loss(facts),
+    ]
+    if facts.depths:
+        augment = "{horizontal_flip: 0.5, rotate_degrees: 10, zoom: 0.1, brightness: 0.1}"
+        lines.append((f"augment: {augment}", "remove horizontal_flip if left and right differ"))
     else:
-        loss = "cross_entropy", f"the classes are about balanced ({ratio}): no correction is needed"
-    return _section(
-        "train",
-        [
-            ("metric: balanced_accuracy", "mean recall over classes: a rare class counts as much as a common one"),
-            (f"batch_size: {batch_size(facts.trained)}", _steps(facts)),
-            ("stages:", "each starts from the best weights of the one before; plateaus end stages early"),
-            (f"  - {{name: head, unfreeze_from: head, epochs: {head}, head_lr: 1.0e-3}}", ""),
-            (f"  - {{name: top, unfreeze_from: 'last:2', epochs: {top}, head_lr: 1.0e-3, backbone_lr_ratio: 0.1}}", ""),
-            (
-                f"  - {{name: deep, unfreeze_from: 'last:4', epochs: {deep}, head_lr: 5.0e-4, backbone_lr_ratio: 0.1}}",
-                "",
-            ),
-            (f"loss: {{kind: {loss[0]}}}", loss[1]),
-            (
-                "# Add horizontal_flip: 0.5 if mirrored images mean the same; `thaw check` shows augmented images.",
-                "",
-            ),
+        lines += [
+            ("# Add horizontal_flip: 0.5 if mirrored images mean the same; `thaw check` shows augmented images.", ""),
             (
                 "augment: {views: 8, crop: {min_scale: 0.7}, brightness: 0.2, contrast: 0.2}",
                 "8 cached views of each image",
             ),
-        ],
-    )
+        ]
+    return _section("train", lines)
 
 
-def _space(imbalanced: bool) -> str:
-    presets = "[unfreezing, imbalance]" if imbalanced else "unfreezing"
-    lines = [
-        (
-            f"preset: {presets}",
-            "depth, plateaus, the backbone's learning rate, warm-up" + ("; losses" if imbalanced else ""),
-        ),
-        ("train.stages[*].head_lr: {log: [3.0e-4, 1.0e-2]}", ""),
+def _stages(facts: Facts) -> list[tuple[str, str]]:
+    head, top, deep = stage_epochs(facts.trained)
+    if facts.depths:
+        stage = f"- {{name: whole, unfreeze_from: all, epochs: {head + top + deep}, head_lr: 1.0e-3, backbone_lr_ratio: 1.0}}"
+        return [("stages:", "one: a network with random weights has nothing to keep frozen"), (f"  {stage}", "")]
+    rate = "backbone_lr_ratio: 0.1"
+    return [
+        ("stages:", "each starts from the best weights of the one before; plateaus end stages early"),
+        (f"  - {{name: head, unfreeze_from: head, epochs: {head}, head_lr: 1.0e-3}}", ""),
+        (f"  - {{name: top, unfreeze_from: 'last:2', epochs: {top}, head_lr: 1.0e-3, {rate}}}", ""),
+        (f"  - {{name: deep, unfreeze_from: 'last:4', epochs: {deep}, head_lr: 5.0e-4, {rate}}}", ""),
     ]
-    if imbalanced:
+
+
+def _loss(facts: Facts) -> tuple[str, str]:
+    if not facts.counts:
+        return "loss: {kind: huber}", "quadratic for small errors, linear for large ones: outliers do not dominate"
+    ratio = f"{_extremes(facts)}: {facts.imbalance:.3g} to 1"
+    if facts.imbalanced:
+        return "loss: {kind: balanced_softmax}", f"{ratio}; the search also tries LDAM with deferred re-weighting"
+    return "loss: {kind: cross_entropy}", f"the classes are about balanced ({ratio}): no correction is needed"
+
+
+def _space(facts: Facts) -> str:
+    if facts.depths:
+        lines = [
+            ("train.stages[*].head_lr: {log: [3.0e-4, 1.0e-2]}", "learning rate"),
+            ("train.stages[*].weight_decay: {log: [1.0e-6, 1.0e-2]}", ""),
+            ("train.stages[*].dropout: {float: [0.0, 0.5]}", "thousands of features on few volumes"),
+        ]
+    else:
+        presets = "[unfreezing, imbalance]" if facts.imbalanced else "unfreezing"
+        searched = "depth, plateaus, the backbone's learning rate, warm-up" + ("; losses" if facts.imbalanced else "")
+        lines = [(f"preset: {presets}", searched), ("train.stages[*].head_lr: {log: [3.0e-4, 1.0e-2]}", "")]
+    if facts.imbalanced:
         lines += [
             (
                 "# Of the preset's four losses, the two made for imbalance; null removes the parameters of the others.",
@@ -201,26 +216,33 @@ def _space(imbalanced: bool) -> str:
             ("train.loss.gamma: null", ""),
             ("train.balance: null", ""),
             ("train.drw.start_fraction: {float: [0.3, 0.5], when: {train.loss.kind: ldam}}", ""),
-        ]
+        ][facts.depths is not None :]
     return _section("space", lines)
 
 
-def _search(found: DetectedSource, imbalanced: bool) -> str:
-    why = [("# At the end of a stage the better half of the trials enters the next one.", "")]
-    if imbalanced:
+def _search(path: Path, facts: Facts) -> str:
+    staged = facts.depths is None
+    why = [("# At the end of a stage the better half of the trials enters the next one.", "")] if staged else []
+    if facts.imbalanced:
         why.append(
             ("# LDAM lags behind until it re-weights; until then, its score has the class shares divided out.", "")
         )
+    rungs = "{kind: asha, rungs: stages, reduction: 2}" if staged else "{kind: asha, rungs: epochs, reduction: 2}"
     return _section(
         "search",
         [
-            (f"name: {_name(Path(found.data['path']))}", ""),
-            (f"trials: {32 if imbalanced else 24}", ""),
+            (f"name: {_name(path)}", ""),
+            (f"trials: {32 if facts.imbalanced else 24}", ""),
             *why,
-            ("scheduler: {kind: asha, rungs: stages, reduction: 2}", ""),
+            (f"scheduler: {rungs}", "" if staged else "after 4, 8, 16 … epochs the better half of the trials goes on"),
             ("resources: {cpus: 1}", "for each trial, and a GPU if there is one; gpus: 0.5 puts two trials on it"),
         ],
     )
+
+
+def _range(facts: Facts) -> str:
+    low, high = facts.targets or (0.0, 0.0)
+    return f"with a number each, {low:g} … {high:g}"
 
 
 def _extremes(facts: Facts) -> str:
@@ -230,8 +252,8 @@ def _extremes(facts: Facts) -> str:
 
 
 def _steps(facts: Facts) -> str:
-    steps = -(-facts.trained // batch_size(facts.trained))
-    return f"{facts.trained:,} training images: {steps:,} step{'s' * (steps > 1)} an epoch"
+    steps = -(-facts.trained // batch_size(facts.trained, volumes=facts.depths is not None))
+    return f"{facts.trained:,} training {facts.images}: {steps:,} step{'s' * (steps > 1)} an epoch"
 
 
 def _name(path: Path) -> str:

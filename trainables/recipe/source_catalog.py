@@ -23,7 +23,8 @@ class SourceSpec:
     open_test: str | None = None
     """`module:function`, DataConfig -> `Source` of the test images that the source marks, or None; None: it never marks any."""
     detect: str | None = None
-    """`module:function`, Path -> `Detected`, or None if the source cannot read what is there; None: nothing is ever detected."""
+    """`module:function`, Path and `Wishes` -> `Draft` of `trainables/data/detection/draft.py`, or None if the source cannot read
+    what is there; None: nothing is ever detected."""
     looks_like: str | None = None
     """Data that `detect` recognises, in words."""
     path: str | None = "folder of the data"
@@ -46,7 +47,7 @@ SOURCES = (
         description="a CSV, TSV or Parquet file of paths and labels",
         open="trainables.data.sources.kinds.table:open_table",
         open_test="trainables.data.sources.kinds.table:open_test_table",
-        detect="trainables.data.sources.kinds.table:detect_table",
+        detect="trainables.data.detection.kinds.lists:detect_table_or_list",
         looks_like="a CSV, TSV or Parquet table of image files and labels",
         path="CSV, TSV or Parquet file",
         urls=True,
@@ -58,7 +59,7 @@ SOURCES = (
         description="an NPZ file as MedMNIST has them",
         open="trainables.data.sources.kinds.npz_file:open_npz",
         open_test="trainables.data.sources.kinds.npz_file:open_test_npz",
-        detect="trainables.data.sources.kinds.npz_file:detect_npz",
+        detect="trainables.data.detection.kinds.arrays:detect_npz",
         looks_like="an NPZ file like MedMNIST's",
         path="NPZ file",
         urls=True,
@@ -69,7 +70,7 @@ SOURCES = (
         name="idx",
         description="IDX files of the MNIST family",
         open="trainables.data.sources.kinds.idx_files:open_idx_files",
-        detect="trainables.data.sources.kinds.idx_files:detect_idx_files",
+        detect="trainables.data.detection.kinds.arrays:detect_idx_files",
         looks_like="a folder with MNIST's IDX files",
     ),
     SourceSpec(
@@ -77,7 +78,7 @@ SOURCES = (
         description="a folder of image files for each class",
         open="trainables.data.sources.kinds.class_folders:open_class_folders",
         open_test="trainables.data.sources.kinds.class_folders:open_test_folders",
-        detect="trainables.data.sources.kinds.class_folders:detect_class_folders",
+        detect="trainables.data.detection.kinds.folders:detect_folder",
         looks_like="a folder with one sub-folder of images for each class",
         urls=True,
         supports=_FILES | {"on_conflict"},
@@ -87,6 +88,8 @@ SOURCES = (
         name="torchvision",
         description="a torchvision data set that is on disk",
         open="trainables.data.sources.kinds.torchvision_set:open_torchvision_set",
+        detect="trainables.data.detection.kinds.arrays:detect_torchvision_set",
+        looks_like="a folder that torchvision downloaded a data set to",
         supports=frozenset({"name"}),
         splits_itself=True,
     ),

@@ -3,6 +3,7 @@
 import gzip
 import io
 import re
+import shlex
 import struct
 import sys
 from pathlib import Path
@@ -15,20 +16,23 @@ from rich.console import Console
 
 from search.cli import main
 from search.config.yaml_source import InputError, read_source
+from search.config_file.init_choices import batch_size, image_size, stage_epochs, volume_depth, volume_side
 from search.config_file.load import load_search
-from search.config_file.template import batch_size, image_size, stage_epochs, starter, validation_share
+from search.config_file.template import starter, table_of
 from search.preflight.check import check_search
 from trainables.data.dataset import open_dataset
+from trainables.data.sources.open_source import open_source
 
 PIXELS = np.random.default_rng(0)
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    """The working directory, with a cache of its own."""
-    monkeypatch.chdir(tmp_path)
+    """The working directory, with a cache of its own, and nothing beside it."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("THAW_CACHE", str(tmp_path / "cache"))
-    return tmp_path
+    return tmp_path / "here"
 
 
 def save(file, size=(40, 40), grey=False):
@@ -105,7 +109,10 @@ INPUTS = {
 def loaded(path, here):
     """The search that was written for a path, and its text."""
     file = Path("search.yaml")
-    file.write_text(text := starter(path.relative_to(here), file))
+    text, table = starter(path.relative_to(here), file)
+    file.write_text(text)
+    if table is not None:
+        table_of(file).write_text(table)
     return load_search(read_source(file)), text
 
 
@@ -188,8 +195,93 @@ def test_doubts_are_comments(here):
     folder = class_folders(here / "photos", {"cat/young": 6, "dog": 6})
     (folder / "list.csv").write_text("a,b\n")
     _, text = loaded(folder, here)
-    assert "# please check: the table photos/list.csv is not used\n" in text
+    assert "# please check: not used: photos/list.csv: holds no rows\n" in text
     assert "# please check: sub-folders of cat are not classes: their images belong to the class above\n" in text
+
+
+# --- what is mended ---------------------------------------------------------------------------------------------------
+
+
+def _one_image(root):
+    return class_folders(root / "x", {"cat": 5, "dog": 5, "eel": 1})
+
+
+def _no_image(root):
+    folder = class_folders(root / "x", {"cat": 5, "dog": 5})
+    (folder / "eel").mkdir()
+    return folder
+
+
+def _unreadable(root):
+    folder = class_folders(root / "x", {"cat": 5, "dog": 5})
+    (folder / "dog" / "0.png").write_bytes(b"no image")
+    return folder
+
+
+def _contradicting(rows):
+    def write(root):
+        file = table(root, "csv", {"A": 10, "B": 8}, lambda i: {"patient": f"p{i // 2}"})
+        with file.open("a") as lines:
+            lines.write(rows)
+        return file
+
+    return write
+
+
+MENDED = {
+    "a class of one image": (
+        _one_image,
+        "1 class with a single image is left out (eel): a class needs one to train with",
+    ),
+    "a class of no image": (_no_image, "folders without an image are no classes: eel (found no files)"),
+    "a broken image": (_unreadable, "images that cannot be read are left out: "),
+    "an image of two classes": (_contradicting("A0.png,B,p0\n"), "rows that differ"),
+    "an image of two patients": (
+        _contradicting("A0.png,A,p1\n"),
+        "'patient' is not used as the group, because 1 image have rows that differ (A0.png); to insist: thaw init",
+    ),
+    "a missing image": (_contradicting("gone.png,A,p0\n"), "1 row without their image file is left out: row 19"),
+    "a missing label": (
+        lambda root: table(root, "csv", {"A": 10, "B": 8}, lambda i: {"density": None} if i == 9 else {}),
+        "1 row without a label is left out: row 10",
+    ),
+    "a missing patient": (
+        _contradicting("B1.png,B,\n"),
+        "1 image without a group: each is taken as a group of its own",
+    ),
+    "patients on both sides of a given split": (
+        lambda root: table(root, "csv", {"A": 16, "B": 16}, lambda i: sides(i) | {"patient": f"p{i // 3}"}),
+        "'patient' is not used as the group, because 5 groups are on more than one side of the given split",
+    ),
+    "a patient with all images of a class": (
+        lambda root: table(root, "csv", {"A": 12, "B": 3}, lambda i: {"patient": f"p{i // 4}"}),
+        "'patient' is not used as the group, because ",
+    ),
+    "a split without a class in validation": (
+        lambda root: table(root, "csv", {"A": 12, "B": 5}, lambda i: {"split": "val" if i > 8 else "train"}),
+        "'split' is not used as the split, because 'val' has no row of 'B'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MENDED)
+def test_what_cannot_be_used_is_left_out_with_a_doubt(here, name):
+    make, doubt = MENDED[name]
+    config, text = loaded(make(here), here)
+    assert len(open_dataset(config.recipe.data).train) > 0
+    assert any(line.startswith("# please check: ") and doubt in line for line in text.splitlines()), text
+
+
+def test_the_table_that_was_written_says_where_it_is_from(here):
+    file = table(here, "csv", {"A": 10, "B": 8}, patients, folder="scans")
+    file.write_text(file.read_text().replace(".png", ""))
+    config, text = loaded(file, here)
+    assert "written by thaw init, from exams.csv: file, density and patient_id" in text
+    assert config.recipe.data.model_dump(include={"path", "images"}) == {
+        "path": str(here / "search.images.csv"),
+        "images": str(here / "scans"),
+    }
+    assert (here / "search.images.csv").read_text().startswith("path,label,group\nA0.png,A,p0\n")
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -204,6 +296,10 @@ def _flat(root):
     return class_folders(root, {"x": 3}) / "x"
 
 
+def _masks(root):
+    return class_folders(root / "x", {"images": 3, "masks": 3})
+
+
 def _written(name, text):
     def write(root):
         (root / name).write_bytes(text)
@@ -212,30 +308,25 @@ def _written(name, text):
     return write
 
 
-def _beside_a_table(root):
-    return table(root, "csv", {"A": 3, "B": 3}).parent
-
-
 REFUSED = {
     "nothing": (lambda root: root / "x", "x: does not exist"),
-    "an empty folder": (_empty, "x: is empty; expected a folder with one sub-folder of images for each class, a folder with"),
-    "images without classes": (_flat, "x: holds 3 files (0.png, 1.png, 2.png) and no folders; expected a folder"),
+    "an empty folder": (_empty, "x: is empty; expected a folder that torchvision downloaded a"),
+    "images without classes": (_flat, "x: holds 3 images (0.png, 1.png, 2.png), but nothing says what they are; put"),
+    "masks": (_masks, "x: holds images and what was drawn on them (images, masks), but no label of"),
     "an image": (lambda root: _flat(root) / "0.png", "x/0.png: is an image, not a data set; expected"),
-    "a text": (_written("notes.txt", b"hello"), "notes.txt: does not have the name of a table; expected"),
+    "a text": (_written("notes.txt", b"hello"), "notes.txt: is neither a table nor a list of images with their labels; expected"),
+    "an archive": (_written("photos.zip", b"PK"), "photos.zip: is an archive; unpack it, and pass its folder to thaw init"),
     "an empty table": (_written("t.csv", b""), "t.csv: is empty"),
     "a damaged table": (_written("t.parquet", b"PAR1"), "t.parquet: is damaged, or is not a table: "),
-    "a table in another encoding": (_written("t.csv", b"path,label\n\xff\xfe,1\n"), "t.csv: is not written in UTF-8 (byte 11); "),
     "a table without files": (_written("t.csv", b"a,b\n1,2\n"), "t.csv: no column has image files that are in "),
     "a table of other rows": (_written("t.csv", b"a,b\n1,2\n1,2,3,4\n"), "t.csv: is damaged, or is not a table: "),
-    "one class": (lambda root: class_folders(root / "x", {"cat": 5}), "x: holds only one class (cat)"),
-    "a class without images": (lambda root: (class_folders(root / "x", {"cat": 5}), (root / "x/dog").mkdir())[0],
-                               "x: 1 of 2 classes have no image: dog (found no files)"),
-    "a class of one image": (lambda root: class_folders(root / "x", {"cat": 5, "dog": 1}),
-                             "0.2 of each class leaves no training or no validation image for 'dog' (1 image); a class needs"),
+    "one class": (lambda root: class_folders(root / "x", {"cat": 5}), "x: holds only one class (cat); at least 2 are needed"),
+    "classes of one image": (lambda root: class_folders(root / "x", {"cat": 5, "dog": 1}),
+                             "x: fewer than two classes have two images, one to train with and one to validate with"),
     "damaged idx": (lambda root: _written("x/train-images-idx3-ubyte", b"no")(_empty(root).parent).parent,
                     "x: holds neither train-labels-idx1-ubyte nor"),
-    "groups that cannot be parted": (lambda root: table(root, "csv", {"A": 12, "B": 3}, lambda i: {"patient": f"p{i // 6}"}),
-                                     "every side needs each class, and groups are not split"),
+    "an array without labels": (lambda root: np.savez(root / "x.npz", a=np.zeros(3)) or root / "x.npz",
+                                 "x.npz: has no array train_images"),
 }  # fmt: skip
 
 
@@ -244,13 +335,59 @@ def test_what_is_not_understood_is_told_with_what_is_expected(here, monkeypatch,
     make, message = REFUSED[name]
     path = make(here)
     before = sorted(here.rglob("*"))
-    monkeypatch.setattr(sys, "argv", ["thaw", "init", str(path.relative_to(here))])
-    with pytest.raises(SystemExit, match=r"^2$"):
-        main()
+    assert run(monkeypatch, str(path.relative_to(here))) == 2
     out, err = capsys.readouterr()
     assert err.removeprefix("error: ").replace(f"{here}/", "").startswith(message)
     assert (out, "Traceback" in err) == ("", False)
     assert sorted(here.rglob("*")) == before
+
+
+TYPED = {
+    "a column of class folders": (
+        ["photos", "--label", "x"],
+        "--label: applies to tables, but photos holds 2 class folders",
+    ),
+    "a group of class folders": (["photos", "--group", "x"], "--group x: there is no such column (columns: none)"),
+    "a task of IDX files": (
+        ["mnist", "--task", "regression"],
+        "--task: applies to tables and folders, but mnist is IDX files",
+    ),
+    "a group that contradicts itself": (
+        ["exams.csv", "--group", "patient"],
+        "1 image has rows that differ",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TYPED)
+def test_what_is_typed_acts_or_is_refused(here, monkeypatch, capsys, name):
+    class_folders(here / "photos", {"cat": 5, "dog": 5})
+    idx_files(here / "mnist", [0, 1] * 5)
+    _contradicting("A0.png,A,p1\n")(here)
+    words, message = TYPED[name]
+    assert run(monkeypatch, *words) == 2
+    assert message in capsys.readouterr().err
+    assert not (here / "search.yaml").exists()
+
+
+def test_a_typed_group_is_kept_and_the_guessed_split_that_divides_it_is_not(here, monkeypatch):
+    table(here, "csv", {"A": 16, "B": 16}, lambda i: sides(i) | {"patient": f"p{i // 3}"})
+    assert run(monkeypatch, "exams.csv", "--group", "patient") == 0
+    config = load_search(read_source(here / "search.yaml"))
+    assert (config.recipe.data.columns.group, config.recipe.data.columns.split) == ("patient", None)
+
+
+def test_the_command_in_a_doubt_writes_the_same_file(here, monkeypatch):
+    class_folders(here / "ck", {"happy": 0, "sad": 0})
+    for label in ("happy", "sad"):
+        for i in range(12):
+            save(here / "ck" / label / f"S{i // 2:03}_{i}.png")
+    assert run(monkeypatch, "ck", "-o", "my search.yaml") == 0
+    (doubt,) = re.findall("# please check: .*: thaw init (.*)", (here / "my search.yaml").read_text())
+    assert run(monkeypatch, *shlex.split(doubt)) == 0
+    config = load_search(read_source(here / "my search.yaml"))
+    assert config.recipe.data.columns.group == "group"
+    assert open_source(config.recipe.data).groups.max() == 5
 
 
 def test_images_that_cannot_be_read_are_told(here):
@@ -291,16 +428,22 @@ def test_images_keep_about_their_size(side, size):
     assert image_size(side) == size
 
 
-@pytest.mark.parametrize(("fewest", "share"), [(2, 0.25), (3, 0.2), (1000, 0.2)])
-def test_a_class_of_two_images_has_one_on_either_side(fewest, share):
-    assert validation_share(fewest) == share
-    assert 1 <= int(fewest * share + 0.5) < fewest
+@pytest.mark.parametrize(("voxels", "side", "depth"), [(4, 16, 8), (9, 16, 16), (50, 56, 56), (512, 96, 64)])
+def test_volumes_keep_about_their_size_up_to_what_a_machine_can_bear(voxels, side, depth):
+    assert (volume_side(voxels), volume_depth(voxels)) == (side, depth)
+
+
+@pytest.mark.parametrize("trained", [2, 3, 9, 17, 33, 65, 4097, 6401])
+@pytest.mark.parametrize("volumes", [False, True])
+def test_no_batch_has_a_single_image(trained, volumes):
+    assert trained % batch_size(trained, volumes=volumes) != 1
 
 
 @pytest.mark.parametrize(
     ("trained", "batch", "epochs"),
     [
-        (40, 16, (8, 12, 16)),
+        (40, 8, (8, 12, 16)),
+        (400, 16, (8, 12, 16)),
         (800, 32, (8, 12, 16)),
         (4999, 32, (5, 8, 12)),
         (5000, 64, (5, 8, 12)),

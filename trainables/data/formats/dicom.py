@@ -17,6 +17,7 @@ from PIL import Image
 from trainables.data.formats.size_limits import check_size, chosen_frame
 from trainables.data.formats.windowing import as_levels
 from trainables.recipe.data_config import Frame, Window
+from trainables.storage.urls import Place, opened
 
 _T = TypeVar("_T")
 
@@ -53,6 +54,19 @@ def grey_and_deep(file: BinaryIO) -> tuple[bool, bool]:
         ValueError: as all functions here, if the file is damaged, incomplete or not supported.
     """
     return _guarded(lambda: _grey_and_deep(_opened(file, stop_before_pixels=True, specific_tags=_FACTS)))
+
+
+def patient_of(place: Place) -> str | None:
+    """Reads the patient's ID from the header; None if there is none."""
+
+    def patient() -> str | None:
+        with opened(place) as file:
+            return str(_pydicom().dcmread(file, stop_before_pixels=True, specific_tags=["PatientID"]).PatientID).strip()
+
+    try:
+        return _guarded(patient) or None
+    except (ValueError, OSError):
+        return None
 
 
 def read(

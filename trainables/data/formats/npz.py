@@ -92,6 +92,19 @@ def has_test(place: Place) -> bool:
         return bool({"test_images.npy", "test_labels.npy"} & set(archive.namelist()))
 
 
+def holds_volumes(place: Place) -> bool:
+    """Returns True if the training images of a file are volumes.
+
+    Raises:
+        ValueError: if it holds none, or is damaged.
+    """
+    with _archive(place) as archive:
+        if "train_images.npy" not in archive.namelist():
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+            raise ValueError(f"has no array train_images; it has {listed(sorted(names)) or 'none'}")
+        return _without_labels(archive, "train_images").dims == 3
+
+
 def decoder(
     place: Place, parts: Sequence[Part], *, deep: bool, window: Window | None = None
 ) -> Callable[[int], np.ndarray]:

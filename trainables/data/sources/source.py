@@ -1,4 +1,4 @@
-"""`Source`: what every kind of source opens, and the rules that all kinds share; `Detected`: what they find at a path."""
+"""`Source`: what every kind of source opens, and the rules that all kinds share."""
 
 from __future__ import annotations
 
@@ -58,17 +58,6 @@ class Source:
             name: np.delete(v, positions) for name, v in columns.items() if isinstance(v, np.ndarray)
         }
         return replace(self, **left)
-
-
-class Detected(NamedTuple):
-    """Data at a path that a kind of source can read."""
-
-    what: str
-    """Kind of data in words: `3 class folders`."""
-    data: dict[str, Any]
-    """Section `data` of a recipe, without the image size and the share of validation images."""
-    doubts: tuple[str, ...] = ()
-    """Doubtful points for a person to check, one a line."""
 
 
 class UnknownDataError(ValueError):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from trainables.core.config_errors import ConfigError
 from trainables.core.vocabulary import Task
-from trainables.data.sources.detect_source import detect_source
+from trainables.data.detection.detect_source import detect_source
 from trainables.data.sources.open_source import open_source, open_test_source
 from trainables.recipe.data_config import DEFAULT_VALIDATION, DataConfig
 from trainables.recipe.source_catalog import SOURCES, SPECIAL_KEYS, SourceName, source_names

@@ -11,10 +11,8 @@ from trainables.core.config_errors import listed
 from trainables.data.formats.file_decoder import files_decoder
 from trainables.data.sources.class_mapping import mapped
 from trainables.data.sources.image_folder import ImageFolder, read_image_folder
-from trainables.data.sources.kinds.table import tables_in
 from trainables.data.sources.repeated_files import without_repeats
 from trainables.data.sources.source import (
-    Detected,
     Reader,
     Source,
     check_classes,
@@ -75,18 +73,3 @@ def _opened(config: DataConfig, found: ImageFolder, parts: Sequence[Part | None]
     notes = found.notes + left.notes
     source = Source(key, left.classes, left.labels, lambda: Reader(*files_decoder(places, config)), notes=notes)
     return with_sides(source, left, judges=validates if has_own else None)
-
-
-def detect_class_folders(path: Path) -> Detected | None:
-    """Detects a folder of class folders, or of the class folders of a split."""
-    if not path.is_dir() or not (found := read_image_folder(path)).classes:
-        return None
-    doubts = [f"the table {table} is not used" for table in tables_in(path)]
-    if found.nested:
-        doubts.append(
-            f"sub-folders of {listed(found.nested, 3)} are not classes: their images belong to the class above"
-        )
-    classes = len(found.classes)
-    parts = sorted(set(found.split.values()), key=("train", "val", "test").index)
-    what = f"{classes} class folders of {', '.join(parts)}" if parts else f"{classes} class folders"
-    return Detected(what, {"source": "folder", "path": str(path)}, tuple(doubts))

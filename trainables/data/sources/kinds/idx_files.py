@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from trainables.data.formats import idx
 from trainables.data.messages import path_error
 from trainables.data.sources.class_mapping import mapped
 from trainables.data.sources.source import (
-    Detected,
     Reader,
     Source,
     check_classes,
@@ -45,10 +42,3 @@ def open_idx_files(config: DataConfig) -> Source:
 
     key = with_labels(files_key("idx", file_facts([images, labels])), found, mapping)
     return Source(key, found.classes, found.labels, reader, notes=found.notes)
-
-
-def detect_idx_files(path: Path) -> Detected | None:
-    """Detects a folder with training images."""
-    if not path.is_dir() or not any(path.glob("train-images-idx3-ubyte*")):
-        return None
-    return Detected("IDX files of the MNIST family", {"source": "idx", "path": str(path)})

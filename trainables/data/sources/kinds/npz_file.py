@@ -12,7 +12,6 @@ from trainables.data.formats.file_decoder import bits_error
 from trainables.data.messages import path_error
 from trainables.data.sources.class_mapping import mapped
 from trainables.data.sources.source import (
-    Detected,
     Reader,
     Source,
     check_classes,
@@ -35,13 +34,6 @@ def open_npz(config: DataConfig) -> Source:
 def open_test_npz(config: DataConfig) -> Source | None:
     """Opens the test images of a file; None if there are none."""
     return _npz(config, test=True) if npz.has_test(_npz_place(config)) else None
-
-
-def detect_npz(path: Path) -> Detected | None:
-    """Detects a file by its name."""
-    if not path.is_file() or path.suffix.lower() != ".npz":
-        return None
-    return Detected("an NPZ file", {"source": "npz", "path": str(path)})
 
 
 def _npz_place(config: DataConfig) -> Place:

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from trainables.core.config_errors import ConfigError, Problem
 from trainables.data.formats.file_decoder import files_decoder
 from trainables.data.sources.class_mapping import Mapped, mapped
-from trainables.data.sources.guess_columns import GuessError, guess_columns
 from trainables.data.sources.repeated_files import without_repeats
 from trainables.data.sources.source import (
-    Detected,
     Reader,
     Source,
-    UnknownDataError,
     files_key,
     labels_key,
     read_as,
     with_sides,
 )
 from trainables.data.sources.tables.missing_files import missing_files
-from trainables.data.sources.tables.table_file import TableError, is_table_name, open_table_file
 from trainables.data.sources.tables.table_rows import has_test, read_rows
 from trainables.recipe.data_config import Columns, DataConfig
 from trainables.storage.urls import Place, absolute, file_facts, folder_of, is_url, places_of
@@ -72,34 +67,3 @@ def _table(config: DataConfig, *, test: bool) -> Source:
     notes = rows.notes + found.notes
     source = Source(key, found.classes, found.labels, lambda: Reader(*files_decoder(places, config)), notes=notes)
     return with_sides(source, found, groups=rows.groups, judges=rows.judges, weights=rows.weights, targets=targets)
-
-
-def is_table(path: Path) -> bool:
-    """Returns True if a path is a file with the name of a table."""
-    return path.is_file() and is_table_name(path)
-
-
-def detect_table(path: Path) -> Detected | None:
-    """Detects a table, and guesses what its columns say.
-
-    Raises:
-        UnknownDataError: if it is damaged, or its columns cannot be guessed.
-    """
-    if not is_table(path):
-        return None
-    try:
-        frame = open_table_file(str(path)).frame()
-        guess = guess_columns(frame, path.parent)
-    except TableError as error:
-        raise UnknownDataError(str(error)) from None
-    except GuessError as error:
-        raise UnknownDataError(f"{path}: {error}") from None
-    data: dict[str, Any] = {"source": "table", "path": str(path), "columns": guess.columns.named()}
-    if guess.images is not None:
-        data["images"] = str(guess.images)
-    return Detected(f"a table of {len(frame):,} rows", data, guess.doubts)
-
-
-def tables_in(path: Path) -> list[Path]:
-    """Tables in a folder, sorted by name."""
-    return sorted(entry for entry in path.iterdir() if is_table(entry))

@@ -1,0 +1,129 @@
+"""Finds the files that a table's texts mean: below its folder or beside it, by path, by name, or by name without suffix."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from trainables.data.formats import nifti
+from trainables.data.formats.images import SUFFIXES
+
+_DRIVE = re.compile(r"^[a-z]:(?=/)", re.IGNORECASE)
+"""Drive of a Windows path."""
+
+
+class Match(NamedTuple):
+    """File that a text means."""
+
+    tail: int
+    """Components, from the end, that path and text have in common."""
+    root: str
+    """Path of the file without these components."""
+    file: str
+
+
+class FileIndex:
+    """Files, found by the end of their paths whatever the case of letters."""
+
+    def __init__(self, files: Iterable[str | Path]):
+        self._by_stem: dict[str, list[str]] = defaultdict(list)
+        for file in files:
+            self._by_stem[_stem(os.path.basename(file))].append(str(file))  # noqa: PTH119  a million Path objects take seconds
+
+    def matches(self, text: str) -> list[Match]:
+        """Files that a text may mean: those with the longest end in common, and with its suffix if there are such."""
+        parts = _parts(text)
+        if not parts:
+            return []
+        files = self._by_stem.get(_stem(parts[-1]), ())
+        same = [file for file in files if _folded(os.path.basename(file)) == _folded(parts[-1])]  # noqa: PTH119
+        if not same and (len(files) > 1000 or "." in parts[-1][:1]):
+            return []
+        found = [_match(file, parts) for file in same or files]
+        longest = max((match.tail for match in found), default=0)
+        return [match for match in found if match.tail == longest]
+
+    def located(self, texts: Sequence[Any]) -> list[str | None]:
+        """File of each text, None for what is no text or names no file. Of several with one name, that in the folder with the most
+        others."""
+        found = [self.matches(text) if isinstance(text, str) else [] for text in texts]
+        votes = Counter(match.root for matches in found for match in matches)
+        return [max(matches, key=lambda match: votes[match.root]).file if matches else None for matches in found]
+
+
+def files_below(folder: Path, most: int) -> list[str]:
+    """Visible files at any depth, as absolute paths, also behind links that do not lead back.
+
+    Args:
+        folder: where to look.
+        most: number of files after which no further folder is looked into.
+    """
+    found: list[str] = []
+    seen: set[str] = set()
+    for parent, folders, files in os.walk(folder.absolute(), followlinks=True):
+        real = os.path.realpath(parent)
+        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+        if real not in seen:
+            found += [f"{parent}/{name}" for name in sorted(files) if not name.startswith(".")]
+        seen.add(real)
+        if len(found) > most:
+            break
+    return found
+
+
+def readable_from(texts: Sequence[str], files: Sequence[str], folder: Path) -> Path | None:
+    """Folder that the texts are paths relative to, exactly as they are written; None if there is none for all.
+
+    Args:
+        texts: paths of a table.
+        files: the file that each of them means.
+        folder: folder of the table, preferred.
+    """
+    ends = [os.path.normpath(text) for text in texts]
+    roots = Counter(
+        file[: -len(end)].rstrip("/") or "/" for file, end in zip(files, ends, strict=True) if file.endswith(f"/{end}")
+    )
+    candidates = [folder, *(Path(root) for root, _ in roots.most_common(1))]
+    for root in candidates:
+        if all(_is_file(root, text) for text in texts):
+            return root
+    return None
+
+
+def _is_file(folder: Path, text: str) -> bool:
+    try:
+        return os.path.isfile(os.path.join(folder, text))  # noqa: PTH113, PTH118
+    except (OSError, ValueError):  # the name is too long or contains a zero byte
+        return False
+
+
+def _match(file: str, parts: Sequence[str]) -> Match:
+    own = file.split("/")
+    tail = 1
+    while tail < min(len(parts), len(own)) and _folded(own[-1 - tail]) == _folded(parts[-1 - tail]):
+        tail += 1
+    return Match(tail, "/".join(own[:-tail]), file)
+
+
+def _parts(text: str) -> list[str]:
+    path = _DRIVE.sub("", text.strip().removeprefix("file://").replace("\\", "/"))
+    return [part for part in path.split("/") if part not in {"", "."}]
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()
+
+
+def _stem(name: str) -> str:
+    """Name without the suffix of an image, in lower case."""
+    folded = _folded(name)
+    for suffix in nifti.SUFFIXES[::-1]:
+        if folded.endswith(suffix):
+            return folded.removesuffix(suffix)
+    stem, suffix = os.path.splitext(folded)  # noqa: PTH122
+    return stem if suffix in SUFFIXES else folded

@@ -1,0 +1,169 @@
+"""Labels as lists: text and JSON files as CUB-200, Food-101, ImageNet, COCO and others publish them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainables.core.config_errors import listed as named
+from trainables.data.detection.draft import Draft
+from trainables.data.detection.kinds.tables import ImageFolders, detect_table, draft_of
+from trainables.data.detection.wishes import Wishes
+from trainables.data.sources.source import UnknownDataError
+from trainables.data.sources.split_names import part_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LISTS = (".txt", ".lst", ".json", ".jsonl")
+_LARGEST = 1 << 30
+"""Bytes of the largest list that is read."""
+
+
+def detect_table_or_list(path: Path, wishes: Wishes) -> Draft | None:
+    """Detects a table, or a list of images with their labels.
+
+    Raises:
+        UnknownDataError: if it is damaged, its images are not found, or it has no label for each image.
+    """
+    if not path.is_file() or path.suffix.lower() not in _LISTS or path.stat().st_size > _LARGEST:
+        return detect_table(path, wishes)
+    table = _frame(path)
+    return (
+        None if table is None else draft_of(table, path, wishes, ImageFolders(path.parent, wishes.images), direct=False)
+    )
+
+
+def lists_in(folder: Path, wishes: Wishes, folders: ImageFolders) -> list[Draft]:
+    """Drafts of the lists in a folder: CUB's tables, one list for each part of a split, or each list.
+
+    Args:
+        folder: the data.
+        wishes: what the user says.
+        folders: where the images may be.
+    """
+    if (folder / "images.txt").is_file() and (folder / "image_class_labels.txt").is_file():
+        found = {folder: _cub(folder)}
+    else:
+        found = {file: table for file in _files(folder) if (table := _frame(file)) is not None}
+        parted = joined_parts(found)
+        found = found if parted is None else {folder: parted}
+    drafts = []
+    for place, table in found.items():
+        with contextlib.suppress(UnknownDataError):
+            drafts.append(draft_of(table, place, wishes, folders, direct=False))
+    return drafts
+
+
+def joined_parts(tables: Mapping[Path, pd.DataFrame]) -> pd.DataFrame | None:
+    """Tables that are the parts of a split by their names, as one with a column for it; None if there are no such."""
+    import pandas as pd
+
+    parts: dict[str, pd.DataFrame] = {}
+    train = next((table for file, table in tables.items() if part_of(file.stem) == "train"), None)
+    for file, table in tables.items():
+        part = part_of(file.stem)
+        if train is not None and part and part not in parts and list(table.columns) == list(train.columns):
+            parts[part] = table
+    if len(parts) < 2 or "split" in parts["train"]:
+        return None
+    return pd.concat([table.assign(split=part) for part, table in parts.items()], ignore_index=True)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Lists in a folder or in one below it, JSON before text: it cannot be mistaken."""
+    for pattern in ("*.json", "*.jsonl", "*.txt", "*.lst"):
+        for place in (folder, *sorted(entry for entry in folder.iterdir() if entry.is_dir())[:50]):
+            yield from sorted(file for file in place.glob(pattern) if file.stat().st_size < _LARGEST)
+
+
+def _cub(folder: Path) -> pd.DataFrame:
+    """CUB's files, each with the number of an image or class and a fact about it."""
+    import pandas as pd
+
+    def facts(name: str) -> dict[str, str]:
+        file = folder / name
+        lines = file.read_text("utf-8").splitlines() if file.is_file() else []
+        return dict(line.split(None, 1) for line in lines if len(line.split(None, 1)) == 2)
+
+    images, labels = facts("images.txt"), facts("image_class_labels.txt")
+    names, trains = facts("classes.txt"), facts("train_test_split.txt")
+    columns = {"path": list(images.values()), "label": [names.get(labels.get(i, ""), labels.get(i)) for i in images]}
+    if trains:
+        columns["split"] = ["train" if trains.get(i, "1") == "1" else "test" for i in images]
+    return pd.DataFrame(columns, dtype=object)
+
+
+def _frame(file: Path) -> pd.DataFrame | None:
+    """Rows of a list, as texts; None if it is none."""
+    try:
+        text = file.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return _of_json(file, text) if file.suffix.lower().startswith(".json") else _of_lines(text)
+
+
+def _of_lines(text: str) -> pd.DataFrame | None:
+    """Rows of a text with a path, and a label after a blank, tab or comma or in the folder that the path begins with."""
+    import pandas as pd
+
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    pairs = [line.replace(",", " ").replace("\t", " ").rsplit(" ", 1) for line in lines]
+    if pairs and all(len(pair) == 2 for pair in pairs):
+        return pd.DataFrame([[path.strip(), label] for path, label in pairs], columns=["path", "label"], dtype=object)
+    if lines and all("/" in line for line in lines):
+        return pd.DataFrame([[line, line.split("/")[-2]] for line in lines], columns=["path", "label"], dtype=object)
+    return None
+
+
+def _of_json(file: Path, text: str) -> pd.DataFrame | None:
+    """Rows of JSON: COCO's, label -> images, image -> label, or a list of records."""
+    import pandas as pd
+
+    try:
+        lines = text.splitlines()
+        content = [json.loads(line) for line in lines if line] if file.suffix.lower() == ".jsonl" else json.loads(text)
+    except ValueError:
+        return None
+    if isinstance(content, dict) and {"images", "annotations"} <= set(content):
+        return _of_coco(file, content)
+    if isinstance(content, dict) and content and all(isinstance(value, list) for value in content.values()):
+        pairs = [(str(image), label) for label, images in content.items() for image in images if isinstance(image, str)]
+        return pd.DataFrame(pairs, columns=["path", "label"], dtype=object) if pairs else None
+    if isinstance(content, dict) and content and all(isinstance(value, str | int) for value in content.values()):
+        return pd.DataFrame([(k, str(v)) for k, v in content.items()], columns=["path", "label"], dtype=object)
+    if isinstance(content, list) and content and all(isinstance(item, dict) for item in content):
+        return _as_texts(content)
+    return None
+
+
+def _as_texts(records: list[dict[str, Any]]) -> pd.DataFrame:
+    import pandas as pd
+
+    frame = pd.DataFrame(records, dtype=object)
+    return frame.map(lambda value: None if value is None or pd.isna(value) else str(value)).astype(object)
+
+
+def _of_coco(file: Path, content: Mapping[str, Any]) -> pd.DataFrame:
+    """Images of a COCO file, if each has objects of one category."""
+    import pandas as pd
+
+    names = {item.get("id"): str(item.get("name")) for item in content.get("categories", [])}
+    labels: dict[Any, set[str]] = {}
+    for item in content["annotations"]:
+        labels.setdefault(item.get("image_id"), set()).add(
+            names.get(item.get("category_id"), str(item.get("category_id")))
+        )
+    if several := [image for image, found in labels.items() if len(found) > 1]:
+        raise UnknownDataError(
+            f"{file}: {len(several):,} of its {len(content['images']):,} images have objects of several categories "
+            f"({named(sorted(labels[several[0]]), 4)}), but one label per image is needed; cut the objects out into class folders, "
+            "or write a table with the columns path and label"
+        )
+    rows = [
+        (str(item.get("file_name")), next(iter(labels.get(item.get("id"), ())), None)) for item in content["images"]
+    ]
+    return pd.DataFrame(rows, columns=["path", "label"], dtype=object)
