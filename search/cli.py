@@ -31,6 +31,7 @@ from search.commands.search import resume, search
 from search.commands.spaces import spaces
 from search.commands.train import train
 from search.commands.watch import stop, watch
+from trainables.core.own_code import only_trusted_code
 
 GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Prepare a search": (init, check, spaces, clusters, schema),
@@ -76,7 +77,8 @@ for heading, commands in GROUPS.items():
 def main() -> None:
     """Entry point. A mistake of the user becomes one message and exit status 2."""
     try:
-        app()
+        with only_trusted_code():
+            app()
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:

@@ -30,7 +30,7 @@ _NAMED = 10
 """Number of unreadable images that an error names one by one."""
 
 
-def open_model(folder: Path, *, onnx: bool, device: str, threads: int | None) -> Network:
+def open_model(folder: Path, *, onnx: bool, device: str, threads: int | None, trust_code: bool) -> Network:
     """Loads the network of a package, on torch or on onnxruntime.
 
     Args:
@@ -38,9 +38,10 @@ def open_model(folder: Path, *, onnx: bool, device: str, threads: int | None) ->
         onnx: True for its ONNX model on onnxruntime.
         device: `auto`, `cpu` or `cuda`, for torch.
         threads: CPU threads; None: as many as validation had.
+        trust_code: True to import the function that the package names for its network; onnxruntime needs none.
     """
     if not onnx:
-        return load_package(folder, device=device, threads=threads)
+        return load_package(folder, device=device, threads=threads, trust_code=trust_code)
     from trainables.model_package.onnx_model import load_onnx
 
     return load_onnx(folder, threads=threads)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from search.commands.names import short
-from search.commands.options import Name, Runs
+from search.commands.options import Name, Runs, TrustCode
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +33,7 @@ def checkpoints(
     runs: Runs = Path("runs"),
     trial: Annotated[int | None, typer.Option(min=0, metavar="N", help="Trial, if the run is a search.")] = None,
     best_only: Annotated[bool, typer.Option("--best-only", help="With prune: keep only the best checkpoint.")] = False,
+    trust_code: TrustCode = False,
 ) -> None:
     """List, verify, compare, copy or remove checkpoints.
 
@@ -44,7 +45,10 @@ def checkpoints(
 
     from search.artifacts.checkpoint_actions import folder_of
     from search.config.yaml_source import InputError
+    from trainables.core.own_code import trust_all
 
+    if trust_code:
+        trust_all()
     arguments = tuple(words or ())
     if action not in _WORDS:
         raise InputError(f"thaw checkpoints {name} {action}: unknown action; choose from {', '.join(_WORDS)}")

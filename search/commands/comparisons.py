@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from search.commands.names import search_again, short
-from search.commands.options import Name, Overrides, Runs
+from search.commands.options import Name, Overrides, Runs, TrustCode
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +28,7 @@ def confirm(
     top: Annotated[int, typer.Option(min=1, help="How many of the best trials to train again.")] = 3,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds for each trial.")] = 5,
     new: New = False,
+    trust_code: TrustCode = False,
 ) -> None:
     """Retrain the best trials with new seeds and compare them.
 
@@ -42,11 +43,14 @@ def confirm(
     from search.config_file.load import load_search
     from search.launch.confirmation import confirmation
     from search.preflight.same_origin import EarlierRuns
+    from trainables.core.own_code import trust_all
     from trainables.run_folder.layout import RunLayout
 
+    if trust_code:
+        trust_all()
     run = load(find_run(name, runs))
     source = read_source(run.layout.config)
-    comparison = confirmation(run, load_search(source).settings, top=top, seeds=seeds)
+    comparison = confirmation(run, load_search(source, own=False).settings, top=top, seeds=seeds)
     console = Console()
     earlier = EarlierRuns(run.folders, f"start another search: {search_again(run.layout)}")
     found = _train(comparison, RunLayout(run.layout.confirmation.absolute()), source, console, new=new, repeats=earlier)

@@ -18,6 +18,7 @@ from search.commands.options import (
     PathColumn,
     Paths,
     Threads,
+    TrustCode,
 )
 
 
@@ -32,6 +33,7 @@ def embed(
     images: Images = None,
     device: Device = "auto",
     threads: Threads = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Write the features of images, for clustering and plots.
 
@@ -46,8 +48,8 @@ def embed(
 
     check_format(output, (".parquet", ".npz"))
     console = Console(stderr=True)
-    network = open_model(model, onnx=onnx, device=device, threads=threads)
     columns = Columns(path=path_column, label=label_column, images=images)
+    network = open_model(model, onnx=onnx, device=device, threads=threads, trust_code=trust_code)
     items, results = run_on(network, paths, columns, on_bad=on_bad, console=console, what="embedding")
     write_features(network.manifest, items, results, output)
     console.out(

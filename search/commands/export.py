@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from search.commands.names import local, short
-from search.commands.options import Name, Runs
+from search.commands.options import Name, Runs, TrustCode
 
 if TYPE_CHECKING:
     from results_analysis import Run, Trained
@@ -43,6 +43,7 @@ def export(
     onnx: Annotated[
         bool, typer.Option("--onnx", help="With --model: also write ONNX, verified against torch.")
     ] = False,
+    trust_code: TrustCode = False,
 ) -> None:
     """Write the best trial's config, and optionally its model.
 
@@ -53,6 +54,7 @@ def export(
     from results_analysis import Trained, find_search_or_training
     from results_analysis.export.best_config import training_config, write_config
     from search.config.yaml_source import InputError
+    from trainables.core.own_code import trust_all
     from trainables.run_folder.layout import RunLayout
 
     if (within is None) == cheapest or (cost is not None and not cheapest):
@@ -61,6 +63,8 @@ def export(
         raise InputError("--trial, --within and --confirmed each choose the trial; give only one of them")
     if onnx and model is None:
         raise InputError("--onnx needs --model DIR, the folder that the model is written to")
+    if trust_code:
+        trust_all()
     run = find_search_or_training(local(name, runs), runs)
     if isinstance(run, Trained):
         if trial is not None or within is not None or confirmed:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from search.commands.options import Name, Runs
+from search.commands.options import Name, Runs, TrustCode
 
 
 def extend(
@@ -17,6 +17,7 @@ def extend(
         str, typer.Option("--trials", metavar="N", help="How many more (+32), or how many in total (64).")
     ],
     runs: Runs = Path("runs"),
+    trust_code: TrustCode = False,
 ) -> None:
     """Continue a search with more trials.
 
@@ -27,19 +28,23 @@ def extend(
     from results_analysis import find_run
     from search.commands.search import run
     from search.config.yaml_source import InputError, read_source
-    from search.config_file.load import load_search
+    from search.config_file.load import check_command, load_search
     from search.run_folder.run_lock import owned
+    from trainables.core.own_code import trust_all
     from trainables.run_folder.layout import RunLayout
 
+    if trust_code:
+        trust_all()
     layout = RunLayout(find_run(name, runs).absolute())
     with owned(layout):
-        now = load_search(read_source(layout.config)).settings.trials
+        now = load_search(read_source(layout.config), own=False).settings.trials
         wanted, there = _wanted(trials, now), len(layout.all_trials())
         if wanted < there:
             raise InputError(f"--trials {trials}: {layout.root} already has {there} trials; give at least {there}")
         # Read as a typed override: settings that contradict the new number are reported before `run` writes the file.
         source = read_source(layout.config, [f"search.trials={wanted}"])
-        config = load_search(source)
+        config = load_search(source, own=False)
+        check_command(config, source)
     run(config, layout, source, extends=True)
 
 

@@ -16,6 +16,11 @@ Overrides = Annotated[
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name or folder of the run.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")]
 
+TrustCode = Annotated[
+    bool,
+    typer.Option("--trust-code", help="Run code that the model, exported config or run names (module:function)."),
+]
+
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder written by thaw export --model.")]
 Paths = Annotated[
     list[str],

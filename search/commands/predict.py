@@ -19,6 +19,7 @@ from search.commands.options import (
     PathColumn,
     Paths,
     Threads,
+    TrustCode,
 )
 
 
@@ -46,6 +47,7 @@ def predict(
     images: Images = None,
     device: Device = "auto",
     threads: Threads = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Predict the classes (or numbers) of images.
 
@@ -66,8 +68,8 @@ def predict(
 
     check_format(output, (".csv", ".json", ".parquet"))
     console = Console(stderr=True)
-    network = open_model(model, onnx=onnx, device=device, threads=threads)
     columns = Columns(path=path_column, label=label_column, images=images)
+    network = open_model(model, onnx=onnx, device=device, threads=threads, trust_code=trust_code)
     items, results = run_on(network, paths, columns, on_bad=on_bad, console=console, what="predicting")
     predicted = predictions(network.manifest, results.outcome.outputs, corrected=corrected)
     table = prediction_table(network.manifest, items, predicted, top=top)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from search.commands.names import cli_name, local, search_again, short
-from search.commands.options import Name, Overrides, Runs, SearchFile
+from search.commands.options import Name, Overrides, Runs, SearchFile, TrustCode
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,7 +62,7 @@ def search(
     run(config, layout, source)
 
 
-def resume(name: Name, runs: Runs = Path("runs")) -> None:
+def resume(name: Name, runs: Runs = Path("runs"), trust_code: TrustCode = False) -> None:
     """Resume a search that was stopped or killed.
 
     A URL resumes from the copy that search.mirror keeps there.
@@ -71,12 +71,17 @@ def resume(name: Name, runs: Runs = Path("runs")) -> None:
     """
     from results_analysis import find_run
     from search.config.yaml_source import read_source
-    from search.config_file.load import load_search
+    from search.config_file.load import check_command, load_search
+    from trainables.core.own_code import trust_all
     from trainables.run_folder.layout import RunLayout
 
+    if trust_code:
+        trust_all()
     layout = RunLayout(find_run(local(name, runs), runs).absolute())
     source = read_source(layout.config)
-    run(load_search(source), layout, source)
+    config = load_search(source, own=False)
+    check_command(config, source)
+    run(config, layout, source)
 
 
 def run(config: SearchConfig, layout: RunLayout, source: Source, *, extends: bool = False) -> None:
@@ -100,6 +105,7 @@ def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Sou
     from search.cluster.ray_connection import place_of
     from search.config.address import LOCAL
     from search.config.yaml_source import InputError
+    from search.config_file.load import names_code
     from search.preflight.data_and_weights import check_data_and_weights
     from search.preflight.same_origin import EarlierRuns
     from search.run_folder.run_lock import is_owned, owned
@@ -108,6 +114,7 @@ def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Sou
     from trainables.core.atomic_write import replacing
     from trainables.core.deferred_interrupt import deferred_interrupt
 
+    flag = " --trust-code" if names_code(config) else ""
     console, attempt, status = Console(), layout.read_attempt(), read_status(layout)
     over = status is not None and status.state == "complete"
     needed = place_of(config.settings.address) == LOCAL and not over and not is_owned(layout)
@@ -137,16 +144,18 @@ def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Sou
                     file.write(config.to_yaml())
             with mirrored(config, layout) as mirror:
                 complete = run_search(config, layout, mirror, here=here)
-                _show_outcome(layout, console)
+                _show_outcome(layout, console, flag)
     except OSError as error:
         if not layout.config.exists():
             raise
-        raise InputError(f"{error}\nOnce that is fixed, resume with: thaw resume {cli_name(layout.root)}") from None
+        raise InputError(
+            f"{error}\nOnce that is fixed, resume with: thaw resume {cli_name(layout.root)}{flag}"
+        ) from None
     finally:
         if config.settings.on_finish and layout.read_attempt() != attempt:  # this command started something
             _finish(config.settings.on_finish, layout)
     if not complete:
-        console.out(f"\nStopped. Resume with: thaw resume {cli_name(layout.root)}", highlight=False)
+        console.out(f"\nStopped. Resume with: thaw resume {cli_name(layout.root)}{flag}", highlight=False)
         raise typer.Exit(130)
 
 
@@ -160,7 +169,7 @@ def _finish(command: Sequence[str], layout: RunLayout) -> None:
         print(f"warning: {problem}", file=sys.stderr)
 
 
-def _show_outcome(layout: RunLayout, console: Console) -> None:
+def _show_outcome(layout: RunLayout, console: Console, flag: str) -> None:
     from results_analysis import RunError, export_trial, load, render, results_table
 
     run = load(layout.root)
@@ -175,10 +184,10 @@ def _show_outcome(layout: RunLayout, console: Console) -> None:
     console.out(
         f"""
 Best config:      {short(best)}
-Train it again:   thaw train {short(best)}
+Train it again:   thaw train {short(best)}{flag}
 Report:           thaw report {name}
 All trials:       thaw results {name}
-Check the best:   thaw confirm {name}
+Check the best:   thaw confirm {name}{flag}
 Curves:           tensorboard --logdir {short(layout.trials)}""",
         highlight=False,
     )

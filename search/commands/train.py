@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from search.commands.names import short
-from search.commands.options import Overrides, Runs
+from search.commands.options import Overrides, Runs, TrustCode
 
 
 def train(
@@ -27,6 +27,7 @@ def train(
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Processes or GPUs that share each batch.")
     ] = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Train one recipe, without a search.
 
@@ -42,7 +43,10 @@ def train(
     from search.preflight.same_origin import EarlierRuns
     from search.run_folder.run_lock import owned
     from trainables.core.deferred_interrupt import deferred_interrupt
+    from trainables.core.own_code import trust_all
 
+    if trust_code:
+        trust_all()
     if checkpoint is not None and resume is None:
         raise InputError("--checkpoint needs --resume NAME, the run that the checkpoint belongs to")
     console = Console()

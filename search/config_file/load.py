@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from search.config_file.check_proposals import proposal_problems
 from search.config_file.check_space import presets_for_another_task, space_problems
 from search.tuning.enqueued_trials import with_points
 from spaces.parser import parse_space
-from spaces.space import SpaceError
+from spaces.space import FunctionSpace, SpaceError, SpaceProblem
 from trainables.core.config_errors import ConfigError, Problem, nearest, problems_of
+from trainables.core.own_code import ADVICE, is_trusted, refusal, trust
 from trainables.core.vocabulary import Flag
+from trainables.recipe.backbone_catalog import is_custom
 from trainables.recipe.recipe import Recipe, parse_recipe, redundant_stages
 from trainables.storage.urls import is_url
 
@@ -23,7 +26,7 @@ RECIPE_KEYS = ("data", "model", "train")
 
 
 def load_recipe(source: Source) -> Recipe:
-    """Loads the recipe of a file for `thaw train`. An exported config's `provenance` is ignored.
+    """Loads the recipe of a file for `thaw train`. An exported config's `provenance` is ignored, and its code is not trusted.
 
     Raises:
         InputError: with all mistakes.
@@ -31,6 +34,8 @@ def load_recipe(source: Source) -> Recipe:
     data = {key: value for key, value in source.data.items() if key != "provenance"}
     if extra := [key for key in ("space", "search") if key in data]:
         raise InputError(f"{source.file} is a search (it has `{extra[0]}`): run it with thaw search {source.file}")
+    if "provenance" not in source.data:
+        _trust(source)
     problems: list[Problem] = []
     if not isinstance(source.data.get("provenance", {}), dict):
         problems.append(Problem(("provenance",), "is not what `thaw export` wrote; remove it"))
@@ -56,17 +61,24 @@ def _with_absolute_paths(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"data": data, "model": model})
 
 
-def load_search(source: Source) -> SearchConfig:
+def load_search(source: Source, *, own: bool = True) -> SearchConfig:
     """Loads the search of a file.
 
+    Args:
+        source: the file.
+        own: True for a file that the user wrote, whose code is trusted; False for that in a run's folder.
     Raises:
         InputError: with all mistakes.
     """
     data, space = source.data, None
+    if own:
+        _trust(source)
     settings, recipe, problems = _settings_and_recipe(source)
     try:
         if "space" not in data:
             raise SpaceError([])
+        if (function := _function_of(data["space"])) and not is_trusted(function):
+            raise SpaceError([SpaceProblem(("python",), refusal(function))])
         space = parse_space(data["space"])
     except SpaceError as error:
         problems += [Problem(("space", *p.path), p.message) for p in error.problems]
@@ -90,12 +102,43 @@ def load_search(source: Source) -> SearchConfig:
     raise InputError(source.describe(problems))
 
 
+def check_command(config: SearchConfig, source: Source) -> None:
+    """Checks that a search of a run's folder may run its `search.on_finish`.
+
+    Raises:
+        InputError: if code of the folder is not trusted.
+    """
+    command = config.settings.on_finish
+    if command and not is_trusted("search.on_finish"):
+        message = f"runs a command, {shlex.join(command)}; {ADVICE}"
+        raise InputError(source.describe([Problem(("search", "on_finish"), message)]))
+
+
+def names_code(config: SearchConfig) -> bool:
+    """True if a search needs --trust-code to be resumed from its folder."""
+    own_network = is_custom(config.recipe.model.backbone)
+    return own_network or isinstance(config.space, FunctionSpace) or config.settings.on_finish is not None
+
+
+def _trust(source: Source) -> None:
+    """Trusts the code that a file names."""
+    model = source.data.get("model")
+    named = (model.get("backbone") if isinstance(model, dict) else None, _function_of(source.data.get("space")))
+    trust(name for name in named if isinstance(name, str))
+
+
+def _function_of(space: Any) -> str | None:
+    function = space.get("python") if isinstance(space, dict) else None
+    return function if isinstance(function, str) else None
+
+
 def load_ablated(source: Source) -> tuple[Recipe, SearchSettings]:
     """Loads the recipe and the settings for `thaw ablate`; the file's `space` is ignored.
 
     Raises:
         InputError: with all mistakes except those of `ablate`.
     """
+    _trust(source)
     settings, recipe, problems = _settings_and_recipe(source)
     if problems or settings is None or recipe is None:
         raise InputError(source.describe(problems))

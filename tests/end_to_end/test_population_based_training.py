@@ -99,7 +99,7 @@ def test_an_exported_child_trains_again_to_the_same(undisturbed, thaw_here):
     ]
     number = whole[-1]
     assert thaw_here("export", "small", "--trial", str(number), "-o", "child.yaml", folder=undisturbed).returncode == 0
-    done = thaw_here("train", "child.yaml", folder=undisturbed)
+    done = thaw_here("train", "child.yaml", "--trust-code", folder=undisturbed)
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = (undisturbed / "runs").glob("child-*")
     expected = timeless(read_epochs(layout.trial(number).epochs))
@@ -114,7 +114,7 @@ def test_a_killed_search_finds_what_an_undisturbed_one_does(tmp_path, undisturbe
     wait_for(lambda: len(children_in(layout)) >= 2, "two that start from others", driver)
     driver.kill()
     driver.communicate()
-    done = thaw_here("resume", "small", folder=tmp_path)
+    done = thaw_here("resume", "small", "--trust-code", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert story(layout) == story(RunLayout(undisturbed / "runs" / "small"))
 
@@ -129,7 +129,7 @@ def test_an_extended_search_finds_what_a_longer_one_does(tmp_path, undisturbed, 
     layout, whole = RunLayout(tmp_path / "runs" / "small"), story(RunLayout(undisturbed / "runs" / "small"))
     assert thaw_here("search", "small.yaml", folder=tmp_path).returncode == 0
     assert story(layout) == whole[:7]
-    done = thaw_here("extend", "small", "--trials", str(TRIALS), folder=tmp_path)
+    done = thaw_here("extend", "small", "--trust-code", "--trials", str(TRIALS), folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert story(layout) == whole
 
@@ -142,7 +142,7 @@ def test_several_train_at_once_and_a_kill_breaks_no_lineage(tmp_path, thaw_here)
     driver.kill()
     driver.communicate()
     parents = {folder.number: read_record(folder).parent for folder in layout.all_trials() if folder.trial.exists()}
-    done = thaw_here("resume", "small", folder=tmp_path)
+    done = thaw_here("resume", "small", "--trust-code", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert_a_population(layout)
     assert {number: read_record(layout.trial(number)).parent for number in parents} == parents
@@ -153,7 +153,7 @@ def test_a_trial_that_others_go_on_from_is_missed(tmp_path, undisturbed, thaw_he
     layout = RunLayout(tmp_path / "copy" / "runs" / "small")
     child = next(record for record in map(read_record, layout.all_trials()) if record.parent)
     shutil.rmtree(layout.trial(child.parent.trial).root)
-    done = thaw_here("extend", "small", "--trials", "+1", folder=tmp_path / "copy")
+    done = thaw_here("extend", "small", "--trust-code", "--trials", "+1", folder=tmp_path / "copy")
     assert done.returncode == 2
     assert f"lacks the folder of trial {child.parent.trial}, from which trial {child.number} started" in done.stderr
     assert "Traceback" not in done.stderr

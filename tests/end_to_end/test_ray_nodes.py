@@ -121,7 +121,9 @@ def test_a_budget_ends_a_search_and_resume_knows_it(nodes, folder):
     assert 1 <= len(records) < TRIALS
     assert {record.status for record in records} <= {"finished", "pruned"}
     assert all(record.reason.startswith("budget: a trial scored") for record in records if record.status == "pruned")
-    again = subprocess.run([THAW, "resume", "small"], cwd=folder, env=nodes.env, capture_output=True, text=True)
+    again = subprocess.run(
+        [THAW, "resume", "small", "--trust-code"], cwd=folder, env=nodes.env, capture_output=True, text=True
+    )
     assert (again.returncode, "The search is over: a trial scored" in again.stdout) == (0, True), again.stderr
     assert [read_record(trial) for trial in layout.all_trials()] == records
 

@@ -111,7 +111,7 @@ def test_workers_find_a_backbone_of_the_users_where_the_search_was_started(tmp_p
     assert done.returncode == 0, done.stdout + done.stderr
     layout = RunLayout(tmp_path / "runs" / "small")
     assert [read_record(folder).status for folder in layout.all_trials()] == ["finished"] * 2
-    again = thaw("train", "runs/small/best.yaml", folder=tmp_path)
+    again = thaw("train", "runs/small/best.yaml", "--trust-code", folder=tmp_path)
     assert "the same" in again.stdout, again.stdout + again.stderr
 
 

@@ -44,7 +44,7 @@ def killed(tmp_path_factory):
     brake = braked(file)
     driver = start("search", "small.yaml", folder=folder)
     wait_for(lambda: epochs_done(layout) >= 1, "the first epoch", driver)
-    second = thaw("resume", "small", folder=folder)
+    second = thaw("resume", "small", "--trust-code", folder=folder)
     wait_for(
         lambda: any(read_record(trial).status != "running" for trial in begun(layout)), "a trial that ends", driver
     )
@@ -56,7 +56,7 @@ def killed(tmp_path_factory):
     ended = {trial.number: trial for trial in study_of(layout).trials if trial.state.is_finished()}
     before = {number: layout.trial(number).epochs.read_bytes() for number in ended}
     brake.unlink()
-    done = thaw("resume", "small", folder=folder)
+    done = thaw("resume", "small", "--trust-code", folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return layout, second, ended, before
 
@@ -87,7 +87,10 @@ def test_a_stopped_search_keeps_the_last_epoch_of_running_trials_says_how_to_go_
     file = search_file(tmp_path, train=UNCHANGED, space={"train.seed": {"int": [0, 9]}}, scheduler={"kind": "none"})
     brake = braked(file)
     # So few epochs the second time that no trial comes to its end, even if one alone does them all.
-    for words, sent, epochs in ((("search", "small.yaml"), signal.SIGINT, 3), (("resume", "small"), signal.SIGTERM, 2)):
+    for words, sent, epochs in (
+        (("search", "small.yaml"), signal.SIGINT, 3),
+        (("resume", "small", "--trust-code"), signal.SIGTERM, 2),
+    ):
         driver, goal = start(*words, folder=tmp_path), epochs_done(layout) + epochs
         wait_for(lambda goal=goal: epochs_done(layout) >= goal, "some epochs", driver)
         os.kill(driver.pid, sent)
@@ -104,7 +107,7 @@ def test_a_stopped_search_keeps_the_last_epoch_of_running_trials_says_how_to_go_
             assert max(int(path.name[:4]) for path in trial.checkpoints.glob("*.pt")) == last["epoch"]
         assert any(len(read_epochs(trial.epochs)) > 1 for trial in running)
     brake.unlink()
-    done = thaw("resume", "small", folder=tmp_path)
+    done = thaw("resume", "small", "--trust-code", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert_whole(layout)
 

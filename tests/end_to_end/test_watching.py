@@ -46,7 +46,7 @@ def stopped(tmp_path_factory):
     said["left"] = sorted(path.name for path in layout.root.iterdir())
     said["watched_stopped"] = thaw("watch", "small", folder=folder).stdout
     brake.unlink()
-    resumed = thaw("resume", "small", folder=folder)
+    resumed = thaw("resume", "small", "--trust-code", folder=folder)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     said["watched_complete"] = thaw("watch", "small", folder=folder).stdout
     said["hooks"] = [json.loads(line) for line in (folder / "hook.jsonl").read_text().splitlines()]

@@ -128,7 +128,7 @@ class Disturbed:
 
     def _start(self):
         if self.layout.config.exists():
-            return start("resume", "small", folder=self.folder)
+            return start("resume", "small", "--trust-code", folder=self.folder)
         return start("search", write_search(self.folder, **self._options).name, folder=self.folder)
 
     def _wait_for_epochs(self, driver, more: int) -> None:

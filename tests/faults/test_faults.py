@@ -72,13 +72,13 @@ def test_a_search_whose_storage_refuses_stops_and_goes_on_when_it_takes_files_ag
     assert "thaw resume small" in said
     assert "Traceback" not in said
     with read_only(disk):
-        refused = thaw("resume", "small", folder=disk)
+        refused = thaw("resume", "small", "--trust-code", folder=disk)
         assert refused.returncode == 2, refused.stdout + refused.stderr
         assert "Read-only file system" in refused.stderr
         assert "Traceback" not in refused.stderr
     (disk / "filler").unlink()
     let_go(disk)
-    done = thaw("resume", "small", folder=disk)
+    done = thaw("resume", "small", "--trust-code", folder=disk)
     assert done.returncode == 0, done.stdout + done.stderr
     assert story(layout) == story(calm)
     assert exported(layout) == exported(calm)
@@ -103,7 +103,7 @@ def test_a_search_whose_machine_is_lost_goes_on_from_its_copy_on_another(tmp_pat
         cut_off = copied[newest]
         store.system.pipe_file(f"bucket/runs/small/{newest}", cut_off[: len(cut_off) // 2])
 
-        done = thaw("resume", f"{BUCKET}/small", folder=there)
+        done = thaw("resume", f"{BUCKET}/small", "--trust-code", folder=there)
         assert done.returncode == 0, done.stdout + done.stderr
         layout = RunLayout(there / "runs" / "small")
         assert story(layout) == story(calm)

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from trainables.core.own_code import refusal, trust
 from trainables.data.batches.batches import normalise, own_statistics, split_batches, standardise
 from trainables.frozen_prefix.frozen_prefix import apply_prefix
 from trainables.model_package.manifest import Manifest, PackageError, read_manifest
@@ -145,19 +146,26 @@ def new_model(manifest: Manifest) -> StagedModel:
     return build_model(config, classes=manifest.outputs, cosine_scale=manifest.cosine_scale, generator=generator).model
 
 
-def load_package(folder: str | Path, *, device: str = "auto", threads: int | None = None) -> TorchNetwork:
+def load_package(
+    folder: str | Path, *, device: str = "auto", threads: int | None = None, trust_code: bool = False
+) -> TorchNetwork:
     """Loads the network of a package from its folder.
 
     Args:
         folder: folder of the package.
         device: `auto` (the GPU if there is one), `cpu` or `cuda`.
         threads: torch's threads on the CPU; None: as many as in validation, which gives the same bits.
+        trust_code: True to import and run the function that the package names for its network, if it is a user's own.
     Raises:
-        PackageError: if the folder is not a package, or is damaged or of a newer version.
+        PackageError: if the folder is not a package, is damaged or of a newer version, or names code that is not trusted.
         ConfigError: if the backbone's library is not installed.
     """
     layout = PackageLayout(folder)
     manifest = read_manifest(layout)
+    if is_custom(manifest.backbone):
+        if not trust_code:
+            raise PackageError(f"{layout.manifest}: backbone: {refusal(manifest.backbone)}")
+        trust([manifest.backbone])
     torch.set_num_threads(threads or manifest.inference.cpu_threads)
     check_sha256(layout.weights, manifest.weights_sha256)
     try:

@@ -222,11 +222,11 @@ def test_a_network_of_ones_own_is_made_by_its_module(photos, own_module, tmp_pat
     trained = train(photo_recipe(photos, model={"backbone": f"{name}:tiny"}), tmp_path / "run")
     _, packed = pack(trained, tmp_path / "model")
     assert packed.reproduces
-    assert load_package(tmp_path / "model").manifest.backbone == f"{name}:tiny"
+    assert load_package(tmp_path / "model", trust_code=True).manifest.backbone == f"{name}:tiny"
     layout = PackageLayout(tmp_path / "model")
     layout.manifest.write_text(layout.manifest.read_text().replace(name, "gone_networks"))
     with pytest.raises(ConfigError, match="cannot import gone_networks"):
-        load_package(tmp_path / "model")
+        load_package(tmp_path / "model", trust_code=True)
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import trainables.models.backbones.torchvision_import  # noqa: F401  users' modules import torchvision, which may need its declarations
 from trainables.core.config_errors import ConfigError, Problem, nearest
+from trainables.core.own_code import is_trusted, refusal
 from trainables.models.backbone import Backbone
 from trainables.models.networks import Start, drawing_as
 from trainables.models.pretrained_weights import fingerprint
@@ -82,6 +83,8 @@ def check_output(name: str, size: int, depth: int | None = None) -> None:
 
 
 def _imported(name: str) -> Callable[[], Any]:
+    if not is_trusted(name):
+        _refuse(refusal(name))
     module_name, _, function_name = name.partition(":")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)  # Ray passes the path of the process that starts it to its workers

@@ -140,7 +140,9 @@ def test_a_weight_file_is_loaded(suffix, tmp_path):
 def test_weights_of_another_network_are_refused_by_the_first_names_that_do_not_fit(tmp_path):
     safetensors.torch.save_file(new_network("timm/test_resnet").state_dict(), tmp_path / "resnet.safetensors")
     config = ModelConfig(backbone="timm/test_convnext", weights=str(tmp_path / "resnet.safetensors"))
-    message = "another network than timm/test_convnext: stem.0.weight, stem.0.bias, stem.1.weight, … and 188 more do not fit$"
+    message = (
+        "another network than timm/test_convnext: stem.0.weight, stem.0.bias, stem.1.weight, … and 188 more do not fit$"
+    )
     with pytest.raises(ConfigError, match=message):
         pretrained(config)
 
