@@ -65,7 +65,7 @@ def run_on(
         PackageError: if there is nothing to predict.
         InputError: if an image cannot be read and `on_bad` is `fail`, or if none can be read.
     """
-    items = find_images(given, network.manifest, columns)
+    items = find_images(given, network.manifest, columns, note=lambda line: console.out(line, highlight=False))
     with bar(console, what) as show:
         results = run(network, items, progress=show)
     bad = list(results.bad.values())

@@ -52,18 +52,25 @@ class Columns:
     """Folder or URL that paths are relative to; None: the table's own."""
 
 
-def find_images(given: Sequence[str], manifest: Manifest, columns: Columns | None = None) -> list[Item]:
+def find_images(
+    given: Sequence[str],
+    manifest: Manifest,
+    columns: Columns | None = None,
+    *,
+    note: Callable[[str], None] | None = None,
+) -> list[Item]:
     """Finds all images, in the order in which they are given; files of a folder are sorted by path.
 
     Args:
         given: files, folders, globs, URLs, tables and NPZ files.
         manifest: the package's manifest.
         columns: columns of tables; None: the default names.
+        note: called with a line for each folder in which files are left aside that are no images.
     Raises:
         PackageError: if something does not exist, has no image, or has images that the model does not take.
     """
     columns = columns or Columns()
-    items = [item for name in given for item in _found(name, manifest, columns)]
+    items = [item for name in given for item in _found(name, manifest, columns, note or (lambda _: None))]
     names = [item.name for item in items]
     wrong = [name for name in names if nifti.is_nifti_name(name) != (manifest.input.depth is not None)]
     if wrong := [name for name in wrong if ".npz:" not in name]:
@@ -74,12 +81,12 @@ def find_images(given: Sequence[str], manifest: Manifest, columns: Columns | Non
     return items
 
 
-def _found(name: str, manifest: Manifest, columns: Columns) -> list[Item]:
+def _found(name: str, manifest: Manifest, columns: Columns, note: Callable[[str], None]) -> list[Item]:
     try:
         if Path(name).is_dir() or (
             is_url(name) and not (is_table_name(name) or is_image(name) or name.endswith(".npz"))
         ):
-            return _files(name, manifest)
+            return _files(name, manifest, note)
         if is_table_name(name):
             return _rows(name, manifest, columns)
         if name.lower().endswith(".npz"):
@@ -90,7 +97,7 @@ def _found(name: str, manifest: Manifest, columns: Columns) -> list[Item]:
             matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  as the shell reads it, absolute or not
             if not matches:
                 raise PackageError(f"{name}: no file matches")
-            return [item for match in matches for item in _found(match, manifest, columns)]
+            return [item for match in matches for item in _found(match, manifest, columns, note)]
         if not Path(name).exists():
             raise PackageError(f"{name} does not exist")
     except (OSError, ValueError) as error:
@@ -101,7 +108,7 @@ def _found(name: str, manifest: Manifest, columns: Columns) -> list[Item]:
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-def _files(folder: str, manifest: Manifest) -> list[Item]:
+def _files(folder: str, manifest: Manifest, note: Callable[[str], None]) -> list[Item]:
     """Files below a folder that are of the model's kind: images or volumes. Their labels are those of class folders in training."""
     found = read_image_folder(folder)
     wanted = [i for i in found.images if nifti.is_nifti_name(i.place) == (manifest.input.depth is not None)]
@@ -109,6 +116,9 @@ def _files(folder: str, manifest: Manifest) -> list[Item]:
         kind = "volume" if manifest.input.depth else "image"
         held = listed([Path(str(place)).name for place in [*(i.place for i in found.images), *found.others]], 3)
         raise PackageError(f"{folder} holds no {kind} that this model takes; it holds {held or 'nothing'}")
+
+    for line in found.notes:
+        note(f"{folder}: {line}")
 
     def truth(image: ImageFile) -> str | None:
         return None if image.label is None else _class(image.label, manifest)

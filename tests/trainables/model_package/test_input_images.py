@@ -7,8 +7,11 @@ import pytest
 from PIL import Image
 
 from trainables.data.formats.images import BadImageError
+from trainables.data.sources.open_source import open_source
 from trainables.model_package.input_images import Columns, find_images
 from trainables.model_package.manifest import Inference, Input, Manifest, PackageError, Target
+from trainables.recipe.data_config import Columns as RecipeColumns
+from trainables.recipe.data_config import DataConfig
 
 
 def manifest(*, depth=None, channels=3, bits=8, labels=None, task="classification"):
@@ -215,3 +218,70 @@ def test_a_file_that_is_no_image_is_named_when_it_is_read(photos):
     (item,) = find_images(["photos/note.txt"], manifest())
     with pytest.raises(BadImageError, match=r"photos/note\.txt: is not an image"):
         item.decode()
+
+
+# --- the same labels as in training -----------------------------------------------------------------------------------
+
+NAMES = ["None", "n/a", "1.0", "01", "101", "caf\u00e9", "cafe\u0301 noir", "-x", "a b", "NO", "train"]
+"""Names of classes that one reader of labels could take otherwise than another."""
+
+
+@pytest.fixture
+def named(tmp_path, monkeypatch):
+    """Images in class folders of these names, and a table of them."""
+    monkeypatch.chdir(tmp_path)
+    rows = []
+    for name in NAMES:
+        for i in range(2):
+            folder = name.replace("/", "_")
+            file = tmp_path / "photos" / folder / f"{i}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (4, 4), i).save(file)
+            rows.append((str(file.relative_to(tmp_path)), name))
+    pd.DataFrame(rows, columns=["file", "what"]).to_csv("t.csv", index=False)
+    pd.DataFrame(rows, columns=["file", "what"]).to_parquet("t.parquet")
+    return tmp_path
+
+
+def truths(source, *given):
+    """Truth of each image, as prediction reads it, for a model of this source's classes."""
+    trained = manifest().model_copy(
+        update={"classes": source.classes, "columns": RecipeColumns(path="file", label="what")}
+    )
+    return [item.truth for item in find_images(given, trained)]
+
+
+@pytest.mark.parametrize("given", ["t.csv", "t.parquet"])
+def test_tables_say_in_prediction_what_they_say_in_training(named, given):
+    config = DataConfig(source="table", path=given, columns=RecipeColumns(path="file", label="what"))
+    source = open_source(config)
+    assert truths(source, given) == [source.classes[label] for label in source.labels.tolist()]
+    assert len(set(source.classes)) == len(NAMES)
+
+
+@pytest.mark.parametrize("given", ["photos", "photos/", "./photos", "photos//", "photos/.", "../{here}/photos"])
+def test_folders_say_in_prediction_what_they_say_in_training(named, given):
+    source = open_source(DataConfig(source="folder", path="photos"))
+    found = truths(source, given.format(here=named.name))
+    assert found == [source.classes[label] for label in source.labels.tolist()]
+
+
+def test_the_working_directory_says_what_its_folder_says(named, monkeypatch):
+    source = open_source(DataConfig(source="folder", path="photos"))
+    monkeypatch.chdir(named / "photos")
+    assert truths(source, ".") == [source.classes[label] for label in source.labels.tolist()]
+
+
+def test_folders_of_a_split_give_their_classes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            file = tmp_path / "photos" / part / name / "1.png"
+            file.parent.mkdir(parents=True)
+            Image.new("L", (4, 4)).save(file)
+    assert [truth for _, truth in found("photos")] == ["cat", "dog", "cat", "dog"]
+
+
+def test_a_column_that_is_asked_for_must_be_there(named):
+    with pytest.raises(PackageError, match=r"no column 'wat' \(--label-column\); did you mean 'what'\?"):
+        found("t.csv", columns=Columns(path="file", label="wat"))

@@ -36,7 +36,7 @@ class ImageFolder(NamedTuple):
     """Images below a folder."""
 
     images: list[ImageFile]
-    """Sorted by class and path."""
+    """Sorted by part, class and path; those without a class last."""
     split: dict[str, Part]
     """Folder -> part, if the folders are a split: `{"train/": "train", "test/": "test"}`."""
     without_images: tuple[str, ...]
@@ -46,7 +46,9 @@ class ImageFolder(NamedTuple):
     others: list[str]
     """Visible files that are no images, relative to the folder."""
     notes: tuple[str, ...]
-    """Files and folders that are left aside, counted."""
+    """Files that are no images, counted."""
+    without_class: tuple[str, ...]
+    """Images that lie in no class folder, counted."""
 
     @property
     def classes(self) -> list[str]:
@@ -64,6 +66,10 @@ def read_image_folder(folder: str | Path) -> ImageFolder:
     Raises:
         OSError: if a folder cannot be read.
     """
+
+    def place(file: str) -> Place:
+        return joined(str(folder), file) if is_url(str(folder)) else Path(folder, file)
+
     tree = _below_url(str(folder)) if is_url(str(folder)) else _below(Path(folder))
     root = tree.descended("")
     split = tree.split_in(root)
@@ -73,11 +79,10 @@ def read_image_folder(folder: str | Path) -> ImageFolder:
     others: list[tuple[str, str]] = []
     for top, part in roots.items():
         for label, file in tree.labelled_below(top):
-            place = joined(str(folder), file) if is_url(str(folder)) else Path(folder, file)
-            if is_image(place):
+            if is_image(place(file)):
                 if label and "/" in file[len(top) + len(label) + 1 :]:
                     nested[label_name(label)] = None
-                images.append(ImageFile(place, label_name(label) if label else None, split.get(part)))
+                images.append(ImageFile(place(file), label_name(label) if label else None, split.get(part)))
             else:
                 others.append((label, file))
     known = {image.label for image in images}
@@ -87,15 +92,18 @@ def read_image_folder(folder: str | Path) -> ImageFolder:
         for name in tree.folders_in(top)
         if label_name(name) not in known
     }
-    loose = sum(image.label is None for image in images) if known - {None} else 0
-    aside = [other for other in tree.folders_in(root) if split and f"{root}{other}/" not in split]
+    beside = [file for file in tree.files if not file.startswith(tuple(roots))]
+    images += [ImageFile(place(file), None, None) for file in beside if is_image(place(file))]
+    images.sort(key=lambda image: image.label is None)
+    loose = sum(image.label is None for image in images)
     return ImageFolder(
         images,
         split,
         tuple(f"{name} (found {_counted(kinds) or 'no files'})" for name, kinds in empty.items()),
         list(nested),
         [file for _, file in others],
-        tuple(_notes(root, others, loose, [(name, tree.count(f"{root}{name}/")) for name in aside])),
+        tuple(_notes(root, others)),
+        (f"{loose} images lie in no class folder and are left aside{_where(root, beside)}",) if loose else (),
     )
 
 
@@ -109,9 +117,6 @@ class _Tree(NamedTuple):
         """Names of the folders directly in one."""
         below = (folder[len(top) : -1] for folder in self.folders if folder.startswith(top) and folder != top)
         return [name for name in below if "/" not in name]
-
-    def count(self, top: str) -> int:
-        return sum(file.startswith(top) for file in self.files)
 
     def labelled_below(self, top: str) -> Iterator[tuple[str, str]]:
         """Files below a folder with the name of the class folder in it (empty: none), sorted by both."""
@@ -170,7 +175,7 @@ def _is_visible(name: str) -> bool:
 # --- counts of what is left aside -------------------------------------------------------------------------------------
 
 
-def _notes(root: str, others: Sequence[tuple[str, str]], loose: int, aside: Sequence[tuple[str, int]]) -> Iterator[str]:
+def _notes(root: str, others: Sequence[tuple[str, str]]) -> Iterator[str]:
     if root:
         yield f"the classes are the folders in {root}"
     if others:
@@ -182,11 +187,12 @@ def _notes(root: str, others: Sequence[tuple[str, str]], loose: int, aside: Sequ
             for label, files in by_class.items()
         ]
         yield f"{len(others)} files are no images and are left aside: {listed(where, 6)}"
-    if loose:
-        yield f"{loose} images lie in no class folder and are left aside"
-    if aside:
-        named = listed([f"{name} ({count} files)" for name, count in aside], 6)
-        yield f"folders beside those of the split are left aside: {named}"
+
+
+def _where(root: str, beside: Sequence[str]) -> str:
+    """Folders beside those of a split, with their numbers of files."""
+    folders = Counter(file[len(root) :].partition("/")[0] for file in beside if "/" in file[len(root) :])
+    return f": {listed([f'{name} ({count} files)' for name, count in folders.items()], 6)}" if folders else ""
 
 
 def _kind(file: str) -> str:

@@ -406,3 +406,101 @@ def test_damaged_images_are_left_to_the_decoder(photos, write, tmp_path):
     (tmp_path / "set0/02.png").write_text("not an image")
     assert isinstance(open_source(write(photos)), Source)
     assert "set0/02.png: is not an image, or its header" in problems(write(photos))["data.path"]
+
+
+# --- one image, one group, whatever they are called -----------------------------------------------------------------
+
+
+def test_paths_to_one_place_are_one_image(photos, write, tmp_path):
+    other = photos.assign(path=[f"{tmp_path}/./set0/../{path}" for path in photos["path"]])
+    source = open_source(write(pd.concat([photos, other])))
+    assert len(source.labels) == 24
+    assert source.notes == ("24 rows repeat an image of another row and count once",)
+
+
+@pytest.mark.parametrize("spelling", ["{0}.0", "P{0}", "0{0}", " {0} "])
+def test_groups_that_read_alike_are_one(photos, write, spelling):
+    names = [name.lstrip("0") or "0" for name in photos["patient"]]
+    alike = {"P{0}": [f"p{name}" for name in names]}.get(spelling, names)
+    mixed = [
+        spelling.format(name) if i % 2 else other for i, (name, other) in enumerate(zip(names, alike, strict=True))
+    ]
+    config = write(photos.assign(patient=mixed), columns={"group": "patient"})
+    groups = open_source(config).groups
+    assert groups is not None
+    assert len(set(groups.tolist())) == 12
+
+
+@pytest.mark.parametrize(
+    ("role", "column", "other"), [("label", "label", 9), ("group", "patient", "x"), ("split", "part", "val")]
+)
+def test_images_that_contradict_themselves_are_left_out_if_that_is_asked_for(photos, write, role, column, other):
+    again = photos.head(2).assign(**{column: [other] * 2})
+    columns = {role: column} if role != "label" else {}
+    table, used = pd.concat([photos, again]), 20 if role == "split" else 24
+    found = problems(write(table, columns=columns))
+    assert found[f"data.columns.{role}"].startswith("2 images have rows that differ: 'set0/00.png' (")
+    assert found[f"data.columns.{role}"].endswith("or leave these images out with data.on_conflict: drop")
+    source = open_source(write(table, columns=columns, on_conflict="drop"))
+    assert len(source.labels) == used - 2
+    assert source.notes[0].startswith(
+        "2 images have rows that differ and are left out (data.on_conflict): 'set0/00.png' ("
+    )
+
+
+def test_a_file_that_two_paths_link_to_is_one_image(photos, write, tmp_path):
+    (tmp_path / "link.png").symlink_to(tmp_path / "set0" / "00.png")
+    same, other = (pd.concat([photos, photos.head(1).assign(path="link.png", label=n)]) for n in (1, 2))
+    assert len(open_source(write(same)).labels) == 24
+    assert "with more than one class" in problems(write(other))["data.path"]
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [("Training", "Validation", "TEST"), ("train", "dev", "test"), ("trn", "valid", "testing")],
+)
+def test_parts_of_a_split_are_known_as_people_write_them(photos, write, train, val, test):
+    names = {"train": train, "val": val, "test": test}
+    data = open_dataset(write(photos.assign(part=photos["part"].map(names)), columns={"split": "part"}))
+    assert (len(data.train), len(data.validation)) == (12, 8)
+
+
+def test_a_split_without_validation_rows_leaves_a_share_of_training(photos, write):
+    parts = ["train"] * 20 + ["test"] * 4
+    data = open_dataset(write(photos.assign(part=parts), columns={"split": "part"}, validation=0.4))
+    assert (len(data.train), len(data.validation)) == (12, 8)
+
+
+@pytest.mark.parametrize("typed", [{"validation": 0.2}, {"folds": 5}])
+def test_a_typed_share_beside_validation_rows_is_refused(photos, write, typed):
+    ((name, value),) = typed.items()
+    found = problems(write(photos, columns={"split": "part"}, **typed))
+    assert found == {
+        f"data.{name}": f"{value:g}: the column 'part' (data.columns.split) already gives the split; keep one of the two"
+    }
+
+
+# --- where missing files are ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "mend"),
+    [
+        (lambda path: path.replace("/", "\\"), "paths are written with / here, not with a backslash"),
+        (lambda path: path.removesuffix(".png"), "the paths lack the ending of the files' names: '00.png'"),
+        (lambda path: path.upper(), "on disk the letters' case differs: '00.png'"),
+        (lambda path: f"/home/me/{path}", "files of these names are elsewhere: "),
+    ],
+)
+def test_missing_images_are_told_with_where_they_are(photos, write, path, mend):
+    (message,) = problems(write(photos.assign(path=[path(p) for p in photos["path"]]))).values()
+    assert message.startswith("24 of 24 image files are not in ")
+    assert mend in message
+
+
+def test_images_in_a_folder_below_are_told_with_that_folder(photos, write, tmp_path):
+    (tmp_path / "all").mkdir()
+    for name in ("set0", "set1"):
+        (tmp_path / name).rename(tmp_path / "all" / name)
+    (message,) = problems(write(photos)).values()
+    assert message.endswith(f"; they are in {tmp_path}/all: set data.images to this folder")

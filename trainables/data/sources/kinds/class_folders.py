@@ -70,6 +70,6 @@ def _opened(config: DataConfig, found: ImageFolder, parts: Sequence[Part | None]
     facts = file_facts(places)
     left, places = without_repeats(left, places, facts, {"part of the split": validates}, config.on_conflict)
     key = labels_key(read_as(files_key("folder", facts), config), left)
-    notes = found.notes + left.notes
+    notes = found.notes + found.without_class + left.notes
     source = Source(key, left.classes, left.labels, lambda: Reader(*files_decoder(places, config)), notes=notes)
     return with_sides(source, left, judges=validates if has_own else None)
