@@ -30,6 +30,7 @@ _NOT_SEARCHABLE = {
     "data.folds": "trials would be compared on different validation images",
     "data.fold": "trials would be compared on different validation images",
     "data.validation": "trials would be compared on different validation images",
+    "data.duplicates": "trials would be compared on different validation images",
     "data.seed": "trials would be compared on different validation images",
 }
 """Paths that no space may vary, nor anything below them -> the reason."""

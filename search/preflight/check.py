@@ -15,13 +15,12 @@ from search.config.address import LOCAL
 from search.config.rung_positions import rungs_of
 from search.config.search_config import SearchConfig, longest_run
 from search.config.yaml_source import InputError, Source
-from search.preflight.data_and_weights import check_data_and_weights
+from search.preflight.data_and_weights import check_data_and_weights, data_warnings
 from search.preflight.forecast import Forecast, Memory, forecast, memory, trials_at_once
 from search.preflight.local_machine import Machine, this_machine
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import Dataset, open_dataset
 from trainables.data.overview import Overview, overview, tenths_as_classes
-from trainables.data.sources.open_source import open_source
 from trainables.recipe.recipe import Recipe
 from trainables.trial.dry_run import DryRun, dry_run
 
@@ -37,6 +36,8 @@ class CheckLayout:
         self.numbers = root / "check.json"
         self.picture = root / "classes.png"
         """Picture with counts and samples of each class."""
+        self.duplicates = root / "duplicates.png"
+        """Pictures that are on both sides of the split or in two classes; exists only if there are any."""
         self.config = root / "search.yaml"
         """Resolved search, runnable."""
         self.page = root / "check.html"
@@ -50,6 +51,8 @@ class Check:
     name: str
     image_shape: tuple[int, ...]
     """Shape of an image, [h, w, c], or of a volume, [d, h, w, c]."""
+    data_warnings: tuple[str, ...]
+    """Warnings about labels and pixels."""
     data: Overview
     cache_bytes: dict[str, int]
     """Name of a cache -> its size on disk in bytes; all trials share it."""
@@ -65,7 +68,7 @@ class Check:
 
     def warnings(self) -> list[str]:
         """Warnings to look at before the search starts."""
-        found = []
+        found = [*self.data_warnings]
         if self.data.groups and self.data.groups.shared:
             found.append(f"{self.data.groups.shared} groups are on both sides of the split")
         if few := sum(count < _FEW_VALIDATION_IMAGES for count in self.data.validation):
@@ -110,7 +113,8 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
     at_once = trials_at_once(settings.resources, machine, settings.most_at_once)
     if at_once == 0 and settings.address == LOCAL:
         raise InputError(_no_room(config, machine))
-    check_data_and_weights([config.recipe, *config.corner_recipes()], source, console)
+    # The warnings are part of the findings.
+    check_data_and_weights([config.recipe, *config.corner_recipes()], source, console, with_warnings=False)
     recipes = [config.recipe, *config.corner_recipes()]
     sizes = {recipe.image_size(i) for recipe in recipes for i in range(len(recipe.train.stages))}
     dataset = open_dataset(config.recipe.data, image_sizes=sizes)
@@ -124,7 +128,8 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
     found = Check(
         name=config.name,
         image_shape=dataset.images.shape[1:],
-        data=overview(tenths_as_classes(dataset), open_source(config.recipe.data).groups),
+        data_warnings=tuple(data_warnings(dataset, config.recipe.data)),
+        data=overview(tenths_as_classes(dataset)),
         cache_bytes={
             "decoded images": dataset.images.nbytes,
             "features of frozen blocks": sum(cost.cache_bytes for cost in tried.stages),

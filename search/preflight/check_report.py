@@ -16,9 +16,10 @@ from rich.text import Text
 from search.config.search_config import SearchConfig
 from search.preflight.check import Check, CheckLayout
 from trainables.core.atomic_write import replacing
-from trainables.data.contact_sheet import draw_contact_sheet
+from trainables.data.contact_sheet import draw_contact_sheet, draw_pairs
 from trainables.data.dataset import Dataset
 from trainables.data.overview import Overview, tenths_as_classes
+from trainables.data.pixel_doubts import image_name, twins
 from trainables.trial.dry_run import StageCost
 
 _MOST_CLASSES = 30
@@ -35,26 +36,31 @@ def render(found: Check) -> Group:
     return Group(*parts)
 
 
-def page(found: Check, picture: bytes, recipe: str) -> str:
+def page(found: Check, picture: bytes, recipe: str, *, duplicates: bytes | None = None) -> str:
     """Self-contained HTML page with the report, the picture and the resolved search.
 
     Args:
         found: findings of the check.
         picture: the picture of the classes, as PNG.
         recipe: the resolved search, as YAML.
+        duplicates: the picture of duplicates, as PNG.
     """
     console = Console(record=True, file=io.StringIO(), width=118)
     console.print(render(found))
     text = console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
-    image = base64.b64encode(picture).decode()
+    pairs = "" if duplicates is None else f"<h2>Repeated pictures</h2>{_image(duplicates, 'Pairs of the same picture')}"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(found.name)}: check</title>'
         "<style>body{margin:2rem;font:14px sans-serif} pre{font:13px/1.35 ui-monospace,Menlo,Consolas,monospace}"
         "img{max-width:100%}</style>"
         f"<h1>{html.escape(found.name)}</h1>{text}<h2>Classes</h2>"
-        f'<img alt="Counts and samples of each class" src="data:image/png;base64,{image}">'
+        f"{_image(picture, 'Counts and samples of each class')}{pairs}"
         f"<h2>Resolved search</h2><pre>{html.escape(recipe)}</pre></html>\n"
     )
+
+
+def _image(picture: bytes, alt: str) -> str:
+    return f'<img alt="{alt}" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
 
 
 def _heading(text: str) -> Text:
@@ -115,6 +121,11 @@ def _about_data(found: Check) -> Iterator[RenderableType]:
         yield Text(
             f"groups: {sides.train:,} for training, {sides.validation:,} for validation, {sides.shared:,} in both",
             style="red" if sides.shared else "",
+        )
+    if found.data.copies or found.data.near_copies:
+        yield Text(
+            f"repeated pictures: {found.data.copies:,} images are copies of another to the last pixel, and "
+            f"{found.data.near_copies:,} nearly"
         )
     for what, size in found.cache_bytes.items():
         yield Text(f"{what}: {size_of(size)} on disk, shared by all trials")
@@ -212,14 +223,19 @@ def write_check(found: Check, dataset: Dataset, config: SearchConfig, layout: Ch
     """
     from search.preflight.check_report import page
 
-    train, dataset = config.recipe.train, tenths_as_classes(dataset)
+    train, dataset, data = config.recipe.train, tenths_as_classes(dataset), config.recipe.data
     title = f"{found.name}: {len(dataset.train):,} training images of {len(dataset.classes)} classes, {dataset.size}"
     sheet = draw_contact_sheet(dataset, train.augment, seed=train.seed, title=title)
     with replacing(layout.picture, "wb") as file:
         sheet.save(file, "PNG", optimize=True)
+    layout.duplicates.unlink(missing_ok=True)
+    if pairs := twins(dataset):
+        with replacing(layout.duplicates, "wb") as file:
+            draw_pairs(dataset, pairs, lambda i: image_name(dataset, data, i)).save(file, "PNG", optimize=True)
     with replacing(layout.config) as file:
         file.write(config.to_yaml())
     with replacing(layout.numbers) as file:
         file.write(found.to_json())
     with replacing(layout.page) as file:
-        file.write(page(found, layout.picture.read_bytes(), config.to_yaml()))
+        duplicates = layout.duplicates.read_bytes() if pairs else None
+        file.write(page(found, layout.picture.read_bytes(), config.to_yaml(), duplicates=duplicates))

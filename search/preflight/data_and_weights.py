@@ -12,6 +12,7 @@ from search.progress.progress_bar import bar
 from trainables.core.config_errors import ConfigError
 from trainables.core.deferred_interrupt import deferred_interrupt
 from trainables.data.dataset import Dataset, open_dataset
+from trainables.data.pixel_doubts import pixel_doubts
 from trainables.recipe.data_config import DataConfig
 from trainables.recipe.recipe import Recipe, channel_problems
 
@@ -23,6 +24,7 @@ def check_data_and_weights(
     *,
     earlier: Sequence[EarlierRuns] = (),
     meanwhile: Callable[[], None] | None = None,
+    with_warnings: bool = True,
 ) -> Dataset:
     """Opens the data and the weights of some recipes, and prints a summary.
 
@@ -33,6 +35,7 @@ def check_data_and_weights(
         earlier: training runs that must have had the same data and weights.
         meanwhile: called when the data are open, to start something else while the weights are checked, which takes
             seconds.
+        with_warnings: print warnings about the data.
     Returns:
         The data of the first recipe.
     Raises:
@@ -64,17 +67,19 @@ def check_data_and_weights(
             check_compiler(device_of(compiled))
     except ConfigError as error:
         raise InputError(source.describe(error.problems)) from None
-    for warning in dict.fromkeys(line for dataset in datasets.values() for line in data_warnings(dataset)):
-        console.out(f"warning: {warning}", highlight=False)
+    found = (line for data, dataset in datasets.items() for line in data_warnings(dataset, data))
+    for line in dict.fromkeys(found) if with_warnings else ():
+        console.out(f"warning: {line}", highlight=False)
     for line in dict.fromkeys(found.source for found in weights.values() if found and found.source):
         console.out(line, highlight=False)
     console.out(summary(datasets[recipes[0].data]), highlight=False)
     return datasets[recipes[0].data]
 
 
-def data_warnings(dataset: Dataset) -> list[str]:
-    """Warnings about data to look at before training: images that are left out, and doubts about labels."""
-    return [*dataset.notes, *([str(dataset.left_out)] if dataset.left_out else [])]
+def data_warnings(dataset: Dataset, config: DataConfig) -> list[str]:
+    """Warnings about data to look at before training: images that are left out, and doubts about labels and pixels."""
+    left_out = [str(dataset.left_out)] if dataset.left_out else []
+    return [*dataset.notes, *left_out, *pixel_doubts(dataset, config)]
 
 
 def summary(dataset: Dataset) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ from trainables.recipe.augment_config import Augment
 
 _MOST_CLASSES = 120
 """Most classes on a sheet; of more, this many are shown, evenly spaced in their order."""
+_MOST_PAIRS = 12
+"""Most pairs of images on a sheet."""
 _VERSIONS = 3
 """Augmented versions beside each original."""
 
@@ -87,6 +90,36 @@ def draw_contact_sheet(dataset: Dataset, config: Augment | None, *, seed: int, t
         for sample, versions in enumerate(_versions_of(dataset, j, grid, config, seed)):
             _paste(sheet, draw, versions, x + _NAME_WIDTH + sample * grid.sample_width, y, grid.tile)
     return sheet
+
+
+def draw_pairs(dataset: Dataset, pairs: Sequence[tuple[int, int]], name: Callable[[int], str]) -> Image.Image:
+    """Draws pairs of images beside each other, each with its class, its side of the split and its name.
+
+    Args:
+        dataset: images, labels and split.
+        pairs: positions of the images; of many pairs, the first are shown.
+        name: position -> name of an image.
+    """
+    shown, tile, width = pairs[:_MOST_PAIRS], 80, 900
+    sheet = Image.new("RGB", (width, _MARGIN * 3 + len(shown) * (tile + 10) + 20), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_MARGIN, 12), f"{len(shown)} of {len(pairs)} pairs of the same picture", _INK, _font(18))
+    for row, pair in enumerate(shown):
+        y = 50 + row * (tile + 10)
+        for column, i in enumerate(pair):
+            x = _MARGIN + column * (width // 2)
+            sheet.paste(_tile(_middle(dataset.images[i][None])[0], tile), (x, y))
+            side, colour = _side_of(dataset, i)
+            room = width // 2 - tile - 2 * _MARGIN
+            draw.text((x + tile + 10, y + 4), _cut(dataset.classes[dataset.labels[i]], 15, room), _INK, _font(15))
+            draw.text((x + tile + 10, y + 26), side, colour, _font(13))
+            draw.text((x + tile + 10, y + 46), _cut(name(i), 12, room), _FAINT, _font(12))
+    return sheet
+
+
+def _side_of(dataset: Dataset, i: int) -> tuple[str, tuple[int, int, int]]:
+    sides = ("training", dataset.train, _TRAIN), ("validation", dataset.validation, _VALIDATION)
+    return next(((name, colour) for name, images, colour in sides if i in images), ("test", _FAINT))
 
 
 def _versions_of(dataset: Dataset, j: int, grid: Grid, config: Augment | None, seed: int) -> list[np.ndarray]:

@@ -17,9 +17,10 @@ from trainables.data.sources.open_source import open_source, open_test_source
 from trainables.data.sources.source import Source
 from trainables.data.sources.unreadable_images import LeftOut, without
 from trainables.data.splits.by_class import given_split, long_tailed, stratified_folds, stratified_split
-from trainables.data.splits.by_group import grouped_sides
+from trainables.data.splits.by_group import grouped_sides, joined_groups
 from trainables.data.splits.by_number import split_by_number
 from trainables.data.store.decoded_images import Progress, open_stores
+from trainables.data.store.image_details import ImageDetails
 from trainables.recipe.data_config import DEFAULT_VALIDATION, DataConfig
 from trainables.recipe.source_catalog import source_spec
 from trainables.storage.urls import absolute
@@ -52,6 +53,10 @@ class Dataset:
     """Side in pixels -> [n, (d,) side, side, c]: the same images at each size requested from `open_dataset`."""
     test: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     """[t] int64, positions of the images that `data.test` sets aside, ascending; used neither for training nor for validation."""
+    details: ImageDetails | None = None
+    """Names, sizes and copies of the images; None if they were not opened from a source."""
+    groups: np.ndarray | None = None
+    """[n] int64, number of the group of each image, which stays on one side of the split; None: no groups."""
     left_out: LeftOut | None = None
     """Images of the source that are not included because they cannot be read."""
     notes: tuple[str, ...] = ()
@@ -126,7 +131,10 @@ def _open(request: _Request) -> Dataset:
     if len(store.left_out):
         left_out = LeftOut(len(store.left_out), len(source.labels), store.listing)
         source = without(source, store.left_out, store.listing)
-        train, validation, test = _split(config, source)  # again: shares and counts refer to the images that are left
+    if config.duplicates == "group":
+        source = _with_duplicates_grouped(source, store.details.facts["like"])
+    if left_out or config.duplicates == "group":
+        train, validation, test = _split(config, source)  # again, for the images and the groups that there are
     images_at = {size: stores[size].images for size in sorted(stores)}
     fingerprint = store.fingerprint
     if source.targets is not None:  # not part of the store: the same images need not be decoded again for other numbers
@@ -141,10 +149,20 @@ def _open(request: _Request) -> Dataset:
         targets=source.targets,
         images_at=images_at,
         test=test,
+        details=store.details,
+        groups=source.groups,
         left_out=left_out,
         weights=source.weights,
         notes=source.notes,
     )
+
+
+def _with_duplicates_grouped(source: Source, like: np.ndarray) -> Source:
+    """Source whose groups are joined where they hold the same picture."""
+    if source.judges is not None:
+        message = "group: the split is given, so that duplicates cannot be moved; remove it, or the given split"
+        raise ConfigError([Problem(("data", "duplicates"), message)])
+    return replace(source, groups=joined_groups(np.arange(len(like)) if source.groups is None else source.groups, like))
 
 
 def _described(config: DataConfig) -> str:
@@ -238,6 +256,7 @@ def open_test(config: DataConfig, dataset: Dataset, *, image_sizes: Collection[i
     return replace(
         dataset,
         images=stores[config.image_size].images,
+        details=stores[config.image_size].details,
         labels=source.labels,
         train=everything,
         validation=everything,

@@ -31,6 +31,10 @@ class Overview:
     """[c] validation images of each class."""
     groups: GroupSides | None
     """None if the source has no groups."""
+    copies: int
+    """Number of images with the same pixels as an earlier one."""
+    near_copies: int
+    """Number of images that show nearly the same picture as an earlier one, and are no copies."""
 
     @property
     def imbalance(self) -> float:
@@ -49,16 +53,12 @@ def tenths_as_classes(dataset: Dataset) -> Dataset:
     return replace(dataset, labels=labels, classes=names, targets=None)
 
 
-def overview(dataset: Dataset, groups: np.ndarray | None) -> Overview:
-    """Counts the images and groups of a data set.
-
-    Args:
-        dataset: labels and split.
-        groups: [n] group numbers, as the source gives them; None: no groups.
-    """
+def overview(dataset: Dataset) -> Overview:
+    """Counts the images and groups of a data set."""
     counts = [np.bincount(dataset.labels[side], minlength=len(dataset.classes)) for side in _sides(dataset)]
     train, validation = (tuple(count.tolist()) for count in counts)
-    return Overview(dataset.classes, train, validation, None if groups is None else _group_sides(dataset, groups))
+    groups = None if dataset.groups is None else _group_sides(dataset, dataset.groups)
+    return Overview(dataset.classes, train, validation, groups, *_repeats(dataset))
 
 
 def _sides(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -68,3 +68,11 @@ def _sides(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
 def _group_sides(dataset: Dataset, groups: np.ndarray) -> GroupSides:
     train, validation = (np.unique(groups[side]) for side in _sides(dataset))
     return GroupSides(len(train), len(validation), len(np.intersect1d(train, validation)))
+
+
+def _repeats(dataset: Dataset) -> tuple[int, int]:
+    if dataset.details is None:
+        return 0, 0
+    own, facts = np.arange(len(dataset.images)), dataset.details.facts
+    copies = facts["copy_of"] != own
+    return int(copies.sum()), int(((facts["like"] != own) & ~copies).sum())

@@ -47,7 +47,7 @@ def run(network: Network, items: Sequence[Item], *, progress: Progress | None = 
                 bad[i] = str(at_sizes)
             else:
                 readable.append(i)
-                yield at_sizes[0]
+                yield at_sizes.images[0]
 
     parts = list(network.outcomes(images(), total=len(items)))
     empty = np.zeros((0, 0), np.float32)

@@ -157,6 +157,9 @@ class DataConfig(Config):
     """Handling of images that contradict themselves: rows of a table with different labels, groups, weights or parts of the split,
     or one file in the folders of two classes. `error`: lists them, and nothing starts; `drop`: leaves them out before the split,
     with a warning that counts them."""
+    duplicates: Literal["warn", "group"] = "warn"
+    """Handling of images that show the same picture, up to compression and size. `warn`: warns if some are on both sides of the
+    split; `group`: keeps them on one side, like a group. Cannot be `group` if the split is given."""
     folds: int | None = Field(None, ge=2)
     """Cross-validation: number of folds the images are divided into, with the same class shares; one of them is for validation."""
     fold: int | None = Field(None, ge=0)

@@ -199,16 +199,16 @@ def test_what_a_person_should_look_at_is_warned_of(checked):
     found, _, _ = checked
     calm = replace(
         found,
-        data=Overview(("a", "b"), (9, 9), (9, 9), None),
+        data=Overview(("a", "b"), (9, 9), (9, 9), None, 0, 0),
         machine=replace(found.machine, cpus=2, load=0.5),
         memory=replace(found.memory, fit_in_ram=99),
     )
     wild = replace(found.tried, stages=(replace(found.tried.stages[0], val_loss=float("nan")),))
     assert calm.warnings() == []
     for change, message in [
-        ({"data": Overview(("a", "b"), (9, 9), (4, 9), None)}, "classes with fewer than 5 validation images: 1;"),
+        ({"data": Overview(("a", "b"), (9, 9), (4, 9), None, 0, 0)}, "classes with fewer than 5 validation images: 1;"),
         (
-            {"data": Overview(("a", "b"), (9, 9), (9, 9), GroupSides(4, 2, 1))},
+            {"data": Overview(("a", "b"), (9, 9), (9, 9), GroupSides(4, 2, 1), 0, 0)},
             "1 groups are on both sides of the split",
         ),
         ({"tried": wild}, "the loss is not finite after a few steps in head"),
@@ -264,7 +264,7 @@ finally:
 
 @pytest.mark.parametrize(("count", "rows"), [(2, 2), (30, 30), (31, 31), (1000, 31)])
 def test_a_table_of_many_classes_shows_the_largest_and_the_smallest(count, rows):
-    data = Overview(tuple(map(str, range(count))), tuple(range(1, count + 1)), (1,) * count, None)
+    data = Overview(tuple(map(str, range(count))), tuple(range(1, count + 1)), (1,) * count, None, 0, 0)
     shown = shown_rows(data)
     assert len(shown) == rows
     if count > 30:

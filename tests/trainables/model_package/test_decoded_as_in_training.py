@@ -75,6 +75,6 @@ def check(data: DataConfig, given: list[str]) -> None:
         standardises=False,
     )
     items = find_images(given, MANIFEST.model_copy(update={"input": taken}))
-    decoded = [decode_resized(item.decode, [shape_of(taken)], taken.fit)[0] for item in items]
+    decoded = [decode_resized(item.decode, [shape_of(taken)], taken.fit).images[0] for item in items]
     assert np.array_equal(images, decoded)
     assert images.std() > 1

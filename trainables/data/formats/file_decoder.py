@@ -16,14 +16,14 @@ from trainables.storage.urls import Place
 
 def files_decoder(
     places: Sequence[Place], config: DataConfig
-) -> tuple[int, Callable[[int], np.ndarray], np.dtype[Any]]:
+) -> tuple[int, Callable[[int], np.ndarray], np.dtype[Any], Callable[[int], str]]:
     """Chooses how to decode image files, from their headers.
 
     Args:
         places: the files.
         config: the recipe's section `data`.
     Returns:
-        The number of channels, a function position -> image, and the type of its values.
+        The number of channels, a function position -> image, the type of its values, and a function position -> name.
     Raises:
         ConfigError: at `data.bits`, if it is 16 and the images have fewer; at `data.window`, if images are in colour; at
             `data.depth`, if it is set and the files are images, or it is not set and they are volumes.
@@ -32,12 +32,12 @@ def files_decoder(
     nifti.check_names(places, volumes=config.depth is not None)
     dtype = np.dtype(np.uint16 if deep else np.uint8)
     if config.depth is not None:
-        return 1, lambda i: read_file(places[i], config, grey=True), dtype
+        return 1, lambda i: read_file(places[i], config, grey=True), dtype, lambda i: str(places[i])
     headers = list(read_headers(places))
     if deep or config.window:
         _check_grey(places, headers, config)
     grey = all(header.grey for header in headers)
-    return 1 if grey else 3, lambda i: read_file(places[i], config, grey=grey), dtype
+    return 1 if grey else 3, lambda i: read_file(places[i], config, grey=grey), dtype, lambda i: str(places[i])
 
 
 class Decoding(Protocol):

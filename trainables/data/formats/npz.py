@@ -128,6 +128,15 @@ def decoder(
     return decode
 
 
+def image_name(parts: Sequence[Part], position: int) -> str:
+    """Name of the image at a position among those of all parts: `val_images[3]`."""
+    for part in parts:
+        if position < len(part.labels):
+            break
+        position -= len(part.labels)
+    return f"{part.images}[{position}]"
+
+
 def image_arrays(place: Place, *, dims: int = 2) -> dict[str, np.ndarray]:
     """All arrays of images, with or without labels, for prediction: name -> [n, h, w, c] or [n, d, h, w, c], on disk.
 

@@ -25,6 +25,8 @@ class Reader(NamedTuple):
     """Position -> [h, w, channels] of `dtype`, or [d, h, w, channels]. Safe to call from many threads; raises BadImageError."""
     dtype: np.dtype[Any] = np.dtype(np.uint8)
     """uint8, or uint16 for grey images that are decoded with 16 bits."""
+    name: Callable[[int], str] = "image {}".format
+    """Position -> name of the image, for people: its file, or its place in an array."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def check_classes(classes: tuple[str, ...]) -> None:
 def select(reader: Reader, found: Mapped) -> Reader:
     """Reader of the images that remain after mapping."""
     kept = found.kept
-    return reader._replace(decode=lambda i: reader.decode(int(kept[i])))
+    return reader._replace(decode=lambda i: reader.decode(int(kept[i])), name=lambda i: reader.name(int(kept[i])))
 
 
 def with_labels(key: str, found: Mapped, mapping: Labels | None) -> str:

@@ -110,3 +110,15 @@ def _why_not(lacking: list[int], held: np.ndarray, classes: Sequence[str]) -> st
         where = "training and validation need" if sides == 2 else f"{sides} folds need"
         return f"every side needs each class, and groups are not split: {few}; {where} at least {sides}"
     return f"every side needs each class, and groups are not split: {few}, shared with other classes"
+
+
+def joined_groups(groups: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Smallest groups, [n] int64, that keep together what is together in either of two groupings, [n] each."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    (_, one), (_, other) = (np.unique(each, return_inverse=True) for each in (groups, others))
+    # A graph of the groups of both kinds, joined by the images: what is connected becomes one group.
+    edges = coo_array((np.ones(len(one)), (one, len(one) + other)), shape=(2 * len(one),) * 2)
+    joined: np.ndarray = connected_components(edges, directed=False)[1][one].astype(np.int64)
+    return joined

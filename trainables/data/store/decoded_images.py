@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import math
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -12,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -22,11 +20,13 @@ from trainables.core.config_errors import listed
 from trainables.data.formats.images import BadImageError
 from trainables.data.messages import path_error
 from trainables.data.sources.source import Reader, Source
+from trainables.data.store.array_file import ArrayWriter, fingerprint_of
+from trainables.data.store.image_details import ImageDetails, write_details
 from trainables.data.store.resize import resize_image, resize_volume
 from trainables.recipe.data_config import Fit
 from trainables.storage.cache_folder import add, building, entry_path, find, make_room
 
-VERSION = 2
+VERSION = 3
 """Version of decoding and resizing; a new version builds new stores."""
 
 Progress = Callable[[int, int], None]
@@ -45,6 +45,7 @@ class Store(NamedTuple):
     """[m] int64, ascending: positions in the source of images that cannot be read and are not in `images`."""
     listing: Path
     """File that lists these with their reasons, one a line; exists only if there are any."""
+    details: ImageDetails
 
 
 def open_store(source: Source, image_size: int, *, depth: int | None = None, progress: Progress | None = None) -> Store:
@@ -121,12 +122,13 @@ def _load(arrays: Mapping[int, Path]) -> dict[int, Store]:
     """Stores that are cached and complete."""
     stores = {}
     for size, array in arrays.items():
-        if entry := find(array):
+        details = ImageDetails(_details_file(array))
+        if details.is_whole() and (entry := find(array)):
             # FileNotFoundError: just removed to make room; ValueError: damaged.
             with contextlib.suppress(FileNotFoundError, ValueError):
                 images = np.load(array, mmap_mode="r", allow_pickle=False)
                 left_out = np.array(entry.own["left_out"], np.int64)
-                stores[size] = Store(images, entry.own["fingerprint"], left_out, _listing(array))
+                stores[size] = Store(images, entry.own["fingerprint"], left_out, _listing(array), details)
     return stores
 
 
@@ -163,25 +165,28 @@ class _Builder:
         make_room(total * bytes_per_image, beside=beside)
         with contextlib.ExitStack() as files:
             writers = {
-                size: _Writer(files.enter_context(replacing(array, "wb")), shapes[size], reader, self.source)
+                size: ArrayWriter(files.enter_context(replacing(array, "wb")), shapes[size], reader, self.source)
                 for size, array in arrays.items()
             }
-            bad = self._decode(reader, shapes, writers)
+            sides, bad = self._decode(reader, shapes, writers)
             readable = np.delete(np.arange(total), list(bad))
             for writer in writers.values():
                 writer.finish(readable)
         for size, array in arrays.items():
-            fingerprint = _fingerprint(array, self.source, readable) if bad else writers[size].digest.hexdigest()
+            images = np.load(array, mmap_mode="r", allow_pickle=False)
+            write_details(_details_file(array), images, sides, [reader.name(i) for i in readable.tolist()])
+            fingerprint = fingerprint_of(array, self.source, readable) if bad else writers[size].digest.hexdigest()
             self._add(array, size, fingerprint, bad, len(readable))
 
     def _decode(
-        self, reader: Reader, shapes: Mapping[int, tuple[int, ...]], writers: Mapping[int, _Writer]
-    ) -> dict[int, str]:
+        self, reader: Reader, shapes: Mapping[int, tuple[int, ...]], writers: Mapping[int, ArrayWriter]
+    ) -> tuple[list[tuple[int, int]], dict[int, str]]:
         """Writes all images that can be read.
 
         Returns:
-            Reasons of the others, by position in the source.
+            Height and width of each of them before resizing, and the reasons of the others, by position in the source.
         """
+        sides: list[tuple[int, int]] = []
         bad: dict[int, str] = {}
         total = len(self.source.labels)
         images = in_parallel(
@@ -191,14 +196,15 @@ class _Builder:
             if isinstance(at_sizes, BadImageError):
                 bad[i] = str(at_sizes)
             elif not bad or self.on_bad == "skip":
-                for size, image in zip(shapes, at_sizes, strict=True):
+                sides.append(at_sizes.sides)
+                for size, image in zip(shapes, at_sizes.images, strict=True):
                     writers[size].write(image)
             if self.progress:
                 self.progress(i + 1, total)
         if bad and (self.on_bad == "fail" or len(bad) == total):
             names = listed(list(bad.values()), separator="\n  ")
             raise path_error(f"{len(bad)} of {total} images cannot be read:\n  {names}")
-        return bad
+        return sides, bad
 
     def _add(self, array: Path, size: int, fingerprint: str, bad: Mapping[int, str], images: int) -> None:
         """Adds a finished array to the cache."""
@@ -211,9 +217,17 @@ class _Builder:
         add(array, kind="images", source=self.about, what=what, images=images, own=own)
 
 
+class Resized(NamedTuple):
+    """Decoded image at some shapes."""
+
+    sides: tuple[int, int]
+    """Height and width before resizing, in pixels."""
+    images: list[np.ndarray]
+
+
 def decode_resized(
     decode: Callable[[], np.ndarray], shapes: Sequence[tuple[int, ...]], fit: Fit
-) -> list[np.ndarray] | BadImageError:
+) -> Resized | BadImageError:
     """Decodes an image and resizes it to each shape.
 
     Args:
@@ -227,54 +241,14 @@ def decode_resized(
         image = decode()
     except BadImageError as error:
         return error
-    return [resize_volume(image, shape) if len(shape) == 3 else resize_image(image, shape[0], fit) for shape in shapes]
+    return Resized(
+        image.shape[-3:-1],
+        [resize_volume(image, shape) if len(shape) == 3 else resize_image(image, shape[0], fit) for shape in shapes],
+    )
 
 
-class _Writer:
-    """Writes an array file image by image.
-
-    It does not use a memory map: on a full disk, write() raises an error, but a memory map kills the process.
-    """
-
-    def __init__(self, file: IO[bytes], sides: tuple[int, ...], reader: Reader, source: Source):
-        self._file = file
-        self._image_shape, self._dtype = (*sides, reader.channels), reader.dtype
-        self._write_header(len(source.labels))
-        self.digest = _labels_digest(
-            (len(source.labels), *self._image_shape), reader.dtype, source.labels, source.classes
-        )
-        """Digest of the fingerprint, valid if no image is left out."""
-
-    def write(self, image: np.ndarray) -> None:
-        assert (image.shape, image.dtype) == (self._image_shape, self._dtype)
-        self.digest.update(image)
-        self._file.write(image.data)
-
-    def finish(self, readable: np.ndarray) -> None:
-        """Writes the final number of images into the header, which has room for any number."""
-        self._file.seek(0)
-        self._write_header(len(readable))
-
-    def _write_header(self, images: int) -> None:
-        description = np.lib.format.dtype_to_descr(self._dtype)
-        header = {"descr": description, "fortran_order": False, "shape": (images, *self._image_shape)}
-        np.lib.format.write_array_header_1_0(self._file, header)
-
-
-def _fingerprint(array: Path, source: Source, readable: np.ndarray) -> str:
-    """Fingerprint of a store with images left out: the same as that of a source that never had them."""
-    images = np.load(array, mmap_mode="r", allow_pickle=False)
-    digest = _labels_digest(images.shape, images.dtype, source.labels[readable], source.classes)
-    for image in images:
-        digest.update(image)
-    return str(digest.hexdigest())
-
-
-def _labels_digest(shape: tuple[int, ...], dtype: np.dtype, labels: np.ndarray, classes: tuple[str, ...]) -> Any:
-    """Digest of shape, classes and labels, to which the images are added for a fingerprint."""
-    digest = hashlib.sha256(json.dumps([shape, classes, *([] if dtype == np.uint8 else [dtype.name])]).encode())
-    digest.update(labels.astype("<i8").tobytes())
-    return digest
+def _details_file(array: Path) -> Path:
+    return array.with_name(f"{array.name}.details.npz")
 
 
 def _listing(array: Path) -> Path:

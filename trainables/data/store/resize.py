@@ -39,16 +39,17 @@ def suitable_fit(aspects: Sequence[float]) -> Fit:
     `crop` while the ends that it cuts off are small; of longer images `stretch` if all have the same proportions, which are then
     distorted in the same way, else `pad`.
     """
-    lost = [cropped_share(aspect) for aspect in aspects]
-    if np.quantile(lost, _MOST) <= CROPPED_MUCH:
+    if np.quantile(cropped_shares(aspects), _MOST) <= CROPPED_MUCH:
         return "crop"
     low, high = np.quantile(aspects, [1 - _MOST, _MOST])
     return "stretch" if high <= _ALIKE * low else "pad"
 
 
-def cropped_share(aspect: float) -> float:
-    """Share of an image that `crop` cuts off."""
-    return 1 - min(aspect, 1 / aspect)
+def cropped_shares(aspects: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Shares of images that `crop` cuts off, from their aspect ratios (width / height)."""
+    ratios = np.asarray(aspects, float)
+    shares: np.ndarray = 1 - np.minimum(ratios, 1 / ratios)
+    return shares
 
 
 def resize_volume(volume: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

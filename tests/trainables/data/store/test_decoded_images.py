@@ -229,6 +229,8 @@ def cut(path: Path) -> None:
         ("json", cut),
         ("json", lambda path: path.write_text("{}")),
         ("json", lambda path: path.write_text("[]")),
+        ("npz", Path.unlink),
+        ("npz", cut),
     ],
 )
 def test_a_damaged_store_is_built_again(photos, cache, suffix, harm):

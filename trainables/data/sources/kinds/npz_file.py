@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,9 @@ def _npz(config: DataConfig, *, test: bool) -> Source:
             decode = npz.decoder(place, parts, deep=config.bits == 16, window=config.window)
         except (ValueError, OSError) as error:
             raise path_error(f"{config.path}: {error}") from None
-        return select(Reader(parts[0].channels, decode, np.dtype(f"u{config.bits // 8}")), found)
+        return select(
+            Reader(parts[0].channels, decode, np.dtype(f"u{config.bits // 8}"), partial(npz.image_name, parts)), found
+        )
 
     key = labels_key(read_as(files_key("npz test" if test else "npz", file_facts([place])), config), found)
     judges = given_validation([len(part.labels) for part in parts], config)

@@ -1,0 +1,113 @@
+"""Finds the same picture among decoded images: exact copies, and pictures that differ by compression or resizing only."""
+
+from __future__ import annotations
+
+import zlib
+from itertools import pairwise
+
+import numpy as np
+
+_CHUNK = 1024
+"""Images that are compared at a time."""
+_SAMPLED = 32
+"""Rows and columns, at least, on which a picture's hash is computed."""
+_ROTATIONS, _NEIGHBOURS = 4, 4
+"""Orders in which hashes are sorted, and following hashes that each is compared with: similar hashes are close to each other in one
+of the orders, and the work grows with the number of images, not of their pairs."""
+_MOST_BITS = 6
+"""Differing bits, of 64, up to which two pictures are compared."""
+_MOST_DIFFERENCE = 0.03
+"""Mean squared difference of two pictures, as a share of their variance, up to which they are the same."""
+_FEWEST_PIXELS = 16
+"""Side below which an image has too few pixels to be told from others that look like it: of 1,797 digits of 8 × 8 pixels four pairs
+are below the difference."""
+
+
+def copies(images: np.ndarray) -> np.ndarray:
+    """Position of the first image that has the same pixels, [n] int64; its own if there is none before it.
+
+    Args:
+        images: [n, …, c].
+    """
+    first_of: dict[tuple[int, bytes], int] = {}
+    found = np.arange(len(images))
+    checksums = np.fromiter((zlib.crc32(image) for image in images), np.uint32, len(images))
+    _, group, count = np.unique(checksums, return_inverse=True, return_counts=True)
+    for i in np.flatnonzero(count[group] > 1).tolist():
+        found[i] = first_of.setdefault((int(group[i]), images[i].tobytes()), i)
+    return found
+
+
+def alike(images: np.ndarray, copy_of: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """Position of the first image that shows the same picture, [n] int64; like `copies`, but also with pictures that are nearly
+    the same.
+
+    Args:
+        images: [n, …, c].
+        copy_of: result of `copies`.
+        sides: [n] shorter side of each image before it was resized.
+    """
+    pictures = images if images.ndim == 4 else images[:, images.shape[1] // 2]
+    hashes, has_detail = _hashes(pictures)
+    own = np.flatnonzero((copy_of == np.arange(len(images))) & has_detail & (sides >= _FEWEST_PIXELS))
+    pairs = own[_close(hashes[own])]
+    first = np.arange(len(images))
+    for one, other in pairs[_differences(images, pairs) <= _MOST_DIFFERENCE].tolist():
+        a, b = sorted((_root(first, one), _root(first, other)))
+        first[b] = a
+    return np.array([_root(first, i) for i in copy_of.tolist()], np.int64)
+
+
+def _root(first: np.ndarray, i: int) -> int:
+    while first[i] != i:
+        i = int(first[i])
+    return i
+
+
+def _hashes(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Difference hash of each picture [n, h, w, c], [n] uint64: the signs of brightness between 9 neighbouring cells in 8 rows; and
+    a mask of those that are not the same everywhere."""
+    _, h, w, c = pictures.shape
+    sampled = slice(None, None, max(1, h // _SAMPLED)), slice(None, None, max(1, w // _SAMPLED)), c // 2
+    parts, has_detail = [], []
+    for start in range(0, len(pictures), _CHUNK):
+        some = pictures[(slice(start, start + _CHUNK), *sampled)].astype(np.float32)
+        cells = np.matmul(_pooling(some.shape[1], 8).T, some @ _pooling(some.shape[2], 9))
+        signs = (cells[:, :, 1:] > cells[:, :, :-1]).reshape(len(some), 64)
+        parts.append(np.packbits(signs, axis=1).view(np.uint64)[:, 0])
+        has_detail.append(some.max((1, 2)) > some.min((1, 2)))
+    return np.concatenate(parts), np.concatenate(has_detail)
+
+
+def _pooling(length: int, cells: int) -> np.ndarray:
+    """Matrix [length, cells] that averages values into cells."""
+    matrix = np.zeros((length, cells), np.float32)
+    edges = np.arange(cells + 1) * length // cells
+    for cell, (start, end) in enumerate(pairwise(edges.tolist())):
+        matrix[start : max(end, start + 1), cell] = 1 / max(end - start, 1)
+    return matrix
+
+
+def _close(hashes: np.ndarray) -> np.ndarray:
+    """Pairs of positions, [m, 2], whose hashes differ in few bits."""
+    pairs = [np.zeros((0, 2), np.int64)]
+    for turn in range(_ROTATIONS):
+        bits = np.uint64(64 * turn // _ROTATIONS)
+        order = np.argsort((hashes << bits) | (hashes >> ((np.uint64(64) - bits) % np.uint64(64))), kind="stable")
+        for step in range(1, _NEIGHBOURS + 1):
+            pair = np.stack([order[:-step], order[step:]], axis=1)
+            differing = hashes[pair[:, 0]] ^ hashes[pair[:, 1]]
+            bits_of_pair = np.unpackbits(differing.view(np.uint8).reshape(-1, 8), axis=1).sum(1)
+            pairs.append(pair[bits_of_pair <= _MOST_BITS])
+    return np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0)
+
+
+def _differences(images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Mean squared difference of each pair [m, 2], as a share of the variance of its images."""
+    found = np.zeros(len(pairs))
+    for start in range(0, len(pairs), _CHUNK):
+        one, other = (
+            images[some].reshape(len(some), -1).astype(np.float32) for some in pairs[start : start + _CHUNK].T
+        )
+        found[start : start + _CHUNK] = 2 * np.square(one - other).mean(1) / (one.var(1) + other.var(1))
+    return found
