@@ -218,6 +218,12 @@ def _unreadable(root):
     return folder
 
 
+def _headless(root):
+    folder = class_folders(root / "x", {"cat": 5, "dog": 5})
+    (folder / "dog" / "0.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 9)
+    return folder
+
+
 def _contradicting(rows):
     def write(root):
         file = table(root, "csv", {"A": 10, "B": 8}, lambda i: {"patient": f"p{i // 2}"})
@@ -231,10 +237,11 @@ def _contradicting(rows):
 MENDED = {
     "a class of one image": (
         _one_image,
-        "1 class with a single image is left out (eel): a class needs one to train with",
+        "1 class with fewer than two images is left out (eel): a class needs one to train with",
     ),
     "a class of no image": (_no_image, "folders without an image are no classes: eel (found no files)"),
-    "a broken image": (_unreadable, "images that cannot be read are left out: "),
+    "a DICOM file without header": (_headless, "images that cannot be read are left out, such as "),
+    "a broken image": (_unreadable, "images that cannot be read are left out, such as "),
     "an image of two classes": (_contradicting("A0.png,B,p0\n"), "rows that differ"),
     "an image of two patients": (
         _contradicting("A0.png,A,p1\n"),

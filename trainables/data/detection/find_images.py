@@ -6,12 +6,13 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainables.data.formats import nifti
 from trainables.data.formats.images import SUFFIXES
+from trainables.data.sources.split_names import part_of
 
 _DRIVE = re.compile(r"^[a-z]:(?=/)", re.IGNORECASE)
 """Drive of a Windows path."""
@@ -24,7 +25,18 @@ class Match(NamedTuple):
     """Components, from the end, that path and text have in common."""
     root: str
     """Path of the file without these components."""
+    is_exact: bool
+    """True if the suffixes are the same, too."""
     file: str
+
+
+class Located(NamedTuple):
+    """Files of some texts."""
+
+    files: list[str | None]
+    """[n] None: there is none."""
+    ambiguous: list[list[Match]]
+    """Files of each text that names several."""
 
 
 class FileIndex:
@@ -36,24 +48,28 @@ class FileIndex:
             self._by_stem[_stem(os.path.basename(file))].append(str(file))  # noqa: PTH119  a million Path objects take seconds
 
     def matches(self, text: str) -> list[Match]:
-        """Files that a text may mean: those with the longest end in common, and with its suffix if there are such."""
+        """Files that a text may mean: those with the longest end in common, and of these those with its suffix."""
         parts = _parts(text)
         if not parts:
             return []
-        files = self._by_stem.get(_stem(parts[-1]), ())
-        same = [file for file in files if _folded(os.path.basename(file)) == _folded(parts[-1])]  # noqa: PTH119
-        if not same and (len(files) > 1000 or "." in parts[-1][:1]):
-            return []
-        found = [_match(file, parts) for file in same or files]
-        longest = max((match.tail for match in found), default=0)
-        return [match for match in found if match.tail == longest]
+        found = [_match(file, parts) for file in self._by_stem.get(_stem(parts[-1]), ())]
+        best = max(((match.tail, match.is_exact) for match in found), default=None)
+        return [match for match in found if (match.tail, match.is_exact) == best]
 
-    def located(self, texts: Sequence[Any]) -> list[str | None]:
-        """File of each text, None for what is no text or names no file. Of several with one name, that in the folder with the most
-        others."""
+    def located(self, texts: Sequence[Any], hints: Sequence[Collection[str]] = ()) -> Located:
+        """File of each text. Of several with one name, that in folders of the row's own label and part of the split, and then that
+        in the folder with the most others.
+
+        Args:
+            texts: paths; what is no text has no file.
+            hints: for each text, names that folders of its file may have; none: no hints.
+        """
         found = [self.matches(text) if isinstance(text, str) else [] for text in texts]
+        if hints:
+            found = [_hinted(matches, names) for matches, names in zip(found, hints, strict=True)]
         votes = Counter(match.root for matches in found for match in matches)
-        return [max(matches, key=lambda match: votes[match.root]).file if matches else None for matches in found]
+        files = [max(matches, key=lambda match: votes[match.root]).file if matches else None for matches in found]
+        return Located(files, [matches for matches in found if len(matches) > 1])
 
 
 def files_below(folder: Path, most: int) -> list[str]:
@@ -107,7 +123,21 @@ def _match(file: str, parts: Sequence[str]) -> Match:
     tail = 1
     while tail < min(len(parts), len(own)) and _folded(own[-1 - tail]) == _folded(parts[-1 - tail]):
         tail += 1
-    return Match(tail, "/".join(own[:-tail]), file)
+    return Match(tail, "/".join(own[:-tail]), _folded(own[-1]) == _folded(parts[-1]), file)
+
+
+def _hinted(matches: list[Match], names: Collection[str]) -> list[Match]:
+    """Files in most folders of some names, of several that a text may mean."""
+    if len(matches) < 2:
+        return matches
+    known = {_folder_name(name) for name in names}
+    counts = [sum(_folder_name(folder) in known for folder in match.root.split("/")) for match in matches]
+    return [match for match, count in zip(matches, counts, strict=True) if count == max(counts)]
+
+
+def _folder_name(text: str) -> str:
+    """Name of a folder, the same for all spellings of a part of a split."""
+    return part_of(text) or _folded(text)
 
 
 def _parts(text: str) -> list[str]:

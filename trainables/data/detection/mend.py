@@ -99,7 +99,11 @@ def _drop(draft: Draft, wishes: Wishes, role: str, why: str) -> None:
 
 
 def without_single_images(draft: Draft, source: Source) -> bool:
-    """Leaves out classes with a single image, which cannot be on both sides of the split; returns True if there were any."""
+    """Leaves out classes with fewer than two images that can be read, for they cannot be on both sides of the split.
+
+    Returns:
+        True if there were any.
+    """
     if source.targets is not None or source.judges is not None:
         return False
     counts = np.bincount(source.labels, minlength=len(source.classes))
@@ -114,7 +118,11 @@ def without_single_images(draft: Draft, source: Source) -> bool:
         draft.reading["labels"] = {name: None if name in few else name for name in source.classes}
     else:
         draft.keep(~draft.rows["label"].map(label_name).isin(few))
-    left_out = f"{len(few)} classes with a single image are" if len(few) > 1 else "1 class with a single image is"
+    left_out = (
+        f"{len(few)} classes with fewer than two images are"
+        if len(few) > 1
+        else "1 class with fewer than two images is"
+    )
     draft.doubt(f"{left_out} left out ({listed(few, 6)}): a class needs one to train with and one to validate with")
     return True
 
@@ -124,15 +132,16 @@ def read_otherwise(draft: Draft, sample: Sample) -> bool:
     if not sample.bad:
         return False
     reason = next(iter(sample.bad.values()))
-    if "data.frame" in reason and "frame" not in draft.reading:
+    several = [text for text in sample.bad.values() if "data.frame" in text]
+    if several and "frame" not in draft.reading:
         draft.reading["frame"] = "middle"
-        draft.doubt(f"files have several frames or pages, of which the middle one is read: {reason}")
+        draft.doubt(f"files have several frames or pages, of which the middle one is read: {several[0]}")
         return True
     if not sample.shapes:
         raise UnknownDataError(f"no image can be read: {reason}")
     if draft.reading.get("on_bad") != "skip":
         draft.reading["on_bad"] = "skip"
-        draft.doubt(f"images that cannot be read are left out: {reason}")
+        draft.doubt(f"images that cannot be read are left out, such as {reason}")
         return True
     return False
 

@@ -21,6 +21,8 @@ _WORD = re.compile(
 )
 """Word of a group, and its number: `patient12`, `sub-01`."""
 _COUNTER = re.compile(r"[\W_]*\(?\d+\)?[\W\d_]*$")
+_MOSTLY = 0.8
+"""Share of the images from which a column is worth having; each of the others is then a group of its own."""
 _MOST_HEADERS = 20_000
 """DICOM files up to which all headers are read."""
 
@@ -50,11 +52,8 @@ def name_columns(rows: pd.DataFrame, folder: Path) -> dict[str, pd.Series]:
         columns[word] = [words.get(word) for words in found]
     columns["folder"] = [_inner_folder(path, label) for path, label in zip(below, rows["label"], strict=True)]
     columns["name"] = [_start_of(os.path.basename(path)) for path in below]  # noqa: PTH119
-    return {
-        name: pd.Series(values, rows.index, dtype=object)
-        for name, values in columns.items()
-        if values and None not in values
-    }
+    found_in = {name: pd.Series(values, rows.index, dtype=object) for name, values in columns.items() if values}
+    return {name: values for name, values in found_in.items() if values.notna().mean() >= _MOSTLY}
 
 
 def _inner_folder(path: str, label: str) -> str | None:

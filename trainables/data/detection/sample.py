@@ -10,7 +10,7 @@ import numpy as np
 from trainables.data.formats.images import BadImageError
 from trainables.data.sources.source import Source
 
-_SAMPLED = 48
+_SAMPLED = 128
 """Number of images that are decoded."""
 _MOST_PIXELS = 500_000_000
 """Pixels after which no further image is decoded, for the time that it takes."""

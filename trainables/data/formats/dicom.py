@@ -6,7 +6,6 @@ decode the files.
 
 from __future__ import annotations
 
-import struct
 import warnings
 from collections.abc import Callable
 from typing import Any, BinaryIO, TypeVar
@@ -29,8 +28,6 @@ _MAY_BE_EMPTY = (
     *("ModalityLUTSequence", "VOILUTSequence", "PixelPaddingValue", "PixelPaddingRangeLimit"),
 )
 """Elements that count as absent if they have no value; pydicom would calculate with None."""
-_DAMAGED = (AttributeError, LookupError, TypeError, ArithmeticError, RuntimeError, EOFError, struct.error)
-"""Exceptions that pydicom raises on incomplete files, in addition to ValueError and OSError."""
 _FIRST_ELEMENTS = {number.to_bytes(2, "little") for number in (0x00, 0x01, 0x05, 0x08, 0x12, 0x16)}
 """Elements of group 8 with which files without the mark begin, as older programs write them."""
 _FAR = 1e12
@@ -61,6 +58,8 @@ def patient_of(place: Place) -> str | None:
 
     def patient() -> str | None:
         with opened(place) as file:
+            if not is_dicom(file):
+                return None
             return str(_pydicom().dcmread(file, stop_before_pixels=True, specific_tags=["PatientID"]).PatientID).strip()
 
     try:
@@ -123,7 +122,9 @@ def _is_empty(element: Any) -> bool:
 def _guarded(work: Callable[[], _T]) -> _T:
     try:
         return work()
-    except _DAMAGED as error:
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # pydicom raises a dozen exceptions without a common base on incomplete files
         lines = [line.strip() for line in str(error).splitlines()]
         raise ValueError(f"is a damaged or unusual DICOM file: {' '.join(lines) or type(error).__name__}") from None
 

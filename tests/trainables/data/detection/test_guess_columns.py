@@ -164,6 +164,31 @@ def test_of_files_with_one_name_those_are_meant_that_are_with_the_others(folder)
     assert {file.rpartition("/")[0] for file in found.rows["path"]} == {str(folder / "scans")}
 
 
+def test_of_files_with_one_name_those_in_the_folders_that_the_row_names_are_meant(folder):
+    for i in range(12):
+        for part in ("train", "test"):
+            file = folder / "split" / part / LABELS[i] / f"{i:04}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+    texts = [f"{label}/{i:04}" for i, label in enumerate(LABELS)]
+    parts = ["Training", "Testing"] * 6
+    found = guess(folder, id=texts, label=LABELS, set=parts)
+    folders = {"Training": "train", "Testing": "test"}
+    assert found.rows["path"].tolist() == [
+        f"{folder}/split/{folders[part]}/{text}.jpg" for part, text in zip(parts, texts, strict=True)
+    ]
+
+
+def test_a_name_that_several_files_have_is_a_doubt(folder):
+    for i in range(12):
+        for part in ("left", "right"):
+            (folder / part).mkdir(exist_ok=True)
+            (folder / part / f"x{i}.jpg").touch()
+    found = guess(folder, id=[f"x{i}" for i in range(12)], y=LABELS)
+    expected = f"12 of 12 names are those of several files ({folder}/left, {folder}/right); name the right folder with --images"
+    assert expected in found.doubts
+
+
 def test_files_that_are_missing_are_known(folder):
     found = guess(folder, file=[*FILES[:8], "gone1.png", "gone2.png", "gone3.png", None], y=LABELS)
     assert found.columns["path"] == "file"

@@ -216,14 +216,14 @@ def _add_groups(draft: Draft, wishes: Wishes, nested: Sequence[str]) -> None:
     if sure:
         draft.rows, draft.data = draft.rows.assign(group=fit[sure]), None
         draft.columns["group"] = sure
-        example = fit[sure].iloc[0]
+        example = fit[sure].dropna().iloc[0]
         draft.doubt(
             f"images with the same {sure} in their name or header, such as {example!r}, stay on one side of the split"
         )
     elif fit:
         name, values = next(iter(fit.items()))
         again = wishes.command(draft.place, group=name)
-        example = f"{values.nunique():,} different, such as {values.iloc[0]!r}"
+        example = f"{values.nunique():,} different, such as {values.dropna().iloc[0]!r}"
         draft.doubt(f"images may belong together by their {name} ({example}); if they do: {again}")
     elif nested:
         draft.doubt(f"sub-folders of {listed(nested, 3)} are not classes: their images belong to the class above")

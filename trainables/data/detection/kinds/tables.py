@@ -12,7 +12,7 @@ import numpy as np
 from trainables.core.config_errors import listed
 from trainables.data.detection.column_words import PATHS, by_rank
 from trainables.data.detection.draft import Draft
-from trainables.data.detection.find_images import FileIndex, files_below, readable_from
+from trainables.data.detection.find_images import FileIndex, Match, files_below, readable_from
 from trainables.data.detection.guess_columns import check_names, guess_roles, quoted
 from trainables.data.detection.wishes import Wishes
 from trainables.data.sources.source import UnknownDataError
@@ -117,10 +117,13 @@ def draft_of(table: pd.DataFrame, file: Path, wishes: Wishes, folders: ImageFold
         table = table.drop(columns=one_of).assign(label=chosen)
         doubts.append(f"the label is the name of the column that holds 1, of {quoted(one_of, 8)}")
     roles = guess_roles(table, path, others, wishes, file)
-    located = pd.Series(index.located(table[path].tolist()), table.index, dtype=object)
+    found = index.located(table[path].tolist(), _folders_of(table, [roles.label, roles.split]))
+    located = pd.Series(found.files, table.index, dtype=object)
     columns = {"path": path, "label": roles.label, "group": roles.group, "split": roles.split}
     rows = pd.DataFrame({role: table[name] for role, name in columns.items() if name is not None})
     rows["path"] = located
+    if found.ambiguous:
+        doubts.append(_several_files(found.ambiguous, len(table)))
     draft = Draft(
         what=f"a table of {len(table):,} rows",
         place=file,
@@ -146,6 +149,17 @@ def draft_of(table: pd.DataFrame, file: Path, wishes: Wishes, folders: ImageFold
             f"the texts of {path!r} are not paths as they stand, such as {_example(table[path])}: the files were found by name"
         )
     return draft
+
+
+def _folders_of(table: pd.DataFrame, columns: Sequence[str | None]) -> list[set[str]]:
+    """Names that the folders of each row's file may have: its label and its part of the split."""
+    return list(map(set, zip(*(map(str, table[name]) for name in columns if name is not None), strict=True)))
+
+
+def _several_files(ambiguous: Sequence[Sequence[Match]], rows: int) -> str:
+    """Doubt about names that several files have."""
+    roots = listed(sorted({match.root for match in ambiguous[0]}), 3)
+    return f"{len(ambiguous):,} of {rows:,} names are those of several files ({roots}); name the right folder with --images"
 
 
 def _as_typed(place: Path, folder: Path) -> str:
