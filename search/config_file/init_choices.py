@@ -9,13 +9,12 @@ import numpy as np
 
 from trainables.data.detection.detect_source import DetectedSource
 from trainables.recipe.backbone_catalog import BACKBONES
+from trainables.recipe.data_config import Fit
 
 IMAGE_BACKBONE = "efficientnet_lite0"
 VOLUME_BACKBONE = "medicalnet_resnet10"
 _IMBALANCED_FROM = 3.0
 """Ratio of the largest to the smallest class, in training images, from which losses for imbalanced data are searched."""
-_LONG_FROM = 1.5
-"""Ratio of an image's sides from which it is padded instead of cropped."""
 _FEW_IMAGES = 100
 """Training images below which batches are small even for few images."""
 
@@ -30,8 +29,8 @@ class Facts:
     """Number of training images."""
     sides: tuple[int, int, int]
     """Smallest, median and largest of the images' shorter sides, in pixels."""
-    aspect: float = 1.0
-    """Median ratio of an image's longer side to its shorter one."""
+    fit: Fit = "crop"
+    """Way to make the images square."""
     depths: tuple[int, int, int] | None = None
     """Smallest, median and largest number of slices of volumes; None for images."""
     targets: tuple[float, float] | None = None
@@ -64,7 +63,7 @@ def facts_of(found: DetectedSource) -> Facts:
         counts=dict(zip(source.classes, counts, strict=True)),
         trained=len(found.train),
         sides=found.sample.sides,
-        aspect=found.sample.aspect,
+        fit=found.sample.fit,
         depths=found.sample.depths,
         targets=None if numbers is None else (float(numbers.min()), float(numbers.max())),
         total=len(labels),
@@ -74,11 +73,6 @@ def facts_of(found: DetectedSource) -> Facts:
 def image_size(median_side: int, multiple: int = BACKBONES[IMAGE_BACKBONE].size_multiple) -> int:
     """Image size: the images' own, rounded up to what the backbone takes, from 64 to 224 px."""
     return min(224, max(64, -(-median_side // multiple) * multiple))
-
-
-def fits_by_padding(aspect: float) -> bool:
-    """Returns True if a crop to a square would cut off more than a third of most images."""
-    return aspect > _LONG_FROM
 
 
 def volume_side(median_side: int) -> int:

@@ -17,7 +17,6 @@ from search.config_file.init_choices import (
     Facts,
     batch_size,
     facts_of,
-    fits_by_padding,
     image_size,
     stage_epochs,
     volume_depth,
@@ -124,10 +123,8 @@ def _data(found: DetectedSource, facts: Facts, path: Path) -> str:
     else:
         comment = f"shorter sides: {sides} px; the backbone takes multiples of {multiple}"
         lines.append((f"image_size: {image_size(middle)}", comment))
-        if fits_by_padding(facts.aspect):
-            lines.append(
-                ("fit: pad", f"the longer side is {facts.aspect:.2g} times the shorter one: a crop would lose its ends")
-            )
+        if facts.fit != "crop":
+            lines.append((f"fit: {facts.fit}", "a crop would cut off the ends of many images"))
     if "validation" in found.data:
         groups = ", in whole groups" if found.source.groups is not None else ""
         of = "of each class" if facts.counts else "of each tenth of the numbers"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from trainables.core.config_errors import listed
 from trainables.data.dataset import Dataset
+from trainables.data.formats.windowing import little_range, suitable_window
 from trainables.data.store.resize import CROPPED_MUCH, cropped_shares, suitable_fit
 from trainables.recipe.data_config import DataConfig
 from trainables.recipe.source_catalog import source_spec
@@ -16,10 +16,6 @@ from trainables.storage.urls import absolute
 
 _FEW_DISTINCT = 0.5
 """Share of distinct images up to which they are few."""
-_LITTLE_RANGE = 0.26
-"""Share of the range of values below which it is little: images of 14 bits in files of 16 use a quarter."""
-_MOST_IMAGES = 0.95
-"""Share of the images that decide how much of the range is used; a few may have bright marks."""
 _CROPPED_IMAGES = 0.1
 """Share of the images from which it is worth a warning that much of them is cut off."""
 _EXAMPLES = 3
@@ -106,22 +102,18 @@ class _Doubts:
 
     def _little_range(self) -> Iterator[str]:
         facts, most = self._facts[self._used], np.iinfo(self._dataset.images.dtype).max
-        low = float(np.quantile(facts["lowest"], 1 - _MOST_IMAGES))
-        high = float(np.quantile(facts["highest"], _MOST_IMAGES))
-        if low < high <= low + _LITTLE_RANGE * most:
-            mend = self._window(low / most, (high - 0.5) / most)
+        if ends := little_range(np.stack([facts["lowest"], facts["highest"]], axis=1), most):
+            low, high = ends
+            mend = self._window(low * 65535 / most, (high - 0.5) * 65535 / most)
             yield f"the images use little of the range of values: {low:.0f} … {high:.0f} of 0 … {most}{mend}"
 
     def _window(self, low: float, high: float) -> str:
-        """Window that would use the whole range, if files have 16 bits and `low` … `high` of their range."""
+        """Window that uses the whole range, if the files have 16 bits."""
         can = "window" in source_spec(self._config.source).supports and self._dataset.images.shape[-1] == 1
         if not can or self._config.window is not None:
             return ""
-        start = low if low > 0.5 * high else 0.0
-        # Resizing makes edges brighter than they are, by a few per cent.
-        width = 2 ** math.ceil(math.log2((high - start) * 65535 / 1.05))
-        center = round((low + high) / 2 * 65535) if start else width // 2
-        return f"; if the files have 16 bits a pixel, set data.window to {{center: {center}, width: {width}}}"
+        window = suitable_window(low, high)
+        return f"; if the files have 16 bits a pixel, set data.window to {{center: {window.center:.0f}, width: {window.width:.0f}}}"
 
     def _cropped(self) -> Iterator[str]:
         facts = self._facts[self._used]

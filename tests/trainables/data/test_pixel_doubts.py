@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from search.config_file.template import starter
 from trainables.core.config_errors import ConfigError
 from trainables.data.contact_sheet import draw_pairs
 from trainables.data.dataset import open_dataset
+from trainables.data.detection.detect_source import detect_source
 from trainables.data.pixel_doubts import image_name, pixel_doubts, twins
 from trainables.recipe.data_config import DataConfig
 
@@ -190,3 +193,41 @@ def test_names_of_arrays(tmp_path):
         in pixel_doubts(open_dataset(config), config)[0]
     )
     assert open_dataset(config).details.names[5] == "val_images[1]"
+
+
+# --- thaw init writes what leaves no doubt ------------------------------------------------------------------------------
+
+
+def deep(seed: int) -> Image.Image:
+    return Image.fromarray(np.asarray(photo(seed).convert("L")).astype(np.uint16) * 16)
+
+
+@pytest.mark.parametrize(
+    ("write", "written"),
+    [
+        (photo, {}),
+        (deep, {"window": {"center": 2048, "width": 4096}}),
+        (lambda seed: photo(seed).point(lambda value: value // 8), {}),
+        (lambda seed: photo(seed).convert("L").point(lambda value: value // 8), {}),
+    ],
+    ids=["photos", "12 bits", "dark", "dark grey"],
+)
+def test_init_writes_the_window_of_deep_images(tmp_path, write, written):
+    folders = Folders(tmp_path / "photos", 0)
+    for i in range(12):
+        folders.add("ab"[i % 2], f"{i}.png", write(i))
+    found = detect_source(folders.root).data
+    assert {key: value for key, value in found.items() if key == "window"} == written
+    assert bool(folders.doubts(**found)) == (not written and write is not photo)
+
+
+@pytest.mark.parametrize(("sizes", "line"), [([(200, 40)], "fit: stretch"), ([(200, 40), (40, 200)], "fit: pad")])
+def test_init_writes_the_fit_of_long_images(tmp_path, sizes, line):
+    folders = Folders(tmp_path / "photos", 0)
+    for i in range(12):
+        folders.add("ab"[i % 2], f"{i}.png", photo(i, sizes[i // 2 % len(sizes)]))
+    file = tmp_path / "search.yaml"
+    file.write_text(starter(folders.root, file).text)
+    assert f"\n  {line} " in file.read_text()
+    data = DataConfig(**yaml.safe_load(file.read_text())["data"])
+    assert pixel_doubts(open_dataset(data), data) == []

@@ -14,7 +14,7 @@ from trainables.core.config_errors import ConfigError, listed
 from trainables.data.dataset import sides_of
 from trainables.data.detection.draft import Draft
 from trainables.data.detection.mend import clean, mend, read_otherwise, without_single_images
-from trainables.data.detection.sample import Sample, sample_of
+from trainables.data.detection.sample import Sample, sample_of, window_of
 from trainables.data.detection.wishes import Wishes
 from trainables.data.formats.images import SUFFIXES
 from trainables.data.sources.open_source import open_source, open_test_source
@@ -98,6 +98,8 @@ def _tried(draft: Draft, wishes: Wishes, file: Path) -> DetectedSource:
         except ConfigError as error:
             mend(draft, wishes, error)
             continue
+        if (window := window_of(DataConfig.model_validate(data), sample)) is not None:
+            data["window"] = {"center": int(window.center), "width": int(window.width)}
         _doubt_test(draft, DataConfig.model_validate(data), source)
         return DetectedSource(
             what=draft.what,

@@ -7,8 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from trainables.core.config_errors import ConfigError
 from trainables.data.formats.images import BadImageError
+from trainables.data.formats.windowing import little_range, suitable_window
+from trainables.data.sources.open_source import open_source
 from trainables.data.sources.source import Source
+from trainables.data.store.resize import suitable_fit
+from trainables.recipe.data_config import DataConfig, Fit, Window
+from trainables.recipe.source_catalog import source_spec
 
 _SAMPLED = 128
 """Number of images that are decoded."""
@@ -21,6 +27,8 @@ class Sample(NamedTuple):
 
     shapes: list[tuple[int, ...]]
     """[h, w, c] of each image, or [d, h, w, c] of each volume."""
+    ends: list[tuple[int, int]]
+    """Smallest and largest value of each of them."""
     bad: dict[int, str]
     """Position of each image that cannot be read, and the reason."""
 
@@ -31,9 +39,9 @@ class Sample(NamedTuple):
         return min(sides), int(np.median(sides)), max(sides)
 
     @property
-    def aspect(self) -> float:
-        """Median ratio of an image's longer side to its shorter one."""
-        return float(np.median([max(shape[-3:-1]) / min(shape[-3:-1]) for shape in self.shapes]))
+    def fit(self) -> Fit:
+        """Way to make the images square, see `data.fit`."""
+        return suitable_fit([shape[-2] / shape[-3] for shape in self.shapes])
 
     @property
     def depths(self) -> tuple[int, int, int] | None:
@@ -44,14 +52,34 @@ class Sample(NamedTuple):
 
 def sample_of(source: Source) -> Sample:
     """Decodes some images, evenly spaced."""
-    reader, sample, pixels = source.open(), Sample([], {}), 0
+    reader, sample, pixels = source.open(), Sample([], [], {}), 0
     for i in np.unique(np.linspace(0, len(source.labels) - 1, _SAMPLED).astype(int)).tolist():
         try:
-            sample.shapes.append(reader.decode(i).shape)
+            image = reader.decode(i)
         except BadImageError as error:
             sample.bad[i] = str(error)
             continue
+        sample.shapes.append(image.shape)
+        sample.ends.append((int(image.min()), int(image.max())))
         pixels += math.prod(sample.shapes[-1][:-1])
         if pixels > _MOST_PIXELS:
             break
     return sample
+
+
+def window_of(config: DataConfig, sample: Sample) -> Window | None:
+    """Window for images with more than 8 bits that use little of their range, such as 12 bits in files of 16; else None.
+
+    Args:
+        config: the section `data`.
+        sample: a sample of its images.
+    """
+    can = "window" in source_spec(config.source).supports and config.depth is None
+    if not can or not little_range(np.array(sample.ends), 255):
+        return None
+    try:
+        deep = sample_of(open_source(config.model_copy(update={"bits": 16})))
+    except ConfigError:  # they have 8 bits, or are in colour
+        return None
+    ends = little_range(np.array(deep.ends), 65535)
+    return suitable_window(*ends) if ends else None
