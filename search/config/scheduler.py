@@ -13,7 +13,14 @@ from pydantic import Field, model_validator
 from trainables.core.config_errors import Config
 from trainables.core.rungs import Rungs, Unit
 
-DEFAULT_GRACE_EPOCHS = 4
+
+def default_grace(epochs: int) -> int:
+    """Epochs before trials are compared, unless the search names another number; at least one is left to save.
+
+    Args:
+        epochs: epochs of the longest trial.
+    """
+    return min(4, max(1, epochs - 1))
 
 
 class SchedulerSettings(Config, ABC):
@@ -91,7 +98,7 @@ class Halving(Stopping):
     the same for the share of a trial's own planned compute (trained parameters × training images), so that a head alone
     is not compared with a trained backbone."""
     grace_epochs: int | None = Field(None, ge=1)
-    """Epochs before the first rung; implies `rungs: epochs`. By default 4."""
+    """Epochs before the first rung; implies `rungs: epochs`. By default 4, in shorter trials one less than they have."""
     grace_share: float | None = Field(None, gt=0, le=1)
     """Share of the compute before the first rung; implies `rungs: compute`. By default 0.1."""
 
@@ -126,7 +133,7 @@ class Halving(Stopping):
             unit = "epochs"
         in_compute = unit == "compute"
         first, last = (
-            (self.grace_share or 0.1, 1.0) if in_compute else (self.grace_epochs or DEFAULT_GRACE_EPOCHS, epochs)
+            (self.grace_share or 0.1, 1.0) if in_compute else (self.grace_epochs or default_grace(epochs), epochs)
         )
         ladder = (first * self.reduction**k for k in itertools.count())
         return Rungs(unit, tuple(itertools.takewhile(lambda at: at <= last, ladder)))
@@ -168,14 +175,14 @@ class Median(Stopping):
     than the median of the others' running means."""
 
     kind: Literal["median"]
-    grace_epochs: int = Field(DEFAULT_GRACE_EPOCHS, ge=1)
-    """Epochs before a trial is compared; running means start there."""
+    grace_epochs: int | None = Field(None, ge=1)
+    """Epochs before a trial is compared; running means start there. By default 4, in shorter trials one less than they have."""
     min_trials: int = Field(3, ge=1)
     """Other trials that must have reached the epoch."""
 
     def place_rungs(self, *, epochs: int, stages: int) -> Rungs:  # noqa: ARG002
         """Rungs of a search: one after each epoch."""
-        return Rungs("epochs", tuple(range(self.grace_epochs, epochs + 1)))
+        return Rungs("epochs", tuple(range(self.grace_epochs or default_grace(epochs), epochs + 1)))
 
     def stops(self, score: float, others: Sequence[float]) -> bool:
         import numpy as np  # settings are read without it

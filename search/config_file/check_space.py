@@ -7,14 +7,14 @@ from itertools import chain
 from typing import Any
 
 from search.config.rung_positions import rungs_of
-from search.config.scheduler import DEFAULT_GRACE_EPOCHS, scheduler_spec
+from search.config.scheduler import scheduler_spec
 from search.config.search_config import SearchConfig, longest_run
 from spaces import parse_space, preset_names, preset_paths
 from spaces.space import Space, SpaceError
-from trainables.core.config_errors import ConfigError, Problem, dotted
+from trainables.core.config_errors import ConfigError, Problem, counted, dotted
 from trainables.core.dotted_paths import PathError, resolve, with_values
 from trainables.recipe.recipe import redundant_stages
-from trainables.recipe.task_rules import task_problems
+from trainables.recipe.rules.task_rules import task_problems
 
 _NOT_SEARCHABLE = {
     "train.metric": "trials would be compared by different metrics",
@@ -61,11 +61,9 @@ def _unused_scheduler(config: SearchConfig) -> list[Problem]:
     first_rung = scheduler_spec(config.settings.scheduler).first_rung
     if first_rung is None or rungs_of(config).positions:
         return []
-    value = getattr(config.settings.scheduler, first_rung)
-    place, prefix = ((), "") if value is None else ((first_rung,), f"{value}: ")
-    remedy = f"set {first_rung} below its default of {DEFAULT_GRACE_EPOCHS}" if value is None else "lower it"
-    message = f"{prefix}no trial has more than {longest_run(config)} epochs, so none would be pruned; {remedy}, or set "
-    return [Problem(("search", "scheduler", *place), message + "search.scheduler to {kind: none}")]
+    value, epochs = getattr(config.settings.scheduler, first_rung), counted(longest_run(config), "epoch")
+    message = f"{value}: no trial has more than {epochs}, so none would be pruned; lower it, or set "
+    return [Problem(("search", "scheduler", first_rung), message + "search.scheduler to {kind: none}")]
 
 
 def presets_for_another_task(given: object, config: SearchConfig) -> list[Problem]:

@@ -12,6 +12,7 @@ from search.config.search_config import SearchConfig, SearchSettings, checked_na
 from search.config.yaml_source import InputError, Source
 from search.config_file.check_proposals import proposal_problems
 from search.config_file.check_space import presets_for_another_task, space_problems
+from search.config_file.check_unused import unused_in_recipe, unused_in_search
 from search.tuning.enqueued_trials import with_points
 from spaces.parser import parse_space
 from spaces.space import FunctionSpace, SpaceError, SpaceProblem
@@ -42,7 +43,8 @@ def load_recipe(source: Source) -> Recipe:
     try:
         recipe = parse_recipe(data)
         # A trial's stages may be alike, and an exported config must train what its trial did.
-        problems += redundant_stages([recipe]) if "provenance" not in source.data else []
+        if "provenance" not in source.data:
+            problems += redundant_stages([recipe]) or unused_in_recipe(recipe, source)
     except ConfigError as error:
         problems += error.problems
     if problems:
@@ -66,7 +68,8 @@ def load_search(source: Source, *, own: bool = True) -> SearchConfig:
 
     Args:
         source: the file.
-        own: True for a file that the user wrote, whose code is trusted; False for that in a run's folder.
+        own: True for a file that the user wrote, whose code is trusted and whose settings must have an effect; False for that in a
+            run's folder.
     Raises:
         InputError: with all mistakes.
     """
@@ -97,6 +100,7 @@ def load_search(source: Source, *, own: bool = True) -> SearchConfig:
         if not problems:
             config, problems = with_points(config)
             problems += proposal_problems(config)
+            problems = problems or (unused_in_search(config, source) if own else [])
         if not problems:
             return config
     raise InputError(source.describe(problems))

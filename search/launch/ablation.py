@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from search.config.ablation import Ablation
 from search.config.search_config import SearchSettings
 from search.config.yaml_source import InputError, Source
+from search.config_file.check_unused import unused_in_ablation
 from search.launch.seed_comparison import Comparison, comparison_of
 from trainables.core.config_errors import ConfigError, Problem, problems_of
 from trainables.core.dotted_paths import PathError, with_values
@@ -47,7 +48,7 @@ def ablation(source: Source, recipe: Recipe, settings: SearchSettings, *, name: 
                 problems.append(
                     Problem(("ablate", "changes", change), "changes nothing: the recipe already has these values")
                 )
-    if problems:
+    if problems := problems or unused_in_ablation(recipes, section.changes, source):
         raise InputError(source.describe(problems))
     first = recipe.train.seed
     return comparison_of(name, recipes, range(first, first + (seeds or section.seeds)), settings)

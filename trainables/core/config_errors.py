@@ -135,6 +135,11 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for part in typing.get_args(annotation) for model in _models_in(part)]
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things in words: `1 image`, `1,200 images`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def listed(names: Sequence[str], limit: int = 10, separator: str = ", ") -> str:
     """The first names as a text, and how many more there are.
 

@@ -205,10 +205,13 @@ def set_aside_for_test(config: DataConfig, source: Source) -> np.ndarray:
     """Positions, [t], of the images that `data.test` sets aside before the split: a share of each class; groups are not split.
 
     Raises:
-        ConfigError: at `data.test`, if a class would be missing on one side.
+        ConfigError: at `data.test`, if a class would be missing on one side, or the source marks test images itself.
     """
     if config.test is None:
         return np.empty(0, np.int64)
+    if open_test_source(config) is not None:
+        message = f"{config.test:g}: the data have test images of their own, which thaw confirm uses; remove it"
+        raise ConfigError([Problem(("data", "test"), message)])
     # Not the split's own seed: the test images would then be those that a split with the same share validates on.
     seed = derived_seed(config.seed, "test", 0) % 2**32
     alone = config.model_copy(update={"validation": config.test, "folds": None, "fold": None, "seed": seed})

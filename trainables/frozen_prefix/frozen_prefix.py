@@ -19,8 +19,8 @@ from trainables.frozen_prefix.feature_file import gather_features
 from trainables.models.build_model import BuiltModel
 from trainables.models.precision import autocast
 from trainables.models.staged_model import StagedModel
-from trainables.recipe.prefix_rules import epochs_by_cut, prefix_batch, why_uncached
 from trainables.recipe.recipe import Recipe
+from trainables.recipe.rules.prefix_rules import epochs_by_cut, prefix_batch, why_uncached
 
 Lookup = Callable[[np.ndarray, np.ndarray | None], Tensor]
 """Loads the features [b, …] of images, given their positions [b] and versions [b]."""

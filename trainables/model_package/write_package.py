@@ -24,8 +24,8 @@ from trainables.model_package.network import Outcome, TorchNetwork, chosen_devic
 from trainables.models.build_model import BuiltModel, build_model
 from trainables.models.staged_model import StagedModel
 from trainables.recipe.backbone_catalog import backbone_info
-from trainables.recipe.prefix_rules import prefix_batch
 from trainables.recipe.recipe import Recipe
+from trainables.recipe.rules.prefix_rules import prefix_batch
 from trainables.run_folder.layout import PackageLayout, TrialLayout
 from trainables.tasks.classification import Classification, Task, task_of
 from trainables.tasks.metrics import Evaluation

@@ -2,7 +2,6 @@
 `Recipe` or lists all mistakes in it.
 
 One file for each section: `data_config.py`, `train_config.py`, `stage_config.py`, `loss_config.py`, `augment_config.py`,
-`scheduled_changes.py`. `source_catalog.py`, `torchvision_catalog.py` and `backbone_catalog.py` list what can be named;
-`task_rules.py` says what classification and regression each allow, `prefix_rules.py` when features of frozen blocks can be
-cached. Neither torch nor Ray is imported here.
+`scheduled_changes.py`. `source_catalog.py`, `torchvision_catalog.py` and `backbone_catalog.py` list what can be named.
+`rules/` says how sections depend on each other. Neither torch nor Ray is imported here.
 """

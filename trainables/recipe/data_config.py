@@ -281,9 +281,13 @@ class DataConfig(Config):
         return value
 
     @model_validator(mode="after")
-    def _a_source_on_disk_needs_a_path(self) -> DataConfig:
+    def _a_path_where_one_is_read(self) -> DataConfig:
         if self.path is None and (what := source_spec(self.source).path):
             raise ValueError(f"source {self.source!r} needs `path`, the {what}")
+        if self.path is not None and not source_spec(self.source).path:
+            raise ValueError(
+                f"source {self.source!r} reads no `path`, but {self.path} is given; remove it, or name another source"
+            )
         return self
 
 

@@ -20,10 +20,10 @@ from trainables.recipe.backbone_catalog import (
     is_custom,
 )
 from trainables.recipe.data_config import DataConfig
+from trainables.recipe.rules.task_rules import task_problems, with_task_defaults
 from trainables.recipe.scheduled_changes import fixed_reason
 from trainables.recipe.source_catalog import sources_with
 from trainables.recipe.stage_config import Stage
-from trainables.recipe.task_rules import task_problems, with_task_defaults
 from trainables.recipe.train_config import TrainConfig
 
 C = TypeVar("C", bound=Config)
@@ -113,12 +113,12 @@ class Recipe(Config):
 
     def head_frozen_epochs(self, stage: int) -> int:
         """Number of first epochs of a stage in which the head is frozen: as given, else 3 if blocks first open under a trained
-        head."""
-        given = self.train.stages[stage].head_frozen_epochs
+        head, but never all."""
+        given, epochs = self.train.stages[stage].head_frozen_epochs, self.train.stages[stage].epochs
         if given is not None:
             return given
         opens_first = self.cut(stage) < len(self.blocks) and all(self.cut(s) == len(self.blocks) for s in range(stage))
-        return 3 if stage > 0 and opens_first else 0
+        return min(3, epochs - 1) if stage > 0 and opens_first else 0
 
 
 def parse_recipe(data: Mapping[str, Any]) -> Recipe:

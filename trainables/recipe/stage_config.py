@@ -102,7 +102,7 @@ class Stage(Config):
     epochs: int = Field(10, ge=1)
     """Largest number of epochs of the stage."""
     plateau: Plateau | None = Plateau()
-    """Rule that ends the stage early; null: it runs all its epochs. The last stage uses `early_stop` instead."""
+    """Rule that ends the stage early; null: it runs all its epochs. Not in the last stage, which `early_stop` ends."""
     data_fraction: float = Field(1.0, gt=0, le=1)
     """Share of each class's training images that the stage sees. A larger share includes the images of a smaller one."""
     image_size: int | None = Field(None, ge=8)
@@ -122,10 +122,11 @@ class Stage(Config):
     head_warmup_epochs: int = Field(0, ge=0)
     """Epochs over which the head's learning rate rises linearly."""
     backbone_warmup_epochs: int = Field(3, ge=0)
-    """Epochs over which the open blocks' learning rate rises linearly: 3 means 1/3, 2/3, 1."""
+    """Epochs over which the open blocks' learning rate rises linearly: 3 means 1/3, 2/3, 1; at most the stage's
+    own."""
     head_frozen_epochs: int | None = Field(None, ge=0)
-    """Number of first epochs of the stage in which the head is frozen; null: 3 in the stage that first opens blocks under a trained
-    head, else 0."""
+    """Number of first epochs of the stage in which the head is frozen; null: 3, or one less than the stage has, where blocks
+    first open under a trained head, else 0."""
     dropout: float = Field(0.2, ge=0, lt=1)
     """Dropout before the last layer."""
     weight_decay: float = Field(1e-4, ge=0)

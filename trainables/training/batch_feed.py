@@ -22,8 +22,8 @@ from trainables.frozen_prefix.feature_cache import Progress
 from trainables.frozen_prefix.frozen_prefix import FrozenPrefix, Lookup, StageImages
 from trainables.models.build_model import BuiltModel
 from trainables.recipe.augment_config import Mix
-from trainables.recipe.prefix_rules import prefix_batch
 from trainables.recipe.recipe import Recipe
+from trainables.recipe.rules.prefix_rules import prefix_batch
 from trainables.training.replicas import ALONE, Replicas
 
 

@@ -66,10 +66,11 @@ def learning_rate(
         schedule: schedule of the stage.
         peak: learning rate after the warm-up.
         epoch: number of epochs done in the stage, so 0 in its first.
-        warmup_epochs: number of warm-up epochs.
+        warmup_epochs: number of warm-up epochs; those beyond the stage do not count.
         epochs: largest number of epochs of the stage.
         losses: validation losses of the stage's epochs so far.
     """
+    warmup_epochs = max(0, min(warmup_epochs, epochs))  # a default, or a drawn value, may be longer than the stage
     match schedule:
         case Constant():
             decay = 1.0

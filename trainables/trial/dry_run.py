@@ -16,8 +16,8 @@ from trainables.data.stage_view import data_of_stage
 from trainables.models.precision import device_of
 from trainables.models.staged_model import StagedModel
 from trainables.recipe.backbone_catalog import backbone_info
-from trainables.recipe.prefix_rules import why_uncached
 from trainables.recipe.recipe import Recipe
+from trainables.recipe.rules.prefix_rules import why_uncached
 from trainables.storage import cache_folder
 from trainables.training.trainer import Trainer
 from trainables.trial.peak_memory import PeakMemory

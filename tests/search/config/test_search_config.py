@@ -179,10 +179,16 @@ def test_where_no_trial_has_a_second_stage_epochs_are_counted(load):
     assert rungs_of(config) == Rungs("epochs", (4, 8))
 
 
+@pytest.mark.parametrize(("epochs", "positions"), [(1, (1,)), (2, (1, 2)), (3, (2,)), (4, (3,)), (5, (4,))])
+def test_the_default_grace_fits_short_trials(load, epochs, positions):
+    config = load(FILE, ONE_STAGE[0].replace("3", str(epochs)), ONE_STAGE[1])
+    assert rungs_of(config) == Rungs("epochs", positions)
+
+
 def test_a_scheduler_that_has_nothing_to_judge_is_a_mistake(load):
-    message = "search.scheduler: no trial has more than 3 epochs, so none would be pruned; set grace_epochs below its default of 4"
+    message = "search.scheduler.grace_epochs: 5: no trial has more than 3 epochs, so none would be pruned; lower it"
     with pytest.raises(InputError, match=message):
-        load(FILE, *ONE_STAGE, "search.scheduler={kind: asha}")
+        load(FILE, *ONE_STAGE, "search.scheduler={kind: asha, grace_epochs: 5}")
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,9 @@ def test_an_npz_file_has_one_of_its_own(tmp_path):
     asked = DataConfig.model_validate({"source": "npz", "path": str(tmp_path / "a.npz"), "image_size": 8})
     test = open_test(asked, open_dataset(asked))
     assert (len(test.validation), int(test.images[0, 0, 0, 0])) == (4, 40)
+    asked = asked.model_copy(update={"test": 0.2})
+    with pytest.raises(ValueError, match=r"data.test: 0.2: the data have test images of their own, .*; remove it"):
+        open_dataset(asked)
 
 
 def test_where_there_is_no_test_there_is_none(table, tmp_path):

@@ -46,8 +46,8 @@ BY_KIND = pytest.mark.parametrize("schedule", [CONSTANT, COSINE, STEP, ON_PLATEA
         (COSINE, 0, 2, [1, 0.5]),
         (COSINE, 0, 1, [1]),
         (COSINE, 3, 3, [1 / 3, 2 / 3, 1]),  # nothing is left for the cosine
-        (COSINE, 3, 2, [1 / 3, 2 / 3]),  # the stage ends before its warm-up does
-        (COSINE, 4, 1, [1 / 4]),
+        (COSINE, 3, 2, [1 / 2, 1]),  # a warm-up longer than the stage takes all of it
+        (COSINE, 4, 1, [1]),
         (STEP, 0, 5, [1, 1, 1 / 2, 1 / 2, 1 / 4]),
         (STEP, 2, 6, [1 / 2, 1, 1, 1, 1 / 2, 1 / 2]),  # steps are counted from the end of the warm-up
     ],

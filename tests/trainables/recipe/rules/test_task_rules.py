@@ -9,7 +9,7 @@ from trainables.core.config_errors import ConfigError
 from trainables.core.vocabulary import Metric, Task
 from trainables.recipe.loss_config import CrossEntropy, Huber, Mse
 from trainables.recipe.recipe import parse_recipe
-from trainables.recipe.task_rules import task_of
+from trainables.recipe.rules.task_rules import task_of
 
 PLAIN = {
     "data": {"source": "table", "path": "scores.csv"},

@@ -1,0 +1,115 @@
+"""Checks that what was typed has an effect: in a recipe, or in at least one trial of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from search.config.rung_positions import rungs_of
+from search.config.scheduler import Hyperband, Median, Pbt
+from search.config.search_config import SearchConfig
+from search.config.yaml_source import Source
+from spaces.space import FunctionSpace
+from trainables.core.config_errors import Config, Path, Problem, counted, dotted
+from trainables.core.dotted_paths import resolve
+from trainables.recipe.recipe import Recipe
+from trainables.recipe.rules.unused_settings import unused_settings
+
+_MORE_DRAWS = 300
+"""Points that are drawn before a setting of a search is said to have no effect in any trial."""
+
+Groups = Sequence[tuple[Path | None, Sequence[Path]]]
+"""Values that were typed once and may set several places, such as `train.stages[*].dropout`: the key of the value in the file, None
+for the place itself; and the places."""
+
+
+def unused_in_recipe(recipe: Recipe, source: Source) -> list[Problem]:
+    """Problems of settings without effect in a recipe."""
+    return _problems([recipe], list(_of_overrides(source)))
+
+
+def unused_in_search(config: SearchConfig, source: Source) -> list[Problem]:
+    """Problems of settings without effect in all trials of a search."""
+    if problems := list(_unused_settings(config)):
+        return problems
+    corners = config.corner_recipes()
+    groups = [*_of_overrides(source), *_of_space(config)]
+    if not _problems(corners, groups):
+        return []
+    drawn = [config.recipe_of(values) for values in config.draws(_MORE_DRAWS)]
+    return _problems([*corners, *drawn], groups)
+
+
+def _unused_settings(config: SearchConfig) -> Iterator[Problem]:
+    """Yields the settings of the sampler and the scheduler that no trial of the search meets."""
+    trials, sampler, scheduler = config.settings.trials, config.settings.sampler, config.settings.scheduler
+    recipes, rungs = config.corner_recipes(), len(rungs_of(config).positions)
+    most = f"search.trials is {trials}"
+
+    def reasons() -> Iterator[tuple[Config, str, str]]:
+        if not config.settings.warm_start and getattr(sampler, "startup_trials", 0) >= trials:
+            yield sampler, "startup_trials", f"all trials would be random: {most}; lower it, or use sampler random"
+        if (getattr(sampler, "population", None) or 0) >= trials:
+            yield sampler, "population", f"the first generation would not be over: {most}; lower it"
+        if getattr(scheduler, "before_drw", None) and not any(recipe.train.drw for recipe in recipes):
+            yield scheduler, "before_drw", "no trial re-weights (train.drw); remove it"
+        if isinstance(scheduler, Pbt) and scheduler.population >= trials:
+            yield (
+                scheduler,
+                "population",
+                f"no trial would start from another: {most}; lower it, or use another scheduler",
+            )
+        if isinstance(scheduler, Median) and scheduler.min_trials >= trials:
+            yield scheduler, "min_trials", f"no trial has as many others: {most}; lower it"
+        if isinstance(scheduler, Hyperband) and scheduler.brackets > max(2, rungs):
+            yield scheduler, "brackets", f"there are only {counted(rungs, 'rung')}; lower it"
+
+    for settings, name, reason in reasons():
+        section = "sampler" if settings is sampler else "scheduler"
+        value = getattr(settings, name)
+        if value != type(settings).model_fields[name].default:
+            yield Problem(("search", section, name), f"{value}: {reason}")
+
+
+def unused_in_ablation(
+    recipes: Mapping[str, Recipe], changes: Mapping[str, Collection[str]], source: Source
+) -> list[Problem]:
+    """Problems of settings without effect in all runs of an ablation.
+
+    Args:
+        recipes: the recipes, by name.
+        changes: name of a change -> the paths that it sets.
+        source: the file.
+    """
+    data = next(iter(recipes.values())).model_dump(mode="json")
+    groups = [
+        (("ablate", "changes", name, path), resolve(path, data)) for name, paths in changes.items() for path in paths
+    ]
+    return _problems(list(recipes.values()), [*_of_overrides(source), *groups])
+
+
+def _of_overrides(source: Source) -> Iterator[tuple[None, list[Path]]]:
+    for typed in dict.fromkeys(source.overrides.values()):
+        yield None, [place for place, text in source.overrides.items() if text == typed]
+
+
+def _of_space(config: SearchConfig) -> Iterator[tuple[Path, list[Path]]]:
+    data = config.recipe.model_dump(mode="json")
+    for path in dict.fromkeys(path for point in config.corner_points() for path in point):
+        key = "python" if isinstance(config.space, FunctionSpace) else path
+        yield ("space", key), resolve(path, data)
+
+
+def _problems(recipes: Sequence[Recipe], groups: Groups) -> list[Problem]:
+    unused = unused_settings(recipes)
+
+    def acts(place: Path) -> bool:
+        return not any(place[: len(problem.path)] == problem.path for problem in unused)
+
+    found: dict[Path, Problem] = {}
+    for place, message in unused:
+        typed = [(key, places) for key, places in groups if any(at[: len(place)] == place for at in places)]
+        if any(acts(at) for _, places in typed for at in places):
+            continue  # typed for several places, and has an effect in one
+        key = next((key for key, _ in typed if key), None)
+        found.setdefault(key or place, Problem(key, f"{dotted(place)}: {message}") if key else Problem(place, message))
+    return list(found.values())
