@@ -29,6 +29,7 @@ def small():
     data["data"] |= FEW
     for stage in data["train"]["stages"]:
         stage["epochs"] = 1
+        stage.pop("backbone_warmup_epochs", None)
     return data
 
 

@@ -212,11 +212,18 @@ def deflated(file):
         return {entry.compress_type for entry in archive.infolist()}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _network(tmp_path_factory):
+    home = tmp_path_factory.mktemp("network")
+    (home / "own_tiny_network.py").write_text(TINY_NETWORK)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(home)
+        yield
+
+
 @pytest.fixture(scope="module")
 def outcome_of(tmp_path_factory):
     """`outcome_of(changes)`: everything that training the recipe with some values leaves, but times."""
-    home = tmp_path_factory.mktemp("network")
-    (home / "own_tiny_network.py").write_text(TINY_NETWORK)
 
     def train(text):
         recipe = Recipe.model_validate_json(text)
@@ -232,9 +239,7 @@ def outcome_of(tmp_path_factory):
         split = dataset.train.tolist(), dataset.validation.tolist(), dataset.test.tolist(), dataset.classes
         return reports, weights.hexdigest(), checkpoints, split
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(home)
-        yield functools.cache(train)
+    return functools.cache(train)
 
 
 def recipe_with(*changes):
@@ -295,7 +300,7 @@ def test_a_setting_is_said_to_have_no_effect_where_it_has_none(has, setting, rea
 REFUSED = [
     # settings that contradict others, rather than have no effect
     ({f"{TOP}.plateau": None, f"{TOP}.epochs": 17}, "set train.early_stop: null"),
-    ({f"{TOP}.head_warmup_epochs": 5}, "5: longer than the 1 epochs"),
+    ({f"{TOP}.head_warmup_epochs": 5}, "5: longer than the 1 epoch "),
     ({f"{TOP}.backbone_warmup_epochs": 5}, "5: longer than the 4 epochs"),
     ({f"{TOP}.head_frozen_epochs": 5}, "5: the stage has only 4 epochs"),
     ({"train.balance": "sampler", "train.loss": {"kind": "balanced_softmax"}}, "twice"),

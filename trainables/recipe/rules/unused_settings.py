@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from trainables.core.config_errors import Path, Problem
+from trainables.core.config_errors import Path, Problem, counted
 from trainables.core.dotted_paths import resolve
 from trainables.core.vocabulary import Flag
 from trainables.recipe.augment_config import Augment
@@ -68,14 +68,14 @@ def _warmup(recipe: Recipe, given: int, epochs: int) -> str | None:
     if recipe.train.one_cycle:
         return "train.one_cycle replaces warm-ups; keep one of the two"
     if given > epochs:
-        return f"{given}: longer than the {epochs} epochs in which it could rise; give at most {max(0, epochs)}"
+        return f"{given}: longer than the {counted(max(0, epochs), 'epoch')} in which it could rise; give at most {max(0, epochs)}"
     return None
 
 
 def _head_frozen(recipe: Recipe, i: int) -> str | None:
     stage = recipe.train.stages[i]
     given = stage.head_frozen_epochs or 0
-    return f"{given}: the stage has only {stage.epochs} epochs" if given > stage.epochs else None
+    return f"{given}: the stage has only {counted(stage.epochs, 'epoch')}" if given > stage.epochs else None
 
 
 def _schedule(recipe: Recipe, i: int) -> str | None:
@@ -88,7 +88,8 @@ def _schedule(recipe: Recipe, i: int) -> str | None:
     longest = max(0, *(epochs for _, epochs in spans))
     match stage.schedule:
         case Step(every_epochs=every) if every >= longest:
-            return f"its first drop would be after {every} epochs, and at most {longest} follow the warm-up; lower every_epochs"
+            drop = f"its first drop would be after {counted(every, 'epoch')}"
+            return f"{drop}, and at most {longest} follow the warm-up; lower every_epochs"
         case Cosine() if longest < 2:
             return "a cosine needs at least two epochs after the warm-up; remove it"
     floor = getattr(stage.schedule, "min_lr", 0.0)
@@ -189,14 +190,15 @@ def _milestone(recipe: Recipe, i: int) -> str | None:
     epoch = recipe.train.checkpoints.milestones[i]
     if isinstance(epoch, str) or epoch <= recipe.train.max_epochs:
         return None
-    return f"{epoch}: the run has at most {recipe.train.max_epochs} epochs; give an epoch of the run, or a share such as 50%"
+    most = counted(recipe.train.max_epochs, "epoch")
+    return f"{epoch}: the run has at most {most}; give an epoch of the run, or a share such as 50%"
 
 
 def _keep_every(recipe: Recipe, _: int) -> str | None:
     every = recipe.train.checkpoints.keep_every_epochs or 0
     if every <= recipe.train.max_epochs:
         return None
-    return f"{every}: the run has at most {recipe.train.max_epochs} epochs; lower it, or remove it"
+    return f"{every}: the run has at most {counted(recipe.train.max_epochs, 'epoch')}; lower it, or remove it"
 
 
 RULES: Mapping[str, Rule] = {
