@@ -13,25 +13,20 @@ from spaces import parse_space, preset_names, preset_paths
 from spaces.space import Space, SpaceError
 from trainables.core.config_errors import ConfigError, Problem, counted, dotted
 from trainables.core.dotted_paths import PathError, resolve, with_values
+from trainables.recipe.data_config import SEARCHABLE, DataConfig
 from trainables.recipe.recipe import redundant_stages
 from trainables.recipe.rules.task_rules import task_problems
 
+_METRICS = "trials would be compared by different metrics"
 _NOT_SEARCHABLE = {
-    "train.metric": "trials would be compared by different metrics",
+    **{
+        f"data.{name}": "trials would be validated on different images or classes"
+        for name, field in DataConfig.model_fields.items()
+        if SEARCHABLE not in field.metadata
+    },
+    "data.task": _METRICS,
+    "train.metric": _METRICS,
     "train.workers": "a trial trains in one process",
-    "data.source": "trials would be compared on different data",
-    "data.task": "trials would be compared by different metrics",
-    "data.path": "trials would be compared on different data",
-    "data.columns": "trials would be compared on different data",
-    "data.images": "trials would be compared on different data",
-    "data.name": "trials would be compared on different data",
-    "data.frame": "trials would be compared on different data",
-    "data.labels": "trials would be compared on different classes",
-    "data.folds": "trials would be compared on different validation images",
-    "data.fold": "trials would be compared on different validation images",
-    "data.validation": "trials would be compared on different validation images",
-    "data.duplicates": "trials would be compared on different validation images",
-    "data.seed": "trials would be compared on different validation images",
 }
 """Paths that no space may vary, nor anything below them -> the reason."""
 

@@ -18,6 +18,10 @@ from trainables.storage.destination import refuse_password
 DEFAULT_VALIDATION = 0.2
 """Share of each class used for validation if neither the config nor the source defines the split."""
 
+SEARCHABLE = "searchable"
+"""Mark of a field that changes how images look or which of them train, but not which are validated, nor as what: trials that differ
+in it can be compared. No other field of `data` can be searched."""
+
 Frame = Annotated[int, Field(ge=0)] | Literal["middle"]
 """Frame or page to read from a file with several, counted from 0."""
 
@@ -134,20 +138,20 @@ class DataConfig(Config):
     labels: Labels | None = None
     """Class of each label, as in `{1: AB, 2: AB, 3: CD, 4: CD}`; images whose label has class null are dropped. null: each label
     is a class."""
-    bits: Literal[8, 16] = 8
+    bits: Annotated[Literal[8, 16], SEARCHABLE] = 8
     """Bits of a grey value: 16 preserves the values of 16-bit PNG, TIFF, NPZ and DICOM files, 8 rounds them."""
     frame: Frame | None = None
     """Frame or page to read from files with several: a position counted from 0, or `middle`; null: such files are errors."""
-    window: Window | None = None
+    window: Annotated[Window | None, SEARCHABLE] = None
     """Range of values shown of grey images and volumes: `{center: 2048, width: 4096}` for 12 bits in 16-bit files. null: all values
     that a file can store; of DICOM files their own first window or look-up table, or else their darkest to brightest pixel (8-bit
     files are not changed); of NIfTI volumes their 0.5 to 99.5 percentile."""
-    image_size: int = Field(224, ge=8)
+    image_size: Annotated[int, SEARCHABLE] = Field(224, ge=8)
     """Side of the square images the network sees, in pixels; for volumes, height and width of the slices."""
-    fit: Fit = "crop"
+    fit: Annotated[Fit, SEARCHABLE] = "crop"
     """Way to make images square. `crop`: the shorter side is resized to `image_size`, and the ends of the longer side are cut off;
     `pad`: the longer side is resized, and the rest is black; `stretch`: both sides are resized, whatever the proportions."""
-    depth: int | None = Field(None, ge=2)
+    depth: Annotated[int | None, SEARCHABLE] = Field(None, ge=2)
     """Number of slices the network sees of each volume; the data are then volumes: NIfTI files or 3-D arrays of an NPZ file. The
     whole volume is resampled to depth × image_size × image_size voxels. null: the data are images."""
     on_bad: Literal["fail", "skip"] = "fail"
@@ -173,7 +177,7 @@ class DataConfig(Config):
     if the source has test images of its own."""
     seed: int = Field(0, ge=0)
     """Seed of the split and of `long_tail`. All trials of a search share it, whatever their own seed."""
-    long_tail: LongTail | None = None
+    long_tail: Annotated[LongTail | None, SEARCHABLE] = None
 
     def at_size(self, image_size: int) -> DataConfig:
         """The same images and split at another image size."""

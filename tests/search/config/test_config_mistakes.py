@@ -218,24 +218,24 @@ BLOCKS = r"\(features.0 … features.8, head, all, last:1 … last:9\) of effici
         pytest.param(
             "train.loss.max_margin",
             "data.validation",
-            "16 space.data.validation: cannot be searched: .* different validation images",
+            "16 space.data.validation: cannot be searched: trials would be validated on different images or classes",
             id="searched split",
         ),
         *(
             pytest.param(
                 "train.loss.max_margin",
                 path,
-                f"16 space.{path}: cannot be searched: trials would be compared on different {what}",
+                f"16 space.{path}: cannot be searched: trials would be validated on different images or classes",
                 id=f"searched {path}",
             )
-            for path, what in {
-                "data.columns.group": "data",
-                "data.images": "data",
-                "data.labels": "classes",
-                "data.labels.dense": "classes",
-                "data.folds": "validation images",
-                "data.fold": "validation images",
-            }.items()
+            for path in (
+                "data.columns.group",
+                "data.images",
+                "data.labels",
+                "data.labels.dense",
+                "data.test",
+                "data.on_bad",
+            )
         ),
         pytest.param(
             "train.loss.max_margin: {float: [0.2, 0.8]}",

@@ -14,6 +14,7 @@ from tests.support.recipes import FEW, TINY_NETWORK
 from tests.support.small_runs import timeless
 from trainables.core.dotted_paths import with_values
 from trainables.data.dataset import open_dataset
+from trainables.recipe.data_config import SEARCHABLE, DataConfig
 from trainables.recipe.recipe import Recipe, parse_recipe
 from trainables.recipe.rules.unused_settings import RULES, unused_settings
 from trainables.run_folder.layout import TrialLayout
@@ -170,6 +171,7 @@ OF_OTHER_DATA = {
     "data.window.center",
     "data.window.width",
     "data.depth",
+    "data.fit",
     "data.on_bad",
     "model.backbone",
     "train.loss(huber).delta",
@@ -337,3 +339,15 @@ def test_what_one_recipe_of_several_uses_is_not_refused():
     )
     assert len(unused_settings([recipe_with(with_head_only)])) == 1
     assert unused_settings([recipe_with(with_head_only), recipe_with(with_blocks)]) == []
+
+
+@pytest.mark.parametrize("field", [field for field in ACTS if field.startswith("data.")])
+def test_what_a_search_may_vary_of_the_data_leaves_the_images_that_are_validated_and_their_classes(field):
+    needs, value = ACTS[field]
+    configs = [recipe_with(needs).data, recipe_with(needs, {field: value}).data]
+    before, after = (
+        (one.classes, one.labels[one.validation].tolist(), one.validation.tolist())
+        for one in map(open_dataset, configs)
+    )
+    name = field.split(".")[1]
+    assert (before == after) == (SEARCHABLE in DataConfig.model_fields[name].metadata)
