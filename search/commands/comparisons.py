@@ -115,9 +115,12 @@ def _train(
     elif layout.config.exists() and layout.config.read_text(encoding="utf-8") != comparison.to_yaml():
         raise InputError(f"{short(layout.root)} holds a different comparison; start a new one with --new")
     with LocalRay() as here:
-        meanwhile = here.start if place_of(comparison.settings.address) == LOCAL else None
+        local_ray = place_of(comparison.settings.address) == LOCAL
+        meanwhile = here.start if local_ray else None
         earlier = [EarlierRuns(layout.all_trials(), "start again with --new"), *([repeats] if repeats else [])]
-        check_data_and_weights(comparison.corner_recipes(), source, console, earlier=earlier, meanwhile=meanwhile)
+        check_data_and_weights(
+            comparison.corner_recipes(), source, console, earlier=earlier, here=local_ray, meanwhile=meanwhile
+        )
         from search.launch.run_search import run_search  # Ray Tune takes seconds, too
 
         with owned(layout):

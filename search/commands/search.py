@@ -117,7 +117,8 @@ def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Sou
     flag = " --trust-code" if names_code(config) else ""
     console, attempt, status = Console(), layout.read_attempt(), read_status(layout)
     over = status is not None and status.state == "complete"
-    needed = place_of(config.settings.address) == LOCAL and not over and not is_owned(layout)
+    local_ray = place_of(config.settings.address) == LOCAL
+    needed = local_ray and not over and not is_owned(layout)
     earlier = [
         EarlierRuns(layout.all_trials(), f"start another search: {search_again(layout)}"),
         *(
@@ -126,7 +127,12 @@ def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Sou
         ),
     ]
     check_data_and_weights(
-        config.corner_recipes(), source, console, earlier=earlier, meanwhile=here.start if needed else None
+        config.corner_recipes(),
+        source,
+        console,
+        earlier=earlier,
+        here=local_ray,
+        meanwhile=here.start if needed else None,
     )
     with deferred_interrupt():
         from search.launch.run_search import run_search  # Ray Tune takes seconds, too

@@ -19,8 +19,8 @@ _MOST_GRID_POINTS = 100_000
 
 def proposal_problems(config: SearchConfig) -> list[Problem]:
     """Problems of the settings, for a search whose space and enqueued points have been checked."""
-    problems = [*_unfit_goals(config), *_unfit_space(config), *_unfit_grid(config), *_unfit_warm_start(config)]
-    return [*problems, *_unfit_population(config)]
+    checks = (_unfit_goals, _unfit_device, _unfit_space, _unfit_grid, _unfit_warm_start, _unfit_population)
+    return [problem for check in checks for problem in check(config)]
 
 
 def _unfit_goals(config: SearchConfig) -> Iterator[Problem]:
@@ -42,6 +42,14 @@ def _unfit_goals(config: SearchConfig) -> Iterator[Problem]:
             f"{settings.sampler.kind} optimizes one objective, and there are {len(settings.objectives)} ({names}); "
         )
         yield Problem(("search", "sampler", "kind"), message + "use nsga2 or tpe")
+
+
+def _unfit_device(config: SearchConfig) -> Iterator[Problem]:
+    trains = [recipe.train for recipe in config.corner_recipes()]
+    needs = "train.device cuda" if any(train.device == "cuda" for train in trains) else "train.precision fp16"
+    if config.settings.resources.gpus == 0 and any(t.device == "cuda" or t.precision == "fp16" for t in trains):
+        message = f"0: trials would not see a GPU, and {needs} needs one; give 1, or a share of one"
+        yield Problem(("search", "resources", "gpus"), message)
 
 
 def _unfit_space(config: SearchConfig) -> Iterator[Problem]:

@@ -9,8 +9,9 @@ from rich.console import Console
 from search.config.yaml_source import InputError, Source
 from search.preflight.same_origin import EarlierRuns
 from search.progress.progress_bar import bar
-from trainables.core.config_errors import ConfigError
+from trainables.core.config_errors import ConfigError, Problem
 from trainables.core.deferred_interrupt import deferred_interrupt
+from trainables.core.dotted_paths import resolve
 from trainables.data.dataset import Dataset, open_dataset
 from trainables.data.pixel_doubts import pixel_doubts
 from trainables.recipe.data_config import DataConfig
@@ -23,16 +24,18 @@ def check_data_and_weights(
     console: Console,
     *,
     earlier: Sequence[EarlierRuns] = (),
+    here: bool = True,
     meanwhile: Callable[[], None] | None = None,
     with_warnings: bool = True,
 ) -> Dataset:
-    """Opens the data and the weights of some recipes, and prints a summary.
+    """Checks that some recipes can be trained: opens their data and weights, looks at device and batches, prints a summary.
 
     Args:
         recipes: the recipes.
         source: their file, for the places of mistakes.
         console: shows the progress and the summary.
         earlier: training runs that must have had the same data and weights.
+        here: True if the recipes are trained on this machine.
         meanwhile: called when the data are open, to start something else while the weights are checked, which takes
             seconds.
         with_warnings: print warnings about the data.
@@ -51,6 +54,7 @@ def check_data_and_weights(
         if meanwhile:
             meanwhile()
         with deferred_interrupt():  # torch takes longer to import than most mistakes take to find
+            from search.preflight.training_check import training_problems, training_warnings
             from trainables.models.build_model import check_model
             from trainables.models.compilation import check_compiler
             from trainables.models.precision import device_of
@@ -62,13 +66,17 @@ def check_data_and_weights(
         weights = {model: check_model(model, image_size=size, depth=depth) for model, size, depth in models}
         for runs in earlier:
             runs.check_weights({model: found and found.fingerprint for model, found in weights.items()})
+        untrainable = [list(training_problems(recipe, datasets[recipe.data], here=here)) for recipe in recipes]
+        if any(untrainable):
+            raise ConfigError(_at_searched_values(untrainable, recipes[0], source))
         compiled = next((recipe for recipe in recipes if recipe.train.compile), None)
         if compiled:
             check_compiler(device_of(compiled))
     except ConfigError as error:
         raise InputError(source.describe(error.problems)) from None
     found = (line for data, dataset in datasets.items() for line in data_warnings(dataset, data))
-    for line in dict.fromkeys(found) if with_warnings else ():
+    of_data = dict.fromkeys(found) if with_warnings else ()
+    for line in (*of_data, *training_warnings(recipes, datasets[recipes[0].data])):
         console.out(f"warning: {line}", highlight=False)
     for line in dict.fromkeys(found.source for found in weights.values() if found and found.source):
         console.out(line, highlight=False)
@@ -95,6 +103,23 @@ def summary(dataset: Dataset) -> str:
         targets = dataset.targets[dataset.train]
         what = f"with targets from {targets.min():g} to {targets.max():g} ({targets.mean():g} ± {targets.std():g})"
     return f"{len(dataset.train)} training images {what}, {len(dataset.validation)} to validate, {dataset.size}"
+
+
+def _at_searched_values(of_recipes: Sequence[Sequence[Problem]], recipe: Recipe, source: Source) -> list[Problem]:
+    """Moves the problems that only some recipes have to the searched values that cause them."""
+    searched = source.data.get("space")
+    places = {
+        place: ("space", path)
+        for path in (searched if isinstance(searched, dict) else ())
+        if path not in {"preset", "python"}
+        for place in resolve(path, recipe.model_dump(mode="json"))
+    }
+    found = dict.fromkeys(problem for problems in of_recipes for problem in problems)
+    in_all = {problem for problem in found if all(problem in problems for problems in of_recipes)}
+    return [
+        problem if problem in in_all else problem._replace(path=places.get(problem.path, problem.path))
+        for problem in found
+    ]
 
 
 def _open_showing_progress(data: DataConfig, image_sizes: Collection[int], console: Console) -> Dataset:

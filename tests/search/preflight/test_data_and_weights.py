@@ -1,18 +1,21 @@
 """What is found by looking at data and weights, before anything starts."""
 
 import io
+import math
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from rich.console import Console
 
 from search.config.yaml_source import InputError, read_source
-from search.config_file.load import load_recipe
+from search.config_file.load import load_recipe, load_search
 from search.preflight.data_and_weights import check_data_and_weights
 from tests.support.recipes import TINY_NETWORK
+from trainables.training.trainer import Trainer
 
 FILE = """\
 data:
@@ -134,3 +137,50 @@ def test_a_missing_compiler_has_its_place(look):
     missing = pytest.raises(InputError, match=r"^command line \(train\.compile=true\) train\.compile: .*C\+\+ compiler")
     with config.patch({"cpp.cxx": ("no-such-compiler",)}), missing:
         look("train.compile=true", counts={"cat": 4, "dog": 4})
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+OPEN = "train.stages=[{name: open, unfreeze_from: all, epochs: 1}]"
+
+
+def test_batches_of_one_image_under_an_open_batch_norm_are_refused(look):
+    message = r"train\.batch_size: 1: stage 'open' would train on batches of 1 image, of 6 images in all, .*; raise it$"
+    with pytest.raises(InputError, match=message):
+        look(OPEN, "train.batch_size=1", counts={"cat": 8, "dog": 4})
+
+
+@pytest.mark.parametrize(
+    ("typed", "cats"),
+    [
+        ([OPEN, "train.batch_size=2"], 9),  # an odd number to train on: one batch has three
+        (["train.batch_size=1"], 8),  # BatchNorm is frozen
+        ([OPEN, "train.batch_size=1", "data.image_size=64"], 8),  # four positions of each channel to compare
+    ],
+)
+def test_other_small_batches_train(look, typed, cats):
+    dataset, _ = look(*typed, counts={"cat": cats, "dog": 4})
+    file = read_source(Path("search.yaml"), typed)
+    trainer = Trainer(load_recipe(file), dataset)
+    assert math.isfinite(next(trainer).train_loss)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(("typed", "key"), [("train.device=cuda", "device"), ("train.precision=fp16", "precision")])
+def test_what_needs_a_gpu_is_refused_where_there_is_none(look, typed, key):
+    with pytest.raises(InputError, match=rf"train\.{key}: .* needs a GPU, but there is none here$"):
+        look(typed, counts={"cat": 8, "dog": 4})
+
+
+def test_a_searched_value_that_cannot_train_is_blamed_at_its_key(look, tmp_path):
+    look(counts={"cat": 8, "dog": 4})
+    space = "space={train.batch_size: {choice: [1, 4]}}"
+    source = read_source(tmp_path / "search.yaml", [OPEN, space])
+    with pytest.raises(InputError, match=r"space\.train\.batch_size: 1: stage 'open' would"):
+        check_data_and_weights(load_search(source).corner_recipes(), source, Console(file=io.StringIO()))
+
+
+@pytest.mark.parametrize(("decay", "warned"), [(0.5, False), (0.9999, True)])
+def test_a_decay_that_the_average_never_reaches_is_a_warning(look, decay, warned):
+    _, said = look(f"train.ema={{decay: {decay}}}", counts={"cat": 8, "dog": 4})
+    assert ("warning: train.ema.decay: 0.9999 is not reached" in said) == warned

@@ -67,9 +67,13 @@ def epoch_order(dataset: Dataset, *, balanced: bool, seed: int, epoch: int) -> n
 def split_batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
     """Splits an order into ⌈n / batch_size⌉ batches without dropping images.
 
-    Their sizes differ by one at most, so that BatchNorm never gets a tiny last batch.
+    Their sizes differ by one at most, so that BatchNorm never gets a tiny last batch. With a batch size of 2 and an odd number of
+    images, one batch has 3 images, rather than a single one.
     """
-    return np.array_split(order, math.ceil(len(order) / batch_size)) if len(order) else []
+    if not len(order):
+        return []
+    count = math.ceil(len(order) / batch_size)
+    return np.array_split(order, count if batch_size == 1 else max(1, min(count, len(order) // 2)))
 
 
 def own_parts(sizes: Sequence[int], part_of: Callable[[int], slice]) -> tuple[np.ndarray, list[int]]:

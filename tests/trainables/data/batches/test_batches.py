@@ -62,6 +62,8 @@ def test_a_balanced_epoch_draws_classes_and_their_images_equally(dataset):
         (65, 32, [22, 22, 21]),  # not 32, 32, 1
         (10, 32, [10]),
         (3, 1, [1, 1, 1]),
+        (5, 2, [3, 2]),  # not 2, 2, 1
+        (1, 2, [1]),
         (0, 32, []),
     ],
 )

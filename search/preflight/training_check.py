@@ -1,0 +1,83 @@
+"""Checks of a recipe against this machine and its data, before a trial meets a problem: device, and batches of one image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from trainables.core.config_errors import ConfigError, Problem, counted
+from trainables.data.batches.batches import split_batches
+from trainables.data.dataset import Dataset
+from trainables.data.stage_view import data_of_stage
+from trainables.models.build_model import build_model
+from trainables.models.precision import device_of
+from trainables.recipe.backbone_catalog import backbone_info
+from trainables.recipe.recipe import Recipe
+from trainables.training.freezing import set_training_mode
+
+
+def training_problems(recipe: Recipe, dataset: Dataset, *, here: bool) -> Iterator[Problem]:
+    """Yields the reasons why a recipe cannot be trained.
+
+    Args:
+        recipe: the recipe.
+        dataset: its data.
+        here: True if it trains on this machine.
+    """
+    if here:
+        try:
+            device_of(recipe)
+        except ConfigError as error:
+            yield from error.problems
+    for i, stage in enumerate(recipe.train.stages):
+        images = data_of_stage(recipe, dataset, i).train
+        if min(map(len, split_batches(images, recipe.batch_size(i)))) > 1 or _takes_one_image(recipe, i, dataset):
+            continue
+        place = ("train", "batch_size") if stage.batch_size is None else ("train", "stages", i, "batch_size")
+        yield Problem(
+            place,
+            f"{recipe.batch_size(i)}: stage {stage.name!r} would train on batches of 1 image, of "
+            f"{counted(len(images), 'image')} in all, where BatchNorm of its open blocks has a single value to compare; raise it",
+        )
+
+
+def _takes_one_image(recipe: Recipe, stage: int, dataset: Dataset) -> bool:
+    """Tries a stage's open blocks on one image, as in training: torch refuses BatchNorm of a single value."""
+    cut, channels = recipe.cut(stage), backbone_info(recipe.model.backbone).channels
+    model = build_model(recipe.model, classes=2, cosine_scale=None, generator=torch.Generator()).model
+    *depth, _, _, _ = dataset.images.shape[1:]
+    image = torch.zeros(1, channels, *depth, *[recipe.image_size(stage)] * 2)
+    set_training_mode(model, cut)
+    try:
+        with torch.no_grad():
+            model.tail(cut)(model.prefix(image, cut))
+    except ValueError:
+        return False
+    return True
+
+
+def training_warnings(recipes: Sequence[Recipe], dataset: Dataset) -> Iterator[str]:
+    """Yields a warning if no recipe has enough steps for the average of its weights to reach its decay.
+
+    Args:
+        recipes: the recipes; each is on the same data.
+        dataset: the data.
+    """
+    averages = [(recipe.train.ema.decay, _longest_stage(recipe, dataset)) for recipe in recipes if recipe.train.ema]
+    if averages and all(decay > steps / (9 + steps) for decay, steps in averages):  # see `training/ema.py`
+        decay, steps = min(averages)
+        yield (
+            f"train.ema.decay: {decay:g} is not reached: the decay rises step by step, to {steps / (9 + steps):.3g} in the "
+            f"{counted(steps, 'step')} of the longest stage; any higher value gives the same average"
+        )
+
+
+def _longest_stage(recipe: Recipe, dataset: Dataset) -> int:
+    """Optimizer steps of the longest stage."""
+    train = recipe.train
+    batches = (
+        len(split_batches(data_of_stage(recipe, dataset, i).train, recipe.batch_size(i)))
+        for i in range(len(train.stages))
+    )
+    return max(-(-count // train.accumulate) * stage.epochs for count, stage in zip(batches, train.stages, strict=True))
