@@ -121,10 +121,12 @@ def _train(
         check_data_and_weights(
             comparison.corner_recipes(), source, console, earlier=earlier, here=local_ray, meanwhile=meanwhile
         )
+        from search.launch.failed_trials import why_nothing_finished
         from search.launch.run_search import run_search  # Ray Tune takes seconds, too
 
         with owned(layout):
             complete = run_search(comparison, layout, here=here)
+            failed = why_nothing_finished(layout) if complete else None
     found = load_comparison(load(layout.root))
     baseline = found.candidates[0] if against_first else None
     console.print()
@@ -133,4 +135,7 @@ def _train(
     if not complete:
         console.out("Stopped. Run the same command again to resume.", highlight=False)
         raise typer.Exit(130)
+    if failed:
+        console.out(f"\n{failed}", highlight=False)
+        raise typer.Exit(1)
     return found

@@ -135,6 +135,7 @@ def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Sou
         meanwhile=here.start if needed else None,
     )
     with deferred_interrupt():
+        from search.launch.failed_trials import why_nothing_finished
         from search.launch.run_search import run_search  # Ray Tune takes seconds, too
         from search.run_folder.mirror import mirrored
 
@@ -151,6 +152,7 @@ def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Sou
             with mirrored(config, layout) as mirror:
                 complete = run_search(config, layout, mirror, here=here)
                 _show_outcome(layout, console, flag)
+                failed = why_nothing_finished(layout) if complete else None
     except OSError as error:
         if not layout.config.exists():
             raise
@@ -163,6 +165,9 @@ def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Sou
     if not complete:
         console.out(f"\nStopped. Resume with: thaw resume {cli_name(layout.root)}{flag}", highlight=False)
         raise typer.Exit(130)
+    if failed:
+        console.out(f"\n{failed}", highlight=False)
+        raise typer.Exit(1)
 
 
 def _finish(command: Sequence[str], layout: RunLayout) -> None:

@@ -14,6 +14,7 @@ from ray.tune import Callback, Stopper
 
 from search.config.search_config import SearchConfig
 from search.config.stop import Stop
+from search.launch.failed_trials import SameFailure
 from trainables.core.atomic_write import replacing
 from trainables.core.vocabulary import Metric
 from trainables.run_folder.epoch_report import read_epochs
@@ -99,10 +100,11 @@ class Budget:
 
 
 class BudgetStopper(Stopper):
-    """Ends Tune's run when a budget is used up: no new trial starts, and running ones are stopped."""
+    """Ends Tune's run when a budget is used up, or all trials fail for one reason: no new trial starts, and running ones are
+    stopped."""
 
-    def __init__(self, budget: Budget):
-        self._budget = budget
+    def __init__(self, budget: Budget, failure: SameFailure):
+        self._budget, self._failure = budget, failure
 
     def __call__(self, _trial_id: str, result: dict[str, Any]) -> bool:
         self._budget.add_epochs(StepResult.of_result(result).reports)
@@ -110,7 +112,7 @@ class BudgetStopper(Stopper):
 
     def stop_all(self) -> bool:
         self._budget.check(trials=False)
-        return self._budget.reached is not None
+        return self._budget.reached is not None or self._failure.found is not None
 
 
 class BudgetCallback(Callback):

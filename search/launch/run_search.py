@@ -26,6 +26,7 @@ from search.config.rung_positions import rungs_of
 from search.config.search_config import SearchConfig
 from search.config.yaml_source import InputError
 from search.launch.budget import Budget, BudgetCallback, BudgetStopper
+from search.launch.failed_trials import SameFailure
 from search.launch.sigterm import sigterm_as_ctrl_c
 from search.progress.folder_watcher import Follower
 from search.progress.ray_callback import ProgressCallback
@@ -61,8 +62,8 @@ def run_search(
     Returns:
         True if the search is complete; False after Ctrl+C or SIGTERM: calling this again resumes it.
     Raises:
-        InputError: if there is no such cluster or a trial cannot run on it, if the study's database cannot be used, or
-            if no earlier trial fits a warm start.
+        InputError: if there is no such cluster or a trial cannot run on it, if the study's database cannot be used, if
+            no earlier trial fits a warm start, or if all trials fail for one reason.
     """
     forget_stop(layout)
     repair_journal(layout)
@@ -91,16 +92,19 @@ def run_search(
             TensorBoardCallback(layout.trials, config.space.parameters, config.recipe.train.metric),
             ProgressCallback(config.name, search_state, driver),
             BudgetCallback(budget),
+            failure := SameFailure(),
             *([MirrorCallback(mirror)] if mirror else []),
         ]
         tuner = tune.Tuner(
             tune.with_resources(StagedUnfreezing, PlacementGroupFactory([resources])),
             tune_config=_tune_config(searcher, scheduler, trials=_remaining(config, study)),
-            run_config=_run_config(config, layout, attempt, BudgetStopper(budget), callbacks),
+            run_config=_run_config(config, layout, attempt, BudgetStopper(budget, failure), callbacks),
         )
         with driver.recorded(), _storage_errors():
             tuner.fit()
             budget.save()
+            if failure.found:
+                raise InputError(failure.found)
             driver.complete = _is_over(config, budget, study, layout) or _remaining(config, study) == 0
     return driver.complete
 

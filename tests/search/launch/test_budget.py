@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from search.config.stop import Stop
 from search.launch import budget as budget_module
 from search.launch.budget import Budget, BudgetCallback, BudgetStopper, reached
+from search.launch.failed_trials import SameFailure
 from search.tuning.study import end_running
 from tests.support import driven_search
 from tests.support.driven_search import Search
@@ -85,14 +86,14 @@ def test_time_counts_over_kills(make_search, monkeypatch):
         first = Budget(search.config, search.layout, search.study)
         for _ in range(10):
             now[0] += 170
-            assert BudgetStopper(first).stop_all() is False
+            assert BudgetStopper(first, SameFailure()).stop_all() is False
         now[0] += 10_000  # nobody runs it
     last = Budget(search.config, search.layout, search.study)
     assert json.loads(search.layout.spent.read_text())["wall_s"] == 3400
     now[0] += 199
-    assert not BudgetStopper(last).stop_all()
+    assert not BudgetStopper(last, SameFailure()).stop_all()
     now[0] += 2
-    assert BudgetStopper(last).stop_all()
+    assert BudgetStopper(last, SameFailure()).stop_all()
     assert Budget(search.config, search.layout, search.study).reached == "1 hours have passed"
 
 
@@ -111,7 +112,7 @@ def test_trials_that_ended_are_looked_at_before_the_next_one_starts(make_search)
         assert search.suggest(trial)
         search.run(trial, [0.1, score])
         BudgetCallback(budget).on_trial_complete()
-        assert BudgetStopper(budget).stop_all() is (score > 0.75)
+        assert BudgetStopper(budget, SameFailure()).stop_all() is (score > 0.75)
     assert Budget(search.config, search.layout, search.study).reached == budget.reached
 
 
@@ -131,8 +132,8 @@ def test_what_trials_trained_costs_also_after_a_kill(make_search):
     search.layout.trial(0).epochs.write_text(json.dumps(report) + "\n")
     budget = Budget(search.config, search.layout, search.study)
     assert budget.reached is None
-    BudgetStopper(budget)("a", {"reports": [report | {"epoch": 2, "val_s": 0.0}]})
-    assert BudgetStopper(budget).stop_all()
+    BudgetStopper(budget, SameFailure())("a", {"reports": [report | {"epoch": 2, "val_s": 0.0}]})
+    assert BudgetStopper(budget, SameFailure()).stop_all()
 
 
 def test_trials_that_a_budget_cut_off_are_pruned_and_say_so(make_search):
