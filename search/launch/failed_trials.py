@@ -30,7 +30,7 @@ class SameFailure(Callback):
 
     @property
     def found(self) -> str | None:
-        """What all trials failed of, and where to read more; None if they did not."""
+        """Reason why all trials failed, and where to read more; None if they did not."""
         reasons = {reason and re.sub(r"\d+", "#", reason) for reason, _ in self._ended}  # paths and numbers may differ
         if len(self._ended) < _ENOUGH or len(reasons) > 1 or None in reasons:
             return None

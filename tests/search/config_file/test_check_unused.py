@@ -76,7 +76,7 @@ def test_a_trial_that_was_exported_and_a_run_that_was_started_are_not_refused(wr
     with pytest.raises(InputError, match="only the head trains"):
         load_recipe(read_source(file, unused))
     assert load_recipe(read_source(file, [*unused, "provenance={search: photos}"]))
-    assert load_search(read_source(write(FILE), unused), stored=True)
+    assert load_search(read_source(write(FILE), unused), own=False)
 
 
 def test_a_search_of_one_short_trial_is_accepted_as_it_is(load):

@@ -173,6 +173,7 @@ OF_OTHER_DATA = {
     "data.depth",
     "data.fit",
     "data.on_bad",
+    "data.on_conflict",
     "model.backbone",
     "train.loss(huber).delta",
     "train.augment.depth_flip",
