@@ -114,13 +114,8 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
     at_once = trials_at_once(settings.resources, machine, settings.most_at_once)
     if at_once == 0 and place_of(settings.address) == LOCAL:
         raise InputError(_no_room(config, machine))
-<<<<<<< HEAD
-    # The warnings are part of the findings.
-    check_data_and_weights([config.recipe, *config.corner_recipes()], source, console, with_warnings=False)
-=======
     here = place_of(settings.address) == LOCAL
-    check_data_and_weights([config.recipe, *config.corner_recipes()], source, console, here=here)
->>>>>>> ed009cc (One preflight for check, train, search and comparisons: device, and batches of one image under BatchNorm)
+    check_data_and_weights([config.recipe, *config.corner_recipes()], source, console, here=here, with_warnings=False)
     recipes = [config.recipe, *config.corner_recipes()]
     sizes = {recipe.image_size(i) for recipe in recipes for i in range(len(recipe.train.stages))}
     dataset = open_dataset(config.recipe.data, image_sizes=sizes)

@@ -174,6 +174,7 @@ OF_OTHER_DATA = {
     "data.fit",
     "data.on_bad",
     "data.on_conflict",
+    "data.duplicates",
     "model.backbone",
     "train.loss(huber).delta",
     "train.augment.depth_flip",
