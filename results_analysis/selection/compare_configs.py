@@ -16,6 +16,7 @@ from results_analysis.selection.best_trial import best_trial
 from trainables.core.vocabulary import Metric
 from trainables.model_package.manifest import read_manifest
 from trainables.run_folder.layout import PackageLayout
+from trainables.run_folder.trial_columns import best_report
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -117,14 +118,14 @@ def _side_of_training(trained: Trained) -> Side:
     values = _values(trained.recipe, str(trained.folder.recipe))
     if not trained.reports:
         return Side(trained.name, values)
-    last, best = trained.reports[-1], trained.best
+    last, best = trained.reports[-1], best_report(trained.reports) or {}
     results = {
         "metric": trained.metric.value,
         "score": last["best_score"],
-        "best_epoch": last["best_epoch"],
+        "best_epoch": last["best_epoch"] or None,
         "epochs": last["epoch"],
         "train_s": sum(report["train_s"] for report in trained.reports),
-        "flags": ", ".join(best["flags"]) or None,
+        "flags": ", ".join(best.get("flags", last["flags"])) or None,
         **_metrics(best),
     }
     recall = best.get("per_class", {}).get("recall", [])

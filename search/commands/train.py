@@ -71,3 +71,5 @@ def train(
     console.out(f"\nRun:   {short(folder.root)}", highlight=False)
     outcome = compared_with(provenance, report) if provenance else best_line(report, recipe)
     console.out(outcome, highlight=False)
+    if report["best_score"] is None:
+        raise typer.Exit(1)

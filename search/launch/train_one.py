@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
@@ -138,9 +139,15 @@ def epoch_line(report: EpochReport, recipe: Recipe) -> str:
     return (
         f"epoch {report.epoch:>{len(str(most))}}/{most}  {report.stage} (from {report.open_from})"
         f"  train {report.train_loss:.4f}  val {report.metrics['val_loss']:.4f}"
-        f"  {recipe.train.metric} {report.score:.4f} (best {report.best_score:.4f} in epoch {report.best_epoch})"
+        f"  {recipe.train.metric} {_scores(report)}"
         f"  {report.train_s + report.val_s:.1f} s" + (f"  [{', '.join(notes)}]" if notes else "")
     )
+
+
+def _scores(report: EpochReport) -> str:
+    """Score of an epoch, and the best so far: `0.8123 (best 0.8301 in epoch 5)`."""
+    score = f"{report.score:.4f}" if math.isfinite(report.score) else "unknown"
+    return f"{score} (best {report.best_score:.4f} in epoch {report.best_epoch})" if report.best_epoch else score
 
 
 def best_line(report: Mapping[str, Any], recipe: Recipe) -> str:

@@ -168,7 +168,10 @@ class StudySearcher(Searcher):
         absent = [name for name in self._config.goals if not math.isfinite(objectives.get(name, math.nan))]
         assert result.best_score is not None
         if result.finished and not math.isfinite(result.best_score):
-            self._end(trial, TrialStatus.FAILED, "no epoch had a score: training diverged")
+            if flag := result.stopped_for:  # PRUNED, not FAIL, from which samplers learn nothing; see below
+                self._end(trial, TrialStatus.PRUNED, f"stopped for {flag} in epoch {result.epoch}: no epoch had a score")
+            else:
+                self._end(trial, TrialStatus.FAILED, "no epoch had a score: training diverged")
         elif result.finished and absent:
             self._end(trial, TrialStatus.FAILED, f"its best epoch has no {absent[0]}")
         elif violated := violations(self._config.settings.constraints, objectives):

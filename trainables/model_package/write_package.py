@@ -89,7 +89,8 @@ def validated_network(
         origin: origin of the model for the manifest, in plain values.
         progress: called as `progress(done, total)` during validation.
     Raises:
-        PackageError: if the checkpoint is missing or damaged, or belongs to other data or pretrained weights.
+        PackageError: if the checkpoint is missing or damaged, belongs to other data or pretrained weights, or its weights or
+            outputs are not finite.
     """
     recipe, checkpoint = recipe.in_epoch(report["epoch"]), _checkpoint(folder, report)
     state = checkpoint["trainer"]
@@ -116,7 +117,17 @@ def validated_network(
     manifest = _manifest(recipe, data, built, task, report, origin)
     torch.set_num_threads(recipe.train.cpu_threads)
     network = TorchNetwork(built.model, manifest, chosen_device(recipe.train.device))
-    return ValidatedModel(network, _validated(network, data, task, report, progress), report)
+    validated = _validated(network, data, task, report, progress)
+    if not (_is_finite(built.model) and np.isfinite(validated.outcome.outputs).all()):
+        raise PackageError(
+            f"{folder.root}: the weights of epoch {report['epoch']} or their outputs are not finite numbers: training diverged, "
+            "and there is no usable model"
+        )
+    return ValidatedModel(network, validated, report)
+
+
+def _is_finite(model: StagedModel) -> bool:
+    return all(bool(torch.isfinite(values).all()) for values in model.state_dict().values())
 
 
 def _checkpoint(folder: TrialLayout, report: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from trainables.run_folder.trial_columns import (
     Column,
     Part,
     last,
+    last_unless_zero,
     own_total,
     raised,
     raised_at_best,
@@ -130,7 +131,7 @@ class EpochReport:
         metadata=_needed(_SCORE, Column(Part.RESULT, last, float | None, name="score"), curve="validation/best_score")
     )
     """Score of the best epoch so far."""
-    best_epoch: int = field(metadata=_needed(int, Column(Part.RESULT, last, int | None)))
+    best_epoch: int = field(metadata=_needed(int, Column(Part.RESULT, last_unless_zero, int | None)))
     best_corrected: float = field(metadata=_optional(None))
     """Best score so far with the class shares learned in training divided out (`metrics.corrected_score`)."""
     drw_pending: bool = field(metadata=_optional(False))

@@ -64,6 +64,11 @@ def last(field: str, reports: Sequence[Report]) -> Any:
     return reports[-1][field]
 
 
+def last_unless_zero(field: str, reports: Sequence[Report]) -> Any:
+    """Value of the newest epoch; None for 0, as of the best epoch before one had a score."""
+    return reports[-1][field] or None
+
+
 def total(field: str, reports: Sequence[Report]) -> float:
     """Sum over all epochs."""
     return float(sum(report[field] for report in reports))

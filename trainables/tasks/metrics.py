@@ -26,9 +26,10 @@ class Evaluation:
     Only those named `corrected_…` use the learned prior."""
     per_class: dict[str, list[float]]
     """`precision`, `recall`, `f1` (0 where undefined), `true_count`, `predicted_count` (whole numbers), each [c]; empty in
-    regression."""
+    regression, and where a prediction is not finite."""
     confusion: list[list[int]]
-    """Number of images by true class (row) and predicted class (column), [c][c]; empty in regression."""
+    """Number of images by true class (row) and predicted class (column), [c][c]; empty in regression, and where a prediction is
+    not finite."""
 
 
 def evaluate(
@@ -36,7 +37,8 @@ def evaluate(
 ) -> Evaluation:
     """Compares predicted probabilities with labels.
 
-    The prediction is the most probable class, the first one of a tie; for a row with NaN, the first class that is NaN.
+    The prediction is the most probable class, the first one of a tie. A network that gives an image a probability that is not
+    finite has diverged: there is no prediction, and all metrics are NaN.
 
     Args:
         probabilities: [n, c] one row for each image; for the AUC only their order within a column matters.
@@ -53,6 +55,10 @@ def evaluate(
     c = p.shape[1]
     if true.min() < 0 or true.max() >= c:
         raise ValueError(f"labels lie in {true.min()} … {true.max()}, but the classes are 0 … {c - 1}")
+
+    if not np.isfinite(p).all():
+        of_classes = [m for m, spec in METRICS.items() if spec.function and "classification" in spec.tasks]
+        return Evaluation(metrics=dict.fromkeys((*of_classes, "classes_predicted"), math.nan), per_class={}, confusion=[])
 
     confusion = _confusion(p, true)
     corrected = confusion if learned_prior is None else _confusion(p / np.asarray(learned_prior), true)
@@ -199,7 +205,7 @@ def corrected_score(evaluation: Evaluation, metric: Metric) -> float:
     if metric not in _CORRECTED:
         return score
     corrected = evaluation.metrics[_CORRECTED[metric]]
-    if metric is Metric.ADJUSTED_BALANCED_ACCURACY:
+    if metric is Metric.ADJUSTED_BALANCED_ACCURACY and math.isfinite(corrected):
         corrected = above_chance(corrected, classes=sum(count > 0 for count in evaluation.per_class["true_count"]))
     return corrected if math.isfinite(corrected) else score
 

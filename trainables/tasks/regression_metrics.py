@@ -28,7 +28,7 @@ def evaluate_numbers(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> Eval
         raise ValueError(f"predictions {p.shape} and targets {y.shape} are not both [n] with n ≥ 1")
     if not np.isfinite(p).all():
         p = np.full_like(p, math.nan)  # inf would get a rank
-    metrics = {**measured(numbers=(p, y)), "prediction_spread": _ratio(float(p.std()), float(y.std()))}
+    metrics = {**measured(numbers=(p, y)), "prediction_spread": _ratio(float(p.std()), _spread(y))}
     return Evaluation(metrics=metrics, per_class={}, confusion=[])
 
 
@@ -38,8 +38,8 @@ def r2(predictions: Floats, targets: Floats) -> float:
 
     (scikit-learn returns 0 or 1 instead of NaN.)
     """
-    residual, total = np.square(targets - predictions).sum(), np.square(targets - targets.mean()).sum()
-    return 1 - _ratio(float(residual), float(total))
+    residual, spread = np.square(targets - predictions).mean(), _spread(targets)
+    return 1 - _ratio(float(residual), spread**2)
 
 
 def spearman(predictions: Floats, targets: Floats) -> float:
@@ -58,6 +58,11 @@ def mae(predictions: Floats, targets: Floats) -> float:
 def rmse(predictions: Floats, targets: Floats) -> float:
     """Root of the mean squared error."""
     return math.sqrt(np.square(predictions - targets).mean())
+
+
+def _spread(targets: Floats) -> float:
+    """Standard deviation; exactly 0 if all targets are equal, where rounding of their mean would leave a tiny rest."""
+    return float(targets.std()) if np.ptp(targets) else 0.0
 
 
 def _ratio(part: float, whole: float) -> float:

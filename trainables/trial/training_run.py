@@ -114,17 +114,19 @@ class TrainingRun:
         self._checkpoints.close()
 
     def test(self) -> None:
-        """Writes the metrics of the best epoch's weights on the test split, if the data have one.
+        """Writes the metrics of the best epoch's weights on the test split, if the data have one and an epoch had a score.
 
         Call only after the last epoch, because the trainer then holds the weights of the best one.
 
         Raises:
             CheckpointError: if the best epoch's checkpoint is missing or damaged.
         """
+        if not (best := self.reports[-1]["best_epoch"]):
+            return
         test = open_test(self.recipe.data, self.trainer.dataset, image_sizes=self.recipe.image_sizes)
         if test is None:
             return
-        state = load_checkpoint(self._checkpoints.folder.named(str(self.reports[-1]["best_epoch"])))
+        state = load_checkpoint(self._checkpoints.folder.named(str(best)))
         self.trainer.load_state_dict(state["trainer"])
         evaluation = self.trainer.evaluate(test, reweighted=completed(state["report"])["reweighted"])
         self._check_ownership()

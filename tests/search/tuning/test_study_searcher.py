@@ -148,12 +148,17 @@ def test_a_trial_whose_storage_refused_is_taken_up_again(search):
 
 
 @pytest.mark.parametrize(("metric", "worst"), [("balanced_accuracy", -math.inf), ("val_loss", math.inf)])
-def test_a_trial_without_a_score_failed(tmp_path, make_config, metric, worst):
+def test_a_trial_without_a_score_is_no_result_but_teaches_the_sampler_if_a_flag_ended_it(
+    tmp_path, make_config, metric, worst
+):
     search = Search(tmp_path / "run", make_config(metric))
     search.suggest("a")
     search.run("a", [worst, worst], stopped_for="nan")
-    assert search.states == ["FAIL"]
-    assert search.record(0).reason == "no epoch had a score: training diverged"
+    search.suggest("b")
+    search.run("b", [worst, worst])
+    assert search.states == ["PRUNED", "FAIL"]
+    assert search.record(0).reason == "stopped for nan in epoch 2: no epoch had a score"
+    assert search.record(1).reason == "no epoch had a score: training diverged"
 
 
 def test_a_trial_may_have_no_score_at_first(search):

@@ -15,6 +15,7 @@ from search.artifacts.export_model import export_model
 from tests.support.photo_runs import pack, photo_recipe, train, validation_files, write_photos
 from tests.support.recipes import TINY_NETWORK
 from tests.support.scored_digits import regression_recipe, write_scored_digits
+from trainables.checkpoints.checkpoint_file import scored_weights
 from trainables.checkpoints.checkpoint_folder import load_checkpoint
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import open_dataset
@@ -341,6 +342,18 @@ def test_other_data_and_other_pretrained_weights_are_refused(run_copy, tmp_path,
     with pytest.raises(PackageError, match=message):
         export(run_copy, tmp_path / "model")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ldam"]
+
+
+def test_weights_that_are_no_numbers_are_refused_whatever_score_was_recorded(run_copy, tmp_path):
+    file = run_copy.checkpoints / training_in(run_copy.root).best["checkpoint"]
+    state = load_checkpoint(file)
+    for values in scored_weights(state).values():
+        if values.is_floating_point():
+            values.fill_(torch.nan)
+    torch.save(state, file)
+    with pytest.raises(PackageError, match="weights of epoch .* or their outputs are not finite numbers"):
+        export(run_copy, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 def test_what_is_there_already_is_left_alone(run_copy, tmp_path):

@@ -119,11 +119,18 @@ def test_half_precision_and_narrow_labels_are_welcome():
     assert evaluate(probabilities, labels.astype(np.uint8)) == evaluate(probabilities.astype(np.float64), labels)
 
 
-def test_a_diverged_network_is_judged_and_not_an_error():
-    got = evaluate(np.full((4, 2), np.nan), [0, 1, 1, 0])
-    assert got.metrics["classes_predicted"] == 1
-    assert got.metrics["kappa"] == got.metrics["adjusted_balanced_accuracy"] == 0
-    assert math.isnan(got.metrics["auc"])
+@pytest.mark.parametrize("rows", [4, 1], ids=["every image", "one image"])
+@pytest.mark.parametrize("metric", metrics_of("classification"))
+def test_a_network_whose_outputs_are_no_numbers_has_no_score(rows, metric):
+    probabilities = np.full((4, 2), 0.5)
+    probabilities[:rows] = np.nan
+    got = evaluate(probabilities, [0, 1, 1, 0], learned_prior=[0.9, 0.1])
+    assert got.metrics.keys() == evaluate(np.full((4, 2), 0.5), [0, 1, 1, 0]).metrics.keys()
+    assert all(map(math.isnan, got.metrics.values()))
+    assert (got.per_class, got.confusion) == ({}, [])
+    got.metrics["val_loss"] = math.nan
+    assert score_of(got.metrics, metric) == metric.worst
+    assert not math.isfinite(corrected_score(got, metric))
 
 
 def test_one_class_is_as_good_as_chance_and_as_perfect():

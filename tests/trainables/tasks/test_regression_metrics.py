@@ -59,6 +59,9 @@ def test_ties_get_their_mean_rank(pairs):
             {"spearman": NAN, "r2": NAN, "mae": 2 / 3, "prediction_spread": NAN},
             id="targets all the same",
         ),
+        pytest.param(
+            [1, 2, 3], [0.1] * 3, {"r2": NAN, "prediction_spread": NAN}, id="the mean of equal targets is rounded"
+        ),
         pytest.param([7], [4], {"spearman": NAN, "r2": NAN, "mae": 3.0, "rmse": 3.0}, id="one image"),
         pytest.param([1, NAN, 3], [1, 2, 3], dict.fromkeys(NAMES, NAN), id="no number"),
         pytest.param([1, 2, INF], [1, 2, 3], dict.fromkeys(NAMES, NAN), id="infinity has a rank, and tells nothing"),
