@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import trainables.core.gc_tuning  # noqa: F401  # isort: skip
 
+import codecs
+import io
 import sys
 from collections.abc import Callable
 from itertools import groupby
@@ -76,6 +78,7 @@ for heading, commands in GROUPS.items():
 
 def main() -> None:
     """Entry point. A mistake of the user becomes one message and exit status 2."""
+    _print_in_any_encoding()
     try:
         with only_trusted_code():
             app()
@@ -86,6 +89,24 @@ def main() -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+_PLAIN = {"★": "*", "…": "...", "–": "-", "−": "-", "·": "-", "×": "x", "±": "+-", "²": "2", "“": '"', "”": '"'}
+"""Signs of our own texts -> what stands for them where the terminal's encoding lacks them."""
+
+
+def _print_in_any_encoding() -> None:
+    """Lets standard output and error replace what their encoding lacks, instead of raising an error."""
+
+    def replaced(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        lacking = error.object[error.start : error.end]
+        return "".join(_PLAIN.get(sign, ascii(sign)[1:-1]) for sign in lacking), error.end
+
+    codecs.register_error("thaw", replaced)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="thaw")
 
 
 def _is_a_user_error(error: Exception) -> bool:

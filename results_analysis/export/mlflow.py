@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from results_analysis.runs.columns import NULL
 from results_analysis.runs.errors import RunError
 from results_analysis.runs.run import Run
 from trainables.core.vocabulary import TrialStatus, metrics_of
@@ -24,6 +25,8 @@ _STATES = {
     TrialStatus.INFEASIBLE: "FINISHED",
 }
 _TRIAL = "thaw.trial"
+_LONGEST = 5000
+"""Longest text of a value or tag, in characters, that every store of MLflow takes."""
 _BATCH = 1000
 """Largest number of points in one request to MLflow."""
 
@@ -71,21 +74,32 @@ def _exported_trials(client: MlflowClient, experiment: str) -> dict[int, Any]:
 
 
 def _write(client: MlflowClient, experiment: str, run: Run, number: int) -> None:
+    from mlflow.entities import Metric as Point
     from mlflow.entities import Param, RunTag
 
     record = run.trial(number)
     tags = {_TRIAL: str(number), "thaw.status": record.status.value, "mlflow.runName": f"trial {number}"}
     if record.reason:
-        tags["thaw.reason"] = record.reason
+        tags["thaw.reason"] = record.reason[:_LONGEST]
     made = client.create_run(experiment, start_time=_milliseconds(record.started)).info.run_id
-    params = [Param(path, str(value)) for path, value in record.params.items()]
+    params = [
+        Param(_name_of(path), NULL if value is None else str(value)[:_LONGEST]) for path, value in record.params.items()
+    ]
     client.log_batch(made, params=params, tags=[RunTag(key, value) for key, value in tags.items()])
     points = _points(run, number)
     while batch := list(islice(points, _BATCH)):
         client.log_batch(made, metrics=batch)
+    at = _milliseconds(record.ended or record.started)
+    reached = [Point(f"objective.{name}", value, at, 0) for name, value in record.objectives.items()]
+    client.log_batch(made, metrics=reached)
     if record.status is not TrialStatus.RUNNING:
         ended = _milliseconds(record.ended) if record.ended else None
         client.set_terminated(made, _STATES[record.status], ended)
+
+
+def _name_of(path: str) -> str:
+    """Name of a searched value in MLflow, which allows no brackets: `train.stages.all.head_lr` for `train.stages[*].head_lr`."""
+    return path.replace("[*]", ".all").replace("[", ".").replace("]", "")
 
 
 def _points(run: Run, number: int) -> Iterator[Point]:

@@ -170,14 +170,16 @@ def _limits_of_classes(manifest: Manifest) -> Iterator[str]:
     of, classes = manifest.validation["per_class"], manifest.classes
     counts = list(zip(classes, of["true_count"], of["predicted_count"], of["recall"], strict=True))
     few = sorted(((int(true), name) for name, true, _, _ in counts if true < FEW_IMAGES))
-    if few:
+    if absent := [name for count, name in few if not count]:
+        yield f"Not among the validation images, so nothing is known about them: {_some(list(map(_escaped, absent)))}."
+    if few := [(count, name) for count, name in few if count]:
         yield (
             f"{len(few)} of {len(classes)} classes have fewer than {FEW_IMAGES} validation images, so one image changes their "
             f"recall by {1 / few[-1][0]:.2f} or more: {_some([f'{_escaped(name)} ({count})' for count, name in few])}."
         )
-    if never := [_escaped(name) for name, _, predicted, _ in counts if not predicted]:
+    if never := [_escaped(name) for name, true, predicted, _ in counts if true and not predicted]:
         yield f"Never predicted on the validation images: {_some(never)}."
-    if missed := [_escaped(name) for name, _, predicted, recall in counts if predicted and not recall]:
+    if missed := [_escaped(name) for name, true, predicted, recall in counts if true and predicted and not recall]:
         yield f"Predicted, but never correctly, on the validation images: {_some(missed)}."
 
 

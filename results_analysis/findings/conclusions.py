@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from results_analysis.findings.finding import Conclusion, Evidence, Topic
+from results_analysis.plots.style import words
 from results_analysis.runs.columns import NULL
 from results_analysis.statistics.importance import FEWEST, comparable
+from results_analysis.tables.pareto import pareto_front
 from results_analysis.tables.results_table import why_no_best
 from results_analysis.tables.search_ranges import Searched, value_in
+from trainables.core.vocabulary import mode_of_objective
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +24,7 @@ def conclusions(evidence: Evidence) -> list[Conclusion]:
     from results_analysis.findings.next_steps import next_steps
     from results_analysis.findings.warning_signs import flagged  # they import this module
 
-    rules = (_best, _second, _defaults, _sure, _curse, _mattered, flagged, next_steps)
+    rules = (_best, _front, _second, _defaults, _sure, _curse, _mattered, flagged, next_steps)
     found = [conclusion for rule in rules for conclusion in rule(evidence)]
     return sorted(found, key=lambda conclusion: list(Topic).index(conclusion.topic))
 
@@ -54,6 +57,26 @@ def _best(evidence: Evidence) -> Iterator[Conclusion]:
         )
     else:
         yield Conclusion(Topic.BEST, f"{text}. No trial has finished yet; this one is {row['status']}.", "warning")
+
+
+def _front(evidence: Evidence) -> Iterator[Conclusion]:
+    """Trials that no other trial beats in all objectives, where the search has several."""
+    snapshot = evidence.snapshot
+    names = snapshot.further_objectives
+    if not names or not len(evidence.finished):
+        return
+    modes = {name: mode_of_objective(name, snapshot.metric) for name in ("score", *names)}
+    front = pareto_front(evidence.finished, modes)
+    if not len(front):
+        return
+    best = front["trial"].head(8)
+    listed = ", ".join(map(str, best)) + (" …" if len(front) > len(best) else "")
+    text = (
+        f"The search has {len(modes)} objectives: {evidence.metric}, {', '.join(map(words, names))}. Of the "
+        f"{len(evidence.finished)} finished trials {len(front)} cannot be improved in one without losing in another (the Pareto "
+        f"front): {listed}."
+    )
+    yield Conclusion(Topic.BEST, text, command=f"thaw results {evidence.run_as_typed} --pareto")
 
 
 def _second(evidence: Evidence) -> Iterator[Conclusion]:

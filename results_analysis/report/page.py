@@ -167,7 +167,8 @@ def _trials(snapshot: Snapshot) -> pd.DataFrame:
     """The table of all trials as the page shows it, best first."""
     names = {value.path: value.name for value in snapshot.searched if value.name not in _TRIAL_COLUMNS}
     lineage = ["parent", "parent_epoch"] if snapshot.trials["parent"].notna().any() else []
-    shown = [*_TRIAL_COLUMNS, *lineage, *(value.path for value in snapshot.searched), "reason"]
+    reached = [name for name in snapshot.further_objectives if name not in _TRIAL_COLUMNS]
+    shown = [*_TRIAL_COLUMNS, *reached, *lineage, *(value.path for value in snapshot.searched), "reason"]
     return snapshot.trials[shown].rename(columns=names)
 
 

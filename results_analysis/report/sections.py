@@ -103,6 +103,17 @@ def _scores(snapshot: Snapshot) -> Iterator[Picture]:
             [cost.draw_cost_and_score(paid, metric)],
             paid[paid["front"]].drop(columns="front"),
         )
+    for name in snapshot.further_objectives:
+        reached = cost.cost_and_score(snapshot, name)
+        if len(reached):
+            yield Picture(
+                f"objective-{name}",
+                f"Score against {words(name)}",
+                f"{words(name)[0].upper()}{words(name)[1:]} is an objective of this search. The dotted line (the Pareto front) "
+                "connects the trials that no other trial beats in both.",
+                [cost.draw_cost_and_score(reached, metric, name)],
+                reached[reached["front"]].drop(columns="front"),
+            )
 
 
 def _training(snapshot: Snapshot) -> Iterator[Picture]:

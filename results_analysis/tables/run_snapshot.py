@@ -14,7 +14,7 @@ from results_analysis.runs.run import Run
 from results_analysis.tables.data_sets import data_set_of
 from results_analysis.tables.results_table import best_of
 from results_analysis.tables.search_ranges import Searched, searched_values
-from trainables.core.vocabulary import Metric, Task, TrialStatus
+from trainables.core.vocabulary import Metric, Objective, Task, TrialStatus
 from trainables.run_folder.trial_columns import Report, best_report
 
 if TYPE_CHECKING:
@@ -121,6 +121,11 @@ class Snapshot:
     def finished(self) -> pd.DataFrame:
         """Trials that finished with a score, best first."""
         return self.placed[self.placed["status"] == TrialStatus.FINISHED.value]
+
+    @property
+    def further_objectives(self) -> list[str]:
+        """Objectives of the search besides the score that some trial has a value of."""
+        return [name for name in self.run.objectives if name != Objective.SCORE and name in self.trials]
 
     @cached_property
     def is_over(self) -> bool:

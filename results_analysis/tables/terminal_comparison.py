@@ -81,8 +81,9 @@ def _cell(row: pd.Series[Any], name: str) -> str:
             deviation = row["deviation" if name == "mean" else "test_deviation"]
             return f"{row[name]:.4f}" + ("" if is_missing(deviation) else f" ± {deviation:.4f}")
         case "advantage":
-            interval = f"\n({row['advantage_low']:+.4f} … {row['advantage_high']:+.4f})"
-            return f"{row[name]:+.4f}" + ("" if is_missing(row["advantage_low"]) else interval)
+            if is_missing(row["advantage_low"]):
+                return f"{row[name]:+.4f}"
+            return f"{row[name]:+.4f}\n({row['advantage_low']:+.4f} … {row['advantage_high']:+.4f})"
         case "train_s":
             return f"{row[name]:.0f}"
     return f"{row[name]:.4f}"

@@ -50,8 +50,11 @@ def confirm(
         trust_all()
     run = load(find_run(name, runs))
     source = read_source(run.layout.config)
-    comparison = confirmation(run, load_search(source, own=False).settings, top=top, seeds=seeds)
+    comparison, same = confirmation(run, load_search(source, own=False).settings, top=top, seeds=seeds)
     console = Console()
+    for first, others in same.items():
+        names = f"trial{'s' if len(others) > 1 else ''} {', '.join(map(str, others))}"
+        console.out(f"{names}: the same recipe as trial {first}, which stands for all of them", highlight=False)
     earlier = EarlierRuns(run.folders, f"start another search: {search_again(run.layout)}")
     found = _train(comparison, RunLayout(run.layout.confirmation.absolute()), source, console, new=new, repeats=earlier)
     for line in verdict(found):

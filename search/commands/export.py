@@ -54,6 +54,7 @@ def export(
     from results_analysis import Trained, find_search_or_training
     from results_analysis.export.best_config import training_config, write_config
     from search.config.yaml_source import InputError
+    from trainables.core.atomic_write import is_stream
     from trainables.core.own_code import trust_all
     from trainables.run_folder.layout import RunLayout
 
@@ -73,15 +74,19 @@ def export(
     else:
         trained, config = _chosen_trial(run, trial, within=within, cost=cost, confirmed=confirmed)
         default = run.layout.best
+    file = default if output is None else output
+    aside = is_stream(file)  # where the config itself is the output, all else is printed to standard error
+    if why := config["provenance"].get("chosen") if trial is None else None:
+        typer.echo(f"trial {config['provenance']['trial']}: {why}", err=aside)
     if model is not None:
-        _write_model(trained, config, model, onnx=onnx)
-    typer.echo(short(write_config(config, default if output is None else output)))
+        _write_model(trained, config, model, onnx=onnx, err=aside)
+    typer.echo(short(write_config(config, file)), err=aside)
 
 
 def _chosen_trial(
     run: Run, trial: int | None, *, within: str | None, cost: str | None, confirmed: bool
 ) -> tuple[Trained, dict[str, Any]]:
-    """The trial that the options choose, and its config; says which one it is unless its number was given."""
+    """The trial that the options choose, and its config."""
     from results_analysis import Choice, best_confirmed, cheapest_within, trial_config, trial_of
 
     choice: int | Choice | None = trial
@@ -90,22 +95,19 @@ def _chosen_trial(
     elif confirmed:
         choice = best_confirmed(run)
     config = trial_config(run, trial=choice)
-    number = config["provenance"]["trial"]
-    if isinstance(choice, Choice):
-        typer.echo(f"trial {number}: {config['provenance']['chosen']}")
-    return trial_of(run, number), config
+    return trial_of(run, config["provenance"]["trial"]), config
 
 
-def _write_model(trained: Trained, config: Mapping[str, Any], folder: Path, *, onnx: bool) -> None:
+def _write_model(trained: Trained, config: Mapping[str, Any], folder: Path, *, onnx: bool, err: bool) -> None:
     from rich.console import Console
 
     from search.artifacts.export_model import export_model  # imports torch
 
-    manifest, validation = export_model(trained, config, folder, onnx=onnx, console=Console())
+    manifest, validation = export_model(trained, config, folder, onnx=onnx, console=Console(stderr=err))
     metric, images = trained.metric.value, manifest.validation["images"]
     found, reported = validation.validated.metrics[metric], trained.best["score"]
     agrees = "identical to the training log" if validation.reproduces else f"the training log has {reported}"
-    typer.echo(f"{short(folder)}: {metric} {found:.4f} on {images} validation images, {agrees}")
+    typer.echo(f"{short(folder)}: {metric} {found:.4f} on {images} validation images, {agrees}", err=err)
     if manifest.onnx:
         difference, checked = manifest.onnx.largest_difference, manifest.onnx.images
-        typer.echo(f"ONNX: differs from torch by at most {difference:.1g} on {checked} images")
+        typer.echo(f"ONNX: differs from torch by at most {difference:.1g} on {checked} images", err=err)

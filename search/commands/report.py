@@ -31,11 +31,12 @@ def report(
     Example: thaw report photos --serve
     """
     from results_analysis import find_run, load, write_report
+    from trainables.core.atomic_write import is_stream
 
     run = load(find_run(local(name, runs), runs))
     called = cli_name(run.layout.root.absolute())
     file = write_report(run, output, said=called)
-    typer.echo(short(file))
+    typer.echo(short(file), err=is_stream(file))  # the page itself may be the output
     if serve:
         _serve(run, file, called, port)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from itertools import count, islice
 
 from results_analysis.runs.run import Run, RunError
@@ -12,23 +12,39 @@ from search.launch.seed_comparison import Comparison, comparison_of
 from trainables.recipe.recipe import Recipe, parse_recipe
 
 
-def confirmation(run: Run, settings: SearchSettings, *, top: int, seeds: int) -> Comparison:
+def confirmation(
+    run: Run, settings: SearchSettings, *, top: int, seeds: int
+) -> tuple[Comparison, Mapping[int, Sequence[int]]]:
     """Comparison of the best finished trials of a run, to be trained again with full budgets.
+
+    Trials that differ in nothing but the seed are one candidate.
 
     Args:
         run: the search.
         settings: where and with which resources trials run.
-        top: number of trials.
+        top: number of candidates.
         seeds: number of seeds that each is trained with.
+    Returns:
+        The comparison, and the trials that have the same recipe as a better one, by that one's number.
     Raises:
         RunError: if no trial has finished.
     """
-    finished = results_table(run, where="status == 'finished' and score == score", top=top)
+    finished = results_table(run, where="status == 'finished' and score == score")
     if finished.empty:
         raise RunError(f"run {run.name!r} has no finished trial with a score: there is nothing to confirm")
-    scores = {int(trial): float(score) for trial, score in zip(finished["trial"], finished["score"], strict=True)}
+    known: dict[str, int] = {}
+    same: dict[int, list[int]] = {}
+    scores: dict[int, float] = {}
+    for number, score in zip(finished["trial"].map(int), finished["score"].map(float), strict=True):
+        first = known.setdefault(_but_for_the_seed(parse_recipe(run.recipe(number))), number)
+        if first != number:
+            same.setdefault(first, []).append(number)
+        elif len(scores) < top:
+            scores[number] = score
+        else:
+            break
     recipes = {f"trial {number}": parse_recipe(run.recipe(number)) for number in scores}
-    return comparison_of(
+    comparison = comparison_of(
         run.layout.confirmation.name,
         recipes,
         fresh_seeds(recipes.values(), seeds),
@@ -36,6 +52,11 @@ def confirmation(run: Run, settings: SearchSettings, *, top: int, seeds: int) ->
         search_scores={f"trial {number}": score for number, score in scores.items()},
         confirms=True,
     )
+    return comparison, same
+
+
+def _but_for_the_seed(recipe: Recipe) -> str:
+    return recipe.model_dump_json(exclude={"train": {"seed"}})
 
 
 def fresh_seeds(recipes: Collection[Recipe], number: int) -> list[int]:

@@ -169,7 +169,9 @@ class StudySearcher(Searcher):
         assert result.best_score is not None
         if result.finished and not math.isfinite(result.best_score):
             if flag := result.stopped_for:  # PRUNED, not FAIL, from which samplers learn nothing; see below
-                self._end(trial, TrialStatus.PRUNED, f"stopped for {flag} in epoch {result.epoch}: no epoch had a score")
+                self._end(
+                    trial, TrialStatus.PRUNED, f"stopped for {flag} in epoch {result.epoch}: no epoch had a score"
+                )
             else:
                 self._end(trial, TrialStatus.FAILED, "no epoch had a score: training diverged")
         elif result.finished and absent:

@@ -47,7 +47,9 @@ def test_a_search_leaves_a_whole_run_and_says_what_to_do_next(undisturbed):
 
 
 def test_a_search_in_which_every_trial_diverges_fails_and_leaves_nothing_to_use(tmp_path, thaw_here):
-    search_file(tmp_path, space={"train.stages[*].head_lr": {"log": [1e30, 1e32]}}, trials=2, scheduler={"kind": "none"})
+    search_file(
+        tmp_path, space={"train.stages[*].head_lr": {"log": [1e30, 1e32]}}, trials=2, scheduler={"kind": "none"}
+    )
     done = thaw_here("search", "small.yaml", folder=tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "run 'small' has no best trial: no trial has a score yet (2 pruned)" in done.stdout

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+
+_STANDARD = {1: "stdout", 2: "stderr"}
+"""Descriptors of this process's output -> name of the stream in `sys`."""
 
 
 @contextlib.contextmanager
 def replacing(path: Path, mode: str = "w", *, sync: bool = True) -> Iterator[IO[Any]]:
     """Opens a temporary file that replaces `path` when the block succeeds and is deleted when it fails.
 
+    A link stays, and the file that it names is replaced. A stream (`is_stream`) is written as it is.
+
     Args:
         path: file to write; missing folders are made.
         mode: `w` or `wb`.
         sync: wait until the data are on disk, so that the file is whole even after a power cut. A killed process does not need it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     encoding = None if "b" in mode else "utf-8"
+    if is_stream(path):
+        with os.fdopen(_open_stream(path), mode, encoding=encoding) as file:
+            yield file
+        return
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
@@ -34,3 +47,30 @@ def replacing(path: Path, mode: str = "w", *, sync: bool = True) -> Iterator[IO[
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def is_stream(path: Path) -> bool:
+    """True for a pipe, a device, or this process's own output under any name, such as `/dev/stdout`."""
+    try:
+        kind = path.stat().st_mode
+    except OSError:
+        return False
+    return _standard_at(path) is not None or not (stat.S_ISREG(kind) or stat.S_ISDIR(kind))
+
+
+def _standard_at(path: Path) -> int | None:
+    """Descriptor of this process's output that a path leads to; None if it leads elsewhere."""
+    for descriptor in _STANDARD:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(path.stat(), os.fstat(descriptor)):
+                return descriptor
+    return None
+
+
+def _open_stream(path: Path) -> int:
+    own = _standard_at(path)
+    if own is None:
+        return os.open(path, os.O_WRONLY)
+    # Not opened again: what else is printed would overwrite it where the output is a file.
+    getattr(sys, _STANDARD[own]).flush()
+    return os.dup(own)

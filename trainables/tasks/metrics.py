@@ -58,7 +58,9 @@ def evaluate(
 
     if not np.isfinite(p).all():
         of_classes = [m for m, spec in METRICS.items() if spec.function and "classification" in spec.tasks]
-        return Evaluation(metrics=dict.fromkeys((*of_classes, "classes_predicted"), math.nan), per_class={}, confusion=[])
+        return Evaluation(
+            metrics=dict.fromkeys((*of_classes, "classes_predicted"), math.nan), per_class={}, confusion=[]
+        )
 
     confusion = _confusion(p, true)
     corrected = confusion if learned_prior is None else _confusion(p / np.asarray(learned_prior), true)

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+import subprocess
 import sys
 
 import pytest
@@ -164,3 +165,30 @@ def the_end_is_the_end(found, folder, facts):
     missing = len(facts) < planned or any(trial["status"] == "running" for trial in facts.values())
     resumed = any(each.command == "thaw resume odd" for each in found)
     assert resumed == bool(facts and missing and status.get("state") != "complete")
+
+
+# --- terminals and streams --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp437", "utf-8"])
+def test_what_is_printed_fits_any_encoding(tmp_path, monkeypatch, encoding):
+    folder = write_odd_search(tmp_path / "whole", 1, trials=3, statuses=["finished"], space={})
+    printed = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", printed)
+    for words in (["results", folder], ["results", folder, "--format", "csv"], ["watch", folder, "--once"]):
+        monkeypatch.setattr(sys, "argv", ["thaw", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
+    printed.flush()
+    star = "★" if encoding == "utf-8" else "*"
+    assert f"{star} " in printed.buffer.getvalue().decode(encoding)
+
+
+def test_the_page_may_be_the_output_and_nothing_else_is_printed(tmp_path):
+    folder = write_odd_search(tmp_path / "whole", 1, trials=0)
+    thaw = [sys.executable, "-c", "from search.cli import main; main()"]
+    done = subprocess.run([*thaw, "report", folder, "-o", "/dev/stdout"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("<!doctype html>")
+    assert done.stdout.rstrip().endswith("</html>")
+    assert done.stderr == "/dev/stdout\n"

@@ -25,6 +25,7 @@ from search.launch.ablation import ablation
 from search.launch.confirmation import confirmation, fresh_seeds
 from search.launch.seed_comparison import comparison_of
 from tests.support.recipes import RECIPE
+from trainables.core.dotted_paths import with_values
 from trainables.core.vocabulary import TrialStatus
 from trainables.run_folder.layout import RunLayout
 from trainables.run_folder.trial_record import TrialRecord, now
@@ -197,17 +198,28 @@ def search_run(tmp_path):
     config = {**RECIPE, "space": {"train.stages[0].head_lr": {"log": [0.01, 0.1]}}}
     layout.config.write_text(yaml.safe_dump(config))
     for number, score in enumerate([0.5, 0.7, 0.6]):
-        write_trial(layout, number, {"train.stages[0].head_lr": 0.02}, score)
+        recipe = with_values(RECIPE, {"train.stages[0].head_lr": 0.02 + number / 100})
+        write_trial(layout, number, {"train.stages[0].head_lr": 0.02 + number / 100}, score, recipe=recipe)
     write_trial(layout, 3, {"train.stages[0].head_lr": 0.02}, 0.9, status=TrialStatus.PRUNED)
     return load(layout.root)
 
 
 def test_the_best_finished_trials_are_confirmed(search_run):
-    made = confirmation(search_run, SearchSettings(max_concurrent=3), top=2, seeds=4)
+    made, _ = confirmation(search_run, SearchSettings(max_concurrent=3), top=2, seeds=4)
     assert list(made.candidates) == ["trial 1", "trial 2"]
     assert made.search_scores == {"trial 1": 0.7, "trial 2": 0.6}
     assert (made.seeds, made.settings.trials, made.settings.max_concurrent) == ((1, 2, 3, 4), 8, 3)
     assert made.reads_test
+
+
+def test_trials_with_the_same_recipe_are_one_candidate(search_run):
+    layout = search_run.layout
+    for number, path in ((4, "train.seed"), (5, "train.batch_size")):
+        recipe = with_values(RECIPE, {"train.stages[0].head_lr": 0.03, path: 9})
+        write_trial(layout, number, {path: 9}, 0.65, recipe=recipe)
+    made, same = confirmation(load(layout.root), SearchSettings(), top=3, seeds=2)
+    assert list(made.candidates) == ["trial 1", "trial 5", "trial 2"]
+    assert same == {1: [4]}
 
 
 def test_a_search_without_a_finished_trial_has_nothing_to_confirm(search_run):
