@@ -169,10 +169,9 @@ _FLAGS = {
 def _limits_of_classes(manifest: Manifest) -> Iterator[str]:
     of, classes = manifest.validation["per_class"], manifest.classes
     counts = list(zip(classes, of["true_count"], of["predicted_count"], of["recall"], strict=True))
-    few = sorted(((int(true), name) for name, true, _, _ in counts if true < FEW_IMAGES))
-    if absent := [name for count, name in few if not count]:
-        yield f"Not among the validation images, so nothing is known about them: {_some(list(map(_escaped, absent)))}."
-    if few := [(count, name) for count, name in few if count]:
+    if absent := [_escaped(name) for name, true, _, _ in counts if not true]:
+        yield f"Not among the validation images, so nothing is known about them: {_some(absent)}."
+    if few := sorted((int(true), name) for name, true, _, _ in counts if 0 < true < FEW_IMAGES):
         yield (
             f"{len(few)} of {len(classes)} classes have fewer than {FEW_IMAGES} validation images, so one image changes their "
             f"recall by {1 / few[-1][0]:.2f} or more: {_some([f'{_escaped(name)} ({count})' for count, name in few])}."

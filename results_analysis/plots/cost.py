@@ -29,7 +29,7 @@ COST = "cost_s"
 
 
 def cost_and_score(snapshot: Snapshot, cost: str = COST) -> pd.DataFrame:
-    """Table of the trials that have a place and this value, cheapest first: `trial`, `status`, the value, `score`, `epochs`, `front`.
+    """Table of the trials that have a place and this value, cheapest first: `trial`, `status`, it, `score`, `epochs`, `front`.
 
     `front` is True where no other trial is at least as good in both and better in one.
 
@@ -74,7 +74,8 @@ def draw_cost_and_score(frame: pd.DataFrame, metric: Metric, cost: str = COST) -
                     marker=marker_of(status, opacity=0.9 if len(shown) < DRAWN else 0.5),
                     cliponaxis=False,
                     customdata=rows[["trial", "epochs"]],
-                    hovertemplate=f"trial %{{customdata[0]}}: %{{y:.4f}} for %{{x:.3s}}{escaped(unit)}, %{{customdata[1]}} epochs<extra></extra>",
+                    hovertemplate=f"trial %{{customdata[0]}}: %{{y:.4f}} for %{{x:.3s}}{escaped(unit)}, %{{customdata[1]}} epochs"
+                    "<extra></extra>",
                 )
             )
     front = frame[frame["front"]]

@@ -169,6 +169,10 @@ def test_what_nobody_need_be_warned_of_is_not_warned_of():
             "2 of 3 classes have fewer than 20 validation images, so one image changes their recall by 0.17 or more: "
             "a\\|b (4), dog (6).",
         ),
+        (
+            {"per_class": {"true_count": [90, 0, 0]}},
+            "Not among the validation images, so nothing is known about them: dog, a\\|b.",
+        ),
         ({"per_class": {"predicted_count": [90, 0, 0]}}, "Never predicted on the validation images: dog, a\\|b."),
         ({"per_class": {"recall": [0.8, 0.0, 0.1]}}, "Predicted, but never correctly, on the validation images: dog."),
         (
