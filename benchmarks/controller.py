@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import cProfile
-import functools
 import itertools
 import json
 import os
@@ -86,7 +85,6 @@ def main() -> None:
     from trainables.run_folder.layout import RunLayout
 
     run_search.StagedUnfreezing = sleeping_trainable.Sleeping
-    ray_connection.local_ray = functools.partial(ray_connection.local_ray, args.workers)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "controller.yaml"
         # JSON is YAML.
@@ -103,7 +101,8 @@ def main() -> None:
         profile = cProfile.Profile(time.process_time)
         if args.profile:
             profile.enable()
-        run_search.run_search(load_search(read_source(file, ())), layout)
+        here = ray_connection.LocalRay(args.workers)
+        run_search.run_search(load_search(read_source(file, ())), layout, here=here)
         profile.disable()
     if args.profile:
         profile.dump_stats(args.profile)

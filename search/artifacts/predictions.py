@@ -14,7 +14,7 @@ from rich.console import Console
 from search.config.yaml_source import InputError
 from search.progress.progress_bar import bar
 from trainables.core.atomic_write import replacing
-from trainables.core.config_errors import listed
+from trainables.core.config_errors import counted, listed
 from trainables.model_package.input_images import Columns, Item, find_images
 from trainables.model_package.manifest import Manifest
 from trainables.model_package.network import Network, load_package, predictions
@@ -124,7 +124,7 @@ def known_score(manifest: Manifest, items: Sequence[Item], predicted: np.ndarray
     unlabelled = sum(item.label is None for item in items)
     lines = []
     if known:
-        truth, of = [items[i].truth for i in known], f"on {len(known)} images whose truth is known"
+        truth, of = [items[i].truth for i in known], f"on {counted(len(known), 'image')} whose truth is known"
         if manifest.task == "regression":
             metrics = evaluate_numbers(predicted[known], np.array(truth, np.float64)).metrics
             lines.append(f"{of}: mae {metrics['mae']:.4g}, r2 {metrics['r2']:.4f}, spearman {metrics['spearman']:.4f}")
@@ -134,11 +134,11 @@ def known_score(manifest: Manifest, items: Sequence[Item], predicted: np.ndarray
                 f"{of}: accuracy {metrics['accuracy']:.4f}, balanced accuracy {metrics['balanced_accuracy']:.4f}"
             )
     if strange:
-        what = "class of the model" if manifest.task == "classification" else "number"
+        what = "no class of the model" if manifest.task == "classification" else "no number"
         labels = listed([f"{label!r} ({count})" for label, count in strange.most_common()], 6)
-        lines.append(f"{strange.total()} images have a label that is no {what}: {labels}")
+        lines.append(f"with a label that is {what}: {counted(strange.total(), 'image')}: {labels}")
     if unlabelled and (known or strange):
-        lines.append(f"{unlabelled} images have no label")
+        lines.append(f"without a label: {counted(unlabelled, 'image')}")
     return lines
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import yaml
 
-from trainables.core.config_errors import ConfigError, Problem, listed
+from trainables.core.config_errors import ConfigError, Problem, counted, listed
 from trainables.recipe.data_config import label_name
 
 _LIKE_MISSING = frozenset({"n/a", "na", "nan", "null", "-", "--", "?", "unknown", "missing"})
@@ -67,7 +67,7 @@ def mapped(names: Sequence[str], codes: np.ndarray, mapping: Mapping[str, str | 
 def _classes_of(counts: Mapping[str, int], mapping: Mapping[str, str | None]) -> list[str]:
     """Classes of a mapping, checked against the labels that occur."""
     if missing := [(name, n) for name, n in counts.items() if name not in mapping]:
-        found = listed([f"{name!r} ({n} image{'s' * (n > 1)})" for name, n in missing])
+        found = listed([f"{name!r} ({counted(n, 'image')})" for name, n in missing])
         raise _labels_error(f"does not mention {found}; to drop these images, add `{missing[0][0]}: null`")
     classes = sorted_names({target for name in counts if (target := mapping[name]) is not None})
     if unseen := sorted({target for target in mapping.values() if target is not None} - set(classes)):
@@ -86,7 +86,7 @@ def _dropped(counts: Mapping[str, int], mapping: Mapping[str, str | None]) -> tu
     if not dropped:
         return ()
     which = listed([f"{name!r} ({n})" for name, n in dropped.items()])
-    return (f"{sum(dropped.values())} images are left out, as data.labels says: {which}",)
+    return (f"left out (data.labels): {counted(sum(dropped.values()), 'image')}: {which}",)
 
 
 def _alike(counts: Mapping[str, int]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from trainables.core.config_errors import listed
+from trainables.core.config_errors import counted, listed
 from trainables.data.formats.image_files import is_image, suffix_of
 from trainables.data.sources.split_names import Part, part_of
 from trainables.recipe.data_config import label_name
@@ -106,7 +106,7 @@ def read_image_folder(folder: str | Path) -> ImageFolder:
         list(nested),
         [file for _, file in others],
         tuple(_notes(root, others)),
-        (f"{loose} images lie in no class folder and are left aside{_where(root, beside)}",) if loose else (),
+        (f"left aside, in no class folder: {counted(loose, 'image')}{_where(root, beside)}",) if loose else (),
     )
 
 
@@ -189,13 +189,14 @@ def _notes(root: str, others: Sequence[tuple[str, str]]) -> Iterator[str]:
             f"{label or 'beside the class folders'} ({_counted(Counter(map(_kind, files)))})"
             for label, files in by_class.items()
         ]
-        yield f"{len(others)} files are no images and are left aside: {listed(where, 6)}"
+        yield f"left aside, not images: {counted(len(others), 'file')}: {listed(where, 6)}"
 
 
 def _where(root: str, beside: Sequence[str]) -> str:
     """Folders beside those of a split, with their numbers of files."""
     folders = Counter(file[len(root) :].partition("/")[0] for file in beside if "/" in file[len(root) :])
-    return f": {listed([f'{name} ({count} files)' for name, count in folders.items()], 6)}" if folders else ""
+    named = [f"{name} ({counted(count, 'file')})" for name, count in folders.items()]
+    return f": {listed(named, 6)}" if named else ""
 
 
 def _kind(file: str) -> str:

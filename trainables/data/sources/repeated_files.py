@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from trainables.core.config_errors import listed
+from trainables.core.config_errors import counted, listed
 from trainables.data.messages import path_error
 from trainables.data.sources.class_mapping import Mapped
 from trainables.storage.urls import FileFacts, Place
@@ -54,10 +54,12 @@ def without_repeats(
         )
     dropped = {i for group in several for i in (group if group[0] in conflicts else group[1:])}
     kept = np.array([i for i in range(len(places)) if i not in dropped], np.int64)
-    note = f"{len(dropped)} paths lead to the file of another path and are left out"
+    again = len(dropped) - sum(map(len, conflicts.values()))
+    notes = [f"left out: {counted(again, 'path')} to the file of another path"] if again else []
     if conflicts:
-        note += f"; {len(conflicts)} files contradict themselves and are left out altogether (data.on_conflict)"
+        which = listed([repr(str(places[i])) for i in conflicts], 3)
+        notes.append(f"left out (data.on_conflict): {counted(len(conflicts), 'file')} at contradictory places: {which}")
     labels = found.labels[kept]
     if lost := [repr(name) for j, name in enumerate(found.classes) if j not in labels]:
-        raise path_error(f"no image is left of {listed(lost)}: {note}")
-    return Mapped(found.classes, labels, found.kept[kept], (*found.notes, note)), [places[i] for i in kept.tolist()]
+        raise path_error(f"no image is left of {listed(lost)}: {'; '.join(notes)}")
+    return Mapped(found.classes, labels, found.kept[kept], (*found.notes, *notes)), [places[i] for i in kept.tolist()]

@@ -75,7 +75,7 @@ def test_images_are_known_by_their_names_or_their_content(tmp_path):
     found = read_image_folder(tmp_path / "x")
     assert [image.label for image in found.images] == ["cat"] * 12 + ["dog"]
     (note,) = found.notes
-    assert note.startswith("5 files are no images and are left aside: dog (")
+    assert note.startswith("left aside, not images: 5 files: dog (")
     for kind in (".txt", ".svg", "without suffix", ".heic", ".eps"):
         assert f"1 {kind}" in note
 
@@ -94,8 +94,8 @@ def test_what_is_left_aside_is_told_when_a_search_is_checked(tmp_path):
     (root / "cat" / "a.mp4").touch()
     notes = open_dataset(config(root, validation=0.5)).notes
     assert notes == (
-        "1 files are no images and are left aside: cat (1 .mp4)",
-        "1 images lie in no class folder and are left aside",
+        "left aside, not images: 1 file: cat (1 .mp4)",
+        "left aside, in no class folder: 1 image",
     )
 
 
@@ -128,8 +128,8 @@ def test_a_file_in_two_classes_is_an_error_or_is_dropped(tmp_path):
     source = open_source(config(root, on_conflict="drop"))
     assert np.bincount(source.labels).tolist() == [3, 4]
     assert source.notes == (
-        "3 paths lead to the file of another path and are left out; 1 files contradict themselves and are left out altogether "
-        "(data.on_conflict)",
+        "left out: 1 path to the file of another path",
+        f"left out (data.on_conflict): 1 file at contradictory places: '{root}/cat/0.png'",
     )
 
 
@@ -167,7 +167,7 @@ def test_without_a_validation_folder_a_share_of_training_validates_and_test_stay
     data = open_dataset(config(root))
     assert (len(data.train), len(data.validation)) == (6, 2)
     assert open_test(config(root), data) is not None
-    assert data.notes == ("8 images lie in no class folder and are left aside: seg_pred (8 files)",)
+    assert data.notes == ("left aside, in no class folder: 8 images: seg_pred (8 files)",)
 
 
 def test_a_typed_share_makes_a_split_of_its_own(tmp_path):

@@ -415,7 +415,7 @@ def test_paths_to_one_place_are_one_image(photos, write, tmp_path):
     other = photos.assign(path=[f"{tmp_path}/./set0/../{path}" for path in photos["path"]])
     source = open_source(write(pd.concat([photos, other])))
     assert len(source.labels) == 24
-    assert source.notes == ("24 rows repeat an image of another row and count once",)
+    assert source.notes == ("left out: 24 rows naming an image again",)
 
 
 @pytest.mark.parametrize("spelling", ["{0}.0", "P{0}", "0{0}", " {0} "])
@@ -443,9 +443,7 @@ def test_images_that_contradict_themselves_are_left_out_if_that_is_asked_for(pho
     assert found[f"data.columns.{role}"].endswith("or leave these images out with data.on_conflict: drop")
     source = open_source(write(table, columns=columns, on_conflict="drop"))
     assert len(source.labels) == used - 2
-    assert source.notes[0].startswith(
-        "2 images have rows that differ and are left out (data.on_conflict): 'set0/00.png' ("
-    )
+    assert source.notes[0].startswith("left out (data.on_conflict): 2 images with rows that differ: 'set0/00.png' (")
 
 
 def test_a_file_that_two_paths_link_to_is_one_image(photos, write, tmp_path):

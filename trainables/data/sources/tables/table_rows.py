@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from trainables.core.config_errors import ConfigError, Problem, listed, nearest
+from trainables.core.config_errors import ConfigError, Problem, counted, listed, nearest
 from trainables.data.messages import path_error
 from trainables.data.sources.class_mapping import sorted_names
 from trainables.data.sources.split_names import Part, part_of
@@ -92,7 +92,7 @@ def read_rows(
         )
     once = np.sort(np.unique(cells["path"].codes, return_index=True)[1])
     if repeated := len(rows) - len(once):
-        more += (f"{repeated} rows repeat an image of another row and count once",)
+        more += (f"left out: {counted(repeated, 'row')} naming an image again",)
     if "split" in cells:
         validates = _rows_of("val", cells["split"])[once]
         judges = validates if validates.any() else None
@@ -227,7 +227,8 @@ def _without_conflicts(
         )
     dropped = {image: text for images in found.values() for image, text in images.items()}
     kept = np.flatnonzero(~np.isin(cells["path"].codes, list(dropped)))
-    note = f"{_have_rows_that_differ(dropped)} and are left out (data.on_conflict): {listed(list(dropped.values()), 3)}"
+    which = listed(list(dropped.values()), 3)
+    note = f"left out (data.on_conflict): {counted(len(dropped), 'image')} with rows that differ: {which}"
     return {role: column.taken(kept) for role, column in cells.items()}, rows[kept], (note,)
 
 
