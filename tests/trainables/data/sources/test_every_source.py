@@ -134,6 +134,7 @@ def test_it_says_what_it_has_and_refuses_what_it_has_not(spec, example):
         "window": {"center": 0, "width": 1},
         "depth": 8,
         "on_conflict": "drop",
+        "on_bad": "skip",
     }
     assert values.keys() == {*SPECIAL_KEYS}
     for key, value in values.items():
