@@ -57,8 +57,8 @@ def without_repeats(
     again = len(dropped) - sum(map(len, conflicts.values()))
     notes = [f"left out: {counted(again, 'path')} to the file of another path"] if again else []
     if conflicts:
-        which = listed([repr(str(places[i])) for i in conflicts], 3)
-        notes.append(f"left out (data.on_conflict): {counted(len(conflicts), 'file')} at contradictory places: {which}")
+        named = listed([repr(str(places[i])) for i in conflicts], 3)
+        notes.append(f"left out (data.on_conflict): {counted(len(conflicts), 'file')} at contradictory places: {named}")
     labels = found.labels[kept]
     if lost := [repr(name) for j, name in enumerate(found.classes) if j not in labels]:
         raise path_error(f"no image is left of {listed(lost)}: {'; '.join(notes)}")

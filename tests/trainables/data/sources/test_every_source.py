@@ -184,6 +184,10 @@ def test_it_needs_a_path_where_it_says_what_the_path_is(spec, example):
 
 @each_source
 def test_it_is_behind_a_url_where_it_says_so(spec, example):
+    if spec.path is None:
+        with pytest.raises(ValueError, match="reads no `path`"):
+            DataConfig(**example | {"path": "memory://nowhere/x.npz"})
+        return
     config = DataConfig(**example | {"path": "memory://nowhere/x.npz"})
     with pytest.raises(ConfigError, match=r"^data\.path: memory://nowhere") as caught:
         open_source(config)
