@@ -28,8 +28,7 @@ _MAY_BE_EMPTY = (
     *("ModalityLUTSequence", "VOILUTSequence", "PixelPaddingValue", "PixelPaddingRangeLimit"),
 )
 """Elements that count as absent if they have no value; pydicom would calculate with None."""
-_FIRST_ELEMENTS = {number.to_bytes(2, "little") for number in (0x00, 0x01, 0x05, 0x08, 0x12, 0x16)}
-"""Elements of group 8 with which files without the mark begin, as older programs write them."""
+_FIRST_GROUPS = {bytes([group, 0]) for group in (0x08, 0x10, 0x18, 0x20, 0x28)}
 _FAR = 1e12
 """A number larger than any grey value."""
 
@@ -41,7 +40,15 @@ def is_dicom(file: BinaryIO) -> bool:
     """Returns True if a file is marked as DICOM, or begins like one; rewinds it to its start."""
     start = file.read(132)
     file.seek(0)
-    return start[128:] == b"DICM" or (start[:2] == b"\x08\0" and start[2:4] in _FIRST_ELEMENTS)
+    return start[128:] == b"DICM" or _begins_with_group_8(start)
+
+
+def _begins_with_group_8(start: bytes) -> bool:
+    """Returns True if a file begins with an element of group 8 and goes on with one of the usual groups, as older programs write
+    DICOM without the mark."""
+    has_type = start[4:6].isalpha() and start[4:6].isupper()  # else its length takes four bytes
+    following = 8 + int.from_bytes(start[6:8] if has_type else start[4:8], "little")
+    return start[:2] == b"\x08\0" and start[following : following + 2] in _FIRST_GROUPS
 
 
 def grey_and_deep(file: BinaryIO) -> tuple[bool, bool]:

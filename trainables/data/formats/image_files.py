@@ -7,7 +7,7 @@ import os
 from PIL import Image
 
 from trainables.data.formats import dicom
-from trainables.data.formats.images import FORMATS, SUFFIXES
+from trainables.data.formats.images import FORMATS, SUFFIXES, UNREADABLE
 from trainables.data.formats.nifti import is_nifti_name
 from trainables.storage.urls import Place, is_url, opened
 
@@ -31,5 +31,5 @@ def _holds_an_image(file: Place) -> bool:
                 return True
             with Image.open(stream, formats=FORMATS):
                 return True
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except UNREADABLE:
         return False

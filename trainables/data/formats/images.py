@@ -31,8 +31,28 @@ _SUBFILE_TYPE, _REDUCED = 254, 1
 """Tag of a TIFF page, and its bit that marks a reduced version of another page."""
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 """Tags of a TIFF page, and the value of the second one that says that 0 is white."""
+_KIND, _KINDS = 339, {(8, 2): np.int8, (32, 1): np.uint32}
+"""Tag of a TIFF page for the kind of numbers, and, by bits and kind, those that Pillow takes for others."""
 _NEARLY_WHITE = 192
 """Mean brightness of the visible parts of an image from which its transparent parts are shown black."""
+
+UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError),
+    *(TypeError, RuntimeError, LookupError, ArithmeticError, AttributeError),
+)
+"""Exceptions that Pillow raises on broken files, depending on the format."""
+_OTHERS = {
+    b"version https://git-lfs": "is a pointer of Git LFS; fetch the file with `git lfs pull`",
+    b"<svg": "is an SVG drawing; save it as PNG",
+    b"<html": "is a web page, not an image; download it again",
+    b"<!doctype": "is a web page, not an image; download it again",
+    b"ftyphei": "is a HEIC image; save it as JPEG",
+    b"ftypmif1": "is a HEIC image; save it as JPEG",
+    b"%pdf": "is a PDF document; save its pages as PNG",
+    b"ii*\0": "is a TIFF file in a form that cannot be read; save it with 8 or 16 bits a pixel",
+    b"mm\0*": "is a TIFF file in a form that cannot be read; save it with 8 or 16 bits a pixel",
+}
+"""Bytes at the start of files that cannot be read, in lower case, and what these files are."""
 
 # The warning is for half of the limit; images beyond the limit are rejected.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -59,7 +79,7 @@ def read_header(place: Place) -> Header:
                 return Header(*dicom.grey_and_deep(file))
             with Image.open(file, formats=FORMATS) as image:
                 return Header(image.mode in _GREY_MODES, image.mode in _DEEP_MODES)
-    except _UNREADABLE:
+    except UNREADABLE:
         return Header(grey=True, deep=False)
 
 
@@ -98,12 +118,8 @@ def read_image(
                 image.seek(pages[chosen_frame(len(pages), frame)])
                 ImageOps.exif_transpose(image, in_place=True)
                 return _pixels(image, grey=grey, deep=deep, window=window)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise BadImageError(f"{place}: {_reason(place, error)}") from None
-
-
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
-"""Exceptions that Pillow raises on broken files, depending on the format."""
 
 
 def _pages(image: Image.Image) -> list[int]:
@@ -141,7 +157,7 @@ def _opaque(image: Image.Image) -> Image.Image:
     """
     mode = "L" if image.mode in _GREY_MODES else "RGB"
     if not image.has_transparency_data:
-        return image.convert(mode)
+        return image if image.mode == mode else image.convert(mode)
     image = image.convert(f"{mode}A")
     colours, alpha = image.convert(mode), image.getchannel("A")
     low, high = alpha.getextrema()
@@ -154,8 +170,7 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 def _grey_levels(image: Image.Image, *, deep: bool, window: Window | None) -> np.ndarray:
     """Values of a grey image, [h, w] uint8, or uint16 if `deep`."""
-    values = np.asarray(image if image.mode in _DEEP_MODES else image.convert("L"))
-    highest, inverted = _stored(image)
+    values, highest, inverted = _stored(image)
     if window is not None:
         shown = windowed(values, window)
         return as_levels(1 - shown if inverted else shown, deep=deep)
@@ -166,13 +181,16 @@ def _grey_levels(image: Image.Image, *, deep: bool, window: Window | None) -> np
     return scaled(highest - values if inverted else values, highest, deep=deep)
 
 
-def _stored(image: Image.Image) -> tuple[int, bool]:
-    """Highest grey value that a file's format allows, and whether 0 is white."""
-    if image.mode not in _DEEP_MODES:
-        return 255, False  # Pillow has inverted it already
+def _stored(image: Image.Image) -> tuple[np.ndarray, int, bool]:
+    """Grey values that a file stores, the highest that its format allows, and whether 0 is white."""
+    values = np.asarray(image if image.mode in _DEEP_MODES else image.convert("L"))
     tags = getattr(image, "tag_v2", {})  # of TIFF files
-    (bits, *_) = tags.get(_BITS, (16,))
-    return 2 ** min(bits, 16) - 1, tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    (bits, *_), (kind, *_) = tags.get(_BITS, (16,)), tags.get(_KIND, (1,))
+    if tags and image.mode != "F" and (bits, kind) in _KINDS:
+        values = values.view(_KINDS[bits, kind])
+    if image.mode not in _DEEP_MODES:
+        return values, 255, False  # Pillow has inverted it already
+    return values, 2 ** min(bits, 16) - 1, tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
 
 def _reason(place: Place, error: Exception) -> str:
@@ -181,5 +199,8 @@ def _reason(place: Place, error: Exception) -> str:
     if not is_url(place) and Path(place).is_file() and Path(place).stat().st_size == 0:
         return "is empty"
     if isinstance(error, UnidentifiedImageError):
-        return "is not an image, or its header is damaged"
+        with opened(place) as file:
+            start = file.read(256).lower()
+        known = (what for mark, what in _OTHERS.items() if mark in start)
+        return next(known, "is not an image, or its header is damaged")
     return str(error) or type(error).__name__

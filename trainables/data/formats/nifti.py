@@ -95,6 +95,8 @@ def _values(place: Place) -> np.ndarray:
         values = image.get_fdata(dtype=np.float32, caching="unchanged").reshape(shape)
         while stream.read(1 << 20):  # to the end, where gzip checks its checksum
             pass
+    if not np.isfinite(image.affine).all() or not np.linalg.det(image.affine):
+        raise ValueError("does not say how the patient lies: its affine matrix is not invertible")
     right_anterior_superior = nibabel.apply_orientation(values, nibabel.io_orientation(image.affine))
     return np.ascontiguousarray(right_anterior_superior[::-1, ::-1].T)
 

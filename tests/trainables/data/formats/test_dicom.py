@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
 from trainables.core.config_errors import ConfigError
+from trainables.data.formats.image_files import is_image
 from trainables.data.formats.images import BadImageError, Header, read_header, read_image
 from trainables.data.sources.open_source import open_source
 from trainables.recipe.data_config import DataConfig, Window
@@ -349,3 +350,11 @@ def test_files_without_preamble_and_header_are_read(write, tmp_path, syntax):
 def test_a_window_does_not_show_colours(write):
     with pytest.raises(BadImageError, match=r"is in colour, and data\.window shows grey values"):
         read_image(write(np.zeros((4, 4, 3), np.uint8)), grey=False, window=Window(center=0, width=1))
+
+
+@pytest.mark.parametrize(
+    "start", [b"\x08\0", b"\x08\0\x05\0CS\x0a\0", b"\x08\0\x08\0" + bytes(200), b"\x08\0\0\0\x04\0\0\0abcdXY"]
+)
+def test_other_files_are_not_taken_for_dicom(tmp_path, start):
+    (tmp_path / "notes.dat").write_bytes(start)
+    assert not is_image(tmp_path / "notes.dat")

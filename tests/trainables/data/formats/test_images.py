@@ -196,8 +196,8 @@ def cut_in_half(path):
     ("name", "spoil", "reason"),
     [
         ("a.png", lambda path: path.write_bytes(b""), "is empty"),
-        ("a.jpg", lambda path: path.write_text("<html>not found</html>"), "is not an image, or its header"),
-        ("a.dcm", lambda path: path.write_text("<html>not found</html>"), "is not an image, or its header"),
+        ("a.jpg", lambda path: path.write_text("<html>not found</html>"), "is a web page, not an image"),
+        ("a.dcm", lambda path: path.write_text("<html>not found</html>"), "is a web page, not an image"),
         ("a.dcm", lambda path: path.write_bytes(b""), "is empty"),
         ("a.jpg", cut_in_half, "truncated"),
         ("a.png", cut_in_half, "truncated"),
@@ -358,3 +358,99 @@ def test_tiff_files_in_which_0_is_white_are_inverted(tmp_path, bits):
     if bits == 16:
         deep = read_image(path, grey=True, deep=True, window=Window(center=128 * 257, width=65535))[:, :, 0]
         assert deep[0, 0] > deep[-1, -1]
+
+
+def tiff(path, values: np.ndarray, kind: int) -> None:
+    """Writes grey values as an uncompressed TIFF file with numbers of a kind: 1 unsigned, 2 signed, 3 floating-point."""
+    h, w = values.shape
+    tags = {
+        256: w,
+        257: h,
+        258: 8 * values.itemsize,
+        259: 1,
+        262: 1,
+        273: 8,
+        277: 1,
+        278: h,
+        279: values.nbytes,
+        339: kind,
+    }
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    start = struct.pack("<I", 8 + values.nbytes)
+    path.write_bytes(b"II*\0" + start + values.tobytes() + struct.pack("<H", len(tags)) + entries + bytes(4))
+
+
+def test_unsigned_numbers_of_32_bits_are_not_taken_for_signed_ones(tmp_path):
+    tiff(tmp_path / "a.tiff", RAMP.astype("<u4") * 2**24, 1)
+    window = Window(center=255 * 2**23, width=255 * 2**24)
+    assert (read_image(tmp_path / "a.tiff", grey=True, window=window)[:, :, 0] == RAMP).all()
+
+
+def test_signed_numbers_of_8_bits_are_not_taken_for_unsigned_ones(tmp_path):
+    tiff(tmp_path / "a.tiff", (RAMP.astype(int) - 128).astype(np.int8), 2)
+    with pytest.raises(BadImageError, match=r"holds grey values outside 0\.\.255; set data\.window"):
+        read_image(tmp_path / "a.tiff", grey=True)
+    window = Window(center=-0.5, width=255)
+    assert (read_image(tmp_path / "a.tiff", grey=True, window=window)[:, :, 0] == RAMP).all()
+
+
+# --- damage and other files ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n",
+            "a pointer of Git LFS; fetch .* `git lfs pull`",
+        ),
+        (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "an SVG drawing; save it as PNG"),
+        (b"<!DOCTYPE html><html><body>404</body></html>", "a web page, not an image; download it again"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC image; save it as JPEG"),
+        (b"%PDF-1.7\n", "a PDF document; save its pages as PNG"),
+    ],
+)
+def test_files_that_are_something_else_are_named(tmp_path, content, message):
+    (tmp_path / "a.jpg").write_bytes(content + bytes(50))
+    with pytest.raises(BadImageError, match=f"is {message}"):
+        read_image(tmp_path / "a.jpg", grey=False)
+
+
+def test_a_tiff_file_in_an_unknown_form_is_named(tmp_path):
+    tiff(tmp_path / "a.tiff", RAMP.astype(np.float64), 3)
+    with pytest.raises(BadImageError, match="is a TIFF file in a form that cannot be read; save it with 8 or 16 bits"):
+        read_image(tmp_path / "a.tiff", grey=True)
+
+
+DAMAGED = {
+    "a.png": {},
+    "a.jpg": {},
+    "a.webp": {},
+    "a.gif": {},
+    "a.tiff": {},
+    "b.tiff": {"compression": "tiff_lzw"},
+    "a.avif": {},
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_files_are_bad_images_and_truncated_ones_never_silently_partial(tmp_path, name, capfd):
+    random = np.random.default_rng(0)
+    path = tmp_path / name
+    Image.fromarray(random.integers(0, 256, (12, 10, 3), np.uint8)).save(path, **DAMAGED[name])
+    whole, expected = path.read_bytes(), read_image(path, grey=False)
+
+    def survives(content: bytes) -> bool:
+        path.write_bytes(content)
+        read_header(path)
+        try:
+            return not np.array_equal(read_image(path, grey=False), expected)
+        except BadImageError:
+            return False
+
+    assert not any(survives(whole[:size]) for size in range(0, len(whole), 3))
+    for _ in range(100):
+        damaged = bytearray(whole)
+        for place in random.integers(0, len(whole), 3):
+            damaged[place] = random.integers(256)
+        survives(bytes(damaged))  # raises nothing else

@@ -268,3 +268,14 @@ def test_images_among_volumes_are_told_by_their_names(folders, depth, message):
     (folders / "a" / "x.png").write_bytes(b"")
     with pytest.raises(ConfigError, match=message):
         open_dataset(config(folders, depth=depth, window=None, validation=0.4))
+
+
+@pytest.mark.parametrize("affine", [np.zeros((3, 4)), np.full((3, 4), np.nan), np.diag([1, 1, 0, 1])[:3]])
+def test_a_file_that_does_not_say_how_the_patient_lies_is_bad(write, affine):
+    path = write(name="a.nii")
+    content = bytearray(path.read_bytes())
+    content[254:256] = struct.pack("<h", 1)
+    content[280:328] = affine.astype("<f4").tobytes()
+    path.write_bytes(content)
+    with pytest.raises(BadImageError, match="does not say how the patient lies: its affine matrix is not invertible"):
+        read_volume(path)
