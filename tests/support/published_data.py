@@ -234,6 +234,47 @@ def train_val_and_test_tables(root: Path) -> Path:
     return root
 
 
+@published
+def chest_Xrays_of_NIH(root: Path) -> Path:  # noqa: N802
+    found = ("No Finding", "Effusion|Mass", "Mass", "Effusion")
+    rows = [
+        {"Image Index": f"{i // 2:08}_{i % 2:03}.png", "Finding Labels": found[i // 2 % 4], "Patient Age": 30 + i}
+        for i in range(48)
+    ]  # fmt: skip
+    for row in rows:
+        save_image(root / "images_001" / "images" / str(row["Image Index"]), mode="L")
+    return save_table(root / "Data_Entry_2017.csv", rows)
+
+
+@published
+def CheXpert(root: Path) -> Path:  # noqa: N802
+    rows = [
+        {"Path": f"CheXpert/train/patient{i // 2:05}/study1/view{i % 2}.jpg", "Sex": "F", "Edema": i % 3 == 0, "Mass": i % 4 == 0}
+        for i in range(48)
+    ]  # fmt: skip
+    for row in rows:
+        save_image(root / str(row["Path"]), mode="L")
+    return save_table(root / "CheXpert" / "train.csv", rows)
+
+
+@published
+def a_table_in_Windows_1252(root: Path) -> Path:  # noqa: N802
+    rows = [{"f": f"{i}.png", "k": ("Müll", "Käse")[i % 2]} for i in range(20)]
+    for row in rows:
+        save_image(root / row["f"])
+    return save_table(root / "t.csv", rows, encoding="cp1252")
+
+
+@published
+def an_image_folder_of_Hugging_Face(root: Path) -> Path:  # noqa: N802
+    for part in ("train", "test"):
+        rows = [{"file_name": f"{i}.png", "label": "ab"[i % 2]} for i in range(12)]
+        for row in rows:
+            save_image(root / part / row["file_name"])
+        save_table(root / part / "metadata.csv", rows)
+    return root
+
+
 # --- lists ------------------------------------------------------------------------------------------------------------
 
 
@@ -318,6 +359,20 @@ def COCO_with_one_object_an_image(root: Path) -> Path:  # noqa: N802
     }
     (root / "annotations.json").write_text(json.dumps(content))
     return root / "annotations.json"
+
+
+@published
+def tiny_ImageNet(root: Path) -> Path:  # noqa: N802
+    for name in ("n01443537", "n01629819"):
+        for i in range(10):
+            save_image(root / "train" / name / "images" / f"{name}_{i}.jpg")
+        (root / "train" / name / f"{name}_boxes.txt").write_text(f"{name}_0.jpg\t0\t0\t62\t62\n")
+    for i in range(4):
+        save_image(root / "val" / "images" / f"val_{i}.jpg")
+    (root / "val" / "val_annotations.txt").write_text(
+        "".join(f"val_{i}.jpg\tn01443537\t0\t0\t9\t9\n" for i in range(4))
+    )
+    return root
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------

@@ -315,11 +315,22 @@ def _written(name, text):
     return write
 
 
+def _parquet_of_images(root):
+    pd.DataFrame({"image": [{"bytes": b"x"}] * 4, "label": [0, 1] * 2}).to_parquet(root / "t.parquet")
+    return root / "t.parquet"
+
+
 REFUSED = {
     "nothing": (lambda root: root / "x", "x: does not exist"),
     "an empty folder": (_empty, "x: is empty; expected a folder that torchvision downloaded a"),
     "images without classes": (_flat, "x: holds 3 images (0.png, 1.png, 2.png), but nothing says what they are; put"),
     "masks": (_masks, "x: holds images and what was drawn on them (images, masks), but no label of"),
+    "volumes and their masks": (lambda root: class_folders(root / "x", {"imagesTr": 3, "labelsTr": 3}),
+                                "x: holds images and what was"),
+    "a workbook": (_written("t.xlsx", b"PK\x03\x04"), "t.xlsx: is an Excel workbook or a ZIP archive; save the sheet as CSV"),
+    "a table of other data": (_written("t.h5", b"\x89HDF\r\n\x1a\nxxx"), "t.h5: is not written in UTF-8"),
+    "images in a table": (_parquet_of_images, "t.parquet: the column 'image' holds struct<bytes: binary>, which is neither text "
+                          "nor numbers; it holds the images themselves: write them to files"),
     "an image": (lambda root: _flat(root) / "0.png", "x/0.png: is an image, not a data set; expected"),
     "a text": (_written("notes.txt", b"hello"), "notes.txt: is neither a table nor a list of images with their labels; expected"),
     "an archive": (_written("photos.zip", b"PK"), "photos.zip: is an archive; unpack it, and pass its folder to thaw init"),

@@ -79,6 +79,17 @@ class Draft:
         assert self.rows is not None
         self.rows, self.data = self.rows[rows], None
 
+    def group_by(self, name: str, values: pd.Series) -> None:
+        """Adds groups that no column of a table holds, which needs a table of its own.
+
+        Args:
+            name: what they are.
+            values: group of each row.
+        """
+        assert self.rows is not None
+        self.rows, self.data = self.rows.assign(group=values), None
+        self.columns["group"] = name
+
     def drop(self, column: str) -> None:
         """Drops a guessed column."""
         assert self.rows is not None

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _MOST_CLASSES = 1000
 """Different whole numbers up to which they may be names of classes."""
+_FEW_VALUES = 3
+"""Different values up to which a label may be one of several findings, each in a column of its own."""
 _FEW_NUMBERS = 20
 """Different numbers up to which they are rather grades than quantities."""
 _IDENTIFIER = re.compile(r"(?=.*\d)[A-Za-z]+[-_. ]?\w*|[\w-]{12,}")
@@ -131,7 +133,17 @@ def _label(table: pd.DataFrame, free: Sequence[str], wishes: Wishes, data: Path)
         )
     label = next((name for name in likely[1:] if _names_for_numbers(table, likely[0], name)), likely[0])
     rivals = [name for name in likely if name != label and not _one_to_one(table, label, name)]
+    if not rivals:  # of a label of yes and no, others of the same values
+        values = set(table[label].dropna())
+        rivals = [
+            name for name in few if name != label and len(values) <= _FEW_VALUES and values & set(table[name].dropna())
+        ]
+        rivals = [name for name in rivals if not _is_fact(name)]
     doubts = []
+    if several := _combined(table[label]):
+        doubts.append(
+            f"labels such as {several!r} combine several, and each combination is a class; data.labels can merge them"
+        )
     if rivals:
         again = wishes.command(data, label=rivals[0])
         doubts.append(f"the label is {label!r}; it might also be {quoted(rivals, 6)}: {again}")
@@ -139,6 +151,13 @@ def _label(table: pd.DataFrame, free: Sequence[str], wishes: Wishes, data: Path)
         doubts.append(f"the label is {label!r}, for want of another column with a few values; name it with --label")
     task, more = _task(table, label, wishes, data)
     return label, task, [*doubts, *more]
+
+
+def _combined(column: pd.Series) -> str | None:
+    """Label that is several others with a mark between them, `Effusion|Mass`; None if there is none."""
+    labels = set(column.dropna().unique())
+    split = {label: [part.strip() for part in re.split(r"[|;,/+]", label)] for label in labels}
+    return next((label for label, parts in sorted(split.items()) if len(parts) > 1 and labels & set(parts)), None)
 
 
 def _is_fact(name: str) -> bool:

@@ -1,12 +1,16 @@
-"""Columns that file names, folders and DICOM headers make up for images without a table."""
+"""Columns that file names, folders and DICOM headers make up, by which images may belong together."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainables.data.detection.draft import Draft
+from trainables.data.detection.guess_columns import check_names
+from trainables.data.detection.wishes import Wishes
 from trainables.data.formats import dicom
 from trainables.recipe.data_config import label_name
 
@@ -14,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _WORDS = r"patient|subject|subj|sub|person|participant|donor|animal|mouse|case|lesion|specimen|slide|video|clip|session|study"
-GROUPS_IN_NAMES = frozenset({*_WORDS.split("|"), "patient id"})
+_SURE = frozenset({*_WORDS.split("|"), "patient id"})
 """Columns whose names leave no doubt that they are groups."""
 _WORD = re.compile(
     rf"(?<![a-z])({_WORDS})s?[-_ ]?(?:id|no|nr)?[-_ ]?([a-z]?\d+[a-z]?|[A-Z]\d*)(?![a-z0-9])", re.IGNORECASE
@@ -34,6 +38,38 @@ def label_in(name: str) -> str | None:
     return start if start and start != stem and not _WORD.search(stem) else None
 
 
+def add_groups(draft: Draft, wishes: Wishes, columns: Sequence[str] = ()) -> None:
+    """Adds the groups that names of files and folders, or DICOM headers, tell, if they leave no doubt; else adds a doubt.
+
+    Args:
+        draft: images without groups.
+        wishes: may name one of these columns.
+        columns: columns of a table, for messages.
+    Raises:
+        UnknownDataError: if the user names another column.
+    """
+    assert draft.rows is not None
+    known = name_columns(draft.rows[draft.rows["path"].notna()], draft.place)
+    if wishes.group:
+        check_names(Wishes(group=wishes.group), [*columns, *known])
+        draft.group_by(wishes.group, known[wishes.group])
+        return
+    least, images = (2 if draft.task == "regression" else len(draft.labels)), draft.rows["path"].nunique()
+    fit = {name: values for name, values in known.items() if least < values.nunique() < images}
+    sure = next((name for name in fit if name in _SURE), None)
+    if sure:
+        draft.group_by(sure, fit[sure])
+        example = fit[sure].dropna().iloc[0]
+        draft.doubt(
+            f"images with the same {sure} in their name or header, such as {example!r}, stay on one side of the split"
+        )
+    elif fit:
+        name, values = next(iter(fit.items()))
+        again = wishes.command(draft.place, group=name)
+        example = f"{values.nunique():,} different, such as {values.dropna().iloc[0]!r}"
+        draft.doubt(f"images may belong together by their {name} ({example}); if they do: {again}")
+
+
 def name_columns(rows: pd.DataFrame, folder: Path) -> dict[str, pd.Series]:
     """Columns by which images may belong together: name -> text of each image.
 
@@ -43,6 +79,8 @@ def name_columns(rows: pd.DataFrame, folder: Path) -> dict[str, pd.Series]:
     """
     import pandas as pd
 
+    if rows.empty:
+        return {}
     below = [os.path.relpath(file, folder.absolute()) for file in rows["path"]]
     columns: dict[str, list[str | None]] = {}
     if rows["path"].iloc[0].lower().endswith((".dcm", ".dicom")) or _is_dicom(rows["path"].iloc[0]):

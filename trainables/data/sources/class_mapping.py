@@ -93,7 +93,7 @@ def _alike(counts: Mapping[str, int]) -> tuple[str, ...]:
     """Doubt about labels that differ only in case, blanks or hyphens, with a mapping that makes them one."""
     spellings: dict[str, list[str]] = {}
     for name in counts:
-        spellings.setdefault(re.sub(r"[\s_-]+", "", name.casefold()) or name, []).append(name)
+        spellings.setdefault(re.sub(r"(?<=\w)[\s_-]+", "", name.casefold()) or name, []).append(name)
     alike = [names for names in spellings.values() if len(names) > 1]
     if not alike:
         return ()

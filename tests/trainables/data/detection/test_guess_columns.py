@@ -114,6 +114,32 @@ def test_many_numbers_are_predicted_and_few_are_classes(folder, numbers, task, d
     assert [text.startswith(doubt) for text in found.doubts] == ([True] if doubt else [])
 
 
+def test_labels_that_combine_others_are_a_doubt(folder):
+    found = guess(folder, f=FILES, y=["cat", "dog", "cat|dog"] * 4)
+    expected = "labels such as 'cat|dog' combine several, and each combination is a class; data.labels can merge them"
+    assert found.doubts == [expected]
+
+
+def test_findings_in_columns_of_their_own_are_a_doubt(folder):
+    found = guess(folder, f=FILES, mass=[0, 1] * 6, edema=[0, 0, 1] * 4)
+    assert found.doubts == [
+        f"the label is 'mass'; it might also be 'edema': thaw init {folder}/t.csv --label edema --force"
+    ]
+
+
+def test_patients_in_the_paths_of_a_table_are_groups_and_may_be_named(folder):
+    for i in range(12):
+        (folder / f"subject{i // 2}").mkdir(exist_ok=True)
+        (folder / f"subject{i // 2}" / f"S{i // 3}_{i}.png").touch()
+    files = [f"subject{i // 2}/S{i // 3}_{i}.png" for i in range(12)]
+    assert guess(folder, f=files, y=LABELS).rows["group"].nunique() == 6
+    assert guess(folder, Wishes(group="name"), f=files, y=LABELS).rows["group"].nunique() == 4
+    with pytest.raises(
+        UnknownDataError, match=r"--group x: there is no such column \(columns: 'f', 'y', 'subject', 'name'\)"
+    ):
+        guess(folder, Wishes(group="x"), f=files, y=LABELS)
+
+
 def test_one_column_for_each_class_is_one_label(folder):
     found = guess(folder, f=FILES, **{name: [int(i % 3 == j) for i in range(12)] for j, name in enumerate("ABC")})
     assert found.rows["label"].tolist() == list("ABC") * 4

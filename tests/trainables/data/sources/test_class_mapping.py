@@ -151,3 +151,7 @@ def test_idx_labels_are_mapped(tmp_path):
     assert len({source.key, other.key, again.key}) == 3  # other images, if with the same classes and labels
     with pytest.raises(ConfigError, match=r"^data\.labels: does not mention '1' \(2 images\)"):
         open_source(DataConfig(source="idx", path=str(tmp_path), labels={3: "x", 7: "y"}))
+
+
+def test_numbers_that_differ_in_their_sign_are_not_alike():
+    assert mapped(["-1", "1"], np.array([0, 1]), None).notes == ()

@@ -10,51 +10,27 @@ from typing import TYPE_CHECKING
 from trainables.core.config_errors import listed
 from trainables.data.detection.column_words import words_of
 from trainables.data.detection.draft import Draft
-from trainables.data.detection.guess_columns import check_names
 from trainables.data.detection.kinds.lists import joined_parts, lists_in
 from trainables.data.detection.kinds.tables import ImageFolders, draft_of, read_table
-from trainables.data.detection.name_columns import GROUPS_IN_NAMES, label_in, name_columns
+from trainables.data.detection.name_columns import add_groups, label_in
 from trainables.data.detection.wishes import Wishes
 from trainables.data.sources.image_folder import ImageFile, ImageFolder, read_image_folder
 from trainables.data.sources.source import UnknownDataError
+from trainables.data.sources.split_names import part_of
 from trainables.data.sources.tables.table_file import is_table_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_DRAWN = frozenset(
-    {
-        "mask",
-        "masks",
-        "trimap",
-        "trimaps",
-        "annotation",
-        "annotations",
-        "segmentation",
-        "segmentations",
-        "gt",
-        "groundtruth",
-    }
-)
+_DRAWN = frozenset({
+    "mask", "masks", "trimap", "trimaps", "annotation", "annotations", "segmentation", "segmentations", "gt", "groundtruth",
+})  # fmt: skip
 """Words of folders that hold what somebody drew on the images, not images of a class."""
-_PLAIN = frozenset(
-    {
-        "image",
-        "images",
-        "img",
-        "imgs",
-        "jpg",
-        "jpeg",
-        "png",
-        "photo",
-        "photos",
-        "picture",
-        "pictures",
-        "part",
-        "jpegimages",
-        "data",
-    }
-)
+_MOST_FOLDERS = 50
+"""Folders in a folder in which tables are searched for."""
+_PLAIN = frozenset({
+    "image", "images", "img", "imgs", "jpg", "jpeg", "jpegimages", "png", "photo", "photos", "picture", "pictures", "part", "data",
+})  # fmt: skip
 """Words of folders that say nothing of their images."""
 
 
@@ -68,7 +44,7 @@ def detect_folder(path: Path, wishes: Wishes) -> Draft | None:
         return None
     found = read_image_folder(path)
     classes = _of_class_folders(path, found)
-    table, reasons = _best_table(path, wishes)
+    table, reasons = _best_table(path, wishes, deep=classes is None)
     if classes is None and table is None:
         classes = _of_names(path, found)
     if table is not None and (classes is None or wishes.columns or not _says_the_same(table, classes)):
@@ -86,7 +62,11 @@ def detect_folder(path: Path, wishes: Wishes) -> Draft | None:
         classes.doubt(f"not used: {reason}")
     if typed := [name for name in wishes.typed if name != "group"]:
         raise UnknownDataError(f"--{typed[0]}: applies to tables, but {path} holds {classes.what}")
-    _add_groups(classes, wishes, found.nested)
+    add_groups(classes, wishes)
+    if "group" not in classes.columns and found.nested:
+        classes.doubt(
+            f"sub-folders of {listed(found.nested, 3)} are not classes: their images belong to the class above"
+        )
     return classes
 
 
@@ -94,19 +74,27 @@ def _tables_in(path: Path) -> list[Path]:
     return sorted(entry for entry in path.iterdir() if is_table_name(entry) and not entry.name.startswith("."))
 
 
-def _best_table(path: Path, wishes: Wishes) -> tuple[Draft | None, list[str]]:
-    """Table or list in a folder that has labels for the most images, and why others cannot be used."""
+def _best_table(path: Path, wishes: Wishes, *, deep: bool) -> tuple[Draft | None, list[str]]:
+    """Table or list that has labels for the most images, and why others cannot be used.
+
+    Args:
+        path: the folder.
+        wishes: what the user says.
+        deep: if the folder holds no table, those in the folders in it are considered.
+    """
+    below = sorted(entry for entry in path.iterdir() if entry.is_dir())[:_MOST_FOLDERS] if deep else []
     tables: dict[Path, pd.DataFrame] = {}
+    unreadable: dict[Path, list[str] | None] = {path: None}
     drafts, reasons, folders = [], [], ImageFolders(path, wishes.images)
-    for file in _tables_in(path):
+    for file in _tables_in(path) or [table for folder in below for table in _tables_in(folder)]:
         try:
-            tables[file] = read_table(file)
+            tables[file], unreadable[file] = read_table(file)
         except UnknownDataError as error:
             reasons.append(str(error))
     parted = joined_parts(tables)
     for file, table in {path: parted}.items() if parted is not None else tables.items():
         try:
-            drafts.append(draft_of(table, file, wishes, folders, direct=file != path))
+            drafts.append(draft_of(table, file, wishes, folders, unreadable[file]))
         except UnknownDataError as error:
             reasons.append(str(error))
     if not drafts:
@@ -140,7 +128,7 @@ def _of_class_folders(path: Path, found: ImageFolder) -> Draft | None:
     """Draft of class folders; None if there are fewer than two, or they are no classes."""
     images = [image for image in found.images if image.label is not None]
     names = list(dict.fromkeys(str(image.label) for image in images))
-    if len(names) < 2 or any(_DRAWN & set(words_of(name)) for name in names) or all(_is_plain(name) for name in names):
+    if len(names) < 2 or _are_drawn(names) or all(_is_plain(name) or part_of(name) for name in names):
         return None
     parts = sorted(set(found.split.values()), key=("train", "val", "test").index)
     what = f"{len(names)} class folders" + (f" in {', '.join(parts)}" if parts else "")
@@ -151,10 +139,21 @@ def _of_class_folders(path: Path, found: ImageFolder) -> Draft | None:
         data={"source": "folder", "path": str(path)},
         doubts=list(found.notes),
     )
+    trained = {image.label for image in images if image.part in {"train", None}}
+    if stray := [name for name in names if _is_plain(name) and name not in trained]:
+        assert draft.rows is not None
+        draft.keep(~draft.rows["label"].isin(stray))
+        draft.doubt(f"images in {listed(stray, 3)} of a part of the split have no class, and are left out")
     if found.without_images:
         draft.data = None
         draft.doubt(f"folders without an image are no classes: {listed(found.without_images, 6)}")
     return draft
+
+
+def _are_drawn(names: Sequence[str]) -> bool:
+    """Returns True if one of some folders holds what was drawn on the images of another: masks, or `labelsTr` beside `imagesTr`."""
+    words = {word for name in names for word in words_of(name)}
+    return bool(_DRAWN & words) or ({"labels", "label"} & words and {"images", "image", "img"} & words) != set()
 
 
 def _is_plain(name: str) -> bool:
@@ -195,44 +194,10 @@ def _of_names(path: Path, found: ImageFolder) -> Draft | None:
     return draft
 
 
-def _add_groups(draft: Draft, wishes: Wishes, nested: Sequence[str]) -> None:
-    """Adds the groups that names of files and folders, or DICOM headers, tell.
-
-    Args:
-        draft: class folders.
-        wishes: may name one of these columns.
-        nested: classes with sub-folders.
-    """
-    assert draft.rows is not None
-    columns = name_columns(draft.rows, draft.place)
-    check_names(wishes, list(columns))
-    if wishes.group:
-        draft.rows, draft.data = draft.rows.assign(group=columns[wishes.group]), None
-        draft.columns["group"] = wishes.group
-        return
-    least, images = draft.rows["label"].nunique(), len(draft.rows)
-    fit = {name: values for name, values in columns.items() if least < values.nunique() < images}
-    sure = next((name for name in fit if name in GROUPS_IN_NAMES), None)
-    if sure:
-        draft.rows, draft.data = draft.rows.assign(group=fit[sure]), None
-        draft.columns["group"] = sure
-        example = fit[sure].dropna().iloc[0]
-        draft.doubt(
-            f"images with the same {sure} in their name or header, such as {example!r}, stay on one side of the split"
-        )
-    elif fit:
-        name, values = next(iter(fit.items()))
-        again = wishes.command(draft.place, group=name)
-        example = f"{values.nunique():,} different, such as {values.dropna().iloc[0]!r}"
-        draft.doubt(f"images may belong together by their {name} ({example}); if they do: {again}")
-    elif nested:
-        draft.doubt(f"sub-folders of {listed(nested, 3)} are not classes: their images belong to the class above")
-
-
 def _refuse(path: Path, found: ImageFolder) -> None:
     """Raises UnknownDataError for images without labels, if there are images."""
     names = list(dict.fromkeys(image.label for image in found.images if image.label is not None))
-    if any(_DRAWN & set(words_of(name)) for name in names):
+    if _are_drawn(names):
         raise UnknownDataError(
             f"{path}: holds images and what was drawn on them ({listed(names, 4)}), but no label of a whole image; write a "
             "table with the columns path and label, or cut the objects out into class folders, and pass that to thaw init"

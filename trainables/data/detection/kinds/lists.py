@@ -32,9 +32,7 @@ def detect_table_or_list(path: Path, wishes: Wishes) -> Draft | None:
     if not path.is_file() or path.suffix.lower() not in _LISTS or path.stat().st_size > _LARGEST:
         return detect_table(path, wishes)
     table = _frame(path)
-    return (
-        None if table is None else draft_of(table, path, wishes, ImageFolders(path.parent, wishes.images), direct=False)
-    )
+    return None if table is None else draft_of(table, path, wishes, ImageFolders(path.parent, wishes.images), None)
 
 
 def lists_in(folder: Path, wishes: Wishes, folders: ImageFolders) -> list[Draft]:
@@ -54,7 +52,7 @@ def lists_in(folder: Path, wishes: Wishes, folders: ImageFolders) -> list[Draft]
     drafts = []
     for place, table in found.items():
         with contextlib.suppress(UnknownDataError):
-            drafts.append(draft_of(table, place, wishes, folders, direct=False))
+            drafts.append(draft_of(table, place, wishes, folders, None))
     return drafts
 
 
@@ -63,14 +61,19 @@ def joined_parts(tables: Mapping[Path, pd.DataFrame]) -> pd.DataFrame | None:
     import pandas as pd
 
     parts: dict[str, pd.DataFrame] = {}
-    train = next((table for file, table in tables.items() if part_of(file.stem) == "train"), None)
+    train = next((table for file, table in tables.items() if _part_of(file) == "train"), None)
     for file, table in tables.items():
-        part = part_of(file.stem)
+        part = _part_of(file)
         if train is not None and part and part not in parts and list(table.columns) == list(train.columns):
             parts[part] = table
     if len(parts) < 2 or "split" in parts["train"]:
         return None
     return pd.concat([table.assign(split=part) for part, table in parts.items()], ignore_index=True)
+
+
+def _part_of(file: Path) -> str | None:
+    """Part of a split that a file's name or that of its folder means."""
+    return part_of(file.stem) or part_of(file.parent.name)
 
 
 def _files(folder: Path) -> Iterator[Path]:

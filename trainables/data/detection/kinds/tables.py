@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +17,20 @@ from trainables.data.detection.column_words import PATHS, by_rank
 from trainables.data.detection.draft import Draft
 from trainables.data.detection.find_images import FileIndex, Match, files_below, readable_from
 from trainables.data.detection.guess_columns import check_names, guess_roles, quoted
+from trainables.data.detection.name_columns import add_groups
 from trainables.data.detection.wishes import Wishes
+from trainables.data.formats import nifti
+from trainables.data.formats.images import SUFFIXES
 from trainables.data.sources.source import UnknownDataError
-from trainables.data.sources.tables.table_file import TableError, is_table_name, open_table_file
+from trainables.data.sources.tables.table_file import TableError, TableFile, open_table_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_NO_TABLES = (".npz", ".npy", ".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst", ".yaml", ".yml")
+_START = 10_000
+"""Characters of a text by which it is told from other data."""
+_WHITE = str.maketrans("", "", "\r\n\t")
 _CHECKED = 50
 """Values of a column that are searched for among the files."""
 _MOST_FILES, _MOST_FILES_BESIDE = 1_000_000, 100_000
@@ -29,32 +39,69 @@ _ONE_OF_SEVERAL = 3
 """Columns of 0 and 1 from which they may be one label."""
 
 
-def is_table(path: Path) -> bool:
-    """Returns True if a path is a file with the name of a table."""
-    return path.is_file() and is_table_name(path)
-
-
 def detect_table(path: Path, wishes: Wishes) -> Draft | None:
-    """Detects a table of images.
+    """Detects a table of images by its content.
 
     Raises:
         UnknownDataError: if it is damaged, its images are not found, or no column holds labels.
     """
-    return (
-        draft_of(read_table(path), path, wishes, ImageFolders(path.parent, wishes.images)) if is_table(path) else None
-    )
+    other = path.name.lower().endswith((*_NO_TABLES, *SUFFIXES, *nifti.SUFFIXES))
+    if not path.is_file() or other:
+        return None
+    table, doubts = read_table(path)
+    return draft_of(table, path, wishes, ImageFolders(path.parent, wishes.images), doubts)
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Reads a table as texts; missing values are None.
+def read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Reads a table as texts, in which missing values are None, and what prevents a source from reading it as it is.
 
     Raises:
         UnknownDataError: if it is damaged.
     """
     try:
-        return open_table_file(str(path)).frame()
+        file = open_table_file(str(path))
+        try:
+            return file.frame(), []
+        except TableError:
+            return _readable_columns(file), []
     except TableError as error:
-        raise UnknownDataError(str(error)) from None
+        text = path.read_bytes().decode("cp1252", errors="replace")
+        if "is not written in UTF-8" not in str(error) or not text[:_START].translate(_WHITE).isprintable():
+            raise UnknownDataError(str(error)) from None
+    with tempfile.NamedTemporaryFile("w", suffix=path.suffix, encoding="utf-8", newline="") as copy:
+        copy.write(text)
+        copy.flush()
+        try:
+            return open_table_file(copy.name).frame(), [
+                f"{path} is not written in UTF-8 but, it seems, in Windows-1252"
+            ]
+        except TableError as error:
+            raise UnknownDataError(str(error).replace(copy.name, str(path))) from None
+
+
+def _readable_columns(file: TableFile) -> pd.DataFrame:
+    """Columns of a table that hold texts or numbers.
+
+    Raises:
+        TableError: if there are none, with the reason.
+    """
+    import pandas as pd
+
+    columns, reason = {}, TableError(f"{file.place}: has no columns")
+    for name in file.names:
+        try:
+            cells = file.cells([name])[name]
+        except TableError as error:
+            reason = error
+        else:
+            columns[name] = np.array([*cells.values, None], dtype=object)[cells.codes]
+    if not columns:
+        raise reason
+    if "struct<bytes" in str(reason):
+        raise TableError(
+            f"{reason}; it holds the images themselves: write them to files, with a table of their paths and labels"
+        )
+    return pd.DataFrame(columns)
 
 
 class ImageFolders:
@@ -84,7 +131,9 @@ def _beside(folder: Path) -> list[Path]:
     return [] if above in {Path.home(), Path(above.anchor), folder.absolute()} else [above]
 
 
-def draft_of(table: pd.DataFrame, file: Path, wishes: Wishes, folders: ImageFolders, *, direct: bool = True) -> Draft:
+def draft_of(
+    table: pd.DataFrame, file: Path, wishes: Wishes, folders: ImageFolders, unreadable: Sequence[str] | None = ()
+) -> Draft:
     """Draft of the data section for a table.
 
     Args:
@@ -92,14 +141,16 @@ def draft_of(table: pd.DataFrame, file: Path, wishes: Wishes, folders: ImageFold
         file: its file.
         wishes: what the user says.
         folders: where the images may be.
-        direct: the source can read this file as it is.
+        unreadable: doubts about what prevents a source from reading this file as it is; None: it is none.
     Raises:
         UnknownDataError: if its images are not found, or no column holds labels.
     """
     import pandas as pd
 
     _refuse_pixels(table, file)
-    check_names(wishes, list(table.columns))
+    direct = unreadable is not None and not unreadable
+    in_names = wishes.group is not None and wishes.group not in table.columns
+    check_names(replace(wishes, group=None) if in_names else wishes, list(table.columns))
     path, index = _path_column(table, file, wishes, folders)
     if path is None:
         table, direct = _with_header_as_row(table), False
@@ -116,7 +167,7 @@ def draft_of(table: pd.DataFrame, file: Path, wishes: Wishes, folders: ImageFold
         chosen = names[table[one_of].astype(float).to_numpy().argmax(axis=1)]
         table = table.drop(columns=one_of).assign(label=chosen)
         doubts.append(f"the label is the name of the column that holds 1, of {quoted(one_of, 8)}")
-    roles = guess_roles(table, path, others, wishes, file)
+    roles = guess_roles(table, path, others, replace(wishes, group=None) if in_names else wishes, file)
     found = index.located(table[path].tolist(), _folders_of(table, [roles.label, roles.split]))
     located = pd.Series(found.files, table.index, dtype=object)
     columns = {"path": path, "label": roles.label, "group": roles.group, "split": roles.split}
@@ -130,7 +181,7 @@ def draft_of(table: pd.DataFrame, file: Path, wishes: Wishes, folders: ImageFold
         rows=rows,
         columns={k: v for k, v in columns.items() if v is not None},
         task=roles.task,
-        doubts=[*doubts, *roles.doubts],
+        doubts=[*(unreadable or ()), *doubts, *roles.doubts],
     )
     if (
         direct
@@ -143,11 +194,13 @@ def draft_of(table: pd.DataFrame, file: Path, wishes: Wishes, folders: ImageFold
             "columns": dict(draft.columns),
         }
         if place.absolute() != file.parent.absolute():
-            draft.data["images"] = _as_typed(place, file.parent)
+            draft.data["images"] = _as_typed(place, file)
     elif direct:
-        draft.doubts.append(
+        draft.doubt(
             f"the texts of {path!r} are not paths as they stand, such as {_example(table[path])}: the files were found by name"
         )
+    if roles.group is None or in_names:
+        add_groups(draft, wishes, list(table.columns))
     return draft
 
 
@@ -162,10 +215,9 @@ def _several_files(ambiguous: Sequence[Sequence[Match]], rows: int) -> str:
     return f"{len(ambiguous):,} of {rows:,} names are those of several files ({roots}); name the right folder with --images"
 
 
-def _as_typed(place: Path, folder: Path) -> str:
-    """Path as the user would write it: below the table's folder like that one."""
-    whole = place.absolute()
-    return str(folder / whole.relative_to(folder.absolute())) if whole.is_relative_to(folder.absolute()) else str(place)
+def _as_typed(place: Path, file: Path) -> str:
+    """Path as the user would write it: relative if the table's is."""
+    return str(place) if file.is_absolute() else os.path.relpath(place)
 
 
 def _path_column(
