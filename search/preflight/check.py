@@ -22,6 +22,7 @@ from search.preflight.local_machine import Machine, this_machine
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import Dataset, open_dataset
 from trainables.data.overview import Overview, overview, tenths_as_classes
+from trainables.data.sources.open_source import doubt_about_test
 from trainables.recipe.recipe import Recipe
 from trainables.trial.dry_run import DryRun, dry_run
 
@@ -126,10 +127,11 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
             tried = dry_run([(_on_device(recipe, config), i) for recipe, i in stages], dataset)
     except ConfigError as error:
         raise InputError(source.describe(error.problems)) from None
+    doubt = doubt_about_test(config.recipe.data, dataset.classes)
     found = Check(
         name=config.name,
         image_shape=dataset.images.shape[1:],
-        data_warnings=tuple(data_warnings(dataset, config.recipe.data)),
+        data_warnings=(*data_warnings(dataset, config.recipe.data), *([doubt] if doubt else [])),
         data=overview(tenths_as_classes(dataset)),
         cache_bytes={
             "decoded images": dataset.images.nbytes,

@@ -17,7 +17,7 @@ from trainables.data.detection.mend import clean, mend, read_otherwise, without_
 from trainables.data.detection.sample import Sample, sample_of, window_of
 from trainables.data.detection.wishes import Wishes
 from trainables.data.formats.images import SUFFIXES
-from trainables.data.sources.open_source import open_source, open_test_source
+from trainables.data.sources.open_source import doubt_about_test, open_source
 from trainables.data.sources.source import Source, UnknownDataError
 from trainables.recipe.data_config import DataConfig
 from trainables.recipe.source_catalog import SOURCES
@@ -100,7 +100,8 @@ def _tried(draft: Draft, wishes: Wishes, file: Path) -> DetectedSource:
             continue
         if (window := window_of(DataConfig.model_validate(data), sample)) is not None:
             data["window"] = {"center": int(window.center), "width": int(window.width)}
-        _doubt_test(draft, DataConfig.model_validate(data), source)
+        if doubt := doubt_about_test(DataConfig.model_validate(data), source.classes):
+            draft.doubt(doubt)
         return DetectedSource(
             what=draft.what,
             data=data,
@@ -111,20 +112,6 @@ def _tried(draft: Draft, wishes: Wishes, file: Path) -> DetectedSource:
             sample=sample,
             doubts=tuple(dict.fromkeys((*draft.doubts, *source.notes))),
         )
-
-
-def _doubt_test(draft: Draft, config: DataConfig, source: Source) -> None:
-    """Adds a doubt if the test images that the source marks cannot be used."""
-    try:
-        test = open_test_source(config)
-    except ConfigError as error:
-        why = "; ".join(problem.message for problem in error.problems)
-    else:
-        if test is None or test.classes == source.classes:
-            return
-        differing = sorted(set(source.classes) ^ set(test.classes))
-        why = f"they or the others have no image of {listed(differing, 6)}"
-    draft.doubt(f"thaw confirm cannot use the test images: {why}")
 
 
 def validation_share(source: Source) -> float:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pkgutil import resolve_name
 
-from trainables.core.config_errors import ConfigError
+from trainables.core.config_errors import ConfigError, listed
 from trainables.data.messages import path_error
 from trainables.data.sources.source import Source
 from trainables.recipe.data_config import DataConfig
@@ -39,6 +39,24 @@ def open_test_source(config: DataConfig) -> Source | None:
     with _as_path_error(config):
         source: Source | None = resolve_name(opening)(config)
     return source
+
+
+def doubt_about_test(config: DataConfig, classes: Sequence[str]) -> str | None:
+    """Reason why `thaw confirm` cannot use the test images that a source marks; None if it can, or there are none.
+
+    Args:
+        config: the recipe's section `data`.
+        classes: classes of the other images.
+    """
+    try:
+        test = open_test_source(config)
+    except ConfigError as error:
+        why = "; ".join(problem.message for problem in error.problems)
+    else:
+        if test is None or test.classes == tuple(classes):
+            return None
+        why = f"they or the others have no image of {listed(sorted({*classes} ^ {*test.classes}), 6)}"
+    return f"thaw confirm cannot use the test images: {why}"
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from PIL import Image
 
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import Dataset, open_dataset
-from trainables.data.sources.open_source import open_source
+from trainables.data.sources.open_source import doubt_about_test, open_source
 from trainables.data.sources.source import Source
 from trainables.recipe.data_config import DataConfig
 
@@ -502,3 +502,25 @@ def test_images_in_a_folder_below_are_told_with_that_folder(photos, write, tmp_p
         (tmp_path / name).rename(tmp_path / "all" / name)
     (message,) = problems(write(photos)).values()
     assert message.endswith(f"; they are in {tmp_path}/all: set data.images to this folder")
+
+
+# --- test images ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("label", "why"),
+    [
+        ("", "4 rows have no value (row numbers count from 1 below the header): 21, 22, 23, 24"),
+        (9, "they or the others have no image of 2, 3, 4, 9"),
+    ],
+)
+def test_test_images_that_confirm_could_not_use_are_told_before_the_search(photos, write, label, why):
+    labels = [*photos["label"][:20], *[label] * 3, 1]
+    table = photos.assign(label=labels if label else [*labels[:20], *[""] * 4])
+    config = write(table, columns={"split": "part"})
+    assert doubt_about_test(config, ("1", "2", "3", "4")) == f"thaw confirm cannot use the test images: {why}"
+
+
+def test_test_images_of_the_same_classes_are_no_doubt(photos, write):
+    assert doubt_about_test(write(photos, columns={"split": "part"}), ("1", "2", "3", "4")) is None
+    assert doubt_about_test(write(photos), ("1", "2", "3", "4")) is None
