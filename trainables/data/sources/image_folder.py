@@ -186,7 +186,7 @@ def _notes(root: str, others: Sequence[tuple[str, str]]) -> Iterator[str]:
         for label, file in others:
             by_class.setdefault(label, []).append(file)
         where = [
-            f"{label or 'beside the class folders'} ({_counted(Counter(map(_kind, files)))})"
+            f"{label or 'in no sub-folder'} ({_counted(Counter(map(_kind, files)))})"
             for label, files in by_class.items()
         ]
         yield f"left aside, not images: {counted(len(others), 'file')}: {listed(where, 6)}"
