@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
@@ -39,6 +40,7 @@ os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
 from search.cluster.check_reachable import check_reachable
 from search.cluster.runtime_env import JOB, runtime_env
 from search.config.address import AUTO, LOCAL
+from search.config.yaml_source import InputError
 from trainables.core.available_cpus import available_cpus
 
 
@@ -69,10 +71,17 @@ class LocalRay:
         """Waits until Ray has started.
 
         Raises:
-            Exception: the error that kept Ray from starting.
+            InputError: if it cannot start.
         """
         self.start()
-        self._started.result()
+        try:
+            self._started.result()
+        except Exception as error:  # Ray raises what its processes run into
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            logs = f"{os.environ.get('RAY_TMPDIR', tempfile.gettempdir())}/ray/session_latest/logs"
+            raise InputError(
+                f"Ray cannot start on this machine: {reason.rstrip('.')}; try again if the machine was busy, else see {logs}"
+            ) from None
 
     def __enter__(self) -> Self:
         return self

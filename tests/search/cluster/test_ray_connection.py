@@ -50,6 +50,20 @@ def test_what_ray_job_submit_runs_stays_on_its_cluster(monkeypatch):
 
 # --- a Ray of our own -----------------------------------------------------------------------------------------------
 
+
+def test_a_ray_that_cannot_start_is_one_message(tmp_path):
+    starts = "from search.cluster.ray_connection import LocalRay\nwith LocalRay(1) as ray: ray.wait()"
+    run = subprocess.run(
+        [sys.executable, "-c", starts],
+        env={**os.environ, "PYTHONPATH": str(PROJECT), "RAY_TMPDIR": str(tmp_path / "gone" / ("x" * 300))},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert "InputError: Ray cannot start on this machine: " in run.stderr.splitlines()[-1]
+
+
 RAYS = """
 import os, sys
 sys.path.insert(0, {project!r})
