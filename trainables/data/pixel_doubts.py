@@ -109,9 +109,10 @@ class _Doubts:
 
     def _window(self, low: float, high: float) -> str:
         """Window that uses the whole range, if the files have 16 bits."""
-        can = "window" in source_spec(self._config.source).supports and self._dataset.images.shape[-1] == 1
-        if not can or self._config.window is not None:
+        if "window" not in source_spec(self._config.source).supports or self._config.window is not None:
             return ""
+        if self._dataset.images.shape[-1] == 3:
+            return "; of files with 16 bits a channel the upper 8 are read: scale their values first"
         window = suitable_window(low, high)
         return f"; if the files have 16 bits a pixel, set data.window to {{center: {window.center:.0f}, width: {window.width:.0f}}}"
 

@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
@@ -18,8 +19,11 @@ from search.config.yaml_source import InputError, read_source
 from search.config_file.load import load_search
 from search.preflight.check import CheckLayout, _on_device, check_search, stages_to_try, varied
 from search.preflight.check_report import duration, page, render, shown_rows, size_of, write_check
+from search.preflight.data_and_weights import data_warnings
 from tests.support.recipes import RECIPE
-from trainables.data.overview import GroupSides, Overview
+from trainables.data.dataset import open_dataset
+from trainables.data.overview import GroupSides, Overview, overview
+from trainables.recipe.data_config import DataConfig
 
 SPACE = {
     "train.stages[*].head_lr": {"log": [0.01, 0.1]},
@@ -190,6 +194,30 @@ def test_what_the_space_varies_and_times_depend_on_is_said(make_recipe, change, 
 def test_stages_are_tried_where_trials_compute(load, override, device):
     config, _ = load(override)
     assert _on_device(config.recipe, config).train.device == device
+
+
+def test_pictures_on_both_sides_are_drawn(checked, tmp_path):
+    found, _, config = checked
+    pixels = np.random.default_rng(0)
+    for i in range(8):
+        for name in "ab":
+            picture = Image.fromarray(pixels.integers(0, 256, (40, 40, 3), np.uint8))
+            (tmp_path / "photos" / name).mkdir(parents=True, exist_ok=True)
+            picture.save(tmp_path / "photos" / name / f"{i}.png")
+            picture.save(tmp_path / "photos" / name / f"{i} (1).png")
+    data = DataConfig(source="folder", path=str(tmp_path / "photos"), image_size=32)
+    config = config.model_copy(update={"recipe": config.recipe.model_copy(update={"data": data})})
+    dataset, layout = open_dataset(data), CheckLayout(tmp_path / "out")
+    found = replace(found, data=overview(dataset), data_warnings=tuple(data_warnings(dataset, data)))
+    write_check(found, dataset, config, layout)
+    text = said(found, width=500)
+    assert text.count("the same picture on both sides of the split: ") == 1
+    assert "repeated pictures: 16 images are copies of another to the last pixel, and 0 nearly" in text
+    assert "Pairs of the same picture" in layout.page.read_text()
+    with Image.open(layout.duplicates) as picture:
+        assert picture.width == 900
+    write_check(found, open_dataset(data.model_copy(update={"duplicates": "group"})), config, layout)
+    assert not layout.duplicates.exists()
 
 
 # --- warnings ---------------------------------------------------------------------------------------------------------

@@ -60,6 +60,20 @@ def test_the_data_is_summed_up_in_a_line(look):
     assert dataset.classes == ("cat", "dog")
 
 
+def test_doubts_about_the_pixels_are_said(look, tmp_path):
+    look(counts={"cat": 8, "dog": 8})
+    for file in (tmp_path / "images/cat").iterdir():
+        Image.new("RGB", (40, 40), (9, 9, 9)).save(file)
+    _, said = look(counts={})
+    first, second, last = said.splitlines()
+    assert (
+        first
+        == "warning: the same value in every pixel of 8 of 16 images (cat 8; such as cat/0.png, cat/1.png, cat/2.png)"
+    )
+    assert second.startswith("warning: the same picture on both sides of the split: 4 of 8 validation images (cat/")
+    assert last == "8 training images of 2 classes (4 … 4 each), 8 to validate, 32 px"
+
+
 def test_images_are_decoded_at_the_size_of_every_stage(look):
     folder = Path(os.environ["THAW_CACHE"])
     before = {path.name for path in folder.glob("images-*.npy")}
