@@ -54,7 +54,7 @@ def mapped(names: Sequence[str], codes: np.ndarray, mapping: Mapping[str, str | 
     for name, count in zip(named, np.bincount(codes, minlength=len(names)).tolist(), strict=True):
         counts[name] += count
     if mapping is None:
-        classes, notes = list(counts), _alike(counts) + _like_missing(counts)
+        classes, notes = list(counts), _alike(counts) + _like_missing(counts) + _like_several(counts)
     else:
         classes, notes = _classes_of(counts, mapping), _dropped(counts, mapping)
     position = {name: j for j, name in enumerate(classes)}
@@ -122,6 +122,21 @@ def _like_missing(counts: Mapping[str, int]) -> tuple[str, ...]:
         (f"labels that may mean a missing value: {listed(found)}; if so, drop these images in data.labels",)
         if found
         else ()
+    )
+
+
+def _like_several(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """Doubt about labels that may be several labels of one image: `rust|scab` beside `rust`, or `['rust']`."""
+
+    def is_several(name: str) -> bool:
+        parts = [part.strip() for part in re.split(r"[|;,+]", name)]
+        return name.startswith("[") or (len(parts) > 1 and all(parts) and any(part in counts for part in parts))
+
+    found = [f"{name!r} ({n})" for name, n in counts.items() if is_several(name)]
+    if not found:
+        return ()
+    return (
+        f"labels that may be several labels of an image: {listed(found, 6)}; here each combination is a class of its own",
     )
 
 

@@ -155,3 +155,23 @@ def test_idx_labels_are_mapped(tmp_path):
 
 def test_numbers_that_differ_in_their_sign_are_not_alike():
     assert mapped(["-1", "1"], np.array([0, 1]), None).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["rust", "rust|scab", "scab"], "'rust|scab' (1); here each combination"),
+        (["a", "a, b"], "'a, b' (1)"),
+        (["['a']", "['a', 'b']"], "['a']\" (1), "),
+        (["black, white", "red"], None),
+        (["C++", "C"], None),
+    ],
+)
+def test_labels_that_may_be_several_are_a_doubt(names, told):
+    notes = mapped(names, np.arange(len(names)), None).notes
+    if told is None:
+        assert notes == ()
+    else:
+        (note,) = notes
+        assert note.startswith("labels that may be several labels of an image: ")
+        assert told in note
