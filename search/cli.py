@@ -87,7 +87,9 @@ def main() -> None:
     except Exception as error:
         if not _is_a_user_error(error):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        from trainables.core.printable import shown
+
+        print(f"error: {shown(str(error))}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from results_analysis.tables.markdown import code, plain, table
 from trainables.core.vocabulary import Flag, Metric, metrics_of
 from trainables.model_package.manifest import Manifest
 
@@ -23,7 +25,7 @@ def model_card(manifest: Manifest, name: str) -> str:
     """The card of the model in a folder called `name`."""
     of_task = _classification if manifest.task == "classification" else _regression
     parts = [
-        f"# {name}",
+        f"# {plain(name)}",
         _what_it_is(manifest),
         "## How it was found",
         _found(manifest),
@@ -45,8 +47,8 @@ def _what_it_is(manifest: Manifest) -> str:
     kind = "volume" if manifest.input.depth else "image"
     head = f", cosine head with scale {manifest.cosine_scale:g}" if manifest.cosine_scale else ""
     if manifest.task == "regression":
-        return f"Predicts a number for each {kind} ({manifest.backbone}{head})."
-    return f"{kind.capitalize()} classifier for {len(manifest.classes)} classes ({manifest.backbone}{head})."
+        return f"Predicts a number for each {kind} ({plain(manifest.backbone)}{head})."
+    return f"{kind.capitalize()} classifier for {len(manifest.classes)} classes ({plain(manifest.backbone)}{head})."
 
 
 def _found(manifest: Manifest) -> str:
@@ -54,25 +56,25 @@ def _found(manifest: Manifest) -> str:
     if "search" in origin:
         trials = sum(origin["trials"].values())
         chosen = origin.get("chosen", "the best score")
-        where = f"Trial {origin['trial']} of {trials} of the search `{origin['search']}`; chosen: {chosen}."
+        where = f"Trial {origin['trial']} of {trials} of the search {code(origin['search'])}; chosen: {plain(chosen)}."
     else:
-        where = f"The run `{origin['run']}` of `thaw train`."
+        where = f"The run {code(origin['run'])} of `thaw train`."
     rows = [
         (
             "score",
-            f"{origin['metric']} {origin['score']:.4f} in epoch {origin['best_epoch']} (stage {origin['stage']})",
+            f"{origin['metric']} {origin['score']:.4f} in epoch {origin['best_epoch']} (stage {plain(origin['stage'])})",
         ),
         ("status", f"{origin['status']} after {origin['epochs']} epochs"),
         ("seed", origin["seed"]),
         ("thaw", origin["thaw"]),
         *((key, value) for key in ("torch", "device", "commit") if (value := origin["environment"].get(key))),
     ]
-    return f"{where} To train it again: `thaw train recipe.yaml`.\n\n{_table(('', ''), rows)}"
+    return f"{where} To train it again: `thaw train recipe.yaml`.\n\n{table(('', ''), rows)}"
 
 
 def _data(manifest: Manifest) -> str:
     data = manifest.origin["data"]
-    source = f"`{data['source']}`" + (f" `{data['path']}`" if data["path"] else "")
+    source = f"`{data['source']}`" + (f" {code(data['path'])}" if data["path"] else "")
     return (
         f"{source}: {data['train']:,} training and {data['validation']:,} validation images, fingerprint "
         f"`{data['fingerprint'][:16]}` (SHA-256 of images, labels and class names)."
@@ -108,7 +110,7 @@ def _metrics(manifest: Manifest) -> str:
     )
     return (
         f"Metrics of this model on {validation['images']:,} validation images, with 95% intervals from "
-        f"{validation['resamples']:,} bootstrap resamples. {agrees}\n\n{_table(('metric', 'value', '95% interval'), rows)}"
+        f"{validation['resamples']:,} bootstrap resamples. {agrees}\n\n{table(('metric', 'value', '95% interval'), rows)}"
     )
 
 
@@ -117,13 +119,21 @@ def _by_class(manifest: Manifest) -> str:
     columns = (manifest.classes, counts, of["true_count"], of["precision"], of["recall"], of["f1"])
     intervals = manifest.validation["recall_intervals"]
     rows = [
-        (_escaped(name), f"{train:,}", f"{true:,}", _number(precision), _number(recall), _range(interval), _number(f1))
+        (
+            plain(name),
+            f"{train:,}",
+            f"{true:,}",
+            _number(precision),
+            _number(recall),
+            _range(interval),
+            _number(f1),
+        )
         for (name, train, true, precision, recall, f1), interval in zip(
             zip(*columns, strict=True), intervals, strict=True
         )
     ]
     heading = ("class", "training", "validation", "precision", "recall", "95% interval", "F1")
-    return _table(heading, rows)
+    return table(heading, rows)
 
 
 # --- limits ---------------------------------------------------------------------------------------------------------
@@ -169,16 +179,16 @@ _FLAGS = {
 def _limits_of_classes(manifest: Manifest) -> Iterator[str]:
     of, classes = manifest.validation["per_class"], manifest.classes
     counts = list(zip(classes, of["true_count"], of["predicted_count"], of["recall"], strict=True))
-    if absent := [_escaped(name) for name, true, _, _ in counts if not true]:
+    if absent := [plain(name) for name, true, _, _ in counts if not true]:
         yield f"Not among the validation images, so nothing is known about them: {_some(absent)}."
     if few := sorted((int(true), name) for name, true, _, _ in counts if 0 < true < FEW_IMAGES):
         yield (
             f"{len(few)} of {len(classes)} classes have fewer than {FEW_IMAGES} validation images, so one image changes their "
-            f"recall by {1 / few[-1][0]:.2f} or more: {_some([f'{_escaped(name)} ({count})' for count, name in few])}."
+            f"recall by {1 / few[-1][0]:.2f} or more: {_some([f'{plain(name)} ({count})' for count, name in few])}."
         )
-    if never := [_escaped(name) for name, true, predicted, _ in counts if true and not predicted]:
+    if never := [plain(name) for name, true, predicted, _ in counts if true and not predicted]:
         yield f"Never predicted on the validation images: {_some(never)}."
-    if missed := [_escaped(name) for name, true, predicted, recall in counts if true and predicted and not recall]:
+    if missed := [plain(name) for name, true, predicted, recall in counts if true and predicted and not recall]:
         yield f"Predicted, but never correctly, on the validation images: {_some(missed)}."
 
 
@@ -210,10 +220,10 @@ def _limits_of_probabilities(manifest: Manifest) -> Iterator[str]:
 
 def _limits_of_data(manifest: Manifest) -> Iterator[str]:
     data, given = manifest.origin["data"], manifest.input
-    if data["group"]:
+    if group := plain(data["group"] or ""):
         yield (
-            f"Images of the same {data['group']} resemble each other, but the intervals treat images as independent and are "
-            f"therefore too narrow. No {data['group']} is in both the training and the validation split."
+            f"Images of the same {group} resemble each other, but the intervals treat images as independent and are "
+            f"therefore too narrow. No {group} is in both the training and the validation split."
         )
     if data["left_out"]:
         yield f"{data['left_out']:,} images could not be read and were left out."
@@ -232,9 +242,7 @@ def _limits_of_data(manifest: Manifest) -> Iterator[str]:
 
 def _preprocessing(manifest: Manifest) -> str:
     given = manifest.input
-    size = f"{given.image_size} × {given.image_size}" + (
-        f" pixels in {given.depth} slices" if given.depth else " pixels"
-    )
+    size = f"{given.image_size} × {given.image_size} pixels" + (f" in {given.depth} slices" if given.depth else "")
     rows: list[tuple[str, object]] = [
         ("size", size),
         ("resize", given.resize),
@@ -246,13 +254,14 @@ def _preprocessing(manifest: Manifest) -> str:
     else:
         triple = f"mean {_numbers(given.mean)}, std {_numbers(given.std)}"
         rows.append(("normalised", f"value / {2**given.bits - 1}, then {triple}"))
-    return _table(("", ""), rows)
+    return table(("", ""), rows)
 
 
 def _use(manifest: Manifest, name: str) -> str:
-    files = "scans/" if manifest.input.depth else "photos/"
-    lines = [f"thaw predict {name} {files} -o predictions.csv", f"thaw embed {name} {files} -o features.parquet"]
-    text = "```bash\n" + "\n".join(lines) + "\n```"
+    files, model = "scans/" if manifest.input.depth else "photos/", shlex.quote(name)
+    text = (
+        f"```bash\nthaw predict {model} {files} -o predictions.csv\nthaw embed {model} {files} -o features.parquet\n```"
+    )
     if manifest.onnx:
         shape = "n, c, d, h, w" if manifest.input.depth else "n, c, h, w"
         text += (
@@ -265,11 +274,6 @@ def _use(manifest: Manifest, name: str) -> str:
 
 
 # --- Markdown -------------------------------------------------------------------------------------------------------
-
-
-def _table(heading: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = [heading, ["---"] * len(heading), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def _number(value: float | None) -> str:
@@ -287,10 +291,6 @@ def _range(interval: Sequence[float] | None) -> str:
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
-
-
-def _escaped(name: str) -> str:
-    return name.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
 def facts(mapping: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from results_analysis.runs.files import read_yaml
 from results_analysis.runs.run import Run, RunError
 from results_analysis.runs.training_run import Trained, find_search_or_training, trial_of
 from results_analysis.selection.best_trial import best_trial
+from results_analysis.tables.markdown import plain
+from trainables.core.printable import printable
 from trainables.core.vocabulary import Metric
 from trainables.model_package.manifest import read_manifest
 from trainables.run_folder.layout import PackageLayout
@@ -171,7 +173,7 @@ def to_markdown(comparison: ConfigComparison) -> str:
     """The comparison in Markdown, one table a part."""
     return "\n".join(
         f"## {title[0].upper()}{title[1:]}\n\n"
-        + "".join(f"| {' | '.join(_piped(cell) for cell in row)} |\n" for row in _with_rule(comparison, rows))
+        + "".join(f"| {' | '.join(plain(cell) for cell in row)} |\n" for row in _with_rule(comparison, rows))
         for title, rows in _parts(comparison)
     )
 
@@ -180,16 +182,16 @@ def render(comparison: ConfigComparison) -> Group:
     """The comparison for a terminal, one table a part."""
     from rich import box
     from rich.console import Group
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     tables = []
     for title, rows in _parts(comparison):
         table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
-        for heading in ("", *map(escape, comparison.names)):
-            table.add_column(heading, overflow="fold")
+        for heading in ("", *map(printable, comparison.names)):
+            table.add_column(Text(heading), overflow="fold")
         for row in rows:
-            table.add_row(*map(escape, row))
+            table.add_row(*(Text(printable(cell)) for cell in row))
         tables.append(table)
     return Group(*tables)
 
@@ -214,7 +216,3 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _piped(cell: str) -> str:
-    return cell.replace("|", "\\|").replace("\n", " ")

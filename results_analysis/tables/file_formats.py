@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results_analysis.runs.errors import RunError
+from results_analysis.tables.markdown import plain
 from trainables.core.atomic_write import replacing
 from trainables.core.config_errors import nearest
+from trainables.core.printable import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,8 +28,28 @@ def to_json(table: pd.DataFrame) -> str:
 
 
 def to_csv(table: pd.DataFrame) -> str:
-    """The table as CSV with a header line, empty where a value is missing."""
-    return str(table.to_csv(index=False, lineterminator="\n"))
+    """The table as CSV with a header line, empty where a value is missing.
+
+    Texts that a spreadsheet would run as a formula begin with an apostrophe.
+    """
+    texts = {name: table[name].map(_not_a_formula) for name in table.columns if table[name].dtype.kind not in "biufM"}
+    safe = table.assign(**texts).rename(columns=_not_a_formula)
+    return str(safe.to_csv(index=False, lineterminator="\n"))
+
+
+def _not_a_formula(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def to_markdown(table: pd.DataFrame) -> str:
@@ -36,7 +58,7 @@ def to_markdown(table: pd.DataFrame) -> str:
 
     rules = ["---:" if is_numeric_dtype(table[name]) else "---" for name in table.columns]
     rows = [[_markdown(value) for value in row] for row in table.astype(object).to_numpy().tolist()]
-    lines = [[_markdown(name) for name in table.columns], rules, *rows]
+    lines = [[plain(name) for name in table.columns], rules, *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -107,5 +129,4 @@ def _as_json(value: Any) -> str:
 
 
 def _markdown(value: Any) -> str:
-    text = "" if is_missing(value) else str(value)
-    return " ".join(text.replace("|", r"\|").split())
+    return "" if is_missing(value) else plain(" ".join(str(value).split()))

@@ -12,6 +12,7 @@ from results_analysis.tables.file_formats import is_missing
 from results_analysis.tables.results_table import best_row
 from results_analysis.tables.short_names import short_names
 from results_analysis.tables.trial_notes import notes_on, one_line
+from trainables.core.printable import printable
 from trainables.core.vocabulary import Metric, TrialStatus
 
 if TYPE_CHECKING:
@@ -189,11 +190,16 @@ def _asked_columns(table: pd.DataFrame, names: Sequence[str]) -> list[Column]:
     return [
         Column(
             short.get(name, name),
-            [_cell(value, longest=_LONGEST_ASKED) for value in table[name]],
+            [_cell(_message(value) if name == "reason" else value, longest=_LONGEST_ASKED) for value in table[name]],
             right=is_numeric_dtype(table[name]),
         )
         for name in names
     ]
+
+
+def _message(reason: Any) -> Any:
+    """The error of a traceback; other values unchanged."""
+    return one_line(reason) if isinstance(reason, str) else reason
 
 
 def _short_names_in(table: pd.DataFrame, columns: Iterable[str]) -> dict[str, str]:
@@ -247,7 +253,7 @@ def _short(value: Any, longest: int = 10) -> str:
     """A value in at most `longest` characters; floats have three significant digits."""
     if isinstance(value, float):
         return _short_float(value)
-    text = one_line(str(value).lower() if isinstance(value, bool) else str(value))
+    text = printable(str(value).lower() if isinstance(value, bool) else str(value))
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 

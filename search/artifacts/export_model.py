@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from results_analysis.export.best_config import as_yaml
 from results_analysis.export.model_card import facts, model_card
 from results_analysis.runs.training_run import Trained
 from results_analysis.statistics.bootstrap import RESAMPLES, class_intervals, number_intervals
 from search.progress.progress_bar import bar
+from search.progress.terminal import Console
 from trainables.data.dataset import Dataset, open_dataset
 from trainables.model_package.manifest import Manifest
 from trainables.model_package.network import predictions

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from search.config.yaml_source import InputError
+from trainables.core.printable import printable
 from trainables.storage.cache_folder import Entry, cache_folder, entries, is_damaged, limit, remove
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ _MIB = 2**20
 def listing(held: Sequence[Entry]) -> Table:
     """Table with one row per cache entry, most recently used first."""
     from rich import box
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -29,7 +29,7 @@ def listing(held: Sequence[Entry]) -> Table:
     for entry in reversed(held):
         size, used = f"{entry.bytes / _MIB:,.1f}", f"{entry.last_used.astimezone():%Y-%m-%d %H:%M}"
         cells = (entry.kind, entry.source, entry.what, f"{entry.images:,}", size, used)
-        table.add_row(*map(escape, cells))
+        table.add_row(*map(printable, cells))
     return table
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from rich.console import Console
 
+from results_analysis.tables.file_formats import to_csv
 from search.config.yaml_source import InputError
 from search.progress.progress_bar import bar
+from search.progress.terminal import Console
 from trainables.core.atomic_write import replacing
 from trainables.core.config_errors import counted, listed
+from trainables.core.printable import printable
 from trainables.model_package.input_images import Columns, Item, find_images
 from trainables.model_package.manifest import Manifest
 from trainables.model_package.network import Network, load_package, predictions
@@ -71,9 +73,11 @@ def run_on(
     bad = list(results.bad.values())
     if bad and (on_bad == "fail" or len(bad) == len(items)):
         more = f"\n  … and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-        raise InputError(f"{len(bad)} of {len(items)} images cannot be read:\n  " + "\n  ".join(bad[:_NAMED]) + more)
+        raise InputError(
+            f"{len(bad)} of {len(items)} images cannot be read:\n  " + "\n  ".join(map(printable, bad[:_NAMED])) + more
+        )
     for reason in bad:
-        console.out(f"left out: {reason}", highlight=False)
+        console.out(f"left out: {printable(reason)}", highlight=False)
     if bad:
         console.out(f"{len(bad)} of {len(items)} images cannot be read and are left out", highlight=False)
     return [items[i] for i in results.kept.tolist()], results
@@ -93,7 +97,7 @@ def prediction_table(
     """
     import pandas as pd
 
-    columns: dict[str, Any] = {"path": [item.name for item in items]}
+    columns: dict[str, Any] = {"path": [printable(item.name) for item in items]}
     if any(item.truth is not None for item in items):
         columns["truth"] = [item.truth for item in items]
     if manifest.task == "regression":
@@ -168,7 +172,7 @@ def write_table(table: pd.DataFrame, file: Path) -> None:
         if kind == ".json":
             table.to_json(stream, orient="records", indent=2, force_ascii=False, double_precision=15)
         else:
-            table.to_csv(stream, index=False, lineterminator="\n")
+            stream.write(to_csv(table))
 
 
 def write_features(manifest: Manifest, items: Sequence[Item], results: Results, file: Path) -> None:

@@ -24,10 +24,9 @@ def check(
 
     Example: thaw check search.yaml train.batch_size=64
     """
-    from rich.console import Console
-
     from search.config.yaml_source import read_source
     from search.config_file.load import load_search
+    from search.progress.terminal import Console
 
     console = Console()
     source = read_source(file, overrides or ())

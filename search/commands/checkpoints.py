@@ -12,8 +12,7 @@ from search.commands.names import short
 from search.commands.options import Name, Runs, TrustCode
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from search.progress.terminal import Console
     from trainables.run_folder.layout import TrialLayout
 
 _WORDS = {"list": (), "verify": (), "compare": ("A", "B"), "report": (), "backup": ("DEST",), "prune": ()}
@@ -41,10 +40,9 @@ def checkpoints(
 
     Example: thaw checkpoints photos compare 4 best --trial 7
     """
-    from rich.console import Console
-
     from search.artifacts.checkpoint_actions import folder_of
     from search.config.yaml_source import InputError
+    from search.progress.terminal import Console
     from trainables.core.own_code import trust_all
 
     if trust_code:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from search.commands.names import say
 from search.commands.options import Force
 
 _FILES = {
@@ -35,7 +36,7 @@ def clusters(
     from trainables.core.config_errors import nearest
 
     if kind is None:
-        typer.echo("\n".join(f"{name:<12}{what}" for name, (_, what) in _FILES.items()))
+        say("\n".join(f"{name:<12}{what}" for name, (_, what) in _FILES.items()))
         return
     if kind not in _FILES:
         raise InputError(f"{kind!r} is not a kind of cluster; {nearest(kind, list(_FILES))}")
@@ -43,7 +44,7 @@ def clusters(
     if output.exists() and not force:
         raise InputError(f"{output} exists: overwrite it with --force, or name another file with -o")
     _write(kind, output)
-    typer.echo(f"Wrote {output}, {_FILES[kind][1]}. Its comments say what to change.")
+    say(f"Wrote {output}, {_FILES[kind][1]}. Its comments say what to change.")
 
 
 def _write(kind: str, output: Path) -> None:

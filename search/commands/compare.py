@@ -25,10 +25,9 @@ def compare(
 
     Example: thaw compare photos:3 photos:7
     """
-    from rich.console import Console
-
     from results_analysis.selection.compare_configs import compare as compared
     from results_analysis.selection.compare_configs import render, to_json, to_markdown
+    from search.progress.terminal import Console
     from trainables.core.own_code import trust_all
     from trainables.recipe.recipe import parse_recipe
 

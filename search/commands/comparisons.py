@@ -11,12 +11,11 @@ from search.commands.names import search_again, short
 from search.commands.options import Name, Overrides, Runs, TrustCode
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from results_analysis.selection.seed_comparison import Comparison as Found
     from search.config.yaml_source import Source
     from search.launch.seed_comparison import Comparison
     from search.preflight.same_origin import EarlierRuns
+    from search.progress.terminal import Console
     from trainables.run_folder.layout import RunLayout
 
 New = Annotated[bool, typer.Option("--new", help="Start again, in a new run with the time in its name.")]
@@ -36,13 +35,12 @@ def confirm(
 
     Example: thaw confirm photos --top 3 --seeds 5
     """
-    from rich.console import Console
-
     from results_analysis import find_run, load, verdict
     from search.config.yaml_source import read_source
     from search.config_file.load import load_search
     from search.launch.confirmation import confirmation
     from search.preflight.same_origin import EarlierRuns
+    from search.progress.terminal import Console
     from trainables.core.own_code import trust_all
     from trainables.run_folder.layout import RunLayout
 
@@ -75,11 +73,10 @@ def ablate(
 
     Example: thaw ablate search.yaml --seeds 3
     """
-    from rich.console import Console
-
     from search.config.yaml_source import read_source
     from search.config_file.load import load_ablated
     from search.launch.ablation import ablation
+    from search.progress.terminal import Console
     from trainables.run_folder.layout import RunLayout
 
     source = read_source(file, overrides or ())

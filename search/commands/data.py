@@ -18,9 +18,8 @@ def data(
 
     Example: thaw data --clear 30d
     """
-    from rich.console import Console
-
     from search.artifacts import image_cache
+    from search.progress.terminal import Console
     from trainables.storage.cache_folder import entries
 
     console = Console()

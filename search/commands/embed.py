@@ -41,9 +41,8 @@ def embed(
 
     Example: thaw embed photos-model new/ -o features.parquet
     """
-    from rich.console import Console
-
     from search.artifacts.predictions import check_format, open_model, run_on, write_features
+    from search.progress.terminal import Console
     from trainables.model_package.input_images import Columns
 
     check_format(output, (".parquet", ".npz"))

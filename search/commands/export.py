@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search.commands.names import local, short
+from search.commands.names import local, say, short
 from search.commands.options import Name, Runs, TrustCode
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ def export(
     file = default if output is None else output
     aside = is_stream(file)  # where the config itself is the output, all else is printed to standard error
     if why := config["provenance"].get("chosen") if trial is None else None:
-        typer.echo(f"trial {config['provenance']['trial']}: {why}", err=aside)
+        say(f"trial {config['provenance']['trial']}: {why}", error=aside)
     if model is not None:
         _write_model(trained, config, model, onnx=onnx, err=aside)
-    typer.echo(short(write_config(config, file)), err=aside)
+    say(short(write_config(config, file)), error=aside)
 
 
 def _chosen_trial(
@@ -99,15 +99,14 @@ def _chosen_trial(
 
 
 def _write_model(trained: Trained, config: Mapping[str, Any], folder: Path, *, onnx: bool, err: bool) -> None:
-    from rich.console import Console
-
     from search.artifacts.export_model import export_model  # imports torch
+    from search.progress.terminal import Console
 
     manifest, validation = export_model(trained, config, folder, onnx=onnx, console=Console(stderr=err))
     metric, images = trained.metric.value, manifest.validation["images"]
     found, reported = validation.validated.metrics[metric], trained.best["score"]
     agrees = "identical to the training log" if validation.reproduces else f"the training log has {reported}"
-    typer.echo(f"{short(folder)}: {metric} {found:.4f} on {images} validation images, {agrees}", err=err)
+    say(f"{short(folder)}: {metric} {found:.4f} on {images} validation images, {agrees}", error=err)
     if manifest.onnx:
         difference, checked = manifest.onnx.largest_difference, manifest.onnx.images
-        typer.echo(f"ONNX: differs from torch by at most {difference:.1g} on {checked} images", err=err)
+        say(f"ONNX: differs from torch by at most {difference:.1g} on {checked} images", error=err)

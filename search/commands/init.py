@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from search.commands.names import say
 from search.commands.options import Force
 
 _COLUMN = "Column of the table that holds"
@@ -64,4 +65,4 @@ def init(
     with replacing(output) as file:
         file.write(text)
     written = f"{output} and {table_of(output)}" if table is not None else f"{output}"
-    typer.echo(f"Wrote {written}. Next: thaw check {output}")
+    say(f"Wrote {written}. Next: thaw check {output}")

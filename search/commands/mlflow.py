@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from search.commands.names import say
 from search.commands.options import Name, Runs
 
 
@@ -27,4 +28,4 @@ def mlflow(
     from results_analysis.export.mlflow import to_mlflow
 
     experiment = to_mlflow(load(find_run(name, runs)), uri)
-    typer.echo(f"{uri}: experiment {experiment!r}")
+    say(f"{uri}: experiment {experiment!r}")

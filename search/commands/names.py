@@ -6,6 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from trainables.core.printable import shown
 from trainables.run_folder.layout import RunLayout
 from trainables.storage.destination import without_passwords
 
@@ -23,6 +24,16 @@ def cli_name(run: Path) -> str:
     return run.name if run.parent == Path("runs").absolute() else short(run)
 
 
+def say(text: str, *, error: bool = False) -> None:
+    """Prints lines, without characters that a terminal would obey.
+
+    Args:
+        text: one or several lines.
+        error: True for standard error.
+    """
+    print(shown(text), file=sys.stderr if error else sys.stdout)
+
+
 def search_again(run: RunLayout) -> str:
     """Command that starts the search of a run again, in a new folder."""
     return f"thaw search {shlex.quote(short(run.config))} --new"
@@ -37,5 +48,5 @@ def local(run: str, runs: Path) -> str:
     from search.run_folder.fetch_mirror import fetch
 
     folder = fetch(run, runs)
-    print(f"{short(folder)}: copy of {without_passwords(run)}", file=sys.stderr)
+    say(f"{short(folder)}: copy of {without_passwords(run)}", error=True)
     return str(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -53,8 +52,7 @@ def predict(
 
     Example: thaw predict photos-model new/ -o predictions.csv
     """
-    from rich.console import Console
-
+    from results_analysis.tables.file_formats import to_csv
     from search.artifacts.predictions import (
         check_format,
         known_score,
@@ -63,6 +61,7 @@ def predict(
         run_on,
         write_table,
     )
+    from search.progress.terminal import Console
     from trainables.model_package.input_images import Columns
     from trainables.model_package.network import predictions
 
@@ -74,7 +73,7 @@ def predict(
     predicted = predictions(network.manifest, results.outcome.outputs, corrected=corrected)
     table = prediction_table(network.manifest, items, predicted, top=top)
     if output is None:
-        table.to_csv(sys.stdout, index=False, lineterminator="\n")
+        typer.echo(to_csv(table), nl=False)
     else:
         write_table(table, output)
         console.out(f"{short(output)}: {len(table)} predictions", highlight=False)

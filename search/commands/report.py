@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.commands.names import cli_name, local, short
+from search.commands.names import cli_name, local, say, short
 from search.commands.options import Name, Runs
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def report(
     run = load(find_run(local(name, runs), runs))
     called = cli_name(run.layout.root.absolute())
     file = write_report(run, output, said=called)
-    typer.echo(short(file), err=is_stream(file))  # the page itself may be the output
+    say(short(file), error=is_stream(file))  # the page itself may be the output
     if serve:
         _serve(run, file, called, port)
 
@@ -49,7 +49,7 @@ def _serve(run: Run, file: Path, called: str, port: int) -> None:
 
     ended = threading.Event()
     with report_server(file, port) as server:
-        typer.echo(f"http://127.0.0.1:{server.server_port}/  (Ctrl+C to stop)")
+        say(f"http://127.0.0.1:{server.server_port}/  (Ctrl+C to stop)")
         writer = threading.Thread(
             target=keep_writing, args=(run, lambda: write_report(run, file, said=called), ended), daemon=True
         )
@@ -57,6 +57,6 @@ def _serve(run: Run, file: Path, called: str, port: int) -> None:
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            typer.echo("")
+            say("")
         finally:
             ended.set()

@@ -84,11 +84,10 @@ def _show(
     table: pd.DataFrame, metric: Metric | None, top: int | None, columns: list[str] | None, output: Path | None
 ) -> None:
     """Print the table, or write it to a file as the terminal would show it."""
-    from rich.console import Console
-
     from results_analysis import render
     from results_analysis.runs.columns import matching_columns
     from results_analysis.tables.file_formats import write
+    from search.progress.terminal import Console
 
     console = Console()
     names = None if columns is None else matching_columns(table.columns, columns)

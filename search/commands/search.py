@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.commands.names import cli_name, local, search_again, short
+from search.commands.names import cli_name, local, say, search_again, short
 from search.commands.options import Name, Overrides, Runs, SearchFile, TrustCode
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from search.cluster.ray_connection import LocalRay
     from search.config.search_config import SearchConfig
     from search.config.yaml_source import Source
+    from search.progress.terminal import Console
     from trainables.run_folder.layout import RunLayout
 
 
@@ -100,14 +99,13 @@ def run(config: SearchConfig, layout: RunLayout, source: Source, *, extends: boo
 
 
 def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Source, *, extends: bool) -> None:
-    from rich.console import Console
-
     from search.cluster.ray_connection import place_of
     from search.config.address import LOCAL
     from search.config.yaml_source import InputError
     from search.config_file.load import names_code
     from search.preflight.data_and_weights import check_data_and_weights
     from search.preflight.same_origin import EarlierRuns
+    from search.progress.terminal import Console
     from search.run_folder.run_lock import is_owned, owned
     from search.run_folder.status_file import read_status
     from search.tuning.warm_start import runs_to_learn_from
@@ -172,12 +170,10 @@ def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Sou
 
 def _finish(command: Sequence[str], layout: RunLayout) -> None:
     """Run `on_finish`. Called after the lock on the run is released, so that the command may use the run."""
-    import sys
-
     from search.launch.on_finish import environment_of, run_on_finish
 
     if problem := run_on_finish(command, environment_of(layout)):
-        print(f"warning: {problem}", file=sys.stderr)
+        say(f"warning: {problem}", error=True)
 
 
 def _show_outcome(layout: RunLayout, console: Console, flag: str) -> None:

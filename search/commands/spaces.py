@@ -19,11 +19,10 @@ def spaces(
     Example: thaw spaces unfreezing
     """
     from rich import box
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     from search.config.yaml_source import InputError
+    from search.progress.terminal import Console
     from spaces import SpaceError, explain, presets
 
     console = Console()
@@ -32,7 +31,7 @@ def spaces(
         for heading in ("preset", "values", "for"):
             table.add_column(heading, no_wrap=heading != "for", justify="right" if heading == "values" else "left")
         for preset in presets():
-            table.add_row(preset.name, str(len(preset.lines)), escape(preset.about))
+            table.add_row(preset.name, str(len(preset.lines)), preset.about)
         console.print(table)
         console.out(_AFTER.strip("\n"), highlight=False)
         return
@@ -45,5 +44,5 @@ def spaces(
         table.add_column(heading, overflow="fold")
     for line in preset.lines:
         drawn = line.distribution + (f", when {line.when}" if line.when else "")
-        table.add_row(*map(escape, (line.path, drawn, line.why)))
+        table.add_row(line.path, drawn, line.why)
     console.print(table)

@@ -35,12 +35,11 @@ def train(
 
     Example: thaw train runs/photos/best.yaml
     """
-    from rich.console import Console
-
     from search.config.yaml_source import InputError, read_source
     from search.config_file.load import load_recipe
     from search.preflight.data_and_weights import check_data_and_weights
     from search.preflight.same_origin import EarlierRuns
+    from search.progress.terminal import Console
     from search.run_folder.run_lock import owned
     from trainables.core.deferred_interrupt import deferred_interrupt
     from trainables.core.own_code import trust_all

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from search.commands.names import say
 from search.commands.options import Name, Runs
 
 
@@ -22,9 +23,8 @@ def watch(
 
     Example: thaw watch photos
     """
-    from rich.console import Console
-
     from results_analysis import find_run
+    from search.progress.terminal import Console
     from search.progress.watch import watch as show
 
     with suppress(KeyboardInterrupt):
@@ -48,11 +48,11 @@ def stop(name: Name, runs: Runs = Path("runs")) -> None:
 
     layout = RunLayout(find_run(name, runs).absolute())
     if not is_owned(layout):
-        typer.echo(f"{layout.root.name} is not running")
+        say(f"{layout.root.name} is not running")
         return
     ask_to_stop(layout)
-    typer.echo(f"asked {layout.root.name} to stop; waiting for it to end")
+    say(f"asked {layout.root.name} to stop; waiting for it to end")
     while is_owned(layout):
         time.sleep(0.2)
     forget_stop(layout)  # the search may have ended by itself in the meantime
-    typer.echo(f"stopped; resume with: thaw resume {cli_name(layout.root)}")
+    say(f"stopped; resume with: thaw resume {cli_name(layout.root)}")

@@ -13,6 +13,7 @@ import yaml
 from trainables.core.config_errors import Path as KeyPath
 from trainables.core.config_errors import Problem, dotted
 from trainables.core.dotted_paths import PathError, resolve, with_values
+from trainables.core.printable import one_message, printable
 from trainables.storage.destination import without_passwords
 
 
@@ -35,7 +36,7 @@ class Source:
     def describe(self, problems: Sequence[Problem]) -> str:
         """Message with a line for each problem: `search.yaml:14 train.stages[2].unfreeze_from: …`."""
         ordered = sorted(dict.fromkeys(problems), key=lambda p: self._line(p.path))
-        return "\n".join(f"{self._place(p.path)} {dotted(p.path)}: {p.message}" for p in ordered)
+        return "\n".join(one_message(f"{self._place(p.path)} {dotted(p.path)}: {p.message}") for p in ordered)
 
     def _place(self, path: KeyPath) -> str:
         for here in (path[:length] for length in range(len(path), 0, -1)):
@@ -75,7 +76,7 @@ def read_source(file: Path, overrides: Sequence[str] = ()) -> Source:
             places = resolve(path, data)
         except (PathError, yaml.YAMLError) as error:
             reason = error.problem if isinstance(error, yaml.MarkedYAMLError) else error
-            raise InputError(f"command line ({without_passwords(override)}): {reason}") from None
+            raise InputError(printable(f"command line ({without_passwords(override)}): {reason}")) from None
         typed |= dict.fromkeys(places, without_passwords(override))
         lines = {at: line for at, line in lines.items() if not any(at[: len(place)] == place for place in places)}
     return Source(file, data, lines, typed)
@@ -89,7 +90,7 @@ def _parse(file: Path, text: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
         lines = dict(_lines(node, ()))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InputError(f"{file}:{line} is not valid YAML: {error.problem}") from None
+        raise InputError(printable(f"{file}:{line} is not valid YAML: {error.problem}")) from None
     except yaml.YAMLError as error:
         raise InputError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:

@@ -16,7 +16,6 @@ from ray import tune
 from ray.tune import Callback, CheckpointConfig, FailureConfig, PlacementGroupFactory, RunConfig, Stopper, TuneConfig
 from ray.tune.error import TuneError
 from ray.tune.schedulers import TrialScheduler
-from rich.console import Console
 
 from search.cluster.capacity import TrialSlots
 from search.cluster.node_check import check_nodes
@@ -32,6 +31,7 @@ from search.progress.folder_watcher import Follower
 from search.progress.ray_callback import ProgressCallback
 from search.progress.search_state import SearchState
 from search.progress.tensorboard_callback import TensorBoardCallback
+from search.progress.terminal import Console
 from search.run_folder.mirror import Mirror, MirrorCallback
 from search.run_folder.status_file import Attempt, RunStatus, forget_stop, seconds
 from search.tuning.schedulers import PopulationScheduler, RungScheduler, build_scheduler

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
 
 from search.config.yaml_source import InputError
 from search.launch.sigterm import sigterm_as_ctrl_c
 from search.progress.progress_bar import bar
 from search.progress.tensorboard_events import TrialEvents
+from search.progress.terminal import Console
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import Dataset
 from trainables.recipe.recipe import Recipe, parse_recipe

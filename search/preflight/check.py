@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from search.cluster.ray_connection import place_of
 from search.config.address import LOCAL
 from search.config.rung_positions import rungs_of
@@ -19,6 +17,7 @@ from search.config.yaml_source import InputError, Source
 from search.preflight.data_and_weights import check_data_and_weights, data_warnings
 from search.preflight.forecast import Forecast, Memory, forecast, memory, trials_at_once
 from search.preflight.local_machine import Machine, this_machine
+from search.progress.terminal import Console
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import Dataset, open_dataset
 from trainables.data.overview import Overview, overview, tenths_as_classes

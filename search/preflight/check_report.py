@@ -8,14 +8,16 @@ import io
 from collections.abc import Iterator, Sequence
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from search.config.search_config import SearchConfig
 from search.preflight.check import Check, CheckLayout
+from search.progress.terminal import Console
 from trainables.core.atomic_write import replacing
+from trainables.core.printable import printable
 from trainables.data.contact_sheet import draw_contact_sheet, draw_pairs
 from trainables.data.dataset import Dataset
 from trainables.data.overview import Overview, tenths_as_classes
@@ -89,7 +91,7 @@ def _classes(data: Overview) -> Table:
         if j is None:
             table.add_row(Text(f"… {len(data.classes) - len(order) + 1} more", style="dim"))
         else:
-            name = Text(data.classes[j], overflow="ellipsis", no_wrap=True)
+            name = Text(printable(data.classes[j]), overflow="ellipsis", no_wrap=True)
             table.add_row(name, f"{data.train[j]:,}", f"{data.train[j] / total:.1%}", f"{data.validation[j]:,}")
     table.add_section()
     table.add_row("total", f"{total:,}", "", f"{sum(data.validation):,}", style="bold")

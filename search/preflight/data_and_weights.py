@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from rich.console import Console
-
 from search.config.yaml_source import InputError, Source
 from search.preflight.same_origin import EarlierRuns
 from search.progress.progress_bar import bar
+from search.progress.terminal import Console
 from trainables.core.config_errors import ConfigError, Problem
 from trainables.core.deferred_interrupt import deferred_interrupt
 from trainables.core.dotted_paths import resolve

@@ -9,12 +9,13 @@ from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 
 from search.cluster.capacity import usage
 from search.progress.render import Picture, draw, headline
 from search.progress.search_state import SearchState, story
+from search.progress.terminal import Console
 from search.run_folder.status_file import Attempt, forget_stop
 from trainables.core.vocabulary import TrialStatus
 from trainables.run_folder.cache_progress import read_cache_progress

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from rich.console import Console
 from rich.live import Live
 
 from results_analysis import Run, load
 from search.progress.folder_watcher import Follower
 from search.progress.render import Picture, draw
 from search.progress.search_state import SearchState
+from search.progress.terminal import Console
 from search.run_folder.run_lock import is_owned
 from search.run_folder.status_file import RunStatus, read_status, seconds
 from trainables.core.rungs import Rungs

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from trainables.core.printable import one_message
+
 Path = tuple[str | int, ...]
 
 
@@ -34,7 +36,8 @@ class ConfigError(ValueError):
 
     def __init__(self, problems: Sequence[Problem]):
         self.problems = tuple(problems)
-        super().__init__("\n".join(": ".join(filter(None, (dotted(p.path), p.message))) for p in self.problems))
+        lines = (": ".join(filter(None, (dotted(p.path), p.message))) for p in self.problems)
+        super().__init__("\n".join(map(one_message, lines)))
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[tuple[Problem, ...]]]:
         return type(self), (self.problems,)  # Ray pickles it to pass it between processes

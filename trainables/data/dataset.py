@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from trainables.core.config_errors import ConfigError, Problem, listed
 from trainables.core.seeding import derived_seed
+from trainables.data.sources.class_mapping import check_class_names
 from trainables.data.sources.open_source import open_source, open_test_source
 from trainables.data.sources.source import Source
 from trainables.data.sources.unreadable_images import LeftOut, without
@@ -115,6 +116,7 @@ class _Request:
 @functools.lru_cache(maxsize=4)
 def _open(request: _Request) -> Dataset:
     config, source = request.config, request.source
+    check_class_names(config, source.classes)
     # Split first, because it may find a mistake and decoding may take minutes.
     train, validation, test = _split(config, source)
     stores = open_stores(

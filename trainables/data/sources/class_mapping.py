@@ -11,7 +11,8 @@ import numpy as np
 import yaml
 
 from trainables.core.config_errors import ConfigError, Problem, counted, listed
-from trainables.recipe.data_config import label_name
+from trainables.core.printable import printable
+from trainables.recipe.data_config import DataConfig, label_name
 
 _LIKE_MISSING = frozenset({"n/a", "na", "nan", "null", "-", "--", "?", "unknown", "missing"})
 _LONGEST_MAPPING = 40
@@ -142,3 +143,20 @@ def _like_several(counts: Mapping[str, int]) -> tuple[str, ...]:
 
 def _labels_error(message: str) -> ConfigError:
     return ConfigError([Problem(("data", "labels"), message)])
+
+
+def check_class_names(config: DataConfig, classes: Sequence[str]) -> None:
+    """Checks that class names are one line of Unicode: they are written to files and shown.
+
+    Raises:
+        ConfigError: if one is not.
+    """
+    for name in classes:
+        if (text := printable(name)) != name:
+            wrong = (
+                "is not UTF-8"
+                if any("\ud800" <= c <= "\udfff" for c in name)
+                else "has a line break or control character"
+            )
+            message = f"the class '{text}' {wrong}; rename it, or map its label to another name in data.labels"
+            raise ConfigError([Problem(("data",) if config.path is None else ("data", "path"), message)])
