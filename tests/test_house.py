@@ -60,3 +60,14 @@ def unexplained(function):
     words = ast.get_docstring(function)
     command = "Example: thaw " in words  # its options have their own help
     return len(parameters) >= 3 and not command and "Args:" not in words and not words.startswith("See ")
+
+
+def test_one_console_shows_text_from_outside():
+    """Rich's own would take `[red]` of a name for markup, and pass on its control characters."""
+    own = PROJECT / "search" / "progress" / "terminal.py"
+    found = [
+        file
+        for file in MODULES
+        if re.search(r"from rich[.]console import .*\bConsole\b", file.read_text()) and file != own
+    ]
+    assert not found
