@@ -206,7 +206,7 @@ def test_pictures_on_both_sides_are_drawn(checked, tmp_path):
             picture.save(tmp_path / "photos" / name / f"{i}.png")
             picture.save(tmp_path / "photos" / name / f"{i} (1).png")
     data = DataConfig(source="folder", path=str(tmp_path / "photos"), image_size=32)
-    config = config.model_copy(update={"recipe": config.recipe.model_copy(update={"data": data})})
+    config = replace(config, recipe=config.recipe.model_copy(update={"data": data}))
     dataset, layout = open_dataset(data), CheckLayout(tmp_path / "out")
     found = replace(found, data=overview(dataset), data_warnings=tuple(data_warnings(dataset, data)))
     write_check(found, dataset, config, layout)
