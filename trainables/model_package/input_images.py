@@ -141,9 +141,11 @@ def _file(
 
 
 def _class(label: str, manifest: Manifest) -> str | None:
-    """Class of the model that a label means; None if it means none."""
-    found = class_of(label, manifest.labels)
-    return found if found in manifest.classes else None
+    """Class of the model that a label means, or names itself; None if it means none."""
+    for found in (class_of(label, manifest.labels), label):
+        if found in manifest.classes:
+            return found
+    return None
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------

@@ -285,3 +285,14 @@ def test_folders_of_a_split_give_their_classes(tmp_path, monkeypatch):
 def test_a_column_that_is_asked_for_must_be_there(named):
     with pytest.raises(PackageError, match=r"no column 'wat' \(--label-column\); did you mean 'what'\?"):
         found("t.csv", columns=Columns(path="file", label="wat"))
+
+
+def test_labels_may_be_those_of_training_or_the_classes_themselves(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame({"path": ["a", "b", "c", "d"], "label": ["1", "cat", "5", "9"]}).to_csv("t.csv", index=False)
+    assert [truth for _, truth in found("t.csv", labels={"1": "cat", "2": "dog", "5": None})] == [
+        "cat",
+        "cat",
+        None,
+        None,
+    ]

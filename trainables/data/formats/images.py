@@ -203,4 +203,6 @@ def _reason(place: Place, error: Exception) -> str:
             start = file.read(256).lower()
         known = (what for mark, what in _OTHERS.items() if mark in start)
         return next(known, "is not an image, or its header is damaged")
+    if isinstance(error, OSError) and error.strerror:
+        return "does not exist" if isinstance(error, FileNotFoundError) else error.strerror
     return str(error) or type(error).__name__
