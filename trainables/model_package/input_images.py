@@ -23,6 +23,7 @@ from trainables.data.sources.image_folder import ImageFile, read_image_folder
 from trainables.data.sources.tables.numeric_labels import number_in
 from trainables.data.sources.tables.table_file import TableError, TableFile, is_table_name, open_table_file
 from trainables.model_package.manifest import Manifest, PackageError
+from trainables.recipe.data_config import label_name
 from trainables.storage.urls import Place, absolute, folder_of, is_url, places_of
 
 
@@ -142,10 +143,9 @@ def _file(
 
 def _class(label: str, manifest: Manifest) -> str | None:
     """Class of the model that a label means, or names itself; None if it means none."""
-    for found in (class_of(label, manifest.labels), label):
-        if found in manifest.classes:
-            return found
-    return None
+    name = label_name(label)
+    found = class_of(name, manifest.labels) if name in (manifest.labels or {}) else name
+    return found if found in manifest.classes else None
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
