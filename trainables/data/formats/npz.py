@@ -236,6 +236,10 @@ def _problems(part: Part, dims: int) -> list[str]:
         problems.append(
             f"{images} holds {shape}: its channels come first; save np.moveaxis({images}, 1, -1), which is {last}"
         )
+    elif dims == 2 and len(part.axes) == 3 and part.axes[2] in {3, 4} and part.axes[1] > part.axes[2]:
+        problems.append(
+            f"{images} holds {shape}, which is one image, [h, w, c]; save {images}[None], which is [1, h, w, c]"
+        )
     elif part.dims not in {2, 3} or part.channels not in {1, 3} or 0 in part.axes:
         problems.append(f"{images} holds {shape or 'one number'}; {_KINDS[dims]}")
     elif part.dims == 3 and dims == 2:

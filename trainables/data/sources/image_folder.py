@@ -6,6 +6,7 @@ The only reader of class folders: of training, `thaw init` and `thaw predict`.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from trainables.storage.urls import Place, files_below, is_url, joined
 
 _SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "lost+found"})
 """Folders that archivers and file servers add; like hidden ones, they are not looked into."""
+_DRAWN = re.compile(r"(.+?)[ _.-]*(mask|masks|seg|segmentation|annotation|groundtruth|gt)([ _.-]*\d*)$", re.IGNORECASE)
+"""Name, without ending, of a file that somebody drew on an image: `benign (1)_mask`."""
 _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini"})
 
 
@@ -105,7 +108,7 @@ def read_image_folder(folder: str | Path) -> ImageFolder:
         tuple(f"{name} (found {_counted(kinds) or 'no files'})" for name, kinds in empty.items()),
         list(nested),
         [file for _, file in others],
-        tuple(_notes(root, others)),
+        tuple(_notes(root, others, [str(image.place) for image in images])),
         (f"left aside, in no class folder: {counted(loose, 'image')}{_where(root, beside)}",) if loose else (),
     )
 
@@ -178,7 +181,7 @@ def _is_visible(name: str) -> bool:
 # --- counts of what is left aside -------------------------------------------------------------------------------------
 
 
-def _notes(root: str, others: Sequence[tuple[str, str]]) -> Iterator[str]:
+def _notes(root: str, others: Sequence[tuple[str, str]], images: Sequence[str]) -> Iterator[str]:
     if root:
         yield f"the classes are the folders in {root}"
     if others:
@@ -190,6 +193,10 @@ def _notes(root: str, others: Sequence[tuple[str, str]]) -> Iterator[str]:
             for label, files in by_class.items()
         ]
         yield f"left aside, not images: {counted(len(others), 'file')}: {listed(where, 6)}"
+    stems = {os.path.splitext(image)[0] for image in images}  # noqa: PTH122
+    if drawn := [stem for stem in stems if (match := _DRAWN.fullmatch(stem)) and match[1] in stems]:
+        named = repr(os.path.basename(min(drawn)))  # noqa: PTH119
+        yield f"masks of other images, by their names: {counted(len(drawn), 'image')}, such as {named}; move them elsewhere"
 
 
 def _where(root: str, beside: Sequence[str]) -> str:

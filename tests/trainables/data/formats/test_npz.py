@@ -292,3 +292,10 @@ def test_volumes_of_16_bits_keep_them(write):
 def test_a_file_of_the_other_kind_is_an_error(write, content, depth, message):
     with pytest.raises(ConfigError, match=rf"^data\.path: .*{message}"):
         open_dataset(write(content, depth=depth))
+
+
+def test_one_image_is_not_taken_for_many(write):
+    with pytest.raises(
+        ConfigError, match=r"train_images holds 12 × 12 × 3, which is one image, \[h, w, c\]; save train_images\[None\]"
+    ):
+        open_source(write(arrays(train_images=np.zeros((12, 12, 3), np.uint8))))

@@ -206,3 +206,16 @@ def test_names_that_differ_in_case_are_a_doubt_with_a_mapping(tmp_path):
     )
     mapping = {"Cat": "cat", "cat": "cat", "dog": "dog"}
     assert open_source(config(root, labels=mapping)).classes == ("cat", "dog")
+
+
+def test_masks_beside_their_images_are_told(tmp_path):
+    root = photos(
+        tmp_path / "x",
+        "ill/a (1).png",
+        "ill/a (1)_mask.png",
+        "ill/a (1)_mask_1.png",
+        "well/unmask.png",
+        "well/mask.png",
+    )
+    (note,) = read_image_folder(root).notes
+    assert note == "masks of other images, by their names: 2 images, such as 'a (1)_mask'; move them elsewhere"
