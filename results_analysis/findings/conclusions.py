@@ -228,7 +228,7 @@ def _why_unknown(evidence: Evidence) -> str:
     """Reason why there are no importances."""
     placed, varied = comparable(evidence.snapshot)
     if len(placed) < FEWEST:
-        return f"Too few trials with a score ({len(placed)}) to tell which searched values mattered."
+        return f"Too few trials can be compared ({len(placed)}) to tell which searched values mattered."
     if varied:
         return (
             f"{varied[0].name} is the only value in which enough trials differ, so its importance cannot be compared."

@@ -94,6 +94,6 @@ def draw_cost_and_score(frame: pd.DataFrame, metric: Metric, cost: str = COST) -
         if cost == COST
         else f"{words(cost)} ({'higher' if higher else 'lower'} is better)"
     )
-    figure.update_xaxes(title=title, rangemode="normal" if higher else "tozero")
+    figure.update_xaxes(title=title, rangemode="normal" if cost in list(Metric) else "tozero")
     figure.update_yaxes(title=axis_title(metric))
     return figure

@@ -52,11 +52,12 @@ def draw_score_over_trials(frame: pd.DataFrame, metric: Metric) -> Figure:
                 )
             )
     line = {"shape": "hv", "color": BLUE, "width": 2}
-    figure.add_trace(
-        go.Scatter(
-            x=steps["trial"], y=steps["best_so_far"], mode="lines", line=line, name="best so far", hoverinfo="skip"
+    if frame["best_so_far"].notna().any():
+        figure.add_trace(
+            go.Scatter(
+                x=steps["trial"], y=steps["best_so_far"], mode="lines", line=line, name="best so far", hoverinfo="skip"
+            )
         )
-    )
     figure.update_xaxes(title="trial", rangemode="tozero", **whole(frame["trial"].max()))
     figure.update_yaxes(title=axis_title(metric))
     return figure

@@ -83,13 +83,16 @@ def sections(snapshot: Snapshot, importance: pd.DataFrame) -> list[Section]:
 # --- scores and training --------------------------------------------------------------------------------------------
 
 
+_LINE = " The line is the best score so far among {}; where it is flat, further trials found nothing better."
+
+
 def _scores(snapshot: Snapshot) -> Iterator[Picture]:
     frame, metric = score_over_trials.score_over_trials(snapshot), snapshot.metric
     yield Picture(
         "score",
         "Score over trials",
-        f"Each mark is a trial, at the best {words(metric.value)} of its epochs. The line is the best score so far among "
-        "finished trials; where it is flat, further trials found nothing better.",
+        f"Each mark is a trial, at the best {words(metric.value)} of its epochs."
+        + (_LINE.format("finished trials" if len(snapshot.finished) else "these") if len(snapshot.placed) else ""),
         [score_over_trials.draw_score_over_trials(frame, metric)],
         frame,
     )
@@ -109,8 +112,8 @@ def _scores(snapshot: Snapshot) -> Iterator[Picture]:
             yield Picture(
                 f"objective-{name}",
                 f"Score against {words(name)}",
-                f"{words(name)[0].upper()}{words(name)[1:]} is an objective of this search. The dotted line (the Pareto front) "
-                "connects the trials that no other trial beats in both.",
+                "The other value is an objective of this search, too. The dotted line (the Pareto front) connects the trials that "
+                "no other trial beats in both.",
                 [cost.draw_cost_and_score(reached, metric, name)],
                 reached[reached["front"]].drop(columns="front"),
             )
@@ -120,12 +123,13 @@ def _training(snapshot: Snapshot) -> Iterator[Picture]:
     frame, pruned_at = learning_curves.learning_curves(snapshot), learning_curves.rungs(snapshot)
     bands = {quantity: learning_curves.curve_band(snapshot, quantity) for quantity in learning_curves.QUANTITIES}
     shown = min(learning_curves.TOP, frame["trial"].nunique())
+    which = "best" if len(snapshot.placed) else "first"
     at_rungs = "Dotted vertical lines are epochs at which trials were pruned. " if len(pruned_at) else ""
     if learning_curves.drawn_quantities(frame, snapshot.metric):
         yield Picture(
             "curves",
             "Learning curves",
-            f"The best {shown} trials in colour, others as thin lines. The band covers the middle 80% of all trials that "
+            f"The {which} {shown} trials in colour, others as thin lines. The band covers the middle 80% of all trials that "
             f"reached the epoch. {at_rungs}Marks show events in the coloured trials.",
             [
                 learning_curves.draw_learning_curves(
@@ -138,8 +142,8 @@ def _training(snapshot: Snapshot) -> Iterator[Picture]:
     yield Picture(
         "timeline",
         "What was unfrozen when",
-        f"Stages of the best {stretches['trial'].nunique()} trials, the best on top. The number in a bar is the validation "
-        "loss at its end. Hatched: the head was frozen.",
+        f"Stages of the {which} {stretches['trial'].nunique()} trials, the {which} on top. The number in a bar is the "
+        "validation loss at its end. Hatched: the head was frozen.",
         [stage_timeline.draw_stage_timeline(stretches)],
         stretches,
     )

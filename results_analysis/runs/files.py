@@ -1,4 +1,4 @@
-"""Reads single files of a run: its environment, and YAML."""
+"""Reads single files of a run: its environment, epoch reports, and YAML."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import yaml
 from pydantic_core import from_json
 
 from results_analysis.runs.errors import RunError
+from trainables.run_folder.epoch_report import read_epochs
 from trainables.run_folder.layout import TrialLayout
 
 
@@ -28,6 +29,20 @@ def read_environment(folder: TrialLayout) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise RunError(f"{file}: not a JSON object")
     return data
+
+
+def read_reports(folder: TrialLayout) -> list[dict[str, Any]]:
+    """Reads the epoch reports of a trial; `checkpoint` is None where the file has been rotated out since it was written.
+
+    Raises:
+        RunFileError: if they cannot be read; names the file.
+    """
+    there = {file.name for file in folder.checkpoints.iterdir()} if folder.checkpoints.is_dir() else set()
+    reports = read_epochs(folder.epochs)
+    for report in reports:
+        if report["checkpoint"] not in there:
+            report["checkpoint"] = None
+    return reports
 
 
 def read_yaml(file: Path) -> dict[str, Any]:

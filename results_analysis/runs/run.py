@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from results_analysis.runs.columns import NULL, UNREADABLE, columns_of
 from results_analysis.runs.errors import RunError, as_run_error
-from results_analysis.runs.files import read_environment, read_yaml
+from results_analysis.runs.files import read_environment, read_reports, read_yaml
 from results_analysis.runs.frames import Frames, Keys, Reports, epochs_of
 from trainables.core.config_errors import nearest
 from trainables.core.vocabulary import Metric, Task
@@ -97,8 +97,13 @@ class Run(Frames):
             return read_epochs(self.folder(number).epochs)
 
     def epochs(self, number: int | None = None) -> pd.DataFrame:
-        """All fields of all epochs except those by class, of one trial or of all; `flags` are those of the epoch: `spike, gap`."""
-        return super().epochs() if number is None else epochs_of([({"trial": number}, self.reports(number))], self.keys)
+        """All fields of all epochs except those by class, of one trial or of all; `flags` are those of the epoch: `spike, gap`.
+
+        `checkpoint` is missing where the file is gone."""
+        if number is None:
+            return super().epochs()
+        with as_run_error():
+            return epochs_of([({"trial": number}, read_reports(self.folder(number)))], self.keys)
 
     def confusion(self, number: int, epoch: int | None = None) -> pd.DataFrame:
         """Confusion matrix after an epoch, by default the best: images by true class (rows) and predicted class (columns).
@@ -146,7 +151,7 @@ class Run(Frames):
     def reports_of_all(self) -> Iterator[tuple[Keys, Reports]]:
         for folder in self.folders:
             with suppress(RunFileError, OSError):
-                yield {"trial": folder.number}, read_epochs(folder.epochs)
+                yield {"trial": folder.number}, read_reports(folder)
 
     def _row(self, folder: TrialLayout, columns: Iterable[str]) -> dict[str, Any]:
         trial = read_record(folder)

@@ -130,8 +130,9 @@ def _side_of_training(trained: Trained) -> Side:
         "flags": ", ".join(best.get("flags", last["flags"])) or None,
         **_metrics(best),
     }
-    recall = best.get("per_class", {}).get("recall", [])
-    return Side(trained.name, values, results, {f"class {j}": value for j, value in enumerate(recall)})
+    recall, classes = best.get("per_class", {}).get("recall", []), trained.environment.get("classes", [])
+    known = len(classes) == len(recall)
+    return Side(trained.name, values, results, {classes[j] if known else f"class {j}": r for j, r in enumerate(recall)})
 
 
 def _metrics(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -149,7 +149,10 @@ def test_what_mattered_is_named_with_its_share_and_where_good_trials_have_it(sai
     ("trials", "text"),
     [
         (scored(0.5, 0.6), "Nothing was searched"),
-        ([{**trial, "scores": trial["scores"][:1]} for trial in searched_trials(3)], "Too few trials with a score (3)"),
+        (
+            [{**trial, "scores": trial["scores"][:1]} for trial in searched_trials(3)],
+            "Too few trials can be compared (3)",
+        ),
     ],
 )
 def test_where_nothing_can_be_told_of_importance_that_is_said(said, trials, text):

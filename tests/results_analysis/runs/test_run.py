@@ -234,6 +234,19 @@ def test_a_run_that_goes_on_is_read_anew(tmp_path):
     assert run.trials()["score"].tolist() == [0.5, 0.9]
 
 
+def test_no_checkpoint_is_named_that_is_gone(tmp_path):
+    run = load(write_run(tmp_path / "r", [{"scores": [0.5, 0.6]}]))
+    folder = run.folder(0)
+    lines = [json.loads(line) for line in folder.epochs.read_text().splitlines()]
+    for line in lines:
+        line["checkpoint"] = f"000{line['epoch']}_head_kappa=0.5.pt"
+    folder.epochs.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    folder.checkpoints.mkdir()
+    (folder.checkpoints / lines[1]["checkpoint"]).touch()
+    for frame in (run.epochs(), run.epochs(0)):
+        assert frame["checkpoint"].isna().tolist() == [True, False]
+
+
 def test_epochs_are_the_curves_of_a_trial(tmp_path):
     epochs = load(write_run(tmp_path / "r", [{"scores": [0.2, 0.6]}])).epochs(0)
     assert epochs["epoch"].tolist() == [1, 2]
