@@ -63,7 +63,7 @@ def _spread(placed: pd.DataFrame, values: Sequence[Searched], evaluator: str) ->
     import pandas as pd
 
     rng, size = np.random.default_rng(0), min(len(placed), LARGEST[evaluator])
-    places = placed["place"].to_numpy(dtype=float)
+    places = placed["place"].astype("float64").rank().to_numpy()  # without gaps where trials are not comparable
     points = _points(placed, values)
 
     def evaluated(picked: np.ndarray, shuffled: bool) -> np.ndarray:

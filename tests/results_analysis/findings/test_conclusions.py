@@ -1,5 +1,7 @@
 """Conclusions of a search, in words: each sentence where its numbers call for it, and nowhere else."""
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -8,7 +10,9 @@ from results_analysis.findings.conclusions import conclusions
 from results_analysis.findings.finding import Evidence, Topic
 from results_analysis.statistics.importance import COLUMNS, importances
 from results_analysis.tables.run_snapshot import take_snapshot
+from tests.support.recipes import RECIPE
 from tests.support.searched_runs import searched_trials, write_search
+from trainables.core.dotted_paths import with_values
 from trainables.core.vocabulary import Metric
 
 LR = "train.stages[*].head_lr"
@@ -360,3 +364,111 @@ def test_a_style_that_starts_slowly_and_is_pruned_more_often_is_pointed_out(said
     assert "kind = ldam was pruned at epoch 2 in 71% of its trials (others: 17%)" in found
     assert "gained 0.6000 after that epoch (others: 0.0500)" in found
     assert "kind = cross_entropy" not in found
+
+
+# --- what sentences claim ---------------------------------------------------------------------------------------------
+
+
+def own(**values):
+    """Config whose recipe has these values, and a search of the paths."""
+    return {"train": {"metric": "balanced_accuracy", "stages": [{"name": "head", "unfreeze_from": "head"}], **values}}
+
+
+def test_a_trial_has_not_the_files_own_values_where_the_file_has_a_choice_that_is_not_searched(said):
+    trials = [{"scores": [0.5 + n / 10], "params": {"train.balance": ["sampler", "auto"][n]}} for n in range(2)]
+    space = {"train.balance": {"choice": ["sampler", "auto"]}}
+    found = said(trials, space=space, **own(balance="none"))(Topic.BEST)
+    assert "What searching gained over the search file's own values is unknown" in found
+
+
+def test_a_trial_has_not_the_files_own_values_where_the_file_has_none(said):
+    trials = [{"scores": [0.5 + n / 10], "params": {"train.ema.decay": 0.9 + n / 100}} for n in range(2)]
+    found = said(trials, space={"train.ema.decay": {"float": [0.9, 0.99]}}, **own(ema=None))(Topic.BEST)
+    assert "What searching gained over the search file's own values is unknown" in found
+
+
+def test_a_null_in_the_file_is_a_value_of_its_own(said):
+    trials = [{"scores": [0.5 + n / 10], "params": {"train.clip_norm": [None, 1.0][n]}} for n in range(2)]
+    found = said(trials, space={"train.clip_norm": {"choice": [None, 1.0]}}, **own(clip_norm=None))(Topic.BEST)
+    assert "Trial 0 used the search file's own values and scored 0.5000, so searching gained 0.1000." in found
+
+
+def test_a_search_that_a_budget_ended_is_not_resumed(said, tmp_path):
+    ended = {"scores": [0.5], "status": "pruned", "reason": "budget: 1 hours have passed"}
+
+    def with_status(trials):
+        root = write_search(tmp_path / f"over-{trials}", [*scored(0.6, 0.7), ended])
+        (root / "status.json").write_text(json.dumps({"state": "complete", "trials": trials}))
+        return Said(conclusions(Evidence(take_snapshot(load(root)), NONE, "digits")))
+
+    over, extended = with_status(24), with_status(12)
+    assert "A budget of search.stop ended the search after 3 of 24 trials." in over(Topic.NEXT)
+    assert over.commands(Topic.NEXT) == []
+    assert extended.commands(Topic.NEXT) == ["thaw resume digits"]
+
+
+@pytest.mark.parametrize(
+    ("trials", "text"),
+    [
+        (scored(0.5, 0.6, status="infeasible"), "No trial with a score may be the best (2 infeasible)"),
+        (scored(0.5, status="failed"), "No trial with a score may be the best (1 failed)"),
+    ],
+)
+def test_trials_with_scores_of_which_none_may_be_the_best_are_said_to_have_them(said, trials, text):
+    assert text in said(trials)(Topic.BEST)
+
+
+@pytest.mark.parametrize(
+    ("path", "distribution", "values", "text"),
+    [
+        ("train.stages[-1].dropout", {"float": [0.0, 0.9]}, [0.7, 0.8, 0.9], "for example to 0.99."),
+        ("train.stages[-1].dropout", {"float": [0.0, 0.9]}, [0.2, 0.1, 0.0], None),
+        ("train.batch_size", {"int": [1, 64]}, [3, 2, 1], None),
+        ("train.seed", {"int": [0, 100]}, [98, 99, 100], "for example to 150."),
+    ],
+)
+def test_a_range_is_widened_within_what_a_recipe_allows(said, path, distribution, values, text):
+    trials = [
+        {"scores": [0.5 + n / 10], "params": {path: value}, "recipe": json.dumps(with_values(RECIPE, {path: value}))}
+        for n, value in enumerate(values)
+    ]
+    found = said(trials, space={path: distribution})(Topic.NEXT)
+    assert ("edge" in found) == (text is not None)
+    assert text is None or text in found
+
+
+def test_trials_that_saw_other_data_are_named_and_not_compared(said):
+    before, after = ({"environment": {"data_fingerprint": name * 64}} for name in "ab")
+    found = said([*scored(0.6, 0.5, **before), *scored(0.9, 0.8, **after)])
+    assert "Trials 2, 3 saw other data than the trials before" in found(Topic.FLAGGED)
+    assert "The best on each: trial 0 (0.6000), trial 2 (0.9000)." in found(Topic.FLAGGED)
+    assert "Trial 2 has the best balanced accuracy, 0.9000, in epoch 1 of 1 (best of 2 finished trials)." in found(
+        Topic.BEST
+    )
+    assert "second best, trial 3" in found(Topic.BEST)
+
+
+def test_data_that_is_searched_may_differ(said):
+    trials = [
+        {"scores": [0.5], "params": {"data.image_size": 32 * n}, "environment": {"data_fingerprint": str(n)}}
+        for n in (1, 2, 1)
+    ]
+    assert "other data" not in said(trials, space={"data.image_size": {"choice": [32, 64]}})(Topic.FLAGGED)
+
+
+def test_further_objectives_have_their_front(said):
+    reached = [(0.9, 9.0), (0.8, 5.0), (0.7, 7.0)]
+    trials = [{"scores": [score], "objectives": {"score": score, "macs": macs}} for score, macs in reached]
+    found = said(trials, search={"trials": 3, "objectives": ["score", "macs"]})
+    assert (
+        "The search has 2 objectives: balanced accuracy, macs. Of the 3 finished trials 2 cannot be improved in one"
+        in (found(Topic.BEST))
+    )
+    assert "(the Pareto front): 0, 1." in found(Topic.BEST)
+    assert "thaw results digits --pareto" in found.commands(Topic.BEST)
+
+
+def test_of_one_value_no_share_is_told(said):
+    trials = [{"scores": [n / 20], "params": {LR: 0.001 + n / 1000}} for n in range(10)]
+    found = said(trials, importance=None, space={LR: {"float": [0.001, 0.02]}})(Topic.MATTERED)
+    assert found == "head_lr is the only value in which enough trials differ, so its importance cannot be compared."

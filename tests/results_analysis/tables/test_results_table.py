@@ -262,3 +262,32 @@ def test_what_cannot_be_saved_is_refused_and_leaves_nothing(run, tmp_path, name,
     with pytest.raises(RunError, match=message):
         save(run.trials(), place / name, kind)
     assert {each.name for each in place.iterdir()} == {"folder.csv", "file"}
+
+
+@pytest.mark.parametrize(
+    ("seeds", "kind"),
+    [
+        ([1, 2], "Int64"),
+        ([1, 2**63], "UInt64"),
+        ([1, 2**70], "object"),
+        ([-(2**63), -1], "Int64"),
+        ([0.5, 2**63], "object"),
+    ],
+)
+def test_integers_of_any_length_stay_exact(tmp_path, seeds, kind):
+    run = load(write_run(tmp_path / "r", [{"params": {"train.seed": seed}, "scores": [0.5]} for seed in seeds]))
+    column = results_table(run, sort="trial")["train.seed"]
+    assert (str(column.dtype), column.tolist()) == (kind, seeds)
+    assert json.loads(to_json(results_table(run, sort="train.seed")))[-1]["train.seed"] == max(seeds)
+
+
+def test_a_null_is_told_from_a_value_that_a_trial_lacks(tmp_path):
+    run = load(
+        write_run(tmp_path / "r", [{"params": {"train.clip_norm": None}}, {}, {"params": {"train.clip_norm": 1.0}}])
+    )
+    assert [row["train.clip_norm"] for row in json.loads(to_json(results_table(run, sort="trial")))] == [
+        "null",
+        None,
+        1.0,
+    ]
+    assert results_table(run, where="`train.clip_norm` == 'null'")["trial"].tolist() == [0]
