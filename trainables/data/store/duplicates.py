@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from itertools import pairwise
 
 import numpy as np
 
 _CHUNK = 1024
-"""Images that are compared at a time."""
+"""Images whose hashes are computed at a time."""
+_MOST_VALUES = 2**24
+"""Pixels and channels that are compared at a time."""
 _SAMPLED = 32
 """Rows and columns, at least, on which a picture's hash is computed."""
 _ROTATIONS, _NEIGHBOURS = 4, 4
@@ -29,12 +32,12 @@ def copies(images: np.ndarray) -> np.ndarray:
     Args:
         images: [n, …, c].
     """
-    first_of: dict[tuple[int, bytes], int] = {}
+    first_of: dict[bytes, int] = {}
     found = np.arange(len(images))
     checksums = np.fromiter((zlib.crc32(image) for image in images), np.uint32, len(images))
     _, group, count = np.unique(checksums, return_inverse=True, return_counts=True)
     for i in np.flatnonzero(count[group] > 1).tolist():
-        found[i] = first_of.setdefault((int(group[i]), images[i].tobytes()), i)
+        found[i] = first_of.setdefault(hashlib.sha256(images[i]).digest(), i)
     return found
 
 
@@ -105,9 +108,9 @@ def _close(hashes: np.ndarray) -> np.ndarray:
 def _differences(images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Mean squared difference of each pair [m, 2], as a share of the variance of its images."""
     found = np.zeros(len(pairs))
-    for start in range(0, len(pairs), _CHUNK):
-        one, other = (
-            images[some].reshape(len(some), -1).astype(np.float32) for some in pairs[start : start + _CHUNK].T
-        )
-        found[start : start + _CHUNK] = 2 * np.square(one - other).mean(1) / (one.var(1) + other.var(1))
+    chunk = max(1, _MOST_VALUES // max(1, images[:1].size))
+    for start in range(0, len(pairs), chunk):
+        some = pairs[start : start + chunk]
+        one, other = (images[side].reshape(len(side), -1).astype(np.float32) for side in some.T)
+        found[start : start + chunk] = 2 * np.square(one - other).mean(1) / (one.var(1) + other.var(1))
     return found
