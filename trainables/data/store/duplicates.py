@@ -21,6 +21,11 @@ _MOST_BITS = 6
 """Differing bits, of 64, up to which two pictures are compared."""
 _MOST_DIFFERENCE = 0.03
 """Mean squared difference of two pictures, as a share of their variance, up to which they are the same."""
+_FEW = 8
+"""Pictures up to which those that are nearly the same are copies; more of them may be one scene."""
+_MOST_IN_SCENE = 0.25
+"""Mean squared difference of two pictures of a scene, as a share of their variance around the scene's mean, up to which they are
+the same; it is about 2 for unrelated ones, and small for neighbouring frames of a video."""
 _FEWEST_PIXELS = 16
 """Side below which an image has too few pixels to be told from others that look like it: of 1,797 digits of 8 × 8 pixels four pairs
 are below the difference."""
@@ -54,11 +59,31 @@ def alike(images: np.ndarray, copy_of: np.ndarray, sides: np.ndarray) -> np.ndar
     hashes, has_detail = _hashes(pictures)
     own = np.flatnonzero((copy_of == np.arange(len(images))) & has_detail & (sides >= _FEWEST_PIXELS))
     pairs = own[_close(hashes[own])]
-    first = np.arange(len(images))
-    for one, other in pairs[_differences(images, pairs) <= _MOST_DIFFERENCE].tolist():
+    pairs = pairs[_differences(images, pairs) <= _MOST_DIFFERENCE]
+    pairs = _without_scenes(images, pairs)
+    return _joined(len(images), pairs)[copy_of]
+
+
+def _without_scenes(images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Pairs [m, 2] without those of different pictures of one scene: many pictures from one fixed camera hardly differ, but each
+    differs from their mean in its own way."""
+    first = _joined(len(images), pairs)
+    roots, counts = np.unique(first, return_counts=True)
+    same = np.ones(len(pairs), bool)
+    for root in roots[counts > _FEW].tolist():
+        members, of_scene = np.flatnonzero(first == root), np.flatnonzero(first[pairs[:, 0]] == root)
+        mean = images[members[:: 1 + len(members) // _CHUNK]].mean(0, dtype=np.float32)
+        same[of_scene] = _differences(images, pairs[of_scene], mean) <= _MOST_IN_SCENE
+    return pairs[same]
+
+
+def _joined(count: int, pairs: np.ndarray) -> np.ndarray:
+    """First position, [count], of those that pairs connect with each position."""
+    first = np.arange(count)
+    for one, other in pairs.tolist():
         a, b = sorted((_root(first, one), _root(first, other)))
         first[b] = a
-    return np.array([_root(first, i) for i in copy_of.tolist()], np.int64)
+    return np.array([_root(first, i) for i in range(count)], np.int64)
 
 
 def _root(first: np.ndarray, i: int) -> int:
@@ -105,12 +130,12 @@ def _close(hashes: np.ndarray) -> np.ndarray:
     return np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0)
 
 
-def _differences(images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Mean squared difference of each pair [m, 2], as a share of the variance of its images."""
+def _differences(images: np.ndarray, pairs: np.ndarray, mean: np.ndarray | float = 0.0) -> np.ndarray:
+    """Mean squared difference of each pair [m, 2], as a share of the variance of its images, of which a mean is subtracted."""
     found = np.zeros(len(pairs))
     chunk = max(1, _MOST_VALUES // max(1, images[:1].size))
     for start in range(0, len(pairs), chunk):
         some = pairs[start : start + chunk]
-        one, other = (images[side].reshape(len(side), -1).astype(np.float32) for side in some.T)
-        found[start : start + chunk] = 2 * np.square(one - other).mean(1) / (one.var(1) + other.var(1))
+        one, other = ((images[side] - np.float32(mean)).reshape(len(side), -1) for side in some.T)
+        found[start : start + chunk] = 2 * np.square(one - other).mean(1) / np.maximum(one.var(1) + other.var(1), 1e-9)
     return found

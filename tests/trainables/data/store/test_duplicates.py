@@ -58,3 +58,21 @@ def test_what_has_no_detail_or_few_pixels_is_compared_exactly():
     assert (alike(digits, own, np.full(len(digits), 8)) == own).all()
     blank = np.repeat(np.arange(200, dtype=np.uint8), 32 * 32 * 3).reshape(200, 32, 32, 3)
     assert (alike(blank, np.arange(200), np.full(200, 32)) == np.arange(200)).all()
+
+
+def test_pictures_of_one_fixed_camera_are_not_taken_for_copies():
+    random, scene = np.random.default_rng(0), photos(1)[0].astype(int)
+    images = (scene + random.normal(0, 6, (40, 32, 32, 3))).clip(0, 255).astype(np.uint8)
+    own = np.arange(40)
+    assert (alike(images[:4], own[:4], np.full(4, 32)) == 0).all()  # few of them could be copies
+    assert (alike(images, own, np.full(40, 32)) == own).all()
+    with_copies = np.concatenate([images, photos(20)[10:], [jpeg(image) for image in photos(20)[10:]]])
+    like = alike(with_copies, np.arange(60), np.full(60, 32))
+    assert like.tolist() == [*range(50), *range(40, 50)]
+
+
+def test_most_frames_of_a_video_are_grouped():
+    still, moving = photos(2)
+    steps = np.linspace(0, 1, 40)[:, None, None, None]
+    frames = (still * (1 - steps) + moving * steps).astype(np.uint8)
+    assert len(set(alike(frames, np.arange(40), np.full(40, 32)).tolist())) <= 5
