@@ -21,7 +21,7 @@ _MOST_BITS = 6
 """Differing bits, of 64, up to which two pictures are compared."""
 _MOST_DIFFERENCE = 0.03
 """Mean squared difference of two pictures, as a share of their variance, up to which they are the same."""
-_FEW = 8
+_FEW = 5
 """Pictures up to which those that are nearly the same are copies; more of them may be one scene."""
 _MOST_IN_SCENE = 0.25
 """Mean squared difference of two pictures of a scene, as a share of their variance around the scene's mean, up to which they are
@@ -61,7 +61,8 @@ def alike(images: np.ndarray, copy_of: np.ndarray, sides: np.ndarray) -> np.ndar
     pairs = own[_close(hashes[own])]
     pairs = pairs[_differences(images, pairs) <= _MOST_DIFFERENCE]
     pairs = _without_scenes(images, pairs)
-    return _joined(len(images), pairs)[copy_of]
+    found: np.ndarray = _joined(len(images), pairs)[copy_of]
+    return found
 
 
 def _without_scenes(images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
