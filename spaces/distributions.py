@@ -2,66 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
+from fractions import Fraction
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from spaces.checked_values import Bounds, Finite, Scalar, ScalarOrScalars, Scalars, divides_the_range
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
-Scalar: TypeAlias = bool | int | float | str | None
-Number = TypeVar("Number", int, float)
 Scale: TypeAlias = Literal["linear", "log", "one_minus_log", "choice"]
-
-# --- validators of single fields ------------------------------------------------------------------------------------
-
-
-def _two_numbers(value: Any) -> Any:
-    if not isinstance(value, list | tuple) or len(value) != 2 or any(isinstance(v, bool) for v in value):
-        raise ValueError(f"{value!r}: needs two numbers, [low, high]")
-    return value
-
-
-def _low_below_high(bounds: tuple[Number, Number]) -> tuple[Number, Number]:
-    if bounds[0] >= bounds[1]:
-        raise ValueError(f"{list(bounds)}: the first number must be below the second")
-    return bounds
-
-
-def _divides_the_range(step: Number, info: ValidationInfo) -> Number:
-    # Optuna would silently lower `high` to the last multiple. Decimal, because 0.4 % 0.1 is not 0 in binary.
-    if "bounds" in info.data:
-        low, high = (Decimal(str(bound)) for bound in info.data["bounds"])
-        if (high - low) % Decimal(str(step)):
-            raise ValueError(f"{step}: the range from {low} to {high} is not a multiple of this step")
-    return step
-
-
-def _distinct_scalars(value: Any) -> tuple[Scalar, ...]:
-    if not isinstance(value, list | tuple) or not value:
-        raise ValueError(f"{value!r}: needs a list of at least one value")
-    for i, item in enumerate(value):
-        if not isinstance(item, Scalar) or (isinstance(item, float) and not math.isfinite(item)):
-            raise ValueError(f"{item!r} is neither a finite number, nor text, true, false or null")
-        if item in value[:i]:
-            raise ValueError(f"{item!r} is listed twice")
-    return tuple(value)
-
-
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) else [value]
-
-
-Bounds = Annotated[tuple[Number, Number], BeforeValidator(_two_numbers), AfterValidator(_low_below_high)]
-Scalars = Annotated[tuple[Scalar, ...], BeforeValidator(_distinct_scalars, json_schema_input_type=list[Scalar])]
-ScalarOrScalars = Annotated[Scalars, BeforeValidator(_listed, json_schema_input_type=Scalar | list[Scalar])]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-# --- kinds ----------------------------------------------------------------------------------------------------------
 
 
 class Distribution(BaseModel, ABC):
@@ -86,8 +40,8 @@ class Distribution(BaseModel, ABC):
         """Lowest and highest value, or all choices."""
 
     @abstractmethod
-    def grid(self) -> list[Scalar] | None:
-        """All values, in order; None if there is no grid, as in a continuous or logarithmic range."""
+    def grid(self) -> Iterable[Scalar] | None:
+        """All values, in order, made one by one; None if there is no grid, as in a continuous or logarithmic range."""
 
     @abstractmethod
     def describe(self) -> str:
@@ -155,17 +109,17 @@ class Uniform(Stepped):
     scale = "linear"
     bounds: Bounds[Finite] = Field(alias="float")
     """Lowest and highest value, both included."""
-    step: Annotated[Finite, Field(gt=0), AfterValidator(_divides_the_range)] | None = None
+    step: Annotated[Finite, Field(gt=0), AfterValidator(divides_the_range)] | None = None
     """Distance between neighbouring values, counted from the lowest; any value if not given."""
 
     def suggest(self, trial: BaseTrial, path: str) -> float:
         return trial.suggest_float(path, *self.bounds, step=self.step)
 
-    def grid(self) -> list[Scalar] | None:
+    def grid(self) -> Iterable[Scalar] | None:
         if not self.step:
             return None
-        lowest, highest, step = (Decimal(str(number)) for number in (*self.bounds, self.step))
-        return [float(lowest + i * step) for i in range(int((highest - lowest) / step) + 1)]
+        lowest, highest, step = (Fraction(str(number)) for number in (*self.bounds, self.step))
+        return (float(lowest + i * step) for i in range(int((highest - lowest) / step) + 1))
 
     def contains(self, value: Scalar) -> bool:
         if not super().contains(value) or self.step is None:
@@ -223,15 +177,15 @@ class Integer(Stepped):
     scale = "linear"
     bounds: Bounds[int] = Field(alias="int")
     """Lowest and highest value, both included."""
-    step: Annotated[int, Field(ge=1), AfterValidator(_divides_the_range)] | None = None
+    step: Annotated[int, Field(ge=1), AfterValidator(divides_the_range)] | None = None
     """Distance between neighbouring values, counted from the lowest; 1 if not given."""
 
     def suggest(self, trial: BaseTrial, path: str) -> int:
         return trial.suggest_int(path, *self.bounds, step=self.step or 1)
 
-    def grid(self) -> list[Scalar]:
+    def grid(self) -> Iterable[Scalar]:
         low, high = self.bounds
-        return list(range(low, high + 1, self.step or 1))
+        return range(low, high + 1, self.step or 1)
 
     def can_draw(self, value: Scalar) -> bool:
         low, high = self.bounds
@@ -273,8 +227,8 @@ class Choice(Distribution):
     def suggest(self, trial: BaseTrial, path: str) -> Scalar:
         return trial.suggest_categorical(path, self.choices)
 
-    def grid(self) -> list[Scalar]:
-        return list(self.choices)
+    def grid(self) -> Iterable[Scalar]:
+        return self.choices
 
     def extremes(self) -> tuple[Scalar, ...]:
         return self.choices

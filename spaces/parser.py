@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from spaces.checked_values import shown
 from spaces.distributions import KINDS, Distribution
 from spaces.space import FunctionSpace, Space, SpaceError, SpaceProblem, requirements
 
@@ -87,11 +88,13 @@ def _named_presets(data: object) -> tuple[list[str], list[SpaceProblem]]:
     elif isinstance(named, list | tuple):
         items = [((*place, i), name) for i, name in enumerate(named)]
     else:
-        return [], [SpaceProblem(place, f"{named!r}: needs the name of a preset, or a list of them")]
+        return [], [SpaceProblem(place, f"{shown(named)}: needs the name of a preset, or a list of them")]
     valid = preset_names()
     known = [name for _, name in items if isinstance(name, str) and name in valid]
     unknown = [(at, name) for at, name in items if name not in valid]
-    return known, [SpaceProblem(at, f"unknown preset {name!r}; {_did_you_mean(name, valid)}") for at, name in unknown]
+    return known, [
+        SpaceProblem(at, f"unknown preset {shown(name)}; {_did_you_mean(name, valid)}") for at, name in unknown
+    ]
 
 
 def _preset(name: str) -> dict[str, Any]:
@@ -139,7 +142,7 @@ def _parameter(path: object, data: object) -> Distribution:
         valid = ["preset", "python", "a recipe path such as train.batch_size"]
         raise SpaceError([SpaceProblem((str(path),), f"unknown key; {_did_you_mean(path, valid)}")])
     if not isinstance(data, Mapping):
-        message = f"{data!r}: needs a distribution such as {{int: [2, 8]}}; a fixed value belongs in the recipe"
+        message = f"{shown(data)}: needs a distribution such as {{int: [2, 8]}}; a fixed value belongs in the recipe"
         raise SpaceError([SpaceProblem((path,), message)])
     kinds = [key for key in data if key in KINDS]
     if len(kinds) == 1:
@@ -154,7 +157,7 @@ def _parameter(path: object, data: object) -> Distribution:
     unknown = [(key, _did_you_mean(key, [*KINDS, *other_keys])) for key in data if key not in other_keys]
     if not unknown:
         raise SpaceError([SpaceProblem((path,), f"needs a distribution: one of {', '.join(KINDS)}")])
-    raise SpaceError([SpaceProblem((path, str(key)), f"unknown kind {key!r}; {hint}") for key, hint in unknown])
+    raise SpaceError([SpaceProblem((path, str(key)), f"unknown kind {shown(key)}; {hint}") for key, hint in unknown])
 
 
 def _problem(item: ErrorDetails, path: str, kind: type[Distribution]) -> SpaceProblem:
@@ -165,7 +168,7 @@ def _problem(item: ErrorDetails, path: str, kind: type[Distribution]) -> SpacePr
     elif item["type"] == "value_error":
         message = str(item["ctx"]["error"])
     else:
-        message = f"{item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
+        message = f"{shown(item['input'])}: {item['msg'][0].lower()}{item['msg'][1:]}"
     return SpaceProblem((path, *item["loc"]), message)
 
 
@@ -269,12 +272,15 @@ def _function_space(data: Mapping[Any, Any]) -> FunctionSpace:
 def _imported(python: object) -> Any:
     module_name, colon, name = python.partition(":") if isinstance(python, str) else ("", "", "")
     if not (module_name and colon and name):
-        raise ValueError(f"{python!r}: needs module:function")
+        raise ValueError(f"{shown(python)}: needs module:function")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)  # the folder in which `thaw` runs, as for the user's own networks
     try:
         module = import_module(module_name)
-    except Exception as error:  # the user's code may raise anything; it is reported at the key that names it
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # the user's code may raise anything; it is reported at the key that names it
         where = "; is its folder on PYTHONPATH?" if isinstance(error, ModuleNotFoundError) else ""
         raise ValueError(f"cannot import {module_name}: {type(error).__name__}: {error}{where}") from error
     if not hasattr(module, name):

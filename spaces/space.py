@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from spaces.distributions import Distribution, Scalar
+from spaces.checked_values import Scalar
+from spaces.distributions import Distribution
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -8,12 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from results_analysis.runs.run import Run, RunError
 from results_analysis.runs.training_run import Trained
 from results_analysis.selection.best_trial import Choice, best_trial
 from trainables.core.atomic_write import replacing
+from trainables.core.plain_yaml import dump_yaml
 from trainables.core.vocabulary import TrialStatus
 from trainables.run_folder.layout import RunLayout
 
@@ -74,7 +73,7 @@ def as_yaml(config: Mapping[str, Any], name: str = "best.yaml") -> str:
         f"Train it again: thaw train {name}",
         "`thaw train` reads data, model and train, and compares provenance with its own environment.",
     ]
-    blocks = [yaml.dump({key: value}, Dumper=_Readable, **_FORMAT) for key, value in config.items()]
+    blocks = [dump_yaml({key: value}, **_FORMAT) for key, value in config.items()]
     return "".join(f"# {line}\n" for line in comment) + "\n" + "\n".join(blocks)
 
 
@@ -115,12 +114,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-class _Readable(yaml.SafeDumper):
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
-        return True  # aliases such as `*id001` are hard to read
-
-
-_FORMAT: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "default_flow_style": False, "width": 120}
+_FORMAT: dict[str, Any] = {"default_flow_style": False, "width": 120}
 
 
 def _provenance(run: Run, number: int) -> dict[str, Any]:

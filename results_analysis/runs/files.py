@@ -9,6 +9,7 @@ import yaml
 from pydantic_core import from_json
 
 from results_analysis.runs.errors import RunError
+from trainables.core.plain_yaml import load_yaml
 from trainables.run_folder.epoch_report import read_epochs
 from trainables.run_folder.layout import TrialLayout
 
@@ -52,10 +53,10 @@ def read_yaml(file: Path) -> dict[str, Any]:
         RunError: if the file is missing or holds anything else.
     """
     try:
-        data = yaml.safe_load(file.read_bytes())
+        data = load_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"{file} is missing") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise RunError(f"{file}: not valid YAML: {error}") from None
     if not isinstance(data, dict):
         raise RunError(f"{file}: not a mapping of keys to values")

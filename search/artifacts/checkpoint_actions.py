@@ -11,6 +11,7 @@ import yaml
 from results_analysis.runs.run import find_run, load
 from search.config.yaml_source import InputError
 from search.run_folder.run_lock import owned
+from trainables.core.plain_yaml import load_yaml
 from trainables.run_folder.layout import RunLayout, TrialLayout
 
 
@@ -129,7 +130,7 @@ def prune(folder: TrialLayout, *, best_only: bool) -> list[Path]:
             except CheckpointError as error:
                 raise InputError(str(error)) from None
         try:
-            train = parse_recipe(yaml.safe_load(folder.recipe.read_bytes())).train
+            train = parse_recipe(load_yaml(folder.recipe.read_text(encoding="utf-8"))).train
         except (ValueError, yaml.YAMLError, ConfigError) as error:
             raise InputError(f"{folder.recipe} cannot be read: {error}") from None
         entries = [entry for entry in read_registry(folder.registry) if entry.epoch in checkpoints.files]

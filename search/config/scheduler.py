@@ -151,7 +151,7 @@ class Asha(Halving):
     """Asynchronous successive halving (Li et al. 2020): at each rung the worse trials stop."""
 
     kind: Literal["asha"] = "asha"
-    reduction: float = Field(2, gt=1)
+    reduction: float = Field(2, ge=1.05)
     """One in `reduction` trials passes a rung."""
 
 
@@ -161,7 +161,7 @@ class Hyperband(Halving):
 
     kind: Literal["hyperband"]
     rungs: Unit = "epochs"
-    reduction: float = Field(3, gt=1)
+    reduction: float = Field(3, ge=1.05)
     """One in `reduction` trials passes a rung."""
     brackets: int = Field(3, ge=2)
     """Brackets; at most as many as there are rungs."""

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from search.config.address import Address
@@ -22,6 +21,7 @@ from search.config.storage import Storage
 from spaces.space import FunctionSpace, Space, SpaceError, SpaceProblem, random_study
 from trainables.core.config_errors import Config
 from trainables.core.dotted_paths import with_values
+from trainables.core.plain_yaml import dump_yaml
 from trainables.core.vocabulary import mode_of_objective
 from trainables.recipe.recipe import Recipe, parse_recipe
 from trainables.storage.destination import Destination
@@ -53,7 +53,7 @@ class SearchSettings(Config):
         None
     )
     """Name of the run folder; by default that of the file."""
-    trials: int = Field(32, ge=1)
+    trials: int = Field(32, ge=1, le=1_000_000)
     """Number of trials."""
     seed: int = Field(0, ge=0)
     """Seed of the proposals."""
@@ -153,7 +153,7 @@ class SearchConfig:
             return self.space.suggest(trial)
         except SpaceError:
             raise
-        except Exception as error:  # the user's function may raise anything
+        except (Exception, SystemExit) as error:  # the user's function may raise anything
             if not isinstance(self.space, FunctionSpace):
                 raise
             message = f"{self.space.python} raised {type(error).__name__}: {error}"
@@ -190,7 +190,7 @@ class SearchConfig:
             "space": self.space.to_data(),
             "search": settings.model_dump(mode="json"),
         }
-        return yaml.safe_dump(parts, sort_keys=False, allow_unicode=True)
+        return dump_yaml(parts)
 
 
 def longest_run(config: SearchConfig) -> int:

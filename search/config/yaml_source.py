@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 import yaml
 
 from trainables.core.config_errors import Path as KeyPath
-from trainables.core.config_errors import Problem, dotted
+from trainables.core.config_errors import Problem, bounded, dotted, shown
 from trainables.core.dotted_paths import PathError, resolve, with_values
+from trainables.core.plain_yaml import MOST_CHARACTERS, compose_yaml, load_yaml
 from trainables.core.printable import one_message, printable
 from trainables.storage.destination import without_passwords
 
@@ -36,7 +36,7 @@ class Source:
     def describe(self, problems: Sequence[Problem]) -> str:
         """Message with a line for each problem: `search.yaml:14 train.stages[2].unfreeze_from: …`."""
         ordered = sorted(dict.fromkeys(problems), key=lambda p: self._line(p.path))
-        return "\n".join(one_message(f"{self._place(p.path)} {dotted(p.path)}: {p.message}") for p in ordered)
+        return "\n".join(one_message(bounded(f"{self._place(p.path)} {dotted(p.path)}: {p.message}")) for p in ordered)
 
     def _place(self, path: KeyPath) -> str:
         for here in (path[:length] for length in range(len(path), 0, -1)):
@@ -58,48 +58,66 @@ def read_source(file: Path, overrides: Sequence[str] = ()) -> Source:
     Raises:
         InputError: if the file cannot be read or is not a YAML mapping, or an override is invalid.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not a text file: {error.reason} at byte {error.start}") from None
-    data, lines = _parse(file, text)
+    data, lines = _parse(file, _text_of(file))
     typed: dict[KeyPath, str] = {}
     for override in overrides:
         path, equals, value = override.partition("=")
+        typed_as = printable(bounded(without_passwords(override), 200))
         if not equals:
-            raise InputError(f"command line: {override!r} is not an override; write it as train.batch_size=64")
+            raise InputError(f"command line: {typed_as!r} is not an override; write it as train.batch_size=64")
         try:
-            parsed = yaml.load(value, _Loader)  # noqa: S506  a SafeLoader
-            data = with_values(data, {path: parsed})
+            data = with_values(data, {path: load_yaml(value)})
             places = resolve(path, data)
         except (PathError, yaml.YAMLError) as error:
-            reason = error.problem if isinstance(error, yaml.MarkedYAMLError) else error
-            raise InputError(printable(f"command line ({without_passwords(override)}): {reason}")) from None
-        typed |= dict.fromkeys(places, without_passwords(override))
+            raise InputError(f"command line ({typed_as}): {_reason(error)}") from None
+        typed |= dict.fromkeys(places, typed_as)
         lines = {at: line for at, line in lines.items() if not any(at[: len(place)] == place for place in places)}
     return Source(file, data, lines, typed)
 
 
+def _text_of(file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8") as stream:
+            return stream.read(MOST_CHARACTERS + 1)
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not a text file: {error.reason} at byte {error.start}") from None
+    except ValueError as error:  # a NUL in the path
+        raise InputError(f"{shown(str(file))} cannot be read: {error}") from None
+
+
 def _parse(file: Path, text: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
     try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
+        node, loader = compose_yaml(text)
         data = loader.construct_document(node) if node else {}
         lines = dict(_lines(node, ()))
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InputError(printable(f"{file}:{line} is not valid YAML: {error.problem}")) from None
     except yaml.YAMLError as error:
-        raise InputError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise InputError(f"{file} is not valid YAML: something in it contains itself") from None
+        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+        place = f"{file}:{mark.line + 1}" if mark else file
+        raise InputError(f"{place} is not valid YAML: {_reason(error)}") from None
     if not isinstance(data, dict):
         raise InputError(
             f"{file}:1 must be a mapping with keys such as data, model and train, not {type(data).__name__}"
         )
     return data, lines
+
+
+_HINTS = {
+    "expected ',' or": "put quotes around text with brackets, braces or commas",
+    "mapping values are not allowed here": "indent keys of one section alike, and put quotes around text with a colon",
+    "cannot start any token": "indent with blanks, not tabs, and put quotes around text with special characters",
+    "found undefined alias": "put quotes around text that begins with *",
+    "could not find expected ':'": "write key: value, with a blank after the colon",
+}
+"""Part of PyYAML's message -> what would be right."""
+
+
+def _reason(error: Exception) -> str:
+    """Message of an error in YAML or a path, on one line and short, with what would be right."""
+    said = error.problem if isinstance(error, yaml.MarkedYAMLError) else None
+    text = printable(bounded(" ".join(str(said or error).split()), 300))
+    return "; ".join([text, *(hint for part, hint in _HINTS.items() if part in text)])
 
 
 def _lines(node: yaml.Node | None, path: KeyPath) -> list[tuple[KeyPath, int]]:
@@ -113,29 +131,3 @@ def _lines(node: yaml.Node | None, path: KeyPath) -> list[tuple[KeyPath, int]]:
             below = (*path, index)
             found += [(below, value.start_mark.line + 1), *_lines(value, below)]
     return found
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML loader that reads 1e-3 as a number, as in YAML 1.2, and rejects duplicate keys and keys that are lists
-    or mappings."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(problem="a list or mapping cannot be a key", problem_mark=key.start_mark)
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} appears twice", problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            return super().construct_object(node, deep)
-        except ValueError as error:  # 2020-13-45 looks like a date
-            raise yaml.MarkedYAMLError(problem=f"{node.value!r}: {error}", problem_mark=node.start_mark) from None
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)

@@ -16,7 +16,7 @@ from search.config_file.check_unused import unused_in_recipe, unused_in_search
 from search.tuning.enqueued_trials import with_points
 from spaces.parser import parse_space
 from spaces.space import FunctionSpace, SpaceError, SpaceProblem
-from trainables.core.config_errors import ConfigError, Problem, nearest, problems_of
+from trainables.core.config_errors import ConfigError, Problem, misread_numbers, nearest, problems_of, shown
 from trainables.core.own_code import ADVICE, is_trusted, refusal, trust
 from trainables.core.vocabulary import Flag
 from trainables.recipe.backbone_catalog import is_custom
@@ -41,7 +41,7 @@ def load_recipe(source: Source) -> Recipe:
     if not isinstance(source.data.get("provenance", {}), dict):
         problems.append(Problem(("provenance",), "is not what `thaw export` wrote; remove it"))
     try:
-        recipe = parse_recipe(data)
+        recipe = _with_absolute_paths(parse_recipe(data))
         # A trial's stages may be alike, and an exported config must train what its trial did.
         if "provenance" not in source.data:
             problems += redundant_stages([recipe]) or unused_in_recipe(recipe, source)
@@ -49,7 +49,7 @@ def load_recipe(source: Source) -> Recipe:
         problems += error.problems
     if problems:
         raise InputError(source.describe(problems))
-    return _with_absolute_paths(recipe)
+    return recipe
 
 
 def _with_absolute_paths(recipe: Recipe) -> Recipe:
@@ -57,10 +57,26 @@ def _with_absolute_paths(recipe: Recipe) -> Recipe:
     data, model = recipe.data, recipe.model
     for field, path in (("path", data.path), ("images", data.images)):
         if path is not None and not is_url(path):
-            data = data.model_copy(update={field: str(Path(path).expanduser().absolute())})
+            data = data.model_copy(update={field: _absolute(path, ("data", field))})
     if model.names_a_file:
-        model = model.model_copy(update={"weights": str(Path(model.weights).expanduser().absolute())})
+        model = model.model_copy(update={"weights": _absolute(model.weights, ("model", "weights"))})
     return recipe.model_copy(update={"data": data, "model": model})
+
+
+def _absolute(path: str, place: tuple[str, str]) -> str:
+    """Absolute path of what the user wrote.
+
+    Raises:
+        ConfigError: if it cannot be one.
+    """
+    if "\0" in path:
+        raise ConfigError([Problem(place, f"{shown(path)}: a path cannot contain the character NUL")])
+    try:
+        return str(Path(path).expanduser().absolute())
+    except RuntimeError:
+        user = path.partition("/")[0]
+        message = f"{shown(path)}: {shown(user)} is not the home of a user; write ./~… for a file"
+        raise ConfigError([Problem(place, message)]) from None
 
 
 def load_search(source: Source, *, own: bool = True) -> SearchConfig:
@@ -161,6 +177,7 @@ def _settings_and_recipe(source: Source) -> tuple[SearchSettings | None, Recipe 
     recipe = settings = None
     try:
         settings = SearchSettings.model_validate({} if data.get("search") is None else data["search"])
+        problems += [Problem(("search", *p.path), p.message) for p in misread_numbers(settings, data.get("search"))]
     except ValidationError as error:
         found = problems_of(error, SearchSettings, data["search"])
         problems += [Problem(("search", *problem.path), _hint(problem)) for problem in found]

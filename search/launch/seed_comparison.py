@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from search.config.sampler import Random
 from search.config.scheduler import NoPruning
 from search.config.search_config import SearchConfig, SearchSettings
 from spaces.space import Space
+from trainables.core.plain_yaml import dump_yaml
 from trainables.core.vocabulary import CANDIDATE, SEED
 from trainables.recipe.recipe import Recipe
 
@@ -58,7 +57,7 @@ class Comparison(SearchConfig):
         }
         settings = self.settings.model_copy(update={"name": self.name}).model_dump(mode="json")
         parts = {**self.recipe.model_dump(mode="json"), "comparison": comparison, "search": settings}
-        return yaml.safe_dump(parts, sort_keys=False, allow_unicode=True)
+        return dump_yaml(parts)
 
 
 def comparison_of(

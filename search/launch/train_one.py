@@ -19,6 +19,7 @@ from search.progress.progress_bar import bar
 from search.progress.tensorboard_events import TrialEvents
 from search.progress.terminal import Console
 from trainables.core.config_errors import ConfigError
+from trainables.core.plain_yaml import load_yaml
 from trainables.data.dataset import Dataset
 from trainables.recipe.recipe import Recipe, parse_recipe
 from trainables.run_folder.epoch_report import EpochReport
@@ -63,7 +64,7 @@ def _folders(runs: Path, name: str) -> list[Path]:
 
 def _recipe_in(folder: TrialLayout) -> Recipe | None:
     try:
-        return parse_recipe(yaml.safe_load(folder.recipe.read_text(encoding="utf-8")))
+        return parse_recipe(load_yaml(folder.recipe.read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError, ConfigError):
         return None
 

@@ -155,7 +155,7 @@ def share_left(timelines: Sequence[Timeline], *, trials: int, scheduler: Schedul
     if simulated is None:
         return 1.0
     simulate: Simulation = resolve_name(simulated)
-    random = np.random.default_rng(0)
+    random, trials = np.random.default_rng(0), min(trials, _SIMULATED_TRIALS)
     taken = [timelines[i % len(timelines)] for i in range(trials)]
     searches = math.ceil(_SIMULATED_TRIALS / trials)
     run = sum(simulate(scheduler, taken, random) for _ in range(searches))

@@ -11,7 +11,8 @@ import optuna
 
 from search.config.search_config import SearchConfig
 from search.config.yaml_source import InputError, read_source
-from spaces.distributions import Distribution, Scalar
+from spaces.checked_values import Scalar
+from spaces.distributions import Distribution
 from spaces.space import FunctionSpace, Space, SpaceError
 from trainables.core.config_errors import ConfigError, Problem, dotted, nearest
 from trainables.core.dotted_paths import PathError, value_at, with_values
@@ -54,7 +55,11 @@ def _point(entry: Mapping[str, Any] | str, config: SearchConfig) -> dict[str, An
         return dict(entry)
     if entry == DEFAULTS:
         return point_of(config.recipe.model_dump(mode="json"), config.space)
-    source = read_source(Path(entry).expanduser())
+    try:
+        file = Path(entry).expanduser()
+    except RuntimeError as error:  # ~ and no user of this machine
+        raise UnfitError(f"{entry}: {error}") from None
+    source = read_source(file)
     try:
         recipe = parse_recipe({key: value for key, value in source.data.items() if key != "provenance"})
     except ConfigError as error:

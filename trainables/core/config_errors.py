@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -97,22 +97,50 @@ def _message(item: Any, path: Path, model: type[BaseModel]) -> str:
     if kind == "missing":
         return "is required and missing"
     if kind in {"value_error", "assertion_error"}:
-        return str(item["ctx"]["error"])
+        return bounded(str(item["ctx"]["error"]))
     if kind == "union_tag_invalid":
-        return f"{item['ctx']['tag']!r} is not one of {item['ctx']['expected_tags']}"
+        return f"{shown(item['ctx']['tag'])} is not one of {item['ctx']['expected_tags']}"
     if kind == "union_tag_not_found":
         return f"needs the key {item['ctx']['discriminator']}"
+    if kind in {"model_type", "dict_type"} and (names := keys_at(model, item["loc"])):
+        absent = ", or null for none" if _may_be_null(model, item["loc"]) else ""
+        return f"{shown(value)}: input should be a section with keys such as {listed(names, 4)}{absent}"
     text = item["msg"][0].lower() + item["msg"][1:]
-    return f"{_short(value)}: {text}"
+    return f"{shown(value)}: {bounded(text)}"
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
+def shown(value: Any) -> str:
+    """A value as it is shown in a message: on one line, and short."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        text = f"{type(value).__name__} of many digits"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def bounded(message: str, most: int = 4000) -> str:
+    """Message of limited length.
+
+    Args:
+        message: the message.
+        most: most characters.
+    """
+    return message if len(message) <= most else f"{message[: most - 1]}…"
 
 
 def keys_at(model: type[BaseModel], loc: Path) -> list[str]:
     """Returns the valid keys of the mapping at `loc` in a config of type `model`; `loc` is pydantic's, including tags."""
+    return list(dict.fromkeys(name for m in _models_at(model, loc) for name in m.model_fields))
+
+
+def _may_be_null(model: type[BaseModel], loc: Path) -> bool:
+    """True if null is valid at `loc`."""
+    *above, name = loc or ("",)
+    fields = [owner.model_fields[str(name)] for owner in _models_at(model, tuple(above)) if name in owner.model_fields]
+    return any(type(None) in typing.get_args(field.annotation) for field in fields)
+
+
+def _models_at(model: type[BaseModel], loc: Path) -> list[type[BaseModel]]:
     models = [model]
     for key in loc:
         if isinstance(key, int):
@@ -120,12 +148,33 @@ def keys_at(model: type[BaseModel], loc: Path) -> list[str]:
         models = [m for m in models if key in _tags(m)] or [
             m for owner in models if key in owner.model_fields for m in _models_in(owner.model_fields[key].annotation)
         ]
-    return list(dict.fromkeys(name for m in models for name in m.model_fields))
+    return models
 
 
 def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
     """Values of `kind` by which a discriminated union recognises this model."""
     return typing.get_args(model.model_fields["kind"].annotation) if "kind" in model.model_fields else ()
+
+
+def misread_numbers(config: object, data: object, path: Path = ()) -> Iterator[Problem]:
+    """Yields the values that pydantic takes for numbers although nobody meant one: true and false; and numbers too large to store.
+
+    Args:
+        config: a validated config, or a value in it.
+        data: the plain data that it was validated from.
+        path: place of the value.
+    """
+    if isinstance(data, bool) and type(config) in {int, float}:
+        yield Problem(path, f"{str(data).lower()}: input should be a number")
+    elif type(config) is int and abs(config) >= 2**63:
+        yield Problem(path, f"{shown(config)}: is too large")
+    elif isinstance(data, Mapping) and isinstance(config, BaseModel | Mapping):
+        values = dict(config)
+        for key, given in data.items():
+            yield from misread_numbers(values.get(key), given, (*path, key))
+    elif isinstance(data, list | tuple) and isinstance(config, tuple):
+        for i, (value, given) in enumerate(zip(config, data, strict=False)):
+            yield from misread_numbers(value, given, (*path, i))
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

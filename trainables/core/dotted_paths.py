@@ -25,11 +25,15 @@ def with_values(data: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
     belong to the former kind; kinds are set first, whatever the order of `values`.
 
     Raises:
-        PathError: if a path leads through something that is not a mapping or list, or to a list item that does not exist.
+        PathError: if a path leads through something that is not a mapping or list, or to a list item that does not exist, or if two
+            paths set the same place.
     """
     changed = copy.deepcopy(dict(data))
+    set_by: dict[Path, str] = {}
     for text in sorted(values, key=lambda text: not text.endswith(".kind")):
         for path in resolve(text, changed):
+            if (other := set_by.setdefault(path, text)) != text:
+                raise PathError(f"{other} and {text} both set {dotted(path)}; keep one of the two")
             _set(changed, path, values[text])
     return changed
 

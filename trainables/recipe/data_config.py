@@ -164,7 +164,7 @@ class DataConfig(Config):
     duplicates: Literal["warn", "group"] = "warn"
     """Handling of images that show the same picture, up to compression and size. `warn`: warns if some are on both sides of the
     split; `group`: keeps them on one side, like a group. Cannot be `group` if the split is given."""
-    folds: int | None = Field(None, ge=2)
+    folds: int | None = Field(None, ge=2, le=1000)
     """Cross-validation: number of folds the images are divided into, with the same class shares; one of them is for validation."""
     fold: int | None = Field(None, ge=0)
     """Fold used for validation, counted from 0; null: the first."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, ValidationError, WithJsonSchema, model_validator
 
-from trainables.core.config_errors import Config, ConfigError, Path, Problem, dotted, problems_of
+from trainables.core.config_errors import Config, ConfigError, Path, Problem, dotted, misread_numbers, problems_of
 from trainables.core.dotted_paths import resolve, with_values
 from trainables.recipe.backbone_catalog import (
     BACKBONE_PATTERN,
@@ -132,6 +132,7 @@ def parse_recipe(data: Mapping[str, Any]) -> Recipe:
         data = with_task_defaults(data)
     try:
         recipe = Recipe.model_validate(data)
+        problems += misread_numbers(recipe, data)
     except ValidationError as error:
         problems += problems_of(error, Recipe, data)
     if problems := problems + _across_sections(data):

@@ -99,7 +99,7 @@ class Stage(Config):
     """Name of the stage in logs and checkpoint names."""
     unfreeze_from: str
     """First block that trains; all later ones train, too. A block's name, `head`, `last:N` or `all`."""
-    epochs: int = Field(10, ge=1)
+    epochs: int = Field(10, ge=1, le=10_000)
     """Largest number of epochs of the stage."""
     plateau: Plateau | None = Plateau()
     """Rule that ends the stage early; null: it runs all its epochs. Not in the last stage, which `early_stop` ends."""

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from trainables.checkpoints.checkpoint_file import CheckpointError, load_checkpoint
 from trainables.checkpoints.checkpoint_folder import epoch_of
 from trainables.checkpoints.run_checkpoints import RunCheckpoints
 from trainables.core.atomic_write import replacing
+from trainables.core.plain_yaml import dump_yaml
 from trainables.data.dataset import Dataset, open_dataset, open_test
 from trainables.frozen_prefix.feature_cache import Progress
 from trainables.recipe.recipe import Recipe
@@ -31,9 +31,6 @@ from trainables.training.run_history import OtherOriginError
 from trainables.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
-
-_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-"""YAML dumper: the fast one, if PyYAML was built with it, because a recipe is written at each start of a trial."""
 
 
 class SupersededError(RuntimeError):
@@ -144,7 +141,7 @@ class TrainingRun:
         self._checkpoints.reconcile(self.reports, self.trainer.changed_weights())
         # Not synced: all of it can be restored from the checkpoints, and the caller has the recipe.
         with replacing(self.folder.recipe, sync=False) as file:
-            yaml.dump(self._checkpoints.config, file, Dumper=_DUMPER, sort_keys=False)
+            file.write(dump_yaml(self._checkpoints.config, fast=True))
         with replacing(self.folder.environment, sync=False) as file:
             json.dump(self._environment(), file, indent=2)
         with replacing(self.folder.epochs, sync=False) as file:

@@ -271,8 +271,14 @@ def test_a_mistake_is_one_line_with_its_place_its_value_and_what_would_be_right(
         ("space={}", "command line (space={}) space: nothing is searched; give recipe paths"),
         ("space=", "command line (space=) space: nothing is searched"),
         ("space=3", "command line (space=3) space: 3: needs the name of a preset, or a list of them"),
-        ("search=3", "command line (search=3) search: 3: input should be a valid dictionary"),
-        ("train=3", "command line (train=3) train: 3: input should be a valid dictionary"),
+        (
+            "search=3",
+            "command line (search=3) search: 3: input should be a section with keys such as address, name, trials",
+        ),
+        (
+            "train=3",
+            "command line (train=3) train: 3: input should be a section with keys such as stages, one_cycle, metric",
+        ),
         ("train.stages=[]", "command line (train.stages=[]) train.stages: []: tuple should have at least 1 item"),
     ],
 )
@@ -338,3 +344,56 @@ def test_a_wrong_value_in_search_does_not_hide_a_wrong_point_of_the_space(mistak
         "search.yaml:16 space.train.loss.max_margin",
         "search.yaml:19 search.trials",
     ]
+
+
+# --- values that are read otherwise than they were meant --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("train.batch_size=true", "train.batch_size: true: input should be a number"),
+        ("train.batch_size=yes", "train.batch_size: 'yes': input should be a valid integer"),
+        ("train.stages[0].epochs=1:30", "train.stages[0].epochs: '1:30': input should be a valid integer"),
+        ("search.seed=" + "9" * 30, "search.seed: 999999999999999999999999999999: is too large"),
+        ("train.ema=no", "train.ema: 'no': input should be a section with keys such as decay, judge, or null for none"),
+        ("data.labels={yes: true}", "data.labels: True is neither a name nor a number"),
+        ("model.weights=~nouser/x.pt", "model.weights: '~nouser/x.pt': '~nouser' is not the home of a user"),
+        ('model.weights="a/\\0"', "model.weights: 'a/\\x00': a path cannot contain the character NUL"),
+        ("space={train.seed: {float: [0, 1.0e+307]}}", "space.train.seed.float: 1e+307: is too large"),
+        ("space={train.seed: {int: [0, 99999999999999999]}}", "is too large; whole numbers are at most"),
+        ("space={train.loss.max_margin: {float: [0, 1], step: 1e-30}}", "has too many steps; leave the step out"),
+    ],
+)
+def test_values_of_another_kind_are_refused(mistakes, typed, message):
+    (line,) = mistakes(FILE, typed)
+    assert message in line
+
+
+def test_a_name_that_looks_like_a_number_or_a_truth_is_a_name(load):
+    labels = load(FILE, "data.labels={010: a, no: b, '2': c, 3: c}").recipe.data.labels
+    assert labels == {"010": "a", "no": "b", "2": "c", "3": "c"}
+
+
+def test_a_grid_of_very_many_points_is_refused_at_once(mistakes):
+    (line,) = mistakes(FILE, "search.sampler={kind: grid}", "space={train.seed: {int: [0, 1000000000]}}")
+    assert "the grid has more than 100,000 points" in line
+
+
+@pytest.mark.parametrize("other", ["train.stages[1].dropout", "train.stages[*].dropout", "train.stages[top].dropout"])
+def test_two_searched_paths_that_set_one_place_are_refused(mistakes, other):
+    space = f"space={{'train.stages[-1].dropout': {{float: [0.1, 0.2]}}, {other!r}: {{float: [0.3, 0.4]}}}}"
+    (line,) = mistakes(FILE, space)
+    assert f"train.stages[-1].dropout and {other} both set train.stages[1].dropout; keep one of the two" in line
+
+
+def test_a_module_that_exits_is_a_mistake_and_not_the_end(mistakes, own_module):
+    module = own_module("import sys; sys.exit(0)")
+    (line,) = mistakes(FILE, f"space={{python: {module}:suggest}}")
+    assert f"cannot import {module}: SystemExit: 0" in line
+
+
+def test_a_message_is_short_and_has_no_control_characters(mistakes):
+    (line,) = mistakes(FILE, 'train={"\\e[31m\\nerror: forged": ' + "x" * 5000 + "}")[-1:]
+    assert "\x1b" not in line
+    assert len(line) < 1000

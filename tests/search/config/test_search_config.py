@@ -130,7 +130,7 @@ DATA_WITH_MISTAKES = """\
 data:
   source: digits
   image_size: 32
-  labels: {yes: a, 1: b}
+  labels: {true: a, 1: b}
   columns: {group: patient}
   folds: 5
   fold: 5

@@ -1,5 +1,6 @@
 """YAML with the places of its keys: what is read, what is refused, and how a mistake is located."""
 
+import itertools
 import textwrap
 
 import pytest
@@ -33,6 +34,11 @@ def read(tmp_path, monkeypatch):
         return read_source(file.relative_to(tmp_path), overrides)
 
     return read_text
+
+
+LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{after}: &{after} [{','.join([f'*{before}'] * 9)}]\n" for before, after in itertools.pairwise("abcdefghi")
+)
 
 
 @pytest.mark.parametrize(
@@ -183,10 +189,26 @@ def test_unusual_files_are_read(read, text, data):
             "a: 1\nb: 2\na: 3\n", "search.yaml:3 is not valid YAML: the key 'a' appears twice", id="key twice"
         ),
         pytest.param("a:\n  b: 1\n  b: 2\n", "search.yaml:3 is .* the key 'b' appears twice", id="nested key twice"),
-        pytest.param("a: !!python/name:os.system x\n", "search.yaml:1 is .* constructor for the tag", id="code"),
+        pytest.param(
+            "a: !!python/name:os.system x\n",
+            "search.yaml:1 is .*: the tag '!!python/name:os.system' is not read; remove it",
+            id="code",
+        ),
         pytest.param("? [a]\n: 1\n", "search.yaml:1 is .* a list or mapping cannot be a key", id="list as key"),
-        pytest.param("a: &x [*x]\n", "search.yaml is not valid YAML: something in it contains itself", id="endless"),
-        pytest.param("b: 1\na: 2020-13-45\n", "search.yaml:2 is .* '2020-13-45': month must be in", id="no such date"),
+        pytest.param("a: &x [*x]\n", "search.yaml:1 is not valid YAML: something in it contains itself", id="endless"),
+        pytest.param(
+            "[" * 200 + "]" * 200, "search.yaml.* is not valid YAML: its brackets are nested too deeply", id="brackets"
+        ),
+        pytest.param("a: " + "9" * 5000, "search.yaml:1 is .*…: a number of 5000 digits", id="digits"),
+        pytest.param(
+            LAUGHS, r"search.yaml:\d is .*: it has more than 300,000 values, aliases written out", id="laughs"
+        ),
+        pytest.param(
+            "a: {path: [x].csv}",
+            "search.yaml:1 is .*put quotes around text with brackets",
+            id="bracket in a path",
+        ),
+        pytest.param("a:\n\tb: 1\n", "search.yaml:2 is .*indent with blanks, not tabs", id="tab"),
         pytest.param(
             "a: \x01\n", "search.yaml is not valid YAML: unacceptable character #x0001", id="control character"
         ),

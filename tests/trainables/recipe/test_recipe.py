@@ -66,7 +66,9 @@ def mistakes(data):
             id="wrong type",
         ),
         pytest.param(
-            plain(ema=0.9), "train.ema: 0.9: input should be a valid dictionary or instance of Ema", id="no map"
+            plain(ema=0.9),
+            "train.ema: 0.9: input should be a section with keys such as decay, judge, or null for none",
+            id="no map",
         ),
         pytest.param(
             plain(stop_on=["nan", "colapse"]),
@@ -85,7 +87,7 @@ def mistakes(data):
         pytest.param(
             plain([]), "train.stages: []: tuple should have at least 1 item after validation, not 0", id="none"
         ),
-        pytest.param([], "[]: input should be a valid dictionary or instance of Recipe", id="no map at the top"),
+        pytest.param([], "[]: input should be a section with keys such as data, model, train", id="no map at the top"),
         pytest.param(
             plain(loss={"kind": "ldm"}),
             "train.loss: 'ldm' is not one of 'cross_entropy', 'focal', 'balanced_softmax', 'ldam', 'huber', 'mse'",

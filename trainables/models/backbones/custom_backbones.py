@@ -45,7 +45,7 @@ def call_function(name: str) -> Backbone:
     function = _imported(name)
     try:
         backbone = function()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _refuse(f"{name} raised {_described(error)}")
     if wrong := _mistakes(backbone):
         _refuse(f"{name} returned {'; '.join(wrong)}")
@@ -73,7 +73,7 @@ def check_output(name: str, size: int, depth: int | None = None) -> None:
         try:
             with torch.inference_mode():
                 x = module.eval()(x)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             _refuse(f"{part} of {name} was given a tensor of shape {given} and raised {_described(error)}")
         if not isinstance(x, Tensor):
             _refuse(f"{part} of {name} returns a {type(x).__name__}; it must return one tensor")
@@ -90,7 +90,7 @@ def _imported(name: str) -> Callable[[], Any]:
         sys.path.insert(0, here)  # Ray passes the path of the process that starts it to its workers
     try:
         module = import_module(module_name)
-    except Exception as error:  # the user's code: it may raise anything
+    except (Exception, SystemExit) as error:  # the user's code: it may raise anything
         where = "; is its folder on PYTHONPATH?" if isinstance(error, ModuleNotFoundError) else ""
         _refuse(f"cannot import {module_name}: {_described(error)}{where}")
     function = getattr(module, function_name, None)
@@ -162,7 +162,7 @@ def _a(value: object) -> str:
     return f"a {type(value).__name__} ({text[:60]})" if value is not None else "None"
 
 
-def _described(error: Exception) -> str:
+def _described(error: BaseException) -> str:
     """Type, message and place of an error, as in `ValueError: bad depth (my_networks.py:12)`; the place is in the user's code."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_the_users(frame.filename)]
     file, line = (frames[-1].filename, frames[-1].lineno) if frames else ("", 0)
