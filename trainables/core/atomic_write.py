@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _STANDARD = {1: "stdout", 2: "stderr"}
 """Descriptors of this process's output -> name of the stream in `sys`."""
 
@@ -37,7 +39,7 @@ def replacing(path: Path, mode: str = "w", *, sync: bool = True) -> Iterator[IO[
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
-        with os.fdopen(handle, mode, encoding=encoding) as file:
+        with naming(path), os.fdopen(handle, mode, encoding=encoding) as file:
             yield file
             if sync:
                 file.flush()
@@ -46,6 +48,17 @@ def replacing(path: Path, mode: str = "w", *, sync: bool = True) -> Iterator[IO[
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Adds the path to the errors of a full disk, which name no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in _FULL:
+            error.filename = str(path)
         raise
 
 

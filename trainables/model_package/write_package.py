@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from trainables.checkpoints.checkpoint_file import CheckpointError, load_checkpoint, scored_weights
 from trainables.checkpoints.checkpoint_folder import CheckpointFolder
+from trainables.core.atomic_write import naming
 from trainables.data.batches.batches import generator
 from trainables.data.dataset import Dataset
 from trainables.data.stage_view import data_of_stage
@@ -253,7 +254,9 @@ def write_package(
     made = PackageLayout(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         state = model.network.state_dict()
-        save_file(state, made.weights, metadata={"format": "pt"})
+        # Not safetensors' `save_file`, whose error on a full disk is none of Python's.
+        with naming(folder):
+            made.weights.write_bytes(save(state, metadata={"format": "pt"}))
         facts = onnx(model, made.onnx) if onnx else None
         manifest = model.network.manifest.model_copy(
             update={"weights_sha256": sha256_of(made.weights), "onnx": facts, "validation": dict(validation)}

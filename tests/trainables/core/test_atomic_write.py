@@ -1,6 +1,7 @@
 """Files are written whole or not at all; links stay, and streams are written as they are."""
 
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -64,3 +65,18 @@ def test_a_folder_is_no_stream_and_no_file_to_write(tmp_path):
     assert not is_stream(tmp_path)
     with pytest.raises(IsADirectoryError):
         write(tmp_path)
+
+
+@pytest.fixture
+def short_of_disk():
+    """Lets no file grow beyond 1,000 bytes, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path, short_of_disk):
+    with pytest.raises(OSError, match=rf"File too large: '{tmp_path}/a'"), replacing(tmp_path / "a", "wb") as file:
+        file.write(bytes(5000))
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """A trained network's folder: it predicts what its trial was judged by, to the last bit, and from the folder alone."""
 
 import json
+import resource
 import shutil
 
 import numpy as np
@@ -231,6 +232,17 @@ def test_a_network_of_ones_own_is_made_by_its_module(photos, own_module, tmp_pat
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_leaves_nothing_and_is_told_with_the_folder(trained, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))  # a file cannot grow any further
+    try:
+        with pytest.raises(OSError, match=rf"File too large: '{tmp_path}/model'"):
+            pack(trained, tmp_path / "model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_no_package_is_refused(tmp_path):
