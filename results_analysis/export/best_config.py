@@ -11,6 +11,7 @@ from typing import Any
 from results_analysis.runs.run import Run, RunError
 from results_analysis.runs.training_run import Trained
 from results_analysis.selection.best_trial import Choice, best_trial
+from results_analysis.tables.data_sets import data_set_of
 from trainables.core.atomic_write import replacing
 from trainables.core.plain_yaml import dump_yaml
 from trainables.core.vocabulary import TrialStatus
@@ -119,7 +120,8 @@ _FORMAT: dict[str, Any] = {"default_flow_style": False, "width": 120}
 
 def _provenance(run: Run, number: int) -> dict[str, Any]:
     row = run.summary(number)
-    statuses = run.trials()["status"].tolist()
+    trials = run.trials()
+    statuses = trials["status"].tolist()
     provenance = {
         "search": run.name,
         "trial": number,
@@ -135,4 +137,6 @@ def _provenance(run: Run, number: int) -> dict[str, Any]:
     }
     if TrialStatus.FINISHED.value not in statuses:
         provenance["note"] = f"no trial of the search had finished; this one was {row['status']}"
+    elif data_set_of(trials).any():
+        provenance["note"] = "trials of the search saw different data, so their scores cannot be compared"
     return provenance

@@ -11,6 +11,7 @@ from results_analysis.runs.run import Run, RunError
 from results_analysis.selection.seed_comparison import confirmation_of
 from results_analysis.statistics.bootstrap import CONFUSION_METRICS, standard_error
 from results_analysis.statistics.paired_seeds import estimate
+from results_analysis.tables.data_sets import on_same_data
 from results_analysis.tables.results_table import best_of, why_no_best
 from trainables.core.config_errors import nearest
 from trainables.core.vocabulary import TrialStatus
@@ -78,6 +79,7 @@ def cheapest_within(run: Run, within: str, *, cost: str | None = None) -> Choice
         raise RunError(f"run {run.name!r} has no finished trial with a score to choose from; name a trial to export")
     best = best_of(table, run.metric)
     assert best is not None
+    finished = finished[finished["trial"].isin(on_same_data(table, best)["trial"])]
     score = float(finished.set_index("trial")["score"][best])
     difference, distance = _difference(run, best, score, within)
     sign = 1 if run.metric.mode == "max" else -1

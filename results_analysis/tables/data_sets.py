@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+def on_same_data(table: pd.DataFrame, trial: int) -> pd.DataFrame:
+    """Rows of the trials that saw the same data as this one: only their scores can be compared with its score."""
+    data_sets = data_set_of(table)
+    own = int(data_sets[table["trial"] == trial].iloc[0])
+    return table.loc[data_sets == own]
+
+
 def data_set_of(table: pd.DataFrame) -> pd.Series[Any]:
     """Data set that each trial saw: 0 for the one that its run began with, 1 for the next, and so on.
 

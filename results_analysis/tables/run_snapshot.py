@@ -11,7 +11,7 @@ from pydantic_core import from_json
 
 from results_analysis.runs.columns import is_searched
 from results_analysis.runs.run import Run
-from results_analysis.tables.data_sets import data_set_of
+from results_analysis.tables.data_sets import on_same_data
 from results_analysis.tables.results_table import best_of
 from results_analysis.tables.search_ranges import Searched, searched_values
 from trainables.core.vocabulary import Metric, Objective, Task, TrialStatus
@@ -113,9 +113,10 @@ class Snapshot:
     @cached_property
     def on_the_same_data(self) -> pd.DataFrame:
         """Trials that have a place and saw the same data as the best one, best first: only their scores can be compared."""
-        data_sets = data_set_of(self.trials)
-        of_best = data_sets[self.trials["trial"] == self.best]
-        return self.placed[data_sets[self.placed.index] == of_best.iloc[0]] if len(of_best) else self.placed
+        if self.best is None:
+            return self.placed
+        comparable = on_same_data(self.trials, self.best)
+        return comparable[comparable["place"].notna()]
 
     @property
     def finished(self) -> pd.DataFrame:

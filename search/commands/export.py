@@ -78,6 +78,8 @@ def export(
     aside = is_stream(file)  # where the config itself is the output, all else is printed to standard error
     if why := config["provenance"].get("chosen") if trial is None else None:
         say(f"trial {config['provenance']['trial']}: {why}", error=aside)
+    if note := config["provenance"].get("note"):
+        say(f"note: {note}", error=True)
     if model is not None:
         _write_model(trained, config, model, onnx=onnx, err=aside)
     say(short(write_config(config, file)), error=aside)

@@ -20,8 +20,8 @@ def short(path: Path) -> str:
 
 
 def cli_name(run: Path) -> str:
-    """Name or path by which a command finds the run."""
-    return run.name if run.parent == Path("runs").absolute() else short(run)
+    """Name or path by which a command finds the run, as a shell takes it."""
+    return shlex.quote(run.name if run.parent == Path("runs").absolute() else short(run))
 
 
 def say(text: str, *, error: bool = False) -> None:

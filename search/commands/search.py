@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -191,10 +192,10 @@ def _show_outcome(layout: RunLayout, console: Console, flag: str) -> None:
     console.out(
         f"""
 Best config:      {short(best)}
-Train it again:   thaw train {short(best)}{flag}
+Train it again:   thaw train {shlex.quote(short(best))}{flag}
 Report:           thaw report {name}
 All trials:       thaw results {name}
 Check the best:   thaw confirm {name}{flag}
-Curves:           tensorboard --logdir {short(layout.trials)}""",
+Curves:           tensorboard --logdir {shlex.quote(short(layout.trials))}""",
         highlight=False,
     )

@@ -43,6 +43,7 @@ CONDITIONAL = {
     "train.loss.gamma": {"float": [0.5, 5.0], "when": {"train.loss.kind": ["focal"]}},
     "train.loss.tau": {"float": [0.5, 2.0], "when": {"train.loss.kind": ["balanced_softmax"]}},
 }
+ANYTHING = ([1, 2], {"a": None}, None, True, 1, "1", 1.0, "x" * 500, 10**400, "[b]|")
 STATUSES = ("finished", "pruned", "failed", "running", "infeasible")
 GOALS = ("macs", "parameters", "train_s", "val_loss")
 CLASSES = ("cat", "dog", "owl", "nan", "<b>=1+1|ä")
@@ -98,7 +99,10 @@ def write_odd_search(root, seed, **given):
         "stop": {"hours": rng.choice([None, 1.0]), "score": None, "no_improvement": None, "cost": None},
         "enqueue": rng.choice([[], ["defaults"]]),
     }
-    in_file = {"python": "own:space"} if rng.random() < 0.1 else space
+    in_file = {"python": "own:space"} if rng.random() < 0.2 else space
+    if "python" in in_file:  # a function may return anything
+        for trial in trials:
+            trial["params"] |= {"train.odd": rng.choice(ANYTHING)} if rng.random() < 0.9 else {}
     folder = write_search(
         root, trials, metric=metric, task=task, classes=classes,
         data=recipe["data"], model=recipe["model"], train=recipe["train"], space=in_file, search=settings,

@@ -167,6 +167,23 @@ def the_end_is_the_end(found, folder, facts):
     assert resumed == bool(facts and missing and status.get("state") != "complete")
 
 
+@pytest.mark.slow
+def test_mlflow_takes_searches_of_every_kind(tmp_path, run):
+    mlflow = pytest.importorskip("mlflow")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    for seed in (1, 4, 9):
+        folder = write_odd_search(tmp_path / f"odd-{seed}", seed)
+        run(folder, "mlflow", "RUN", "--uri", uri)
+        runs = client.search_runs([client.get_experiment_by_name(folder.name).experiment_id])
+        facts = facts_of(folder)
+        assert {int(one.data.tags["thaw.trial"]) for one in runs} == facts.keys()
+        for one in runs:
+            trial = facts[int(one.data.tags["thaw.trial"])]
+            assert len(one.data.params) == len(trial["params"])
+            assert one.data.metrics.keys() >= {f"objective.{name}" for name in trial["objectives"]}
+
+
 # --- terminals and streams --------------------------------------------------------------------------------------------
 
 
