@@ -47,7 +47,7 @@ def detect_folder(path: Path, wishes: Wishes) -> Draft | None:
     table, reasons = _best_table(path, wishes, deep=classes is None)
     if classes is None and table is None:
         classes = _of_names(path, found)
-    if table is not None and (classes is None or wishes.columns or not _says_the_same(table, classes)):
+    if table is not None and (classes is None or wishes.columns or _adds_to(table, classes)):
         if classes is not None:
             table.doubt(f"the labels are those of {table.place}, not the folders ({listed(sorted(classes.labels), 3)})")
         return table
@@ -57,7 +57,7 @@ def detect_folder(path: Path, wishes: Wishes) -> Draft | None:
         _refuse(path, found)
         return None
     if table is not None:
-        classes.doubt(f"{table.place} says the same as the folders, and is not used")
+        classes.doubt(f"{table.place} says no more than the folders, and is not used")
     for reason in reasons:
         classes.doubt(f"not used: {reason}")
     if typed := [name for name in wishes.typed if name != "group"]:
@@ -98,7 +98,7 @@ def _best_table(path: Path, wishes: Wishes, *, deep: bool) -> tuple[Draft | None
         except UnknownDataError as error:
             reasons.append(str(error))
     if not drafts:
-        drafts = lists_in(path, wishes, folders)
+        drafts = lists_in(path, wishes, folders, deep=deep)
     if not drafts:
         return None, reasons
     best = max(drafts, key=lambda draft: draft.rows["path"].notna().sum() if draft.rows is not None else 0)
@@ -107,18 +107,17 @@ def _best_table(path: Path, wishes: Wishes, *, deep: bool) -> tuple[Draft | None
     return best, reasons
 
 
-def _says_the_same(table: Draft, classes: Draft) -> bool:
-    """Returns True if the class folders hold at least as many images as a table, under the labels that it says."""
+def _adds_to(table: Draft, classes: Draft) -> bool:
+    """Returns True if a table says something else of the images in class folders than these, or groups or a split besides."""
     assert table.rows is not None
     assert classes.rows is not None
     folder_of = dict(zip(classes.rows["path"], classes.rows["label"], strict=True))
-    known = [
-        (folder_of.get(file), label)
-        for file, label in zip(table.rows["path"], table.rows["label"], strict=True)
-        if file
-    ]
-    same = sum(folder == label for folder, label in known)
-    return same > 0.95 * len(known) or len(known) < 0.5 * len(folder_of)
+    files = zip(table.rows["path"], table.rows["label"], strict=True)
+    known = [(folder_of.get(file), label) for file, label in files if file]
+    if len(known) < len(folder_of) / 2:
+        return False
+    differ = sum(folder != label for folder, label in known)
+    return differ > len(known) / 20 or bool({"group", "split"} & set(table.rows) - set(classes.rows))
 
 
 # --- class folders ----------------------------------------------------------------------------------------------------

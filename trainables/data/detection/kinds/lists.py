@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from trainables.core.config_errors import listed as named
 from trainables.data.detection.draft import Draft
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LISTS = (".txt", ".lst", ".json", ".jsonl")
+_MOST_FOLDERS, _MOST_LISTS = 50, 20
+"""Folders in a folder in which lists are searched for, and lists in one above which none of them is read."""
 _LARGEST = 1 << 30
 """Bytes of the largest list that is read."""
 
@@ -35,18 +37,19 @@ def detect_table_or_list(path: Path, wishes: Wishes) -> Draft | None:
     return None if table is None else draft_of(table, path, wishes, ImageFolders(path.parent, wishes.images), None)
 
 
-def lists_in(folder: Path, wishes: Wishes, folders: ImageFolders) -> list[Draft]:
+def lists_in(folder: Path, wishes: Wishes, folders: ImageFolders, *, deep: bool) -> list[Draft]:
     """Drafts of the lists in a folder: CUB's tables, one list for each part of a split, or each list.
 
     Args:
         folder: the data.
         wishes: what the user says.
         folders: where the images may be.
+        deep: also those in the folders in it.
     """
     if (folder / "images.txt").is_file() and (folder / "image_class_labels.txt").is_file():
         found = {folder: _cub(folder)}
     else:
-        found = {file: table for file in _files(folder) if (table := _frame(file)) is not None}
+        found = {file: table for file in _files(folder, deep=deep) if (table := _frame(file)) is not None}
         parted = joined_parts(found)
         found = found if parted is None else {folder: parted}
     drafts = []
@@ -76,11 +79,13 @@ def _part_of(file: Path) -> str | None:
     return part_of(file.stem) or part_of(file.parent.name)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Lists in a folder or in one below it, JSON before text: it cannot be mistaken."""
+def _files(folder: Path, *, deep: bool) -> Iterator[Path]:
+    """Lists in a folder, JSON before text: it cannot be mistaken. Not many: a list for each image says nothing of the others."""
+    below = sorted(entry for entry in folder.iterdir() if entry.is_dir())[:_MOST_FOLDERS] if deep else []
     for pattern in ("*.json", "*.jsonl", "*.txt", "*.lst"):
-        for place in (folder, *sorted(entry for entry in folder.iterdir() if entry.is_dir())[:50]):
-            yield from sorted(file for file in place.glob(pattern) if file.stat().st_size < _LARGEST)
+        for place in (folder, *below):
+            files = sorted(place.glob(pattern))
+            yield from (file for file in files if len(files) <= _MOST_LISTS and file.stat().st_size < _LARGEST)
 
 
 def _cub(folder: Path) -> pd.DataFrame:
@@ -129,44 +134,45 @@ def _of_json(file: Path, text: str) -> pd.DataFrame | None:
     try:
         lines = text.splitlines()
         content = [json.loads(line) for line in lines if line] if file.suffix.lower() == ".jsonl" else json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    if isinstance(content, dict) and {"images", "annotations"} <= set(content):
+    if isinstance(content, dict) and all(_are_records(content.get(name)) for name in ("images", "annotations")):
         return _of_coco(file, content)
     if isinstance(content, dict) and content and all(isinstance(value, list) for value in content.values()):
         pairs = [(str(image), label) for label, images in content.items() for image in images if isinstance(image, str)]
         return pd.DataFrame(pairs, columns=["path", "label"], dtype=object) if pairs else None
     if isinstance(content, dict) and content and all(isinstance(value, str | int) for value in content.values()):
         return pd.DataFrame([(k, str(v)) for k, v in content.items()], columns=["path", "label"], dtype=object)
-    if isinstance(content, list) and content and all(isinstance(item, dict) for item in content):
-        return _as_texts(content)
-    return None
+    return _as_texts(content) if _are_records(content) else None
+
+
+def _are_records(content: object) -> TypeGuard[list[dict[str, Any]]]:
+    return isinstance(content, list) and bool(content) and all(isinstance(item, dict) for item in content)
 
 
 def _as_texts(records: list[dict[str, Any]]) -> pd.DataFrame:
     import pandas as pd
 
     frame = pd.DataFrame(records, dtype=object)
-    return frame.map(lambda value: None if value is None or pd.isna(value) else str(value)).astype(object)
+    return frame.map(lambda value: None if value is None or value != value else str(value)).astype(object)
 
 
 def _of_coco(file: Path, content: Mapping[str, Any]) -> pd.DataFrame:
     """Images of a COCO file, if each has objects of one category."""
     import pandas as pd
 
-    names = {item.get("id"): str(item.get("name")) for item in content.get("categories", [])}
-    labels: dict[Any, set[str]] = {}
+    categories = content.get("categories")
+    names = {str(item.get("id")): str(item.get("name")) for item in categories} if _are_records(categories) else {}
+    labels: dict[str, set[str]] = {}
     for item in content["annotations"]:
-        labels.setdefault(item.get("image_id"), set()).add(
-            names.get(item.get("category_id"), str(item.get("category_id")))
-        )
+        category = str(item.get("category_id"))
+        labels.setdefault(str(item.get("image_id")), set()).add(names.get(category, category))
     if several := [image for image, found in labels.items() if len(found) > 1]:
         raise UnknownDataError(
             f"{file}: {len(several):,} of its {len(content['images']):,} images have objects of several categories "
             f"({named(sorted(labels[several[0]]), 4)}), but one label per image is needed; cut the objects out into class folders, "
             "or write a table with the columns path and label"
         )
-    rows = [
-        (str(item.get("file_name")), next(iter(labels.get(item.get("id"), ())), None)) for item in content["images"]
-    ]
+    images = [(str(item.get("file_name")), labels.get(str(item.get("id")), ())) for item in content["images"]]
+    rows = [(file_name, next(iter(found), None)) for file_name, found in images]
     return pd.DataFrame(rows, columns=["path", "label"], dtype=object)
