@@ -436,6 +436,13 @@ def patients_in_file_names(root: Path) -> Path:
 
 
 @published
+def images_that_Roboflow_augmented(root: Path) -> Path:  # noqa: N802
+    for i in range(24):
+        save_image(root / "leaves" / ("rust", "scab")[i // 3 % 2] / f"leaf{i // 3}_jpg.rf.{i:032x}.jpg")
+    return root / "leaves"
+
+
+@published
 def persons_at_the_start_of_file_names(root: Path) -> Path:
     for name in ("anger", "happy"):
         for i in range(24):

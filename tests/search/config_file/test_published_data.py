@@ -73,6 +73,7 @@ FOUND = {
     "images with a table of other labels": (3, 36, 0, 18),
     "classes of one image and of none": (3, 30, 0, 0),
     "patients in file names": (2, 24, 0, 8),
+    "images that Roboflow augmented": (2, 24, 0, 8),
     "persons at the start of file names": (2, 48, 0, 0),
     "DICOM studies": (2, 24, 0, 8),
     "NIfTI folders": (2, 12, 0, 0),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _WORDS = r"patient|subject|subj|sub|person|participant|donor|animal|mouse|case|lesion|specimen|slide|video|clip|session|study"
-_SURE = frozenset({*_WORDS.split("|"), "patient id"})
+_SURE = frozenset({*_WORDS.split("|"), "patient id", "source image"})
 """Columns whose names leave no doubt that they are groups."""
 _WORD = re.compile(
     rf"(?<![a-z])({_WORDS})s?[-_ ]?(?:id|no|nr)?[-_ ]?([a-z]?\d+[a-z]?|[A-Z]\d*)(?![a-z0-9])", re.IGNORECASE
@@ -88,6 +88,10 @@ def name_columns(rows: pd.DataFrame, folder: Path) -> dict[str, pd.Series]:
     found = [{word.casefold(): f"{word}{number}".casefold() for word, number in _WORD.findall(path)} for path in below]
     for word in dict.fromkeys(word for words in found[:100] for word in words):
         columns[word] = [words.get(word) for words in found]
+    # Roboflow augments before it exports: `cat_jpg.rf.3c59.jpg` and `cat_jpg.rf.9f2b.jpg` are made of one image.
+    columns["source image"] = [
+        os.path.basename(path).partition(".rf.")[0] if ".rf." in path else None for path in below
+    ]
     columns["folder"] = [_inner_folder(path, label) for path, label in zip(below, rows["label"], strict=True)]
     columns["name"] = [_start_of(os.path.basename(path)) for path in below]  # noqa: PTH119
     found_in = {name: pd.Series(values, rows.index, dtype=object) for name, values in columns.items() if values}
