@@ -12,6 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+_UMASK = os.umask(0)
+os.umask(_UMASK)  # it can only be read by setting it, which is not safe beside threads
+FILE_MODE, FOLDER_MODE = 0o666 & ~_UMASK, 0o777 & ~_UMASK
+"""Permissions of new files and folders. `tempfile` gives them to their owner alone."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _STANDARD = {1: "stdout", 2: "stderr"}
 """Descriptors of this process's output -> name of the stream in `sys`."""
@@ -36,7 +40,11 @@ def replacing(path: Path, mode: str = "w", *, sync: bool = True) -> Iterator[IO[
     if path.is_symlink():
         path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        error.filename = str(path)  # not the temporary file's
+        raise
     temporary = Path(name)
     try:
         with naming(path), os.fdopen(handle, mode, encoding=encoding) as file:
@@ -44,7 +52,7 @@ def replacing(path: Path, mode: str = "w", *, sync: bool = True) -> Iterator[IO[
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(FILE_MODE)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from safetensors.torch import save
 
 from trainables.checkpoints.checkpoint_file import CheckpointError, load_checkpoint, scored_weights
 from trainables.checkpoints.checkpoint_folder import CheckpointFolder
-from trainables.core.atomic_write import naming
+from trainables.core.atomic_write import FILE_MODE, FOLDER_MODE, naming
 from trainables.data.batches.batches import generator
 from trainables.data.dataset import Dataset
 from trainables.data.stage_view import data_of_stage
@@ -267,8 +267,8 @@ def write_package(
         if manifest.classes:
             made.labels.write_text("".join(f"{name}\n" for name in manifest.classes), encoding="utf-8")
         for file in made.root.iterdir():
-            file.chmod(0o644)
-        made.root.chmod(0o755)
+            file.chmod(FILE_MODE)
+        made.root.chmod(FOLDER_MODE)
         made.root.replace(folder)
     except BaseException:
         shutil.rmtree(made.root, ignore_errors=True)

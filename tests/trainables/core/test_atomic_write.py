@@ -80,3 +80,13 @@ def test_a_full_disk_is_told_with_the_file(tmp_path, short_of_disk):
     with pytest.raises(OSError, match=rf"File too large: '{tmp_path}/a'"), replacing(tmp_path / "a", "wb") as file:
         file.write(bytes(5000))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_files_have_the_permissions_that_the_umask_gives(tmp_path, umask):
+    code = (
+        f"import os; os.umask({umask})\nfrom pathlib import Path\nfrom trainables.core.atomic_write import replacing\n"
+        "with replacing(Path('a')) as file: file.write('a')\nopen('b', 'w').close()"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode

@@ -90,7 +90,7 @@ def name_columns(rows: pd.DataFrame, folder: Path) -> dict[str, pd.Series]:
         columns[word] = [words.get(word) for words in found]
     # Roboflow augments before it exports: `cat_jpg.rf.3c59.jpg` and `cat_jpg.rf.9f2b.jpg` are made of one image.
     columns["source image"] = [
-        os.path.basename(path).partition(".rf.")[0] if ".rf." in path else None for path in below
+        path.rpartition("/")[2].partition(".rf.")[0] if ".rf." in path else None for path in below
     ]
     columns["folder"] = [_inner_folder(path, label) for path, label in zip(below, rows["label"], strict=True)]
     columns["name"] = [_start_of(os.path.basename(path)) for path in below]  # noqa: PTH119

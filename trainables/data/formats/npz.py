@@ -240,6 +240,9 @@ def _problems(part: Part, dims: int) -> list[str]:
         problems.append(
             f"{images} holds {shape}, which is one image, [h, w, c]; save {images}[None], which is [1, h, w, c]"
         )
+    elif dims == 2 and len(part.axes) == 4 and part.axes[3] in {2, 4} and min(part.axes[1:3]) > 4:
+        first = 3 if part.axes[3] == 4 else 1
+        problems.append(f"{images} holds {shape}: of its {part.axes[3]} channels, save {images}[..., :{first}]")
     elif part.dims not in {2, 3} or part.channels not in {1, 3} or 0 in part.axes:
         problems.append(f"{images} holds {shape or 'one number'}; {_KINDS[dims]}")
     elif part.dims == 3 and dims == 2:

@@ -299,3 +299,10 @@ def test_one_image_is_not_taken_for_many(write):
         ConfigError, match=r"train_images holds 12 × 12 × 3, which is one image, \[h, w, c\]; save train_images\[None\]"
     ):
         open_source(write(arrays(train_images=np.zeros((12, 12, 3), np.uint8))))
+
+
+def test_channels_that_are_no_colours_are_told(write):
+    with pytest.raises(
+        ConfigError, match=r"train_images holds 24 × 8 × 9 × 4: of its 4 channels, save train_images\[\.\.\., :3\]"
+    ):
+        open_source(write(arrays(train_images=np.zeros((24, 8, 9, 4), np.uint8))))

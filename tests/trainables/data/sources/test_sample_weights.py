@@ -115,3 +115,10 @@ def test_a_column_that_is_not_there_and_one_of_no_numbers(open_with):
         open_with(ONES, columns={"weight": "W"})
     with pytest.raises(ValidationError, match="a column can have only one role; named more than once: 'w'"):
         DataConfig.model_validate({"source": "table", "path": "t.csv", "columns": {"weight": "w", "group": "w"}})
+
+
+def test_a_class_whose_images_all_weigh_nothing_is_an_error(open_with):
+    with pytest.raises(
+        ConfigError, match=r"data\.columns\.weight: all images of '1' weigh 0; drop them in data\.labels instead"
+    ):
+        open_with([1, 0] * 6)

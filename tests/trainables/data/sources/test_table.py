@@ -488,12 +488,24 @@ def test_a_typed_share_beside_validation_rows_is_refused(photos, write, typed):
         (lambda path: path.removesuffix(".png"), "the paths lack the ending of the files' names: '00.png'"),
         (lambda path: path.upper(), "on disk the letters' case differs: '00.png'"),
         (lambda path: f"/home/me/{path}", "files of these names are elsewhere: "),
+        (lambda path: f"{path} ", "on disk there are no blanks around the name: '00.png'"),
+        (
+            lambda path: path.replace(".", "%2E"),
+            "on disk the name has the characters themselves instead of %-codes: '00.png'",
+        ),
     ],
 )
 def test_missing_images_are_told_with_where_they_are(photos, write, path, mend):
     (message,) = problems(write(photos.assign(path=[path(p) for p in photos["path"]]))).values()
     assert message.startswith("24 of 24 image files are not in ")
     assert mend in message
+
+
+def test_accents_in_another_coding_are_told(photos, write, tmp_path):
+    for i, path in enumerate(photos["path"]):
+        (tmp_path / path).rename(tmp_path / f"cafe\u0301{i}.png")
+    (message,) = problems(write(photos.assign(path=[f"caf\u00e9{i}.png" for i in range(24)]))).values()
+    assert "on disk letters with accents are coded in another way (Unicode NFC or NFD)" in message
 
 
 def test_images_in_a_folder_below_are_told_with_that_folder(photos, write, tmp_path):

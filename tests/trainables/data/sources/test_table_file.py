@@ -106,3 +106,9 @@ def test_the_reason_says_what_to_do(tmp_path, content, reason):
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(TableError, match=reason):
         texts(tmp_path / "t.csv", ["path", "label"])
+
+
+@pytest.mark.parametrize("start", ["\n\n", "\r\n", "sep=;\n", "\nsep=;\n\n"])
+def test_lines_before_the_header_are_skipped(tmp_path, start):
+    (tmp_path / "t.csv").write_bytes(f"{start}path;label\na.png;cat\n".encode())
+    assert texts(tmp_path / "t.csv", ["path", "label"]) == [["a.png"], ["cat"]]

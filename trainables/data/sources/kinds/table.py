@@ -19,6 +19,7 @@ from trainables.data.sources.source import (
     with_sides,
 )
 from trainables.data.sources.tables.missing_files import missing_files
+from trainables.data.sources.tables.sample_weights import check_each_class_weighs
 from trainables.data.sources.tables.table_rows import has_test, read_rows
 from trainables.recipe.data_config import Columns, DataConfig
 from trainables.storage.urls import Place, absolute, file_facts, folder_of, is_url, places_of
@@ -54,6 +55,8 @@ def _table(config: DataConfig, *, test: bool) -> Source:
     if not is_url(folder) and not Path(folder).is_dir():
         what = "is not a folder" if Path(folder).exists() else "does not exist"
         raise ConfigError([Problem(("data", "images"), f"{config.images}: {what}")])
+    if rows.weights is not None and not test:
+        check_each_class_weighs(rows.weights[found.kept], found.labels, found.classes)
     files = [rows.files[i] for i in found.kept.tolist()]
     places: list[Place] = [*places_of(files, folder)]
     facts = file_facts(places)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import unicodedata
+import urllib.parse
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from trainables.core.config_errors import ConfigError, Problem, listed
@@ -11,6 +13,15 @@ from trainables.storage.urls import is_url
 
 _TRIED = 20
 """Missing files that are looked for elsewhere."""
+_SPELLINGS: dict[str, Callable[[str], str]] = {
+    "letters with accents are coded in another way (Unicode NFC or NFD)": lambda name: unicodedata.normalize(
+        "NFC", name
+    ),
+    "the letters' case differs": str.casefold,
+    "there are no blanks around the name": str.strip,
+    "the name has the characters themselves instead of %-codes": urllib.parse.unquote,
+}
+"""Ways in which the name of a file may be written differently -> function that makes the spellings equal."""
 _MOST_FOLDERS = 2_000
 """Folders that are searched for them."""
 
@@ -46,9 +57,10 @@ def _mends(missing: Sequence[str], folder: Path) -> Iterator[str]:
                 yield f"they are in {root}: set data.images to this folder"
     if all(name in by_name for name in names):
         yield f"files of these names are elsewhere: {by_name[names[0]][0]}"
-    lower = {name.lower(): name for name in by_name}
-    if all(name.lower() in lower for name in names):
-        yield f"on disk the letters' case differs: {lower[names[0].lower()]!r}"
+    for what, alike in _SPELLINGS.items():
+        known = {alike(name): name for name in by_name}
+        if all(alike(name) in known for name in names):
+            yield f"on disk {what}: {known[alike(names[0])]!r}"
     stems = {Path(name).stem: name for name in by_name}
     if all(name in stems for name in names):
         yield f"the paths lack the ending of the files' names: {stems[names[0]]!r}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainables.core.config_errors import Problem, listed
+from trainables.core.config_errors import ConfigError, Problem, listed
 
 
 def weight_problems(values: Sequence[str], codes: np.ndarray, rows: np.ndarray) -> list[Problem]:
@@ -27,6 +27,21 @@ def weight_problems(values: Sequence[str], codes: np.ndarray, rows: np.ndarray) 
     if len(codes) and not any(float(values[code]) for code in np.unique(codes[codes >= 0]).tolist()):
         return [_problem("all weights are 0: no image would count")]
     return []
+
+
+def check_each_class_weighs(weights: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> None:
+    """Checks that no class has weights of 0 alone, which would train as if it were not there.
+
+    Args:
+        weights: [n] weight of each image.
+        labels: [n] positions in `classes`.
+        classes: class names; none in regression.
+    Raises:
+        ConfigError: at `data.columns.weight`.
+    """
+    sums = np.bincount(labels, weights, minlength=len(classes))
+    if lost := [repr(name) for name, total in zip(classes, sums.tolist(), strict=False) if not total]:
+        raise ConfigError([_problem(f"all images of {listed(lost)} weigh 0; drop them in data.labels instead")])
 
 
 def weight_names(values: Sequence[str]) -> list[str]:

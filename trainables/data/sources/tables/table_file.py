@@ -171,7 +171,7 @@ class _Form(NamedTuple):
     encoding: str
     delimiter: str
     skipped: int
-    """Lines before the header: 1 for Excel's `sep=;`."""
+    """Lines before the header: empty ones, and Excel's `sep=;`."""
     names: tuple[str, ...]
 
 
@@ -180,19 +180,22 @@ def _form_of(file: BinaryIO, start: bytes, place: str) -> _Form:
     if b"\0" in start and encoding != "utf-16":
         raise ValueError("is no text: it holds zero bytes")
     lines = io.TextIOWrapper(file, encoding=encoding, newline="")
+    skipped, delimiter, header = 0, None, None
     try:
-        first = next((line for line in lines if line.strip()), "")
-        named = first.strip().strip('"').lower()
-        skipped = int(named.startswith("sep=") and len(named) <= len("sep=x"))
-        delimiter = first.strip().strip('"')[4:] or "\t" if skipped else _delimiter(start, encoding, place)
-        if not skipped:
-            lines.seek(0)
-        header = next((row for row in csv.reader(lines, delimiter=delimiter) if row), None)
+        for line in lines:
+            named = line.strip().strip('"')
+            if named.lower().startswith("sep=") and len(named) <= len("sep=x"):
+                delimiter = named[4:] or "\t"
+            elif line.strip("\r\n"):
+                delimiter = delimiter or _delimiter(start, encoding, place)
+                header = next(csv.reader(itertools.chain([line], lines), delimiter=delimiter))
+                break
+            skipped += 1
     finally:
         lines.detach()
     if header is None:
         raise ValueError("is empty")
-    return _Form(encoding, delimiter, skipped, tuple(map(_clean, header)))
+    return _Form(encoding, str(delimiter), skipped, tuple(map(_clean, header)))
 
 
 def _delimiter(start: bytes, encoding: str, place: str) -> str:
