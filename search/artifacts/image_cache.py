@@ -56,7 +56,7 @@ def outdated(held: Sequence[Entry]) -> list[Entry]:
 
 def named(entry: Entry) -> str:
     """Name of an entry in messages: `images-96px-….npy (folder /photos, 96 px)`."""
-    return f"{entry.array.name} ({entry.source}, {entry.what})"
+    return printable(f"{entry.array.name} ({entry.source}, {entry.what})")
 
 
 def clear(which: str, *, now: datetime | None = None) -> Iterator[tuple[Entry, bool]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from trainables.core.config_errors import listed
+from trainables.core.printable import printable
 from trainables.data.dataset import Dataset
 from trainables.data.formats.windowing import little_range, suitable_window
 from trainables.data.store.resize import CROPPED_MUCH, cropped_shares, suitable_fit
@@ -57,7 +58,7 @@ def image_name(dataset: Dataset, config: DataConfig, i: int) -> str:
     assert dataset.details is not None
     name = dataset.details.names[i]
     folders = [f"{absolute(place).rstrip('/')}/" for place in (config.images, config.path) if place is not None]
-    return next((name.removeprefix(folder) for folder in folders if name.startswith(folder)), name)
+    return printable(next((name.removeprefix(folder) for folder in folders if name.startswith(folder)), name))
 
 
 def _sides(dataset: Dataset) -> np.ndarray:
@@ -156,7 +157,11 @@ class _Doubts:
         if self._dataset.targets is not None:
             return f" ({examples})"
         counts = np.bincount(self._dataset.labels[images], minlength=len(self._dataset.classes))
-        named = [f"{self._dataset.classes[j]} {counts[j]:,}" for j in np.argsort(-counts, kind="stable") if counts[j]]
+        named = [
+            f"{printable(self._dataset.classes[j])} {counts[j]:,}"
+            for j in np.argsort(-counts, kind="stable")
+            if counts[j]
+        ]
         return f" ({listed(named, _EXAMPLES)}; such as {examples})"
 
     def _name(self, i: int) -> str:

@@ -68,6 +68,16 @@ def test_images_without_content_are_counted_by_class(folders):
     assert doubts == expected
 
 
+def test_names_are_made_safe_to_show(folders):
+    for name in ("x\nerror: forged.png", "x\x1b[2J.png", "x\udcff.png"):
+        folders.add("b", name, Image.new("RGB", (40, 40)))
+    (first, *_) = folders.doubts(duplicates="group")
+    assert (
+        "(b 3; such as b/x\\nerror: forged.png, b/x\\x1b[2J.png, b/x\\xff.png)" in first
+    )
+    assert first.isprintable()
+
+
 def test_few_distinct_images(tmp_path):
     folders = Folders(tmp_path / "photos", 6)
     for i in range(6):

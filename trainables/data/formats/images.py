@@ -56,6 +56,8 @@ _OTHERS = {
 
 # The warning is for half of the limit; images beyond the limit are rejected.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Pillow warns about each oddity of a TIFF file's tags.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 class BadImageError(ValueError):
