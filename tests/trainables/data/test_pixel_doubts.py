@@ -72,9 +72,7 @@ def test_names_are_made_safe_to_show(folders):
     for name in ("x\nerror: forged.png", "x\x1b[2J.png", "x\udcff.png"):
         folders.add("b", name, Image.new("RGB", (40, 40)))
     (first, *_) = folders.doubts(duplicates="group")
-    assert (
-        "(b 3; such as b/x\\nerror: forged.png, b/x\\x1b[2J.png, b/x\\xff.png)" in first
-    )
+    assert "(b 3; such as b/x\\nerror: forged.png, b/x\\x1b[2J.png, b/x\\xff.png)" in first
     assert first.isprintable()
 
 
