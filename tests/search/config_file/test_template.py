@@ -20,6 +20,7 @@ from search.config_file.init_choices import batch_size, image_size, stage_epochs
 from search.config_file.load import load_search
 from search.config_file.template import starter, table_of
 from search.preflight.check import check_search
+from tests.support.published_data import save_image, save_table
 from trainables.data.dataset import open_dataset
 from trainables.data.sources.open_source import open_source
 
@@ -164,6 +165,15 @@ def test_the_data_section_says_what_was_found(here, name, data):
 def test_images_of_another_folder_are_found_there(here):
     config, _ = loaded(INPUTS["csv of another folder"](here), here)
     assert config.recipe.data.images == str(here / "scans")
+
+
+@pytest.mark.parametrize("count", [4, 5, 9, 10, 11])
+def test_a_few_images_with_numbers_are_enough(here, count):
+    rows = [{"file": save_image(here / f"{i}.png").name, "score": i + 0.5} for i in range(count)]
+    config, text = loaded(save_table(here / "scores.csv", rows), here)
+    assert config.recipe.train.metric == "spearman"
+    assert len(open_dataset(config.recipe.data).validation) >= 2
+    assert "of each tenth of the numbers" in text
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ from trainables.recipe.source_catalog import SOURCES
 if TYPE_CHECKING:
     import pandas as pd
 
+_FEW_NUMBERS = 10
+"""Images with a number of which a fifth is fewer than two."""
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 
 
@@ -115,7 +117,10 @@ def _tried(draft: Draft, wishes: Wishes, file: Path) -> DetectedSource:
 
 
 def validation_share(source: Source) -> float:
-    """Share for validation: a fifth, or a quarter if the smallest class has two images, so that one is on either side."""
+    """Share for validation: a fifth; a quarter if the smallest class has two images, so that one is on either side; half of a few
+    images with numbers, of which two are needed to tell good from bad."""
+    if source.targets is not None:
+        return 0.5 if len(source.targets) < _FEW_NUMBERS else 0.2
     return 0.25 if len(source.classes) and np.bincount(source.labels).min() == 2 else 0.2
 
 

@@ -181,9 +181,9 @@ def _task(table: pd.DataFrame, label: str, wishes: Wishes, data: Path) -> tuple[
     rows, whole = int(table[label].count()), bool((numbers == np.floor(numbers)).all())
     repeats = rows / len(numbers)
     quantity = bool(QUANTITIES & set(words_of(label)))
-    if (len(numbers) > _FEW_NUMBERS // 2 and (not whole or quantity)) or (
-        len(numbers) > _FEW_NUMBERS and (repeats < 5 or len(numbers) > _MOST_CLASSES)
-    ):
+    many = len(numbers) > _FEW_NUMBERS and (repeats < 5 or len(numbers) > _MOST_CLASSES)
+    some = len(numbers) > _FEW_NUMBERS // 2 and (not whole or quantity)
+    if many or some or repeats < 2:
         again = wishes.command(data, label=label, task="classification")
         return "regression", [
             f"{label!r} holds {len(numbers):,} different numbers, to be predicted as such; if they name classes: {again}"
