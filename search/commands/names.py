@@ -20,8 +20,14 @@ def short(path: Path) -> str:
 
 
 def cli_name(run: Path) -> str:
-    """Name or path by which a command finds the run, as a shell takes it."""
-    return shlex.quote(run.name if run.parent == Path("runs").absolute() else short(run))
+    """Name or path by which a command finds the run, as it is typed in a shell."""
+    return shell_path(Path(run.name) if run.parent == Path("runs").absolute() else run)
+
+
+def shell_path(path: Path) -> str:
+    """Path as it is typed in a shell, relative to the current folder if it is below it."""
+    text = short(path) if path.is_absolute() else str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def say(text: str, *, error: bool = False) -> None:
@@ -36,7 +42,7 @@ def say(text: str, *, error: bool = False) -> None:
 
 def search_again(run: RunLayout) -> str:
     """Command that starts the search of a run again, in a new folder."""
-    return f"thaw search {shlex.quote(short(run.config))} --new"
+    return f"thaw search {shell_path(run.config)} --new"
 
 
 def local(run: str, runs: Path) -> str:

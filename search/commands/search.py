@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.commands.names import cli_name, local, say, search_again, short
+from search.commands.names import cli_name, local, say, search_again, shell_path, short
 from search.commands.options import Name, Overrides, Runs, SearchFile, TrustCode
 
 if TYPE_CHECKING:
@@ -192,10 +191,10 @@ def _show_outcome(layout: RunLayout, console: Console, flag: str) -> None:
     console.out(
         f"""
 Best config:      {short(best)}
-Train it again:   thaw train {shlex.quote(short(best))}{flag}
+Train it again:   thaw train {shell_path(best)}{flag}
 Report:           thaw report {name}
 All trials:       thaw results {name}
 Check the best:   thaw confirm {name}{flag}
-Curves:           tensorboard --logdir {shlex.quote(short(layout.trials))}""",
+Curves:           tensorboard --logdir {shell_path(layout.trials)}""",
         highlight=False,
     )

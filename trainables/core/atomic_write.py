@@ -32,9 +32,10 @@ def replacing(path: Path, mode: str = "w", *, sync: bool = True) -> Iterator[IO[
         mode: `w` or `wb`.
         sync: wait until the data are on disk, so that the file is whole even after a power cut. A killed process does not need it.
     """
-    encoding = None if "b" in mode else "utf-8"
+    # backslashreplace: names of files may be no UTF-8.
+    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace"}
     if is_stream(path):
-        with os.fdopen(_open_stream(path), mode, encoding=encoding) as file:
+        with os.fdopen(_open_stream(path), mode, **text) as file:
             yield file
         return
     if path.is_symlink():
@@ -47,7 +48,7 @@ def replacing(path: Path, mode: str = "w", *, sync: bool = True) -> Iterator[IO[
         raise
     temporary = Path(name)
     try:
-        with naming(path), os.fdopen(handle, mode, encoding=encoding) as file:
+        with naming(path), os.fdopen(handle, mode, **text) as file:
             yield file
             if sync:
                 file.flush()

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from search.cli import main
+from search.commands.names import cli_name
 from tests.support.photo_runs import pack, train
 from tests.support.recipes import TINY_NETWORK
 from tests.support.searched_runs import searched_trials, write_search
@@ -184,6 +185,25 @@ def test_a_class_that_no_file_could_hold_is_refused_before_training(tmp_path, na
     with pytest.raises(ConfigError) as refused:
         open_dataset(config.data)
     assert said in str(refused.value)
+
+
+def test_images_whose_names_are_no_utf8_are_listed(tmp_path):
+    for folder in (b"cat", b"dog"):
+        for seed in range(4):
+            draw(os.fsencode(tmp_path) + b"/images/" + folder + b"/k\xe4-%d.png" % seed, seed)
+    (tmp_path / "images" / "cat" / os.fsdecode(b"b\xe4d.png")).write_bytes(b"no image")
+    data = {"source": "folder", "path": str(tmp_path / "images"), "image_size": 32, "on_bad": "skip"}
+    dataset = open_dataset(parse_recipe({**small_recipe(), "data": data}).data)
+    assert len(dataset.labels) == 8
+    assert r"cat/b\xe4d.png: " in dataset.left_out.listing.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("folder", "typed"), [("runs [x] é/odd", "'runs [x] é/odd'"), ("-runs/a", "./-runs/a"), ("runs/a", "a")]
+)
+def test_printed_commands_can_be_typed(tmp_path, monkeypatch, folder, typed):
+    monkeypatch.chdir(tmp_path)
+    assert cli_name(tmp_path / folder) == typed
 
 
 # --- a model --------------------------------------------------------------------------------------------------------

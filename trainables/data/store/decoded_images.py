@@ -17,6 +17,7 @@ import numpy as np
 from trainables.core.atomic_write import replacing
 from trainables.core.available_cpus import available_cpus
 from trainables.core.config_errors import listed
+from trainables.core.printable import printable
 from trainables.data.formats.images import BadImageError
 from trainables.data.messages import path_error
 from trainables.data.sources.source import Reader, Source
@@ -202,7 +203,7 @@ class _Builder:
             if self.progress:
                 self.progress(i + 1, total)
         if bad and (self.on_bad == "fail" or len(bad) == total):
-            names = listed(list(bad.values()), separator="\n  ")
+            names = listed(list(map(printable, bad.values())), separator="\n  ")
             raise path_error(f"{len(bad)} of {total} images cannot be read:\n  {names}")
         return sides, bad
 
@@ -210,7 +211,7 @@ class _Builder:
         """Adds a finished array to the cache."""
         if bad:
             with replacing(_listing(array)) as file:
-                file.writelines(f"{reason}\n" for reason in bad.values())
+                file.writelines(f"{printable(reason)}\n" for reason in bad.values())
         own = {"fingerprint": fingerprint, "left_out": list(bad), "key": self.source.key, "origin": self.origin}
         way = "" if self.fit == "crop" else f", {self.fit}"
         what = f"{size} px{way}" if self.depth is None else f"{self.depth} × {size} × {size} voxels"
