@@ -41,7 +41,7 @@ class Run(Frames):
 
     @property
     def metric(self) -> Metric:
-        return _metric(self.config, self.layout.config)
+        return metric_in(self.config, self.layout.config)
 
     @property
     def score_meaning(self) -> str:
@@ -216,7 +216,7 @@ def load(run: str | Path) -> Run:
     if not layout.config.is_file():
         raise _not_a_run(layout.root)
     config = read_yaml(layout.config)
-    _metric(config, layout.config)
+    metric_in(config, layout.config)
     return Run(name=layout.root.resolve().name, layout=layout, config=config)
 
 
@@ -268,7 +268,15 @@ def _data_fingerprint(folder: TrialLayout) -> str | None:
     return None
 
 
-def _metric(config: dict[str, Any], file: Path) -> Metric:
+def metric_in(config: dict[str, Any], file: Path) -> Metric:
+    """Metric of a recipe.
+
+    Args:
+        config: the recipe, or a config that contains it.
+        file: its file, for the message.
+    Raises:
+        RunError: if it names none.
+    """
     train = config.get("train")
     name = train.get("metric") if isinstance(train, dict) else None
     if name is None:

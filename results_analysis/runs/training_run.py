@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from results_analysis.runs.files import read_environment, read_yaml
-from results_analysis.runs.run import Run, RunError, find_run, load
+from results_analysis.runs.run import Run, RunError, find_run, load, metric_in
 from trainables.core.vocabulary import Metric
 from trainables.run_folder.epoch_report import read_epochs
 from trainables.run_folder.layout import RunLayout, TrialLayout
@@ -29,7 +29,7 @@ class Trained:
 
     @property
     def metric(self) -> Metric:
-        return Metric(self.recipe["train"]["metric"])
+        return metric_in(self.recipe, self.folder.recipe)
 
     @property
     def best(self) -> Report:

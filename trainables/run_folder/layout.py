@@ -92,7 +92,7 @@ class TrialLayout:
         self.epochs = self.root / "epochs.jsonl"
         """Epoch reports, one a line; everything known about the run follows from them."""
         self.log = self.root / "log.csv"
-        """Short log for spreadsheets: epoch, stage, stage_index, val_loss, score, checkpoint, time."""
+        """Short log for spreadsheets: epoch, stage, stage_index, val_loss, score, checkpoint (if it exists), time."""
         self.checkpoints = self.root / "checkpoints"
         self.test = self.root / "test.json"
         """Metrics of the best epoch's weights on the test split, if it was evaluated."""

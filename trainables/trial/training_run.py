@@ -109,6 +109,8 @@ class TrainingRun:
         except SupersededError:
             return
         self._checkpoints.close()
+        if self.reports:
+            self._write_log()
 
     def test(self) -> None:
         """Writes the metrics of the best epoch's weights on the test split, if the data have one and an epoch had a score.
@@ -146,10 +148,7 @@ class TrainingRun:
             json.dump(self._environment(), file, indent=2)
         with replacing(self.folder.epochs, sync=False) as file:
             file.writelines(json.dumps(report) + "\n" for report in self.reports)
-        with replacing(self.folder.log, sync=False) as file:
-            log = csv.DictWriter(file, LOG_COLUMNS, extrasaction="ignore")
-            log.writeheader()
-            log.writerows(self.reports)
+        self._write_log()
         self.folder.error.unlink(missing_ok=True)
 
     def _load_newest(self) -> dict[str, Any] | None:
@@ -226,6 +225,15 @@ class TrainingRun:
         self._record({**line, "checkpoint": name})
         self._checkpoints.tidy()
         return replace(report, checkpoint=name)
+
+    def _write_log(self) -> None:
+        """Writes the short log again, with the checkpoints that exist now: most are rotated out, and the last is written late."""
+        files = self._checkpoints.folder.files
+        existing = {epoch: path.name for epoch, path in files.items()}
+        with replacing(self.folder.log, sync=False) as file:
+            log = csv.DictWriter(file, LOG_COLUMNS, extrasaction="ignore")
+            log.writeheader()
+            log.writerows({**report, "checkpoint": existing.get(report["epoch"])} for report in self.reports)
 
     def _record(self, report: Mapping[str, Any]) -> None:
         self.reports.append(dict(report))
