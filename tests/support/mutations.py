@@ -10,7 +10,8 @@ VALUES = (
     [None], [1, "a"], "9" * 400, 2**63, -(2**63) - 1, {"": {"": []}},
 )  # fmt: skip
 RAW = (
-    b"", b"\x00", b"\xff\xfe{\x00}\x00", b"\xef\xbb\xbf{}", b"{", b"[]", b"null", b"1", b'"x"', b"\xe4", b"{" * 5000, b"[" * 100_000,
+    b"", b"\x00",
+    b"\xff\xfe{\x00}\x00", b"\xef\xbb\xbf{}", b"{", b"[]", b"null", b"1", b'"x"', b"\xe4", b"{" * 5000, b"[" * 100_000,
     b'{"a":' * 20_000, b"&a [*a]", b"a: &a [x]\nb: &b [*a, *a]", b"!!python/object/apply:os.system [id]", b"NaN", b"- a\n- b\n",
     b"1" * 10_000, b"{}\n{}\n", b"\n\n", b"a: b: c", b"%YAML 9.9\n---\n{}", b"? {a: 1}\n: 2",
 )  # fmt: skip
@@ -42,7 +43,8 @@ def mutated(content: bytes, seed: int, *, lines: bool) -> bytes:
 
 def _replaced(data, draw, dump):
     """The data with a key or an item removed, renamed or replaced, at any depth."""
-    places = list(_places(data))
+    if not (places := list(_places(data))):
+        return dump(draw.choice(VALUES[:10]))
     holder, key = draw.choice(places)
     action = draw.randrange(4)
     if action == 0:
