@@ -9,7 +9,9 @@ import yaml
 from pydantic_core import from_json
 
 from results_analysis.runs.errors import RunError
+from trainables.core.config_errors import nearest
 from trainables.core.plain_yaml import load_yaml
+from trainables.core.vocabulary import Metric
 from trainables.run_folder.epoch_report import read_epochs
 from trainables.run_folder.layout import TrialLayout
 
@@ -61,3 +63,22 @@ def read_yaml(file: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise RunError(f"{file}: not a mapping of keys to values")
     return data
+
+
+def metric_in(config: dict[str, Any], file: Path) -> Metric:
+    """Metric of a recipe.
+
+    Args:
+        config: the recipe, or a config that contains it.
+        file: its file, for the message.
+    Raises:
+        RunError: if it names none.
+    """
+    train = config.get("train")
+    name = train.get("metric") if isinstance(train, dict) else None
+    if name is None:
+        raise RunError(f"{file}: train.metric is required and missing")
+    valid = [metric.value for metric in Metric]
+    if name not in valid:
+        raise RunError(f"{file}: train.metric: unknown metric {name!r}; {nearest(str(name), valid)}")
+    return Metric(name)

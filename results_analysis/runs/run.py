@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from results_analysis.runs.columns import NULL, UNREADABLE, columns_of
 from results_analysis.runs.errors import RunError, as_run_error
-from results_analysis.runs.files import read_environment, read_reports, read_yaml
+from results_analysis.runs.files import metric_in, read_environment, read_reports, read_yaml
 from results_analysis.runs.frames import Frames, Keys, Reports, epochs_of
 from trainables.core.config_errors import nearest
 from trainables.core.vocabulary import Metric, Task
@@ -266,25 +266,6 @@ def _data_fingerprint(folder: TrialLayout) -> str | None:
         found = read_environment(folder).get("data_fingerprint")
         return found if isinstance(found, str) else None
     return None
-
-
-def metric_in(config: dict[str, Any], file: Path) -> Metric:
-    """Metric of a recipe.
-
-    Args:
-        config: the recipe, or a config that contains it.
-        file: its file, for the message.
-    Raises:
-        RunError: if it names none.
-    """
-    train = config.get("train")
-    name = train.get("metric") if isinstance(train, dict) else None
-    if name is None:
-        raise RunError(f"{file}: train.metric is required and missing")
-    valid = [metric.value for metric in Metric]
-    if name not in valid:
-        raise RunError(f"{file}: train.metric: unknown metric {name!r}; {nearest(str(name), valid)}")
-    return Metric(name)
 
 
 def _not_a_run(folder: Path) -> RunError:

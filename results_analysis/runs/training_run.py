@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from results_analysis.runs.files import read_environment, read_yaml
-from results_analysis.runs.run import Run, RunError, find_run, load, metric_in
+from results_analysis.runs.files import metric_in, read_environment, read_yaml
+from results_analysis.runs.run import Run, RunError, find_run, load
 from trainables.core.vocabulary import Metric
 from trainables.run_folder.epoch_report import read_epochs
 from trainables.run_folder.layout import RunLayout, TrialLayout

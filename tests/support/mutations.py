@@ -11,7 +11,7 @@ VALUES = (
 )  # fmt: skip
 RAW = (
     b"", b"\x00",
-    b"\xff\xfe{\x00}\x00", b"\xef\xbb\xbf{}", b"{", b"[]", b"null", b"1", b'"x"', b"\xe4", b"{" * 5000, b"[" * 100_000,
+    b"\xff\xfe{\x00}\x00", b"\xef\xbb\xbf{}", b"{", b"[]", b"null", b"1", b'"x"', b"\xe4", b"{" * 5000, b"[" * 10**5,
     b'{"a":' * 20_000, b"&a [*a]", b"a: &a [x]\nb: &b [*a, *a]", b"!!python/object/apply:os.system [id]", b"NaN", b"- a\n- b\n",
     b"1" * 10_000, b"{}\n{}\n", b"\n\n", b"a: b: c", b"%YAML 9.9\n---\n{}", b"? {a: 1}\n: 2",
 )  # fmt: skip

@@ -271,4 +271,5 @@ def fault_of(report: Any) -> str | None:
     if missing := [key for key in _REQUIRED if key not in report]:
         return f"has no {', '.join(missing)}"
     wrong = [key for key, kinds in _KINDS.items() if key in report and not isinstance(report[key], kinds)]
+    wrong += [] if wrong or all(isinstance(flag, str) for flag in report["flags"]) else ["flags"]
     return f"has {str(report[wrong[0]])[:60]!r} for {wrong[0]}" if wrong else None

@@ -60,9 +60,12 @@ def summary_in(file: Path) -> TrialSummary:
     """
     size = size_of(file) or 0  # taken before reading, so that it differs if epochs are appended meanwhile
     reports = read_epochs(file)
-    of_reports = {
-        name: column.rule(field, reports) if reports else column.empty for name, (field, column) in _COLUMNS.items()
-    }
+    try:
+        of_reports = {
+            name: column.rule(field, reports) if reports else column.empty for name, (field, column) in _COLUMNS.items()
+        }
+    except (TypeError, ValueError, OverflowError, LookupError, AttributeError) as error:
+        raise RunFileError(f"{file}: an epoch report has a value of another type: {error}") from None
     values = {**of_reports, "epochs_bytes": size}
     try:
         return TrialSummary.model_validate(values)
