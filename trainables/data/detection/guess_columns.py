@@ -26,6 +26,9 @@ _FEW_VALUES = 3
 """Different values up to which a label may be one of several findings, each in a column of its own."""
 _FEW_NUMBERS = 20
 """Different numbers up to which they are rather grades than quantities."""
+_SPLIT_WORDS = frozenset({"split", "fold", "subset", "partition", "valid", "validation", "train", "training", "test"})
+"""Words of columns that may give a split."""
+_MOST_PARTS = 20
 _IDENTIFIER = re.compile(r"(?=.*\d)[A-Za-z]+[-_. ]?\w*|[\w-]{12,}")
 """Text that looks like the name of a thing: `P0012`, or a long code."""
 
@@ -60,6 +63,8 @@ def guess_roles(table: pd.DataFrame, path: str, others: Sequence[str], wishes: W
         _check_split(table, wishes.split)
     free = [name for name in free if name != split]
     label, task, doubts = _label(table, free, wishes, data)
+    if split is None:
+        doubts += [_split_doubt(table, name) for name in free if name != label and _may_be_split(table, name)]
     free = [name for name in free if name != label]
     group = wishes.group
     if group is None:
@@ -90,6 +95,16 @@ def quoted(names: Sequence[str], limit: int = 20) -> str:
 def _is_split(column: pd.Series) -> bool:
     parts = [part_of(text) for text in column.dropna().unique()[:20]]
     return None not in parts and "train" in parts and len(set(parts)) > 1
+
+
+def _may_be_split(table: pd.DataFrame, name: str) -> bool:
+    words = words_of(name)
+    return bool(_SPLIT_WORDS.intersection(words)) and 2 <= table[name].nunique() <= _MOST_PARTS
+
+
+def _split_doubt(table: pd.DataFrame, name: str) -> str:
+    found = quoted(sorted(table[name].dropna().unique()), 6)
+    return f"{name!r} may give a split, but holds {found}; to use it, write train, val or test there"
 
 
 def _check_split(table: pd.DataFrame, name: str) -> None:

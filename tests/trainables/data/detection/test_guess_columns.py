@@ -303,3 +303,13 @@ def test_a_table_that_says_too_little_is_refused(folder, columns, message):
 )
 def test_names_are_cut_into_words(name, words):
     assert words <= set(words_of(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("is_valid", [True, False] * 6), ("fold", range(12)), ("Subset", ["a", "b"] * 6)]
+)
+def test_a_column_that_may_give_a_split_in_other_words_is_a_doubt(folder, name, values):
+    found = guess(folder, path=FILES, label=LABELS, **{name: values})
+    assert "split" not in found.columns
+    (doubt,) = [doubt for doubt in found.doubts if doubt.startswith(f"{name!r} may give a split, but holds ")]
+    assert doubt.endswith("; to use it, write train, val or test there")
