@@ -142,7 +142,8 @@ def _parameter(path: object, data: object) -> Distribution:
         valid = ["preset", "python", "a recipe path such as train.batch_size"]
         raise SpaceError([SpaceProblem((str(path),), f"unknown key; {_did_you_mean(path, valid)}")])
     if not isinstance(data, Mapping):
-        message = f"{shown(data)}: needs a distribution such as {{int: [2, 8]}}; a fixed value belongs in the recipe"
+        example = f"{{choice: {shown(data)}}}" if isinstance(data, list) else "{int: [2, 8]}"
+        message = f"{shown(data)}: needs a distribution such as {example}; a fixed value belongs in the recipe"
         raise SpaceError([SpaceProblem((path,), message)])
     kinds = [key for key in data if key in KINDS]
     if len(kinds) == 1:

@@ -14,6 +14,7 @@ from results_analysis.selection.best_trial import Choice, best_trial
 from results_analysis.tables.data_sets import data_set_of
 from trainables.core.atomic_write import replacing
 from trainables.core.plain_yaml import dump_yaml
+from trainables.core.printable import command_line
 from trainables.core.vocabulary import TrialStatus
 from trainables.run_folder.layout import RunLayout
 
@@ -71,7 +72,7 @@ def as_yaml(config: Mapping[str, Any], name: str = "best.yaml") -> str:
         f"{_named(origin)}: {score} ({origin['status']}).",
         *([f"Chosen: {origin['chosen']}."] if "chosen" in origin else []),
         *([f"Note: {origin['note']}."] if "note" in origin else []),
-        f"Train it again: thaw train {name}",
+        f"Train it again: {command_line('train', name)}",
         "`thaw train` reads data, model and train, and compares provenance with its own environment.",
     ]
     blocks = [dump_yaml({key: value}, **_FORMAT) for key, value in config.items()]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from results_analysis.tables.markdown import code, plain, table
+from trainables.core.printable import command_line
 from trainables.core.vocabulary import Flag, Metric, metrics_of
 from trainables.model_package.manifest import Manifest
 
@@ -258,10 +258,9 @@ def _preprocessing(manifest: Manifest) -> str:
 
 
 def _use(manifest: Manifest, name: str) -> str:
-    files, model = "scans/" if manifest.input.depth else "photos/", shlex.quote(name)
-    text = (
-        f"```bash\nthaw predict {model} {files} -o predictions.csv\nthaw embed {model} {files} -o features.parquet\n```"
-    )
+    files = "scans/" if manifest.input.depth else "photos/"
+    uses = (("predict", "predictions.csv"), ("embed", "features.parquet"))
+    text = "\n".join(["```bash", *(command_line(word, name, files, "-o", output) for word, output in uses), "```"])
     if manifest.onnx:
         shape = "n, c, d, h, w" if manifest.input.depth else "n, c, h, w"
         text += (

@@ -12,6 +12,7 @@ from results_analysis.statistics.importance import FEWEST, comparable
 from results_analysis.tables.pareto import pareto_front
 from results_analysis.tables.results_table import why_no_best
 from results_analysis.tables.search_ranges import Searched, value_in
+from trainables.core.printable import command_line
 from trainables.core.vocabulary import mode_of_objective
 
 if TYPE_CHECKING:
@@ -49,11 +50,11 @@ def _best(evidence: Evidence) -> Iterator[Conclusion]:
             Topic.BEST,
             f"{text} (best of {len(evidence.finished)} finished trials).",
             "good",
-            f"thaw export {evidence.run_as_typed}",
+            command_line("export", evidence.run_as_typed),
         )
     elif len(evidence.finished):
         yield Conclusion(
-            Topic.BEST, f"{text}. It is the only finished trial.", command=f"thaw export {evidence.run_as_typed}"
+            Topic.BEST, f"{text}. It is the only finished trial.", command=command_line("export", evidence.run_as_typed)
         )
     else:
         yield Conclusion(Topic.BEST, f"{text}. No trial has finished yet; this one is {row['status']}.", "warning")
@@ -76,7 +77,7 @@ def _front(evidence: Evidence) -> Iterator[Conclusion]:
         f"{len(evidence.finished)} finished trials {len(front)} cannot be improved in one without losing in another (the Pareto "
         f"front): {listed}."
     )
-    yield Conclusion(Topic.BEST, text, command=f"thaw results {evidence.run_as_typed} --pareto")
+    yield Conclusion(Topic.BEST, text, command=command_line("results", evidence.run_as_typed, "--pareto"))
 
 
 def _second(evidence: Evidence) -> Iterator[Conclusion]:
@@ -190,7 +191,9 @@ def _curse(evidence: Evidence) -> Iterator[Conclusion]:
         f"{evidence.format_score(standing.optimism)}."
     )
     top = min(max(standing.rivals, 2), 5)
-    yield Conclusion(Topic.SURE, text, "warning", f"thaw confirm {evidence.run_as_typed} --top {top} --seeds 5")
+    yield Conclusion(
+        Topic.SURE, text, "warning", command_line("confirm", evidence.run_as_typed, "--top", top, "--seeds", 5)
+    )
 
 
 # --- what mattered --------------------------------------------------------------------------------------------------

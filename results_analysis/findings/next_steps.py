@@ -13,6 +13,7 @@ from results_analysis.plots.learning_curves import rungs
 from results_analysis.tables.run_snapshot import Snapshot
 from results_analysis.tables.search_ranges import Searched
 from trainables.core.dotted_paths import with_values
+from trainables.core.printable import command_line
 from trainables.core.vocabulary import TrialStatus
 from trainables.recipe.recipe import Recipe
 
@@ -65,7 +66,7 @@ def _unfinished(evidence: Evidence) -> Steps:
     parts = [f"{running} {'trials are' if running > 1 else 'trial is'} running or interrupted" if running else ""]
     parts.append(f"{missing} of {planned} have not started" if missing else "")
     text = f"The search is not finished: {' and '.join(filter(None, parts))}. If it is no longer running, resume it."
-    yield text, f"thaw resume {evidence.run_as_typed}"
+    yield text, command_line("resume", evidence.run_as_typed)
 
 
 def _edges(evidence: Evidence) -> Steps:

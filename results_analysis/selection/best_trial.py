@@ -14,6 +14,7 @@ from results_analysis.statistics.paired_seeds import estimate
 from results_analysis.tables.data_sets import on_same_data
 from results_analysis.tables.results_table import best_of, why_no_best
 from trainables.core.config_errors import nearest
+from trainables.core.printable import command_line
 from trainables.core.vocabulary import TrialStatus
 from trainables.run_folder.trial_columns import best_report
 
@@ -55,7 +56,7 @@ def best_confirmed(run: Run) -> Choice:
     """
     found = confirmation_of(run)
     if found is None:
-        raise RunError(f"run {run.name!r} is not confirmed: run `thaw confirm {run.name}` first")
+        raise RunError(f"run {run.name!r} is not confirmed: run `{command_line('confirm', run.name)}` first")
     winner = found.scored[0]
     mean = estimate(list(winner.scores.values()))
     why = f"the best of {len(found.candidates)} confirmed trials: {found.metric.value} {mean} over {mean.seeds} seeds"

@@ -10,6 +10,7 @@ import typer
 
 from search.commands.names import short
 from search.commands.options import Name, Runs, TrustCode
+from trainables.core.printable import command_line
 
 if TYPE_CHECKING:
     from search.progress.terminal import Console
@@ -49,7 +50,9 @@ def checkpoints(
         trust_all()
     arguments = tuple(words or ())
     if action not in _WORDS:
-        raise InputError(f"thaw checkpoints {name} {action}: unknown action; choose from {', '.join(_WORDS)}")
+        raise InputError(
+            f"{command_line('checkpoints', name, action)}: unknown action; choose from {', '.join(_WORDS)}"
+        )
     if len(arguments) != len(_WORDS[action]):
         raise InputError(f"usage: {' '.join(('thaw checkpoints', name, action, *_WORDS[action]))}")
     if best_only and action != "prune":

@@ -9,6 +9,7 @@ import typer
 
 from search.commands.names import search_again, short
 from search.commands.options import Name, Overrides, Runs, TrustCode
+from trainables.core.printable import command_line
 
 if TYPE_CHECKING:
     from results_analysis.selection.seed_comparison import Comparison as Found
@@ -57,7 +58,7 @@ def confirm(
     found = _train(comparison, RunLayout(run.layout.confirmation.absolute()), source, console, new=new, repeats=earlier)
     for line in verdict(found):
         console.out(line, highlight=False)
-    console.out(f"\nExport the winner: thaw export {name} --confirmed", highlight=False)
+    console.out(f"\nExport the winner: {command_line('export', name, '--confirmed')}", highlight=False)
 
 
 def ablate(
@@ -131,7 +132,7 @@ def _train(
     baseline = found.candidates[0] if against_first else None
     console.print()
     console.print(render_comparison(comparison_table(found, baseline=baseline), found.metric, width=console.width))
-    console.out(f"All runs: thaw results {short(layout.root)}", highlight=False)
+    console.out(f"All runs: {command_line('results', short(layout.root))}", highlight=False)
     if not complete:
         console.out("Stopped. Run the same command again to resume.", highlight=False)
         raise typer.Exit(130)

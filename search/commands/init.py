@@ -9,6 +9,7 @@ import typer
 
 from search.commands.names import say
 from search.commands.options import Force
+from trainables.core.printable import command_line
 
 _COLUMN = "Column of the table that holds"
 
@@ -65,4 +66,4 @@ def init(
     with replacing(output) as file:
         file.write(text)
     written = f"{output} and {table_of(output)}" if table is not None else f"{output}"
-    say(f"Wrote {written}. Next: thaw check {output}")
+    say(f"Wrote {written}. Next: {command_line('check', output)}")

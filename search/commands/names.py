@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 
-from trainables.core.printable import shown
+from trainables.core.printable import command_line, shown
 from trainables.run_folder.layout import RunLayout
 from trainables.storage.destination import without_passwords
 
@@ -20,14 +19,14 @@ def short(path: Path) -> str:
 
 
 def cli_name(run: Path) -> str:
-    """Name or path by which a command finds the run, as it is typed in a shell."""
-    return shell_path(Path(run.name) if run.parent == Path("runs").absolute() else run)
+    """Name or path by which a command finds the run; see `command_line`."""
+    return path_word(Path(run.name) if run.parent == Path("runs").absolute() else run)
 
 
-def shell_path(path: Path) -> str:
-    """Path as it is typed in a shell, relative to the current folder if it is below it."""
+def path_word(path: Path) -> str:
+    """Path as a word of a command, relative to the current folder if it is below it; never taken for an option."""
     text = short(path) if path.is_absolute() else str(path)
-    return shlex.quote(f"./{text}" if text.startswith("-") else text)
+    return f"./{text}" if text.startswith("-") else text
 
 
 def say(text: str, *, error: bool = False) -> None:
@@ -42,7 +41,7 @@ def say(text: str, *, error: bool = False) -> None:
 
 def search_again(run: RunLayout) -> str:
     """Command that starts the search of a run again, in a new folder."""
-    return f"thaw search {shell_path(run.config)} --new"
+    return command_line("search", path_word(run.config), "--new")
 
 
 def local(run: str, runs: Path) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.commands.names import cli_name, local, say, search_again, shell_path, short
+from search.commands.names import cli_name, local, path_word, say, search_again, short
 from search.commands.options import Name, Overrides, Runs, SearchFile, TrustCode
+from trainables.core.printable import command_line
 
 if TYPE_CHECKING:
     from search.cluster.ray_connection import LocalRay
@@ -55,7 +57,7 @@ def search(
             raise InputError(f"{layout.root} is not the search that {file} describes now; start a new run with --new")
     elif exists:
         raise InputError(
-            f"the run {config.name!r} exists in {runs}: resume it (thaw resume {config.name}), start another run "
+            f"the run {config.name!r} exists in {runs}: resume it ({command_line('resume', config.name)}), start another run "
             "(--new), or choose another name (search.name=...)"
         )
     run(config, layout, source)
@@ -142,7 +144,7 @@ def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Sou
             if layout.read_attempt() != attempt:
                 attempt = layout.read_attempt()  # the other process's, not this command's
                 raise InputError(
-                    f"another process has just started {cli_name(layout.root)}; see: thaw watch {cli_name(layout.root)}"
+                    f"another process has just started {cli_name(layout.root)}; see: {command_line('watch', cli_name(layout.root))}"
                 )
             if extends:
                 with replacing(layout.config) as file:
@@ -155,13 +157,13 @@ def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Sou
         if not layout.config.exists():
             raise
         raise InputError(
-            f"{error}\nOnce that is fixed, resume with: thaw resume {cli_name(layout.root)}{flag}"
+            f"{error}\nOnce that is fixed, resume with: {command_line('resume', cli_name(layout.root))}{flag}"
         ) from None
     finally:
         if config.settings.on_finish and layout.read_attempt() != attempt:  # this command started something
             _finish(config.settings.on_finish, layout)
     if not complete:
-        console.out(f"\nStopped. Resume with: thaw resume {cli_name(layout.root)}{flag}", highlight=False)
+        console.out(f"\nStopped. Resume with: {command_line('resume', cli_name(layout.root))}{flag}", highlight=False)
         raise typer.Exit(130)
     if failed:
         console.out(f"\n{failed}", highlight=False)
@@ -191,10 +193,10 @@ def _show_outcome(layout: RunLayout, console: Console, flag: str) -> None:
     console.out(
         f"""
 Best config:      {short(best)}
-Train it again:   thaw train {shell_path(best)}{flag}
-Report:           thaw report {name}
-All trials:       thaw results {name}
-Check the best:   thaw confirm {name}{flag}
-Curves:           tensorboard --logdir {shell_path(layout.trials)}""",
+Train it again:   {command_line("train", path_word(best))}{flag}
+Report:           {command_line("report", name)}
+All trials:       {command_line("results", name)}
+Check the best:   {command_line("confirm", name)}{flag}
+Curves:           tensorboard --logdir {shlex.quote(path_word(layout.trials))}""",
         highlight=False,
     )

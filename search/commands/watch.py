@@ -10,6 +10,7 @@ import typer
 
 from search.commands.names import say
 from search.commands.options import Name, Runs
+from trainables.core.printable import command_line
 
 
 def watch(
@@ -55,4 +56,4 @@ def stop(name: Name, runs: Runs = Path("runs")) -> None:
     while is_owned(layout):
         time.sleep(0.2)
     forget_stop(layout)  # the search may have ended by itself in the meantime
-    say(f"stopped; resume with: thaw resume {cli_name(layout.root)}")
+    say(f"stopped; resume with: {command_line('resume', cli_name(layout.root))}")

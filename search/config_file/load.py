@@ -16,8 +16,9 @@ from search.config_file.check_unused import unused_in_recipe, unused_in_search
 from search.tuning.enqueued_trials import with_points
 from spaces.parser import parse_space
 from spaces.space import FunctionSpace, SpaceError, SpaceProblem
-from trainables.core.config_errors import ConfigError, Problem, misread_numbers, nearest, problems_of, shown
+from trainables.core.config_errors import Config, ConfigError, Problem, misread_numbers, problems_of, right_key, shown
 from trainables.core.own_code import ADVICE, is_trusted, refusal, trust
+from trainables.core.printable import command_line
 from trainables.core.vocabulary import Flag
 from trainables.recipe.backbone_catalog import is_custom
 from trainables.recipe.recipe import Recipe, parse_recipe, redundant_stages
@@ -34,7 +35,9 @@ def load_recipe(source: Source) -> Recipe:
     """
     data = {key: value for key, value in source.data.items() if key != "provenance"}
     if extra := [key for key in ("space", "search") if key in data]:
-        raise InputError(f"{source.file} is a search (it has `{extra[0]}`): run it with thaw search {source.file}")
+        raise InputError(
+            f"{source.file} is a search (it has `{extra[0]}`): run it with {command_line('search', source.file)}"
+        )
     if "provenance" not in source.data:
         _trust(source)
     problems: list[Problem] = []
@@ -173,7 +176,8 @@ def _settings_and_recipe(source: Source) -> tuple[SearchSettings | None, Recipe 
             f"{source.file} belongs to a comparison: the same `thaw confirm` or `thaw ablate` command resumes it"
         )
     known = (*RECIPE_KEYS, "space", "search", "ablate")
-    problems = [Problem((key,), f"unknown key; {nearest(str(key), known)}") for key in data if key not in known]
+    homes: dict[str, type[Config]] = {"": Recipe, "search.": SearchSettings}
+    problems = [Problem((key,), f"unknown key; {right_key((key,), known, homes)}") for key in data if key not in known]
     recipe = settings = None
     try:
         settings = SearchSettings.model_validate({} if data.get("search") is None else data["search"])

@@ -23,6 +23,7 @@ from search.config_file.init_choices import (
     volume_side,
 )
 from trainables.core.config_errors import ConfigError
+from trainables.core.printable import command_line
 from trainables.data.detection.detect_source import DetectedSource, detect_source
 from trainables.data.detection.wishes import Wishes
 from trainables.data.sources.source import UnknownDataError
@@ -87,8 +88,8 @@ def text_for(found: DetectedSource, facts: Facts, file: Path, path: Path) -> str
     ]
     return f"""\
 # {_plain(found.what)}: {facts.total:,} {facts.images} {what}.
-{doubts}#   thaw check {file}     show the images, and estimate the time that the search takes
-#   thaw search {file}    run it
+{doubts}#   {command_line("check", file)}     show the images, and estimate the time that the search takes
+#   {command_line("search", file)}    run it
 {_data(found, facts, path)}
 {_section("model", volumes if facts.depths else [model])}
 {_train(facts)}

@@ -14,6 +14,7 @@ from search.progress.search_state import SearchState
 from search.progress.terminal import Console
 from search.run_folder.run_lock import is_owned
 from search.run_folder.status_file import RunStatus, read_status, seconds
+from trainables.core.printable import command_line
 from trainables.core.rungs import Rungs
 from trainables.run_folder.layout import RunLayout
 
@@ -91,7 +92,7 @@ def state_line(
     if status is not None:
         killed = f"its driver was killed (process {status.pid} on {status.host})"
         what = {"running": killed, "stopped": "stopped", "failed": "its driver failed"}[status.state]
-    return what + (f"; resume with thaw resume {name}" if search_state.ended < search_state.total else "")
+    return what + (f"; resume with {command_line('resume', name)}" if search_state.ended < search_state.total else "")
 
 
 def watch(folder: Path, console: Console, *, once: bool) -> None:

@@ -20,6 +20,7 @@ from search.config.yaml_source import InputError
 from search.run_folder.freshness import freshness_in, freshness_of
 from search.run_folder.mirrored_files import MirroredFiles
 from search.run_folder.status_file import ask_to_stop
+from trainables.core.printable import command_line
 from trainables.run_folder.layout import RunLayout
 from trainables.run_folder.trial_record import now
 from trainables.storage.remote_folder import RemoteFolder
@@ -117,20 +118,20 @@ class Mirror:
         ours = self._layout
         if (place := self._copy.on_disk) is not None and place.resolve() == ours.root.resolve():
             raise InputError(
-                f"search.mirror: {self.url} is the run itself; resume a copy of it instead: thaw resume {self.url}"
+                f"search.mirror: {self.url} is the run itself; resume a copy of it instead: {command_line('resume', self.url)}"
             )
         if self._copy.read(ours.config.name) is None:
             return
         if not ours.config.exists():
             raise InputError(
-                f"search.mirror: {self.url} already holds a run: resume it (thaw resume {self.url}), or choose another "
+                f"search.mirror: {self.url} already holds a run: resume it ({command_line('resume', self.url)}), or choose another "
                 "search.name"
             )
         theirs = freshness_in(self._copy.read(ours.study.name), self._copy.read(ours.attempt.name))
         if not freshness_of(ours).includes(theirs):
             raise InputError(
                 f"search.mirror: {self.url} has data that {ours.root} lacks: the search was resumed elsewhere, or it is "
-                f"another one. Resume it from there: thaw resume {self.url}; or choose another search.mirror"
+                f"another one. Resume it from there: {command_line('resume', self.url)}; or choose another search.mirror"
             )
 
     def _check_owner(self) -> None:

@@ -18,6 +18,7 @@ from search.tuning.enqueued_trials import UnfitError, point_of
 from search.tuning.study import is_complete
 from trainables.core.atomic_write import replacing
 from trainables.core.config_errors import dotted
+from trainables.core.printable import command_line
 from trainables.core.vocabulary import Objective, TrialStatus
 from trainables.run_folder.layout import RunFileError, RunLayout
 
@@ -101,7 +102,7 @@ def _trials_of(position: int, config: SearchConfig, layout: RunLayout) -> Iterat
 
 
 def _check_comparable(run: Run, config: SearchConfig, place: str) -> None:
-    advice = f"its best config can be tried here: search.enqueue: [{run.layout.best}], after thaw export {run.name}"
+    advice = f"its best config can be tried here: search.enqueue: [{run.layout.best}], after {command_line('export', run.name)}"
     if run.metric is not config.recipe.train.metric:
         message = f"{run.name} was scored by {run.metric}, this search is scored by {config.recipe.train.metric}"
         raise InputError(f"{place}: {message}; {advice}")

@@ -93,7 +93,7 @@ def _path_in_data(loc: Path, data: Any) -> Path:
 def _message(item: Any, path: Path, model: type[BaseModel]) -> str:
     kind, value = item["type"], item["input"]
     if kind == "extra_forbidden":
-        return f"unknown key; {nearest(str(path[-1]), keys_at(model, item['loc'][:-1]))}"
+        return f"unknown key; {right_key(path, keys_at(model, item['loc'][:-1]), {'': model})}"
     if kind == "missing":
         return "is required and missing"
     if kind in {"value_error", "assertion_error"}:
@@ -105,8 +105,37 @@ def _message(item: Any, path: Path, model: type[BaseModel]) -> str:
     if kind in {"model_type", "dict_type"} and (names := keys_at(model, item["loc"])):
         absent = ", or null for none" if _may_be_null(model, item["loc"]) else ""
         return f"{shown(value)}: input should be a section with keys such as {listed(names, 4)}{absent}"
+    if kind == "model_attributes_type" and (kinds := [tag for m in _models_at(model, item["loc"]) for tag in _tags(m)]):
+        example = value if value in kinds else kinds[0]
+        return f"{shown(value)}: input should be a section such as {{kind: {example}}}, with one of the kinds {', '.join(kinds)}"
     text = item["msg"][0].lower() + item["msg"][1:]
     return f"{shown(value)}: {bounded(text)}"
+
+
+def right_key(path: Path, valid: Sequence[str], models: Mapping[str, type[BaseModel]]) -> str:
+    """Hint for an unknown key: one that is spelt alike, the places where the same key is valid, or the valid keys.
+
+    Args:
+        path: place of the key.
+        valid: keys that are valid where it stands.
+        models: types of configs in which it may be valid, by the beginning of their paths.
+    """
+    key, own = str(path[-1]), "".join("[*]" if isinstance(name, int) else f".{name}" for name in path).removeprefix(".")
+    places = [place for above, model in models.items() for place in _places_of(key, model, above) if place != own]
+    if not difflib.get_close_matches(key, valid, n=1, cutoff=0.6) and 0 < len(places) <= 3:
+        return f"did you mean {' or '.join(places)}?"
+    return nearest(key, valid)
+
+
+def _places_of(key: str, model: type[BaseModel], above: str) -> Iterator[str]:
+    """Yields the dotted paths below a model at which a key is valid."""
+    for name, field in model.model_fields.items():
+        below = f"{above}{name}"
+        if name == key:
+            yield below
+        several = "[*]" if typing.get_origin(field.annotation) is tuple else ""
+        for part in _models_in(field.annotation):
+            yield from _places_of(key, part, f"{below}{several}.")
 
 
 def shown(value: Any) -> str:

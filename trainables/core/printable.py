@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # control characters: a terminal would obey them, and a line break could forge a message
@@ -26,6 +27,11 @@ def shown(text: str) -> str:
 def one_message(text: str) -> str:
     """The text as one message: further lines are indented, and other line breaks are from names."""
     return "\n".join(map(printable, re.split(r"\n(?=  )", text)))
+
+
+def command_line(*words: object) -> str:
+    """A `thaw` command as it is typed in a shell: `thaw report 'my run'`."""
+    return shlex.join(["thaw", *map(str, words)])
 
 
 def _escape(character: str) -> str:

@@ -337,4 +337,4 @@ def test_the_schema_takes_the_examples(schema, file):
 def test_the_schema_says_what_keys_mean(schema):
     stage = schema["$defs"]["Stage"]["properties"]
     assert stage["unfreeze_from"]["description"].startswith("First block that trains")
-    assert schema["$defs"]["Asha"]["properties"]["reduction"]["exclusiveMinimum"] == 1
+    assert schema["$defs"]["Asha"]["properties"]["reduction"]["minimum"] == 1.05

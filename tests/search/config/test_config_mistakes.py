@@ -397,3 +397,28 @@ def test_a_message_is_short_and_has_no_control_characters(mistakes):
     (line,) = mistakes(FILE, 'train={"\\e[31m\\nerror: forged": ' + "x" * 5000 + "}")[-1:]
     assert "\x1b" not in line
     assert len(line) < 1000
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("batch_size=8", "batch_size: unknown key; did you mean train.stages[*].batch_size or train.batch_size?"),
+        ("trials=8", "trials: unknown key; did you mean search.trials?"),
+        ("train.epochs=8", "train.epochs: unknown key; did you mean train.stages[*].epochs?"),
+        (
+            "train.loss=ldam",
+            "train.loss: 'ldam': input should be a section such as {kind: ldam}, with one of the kinds cross_e",
+        ),
+        (
+            "search.scheduler=asha",
+            "search.scheduler: 'asha': input should be a section such as {kind: asha}, with one of",
+        ),
+        (
+            "space={train.batch_size: [16, 32]}",
+            "[16, 32]: needs a distribution such as {choice: [16, 32]}; a fixed value",
+        ),
+    ],
+)
+def test_a_newcomers_mistake_names_its_mend(mistakes, typed, message):
+    (line,) = mistakes(FILE, typed)
+    assert message in line
