@@ -19,7 +19,7 @@ from tests.support.photo_runs import pack, train
 from tests.support.recipes import TINY_NETWORK
 from tests.support.searched_runs import searched_trials, write_search
 from trainables.core.config_errors import ConfigError, Problem
-from trainables.core.printable import printable
+from trainables.core.printable import command_line, printable
 from trainables.data.dataset import open_dataset
 from trainables.recipe.recipe import parse_recipe
 
@@ -203,7 +203,7 @@ def test_images_whose_names_are_no_utf8_are_listed(tmp_path):
 )
 def test_printed_commands_can_be_typed(tmp_path, monkeypatch, folder, typed):
     monkeypatch.chdir(tmp_path)
-    assert cli_name(tmp_path / folder) == typed
+    assert command_line("resume", cli_name(tmp_path / folder)) == f"thaw resume {typed}"
 
 
 # --- a model --------------------------------------------------------------------------------------------------------
