@@ -58,7 +58,7 @@ def test_a_search_that_was_killed_finds_what_an_undisturbed_one_does(tmp_path, u
     wait_for(lambda: epochs_done(layout) >= 14 or driver.poll() is not None, "some epochs")
     driver.kill()
     driver.communicate()
-    done = thaw_here("resume", "small", folder=tmp_path)
+    done = thaw_here("resume", "small", "--trust-code", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert_whole(layout, trials=TRIALS, epochs=EPOCHS)
     assert story(layout) == undisturbed

@@ -170,7 +170,7 @@ def test_its_unfinished_trial_is_resumed_and_its_model_exported(layout, change):
     change(layout)
     before = {folder.number: folder.epochs.read_bytes() for folder in layout.all_trials()}
     folder = layout.root.parents[1]
-    resumed = thaw("resume", "small", folder=folder)
+    resumed = thaw("resume", "small", "--trust-code", folder=folder)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     after = {trial.number: trial.epochs.read_bytes() for trial in layout.all_trials()}
     assert {number: after[number] for number in (0, 1, 2)} == {number: before[number] for number in (0, 1, 2)}
@@ -179,6 +179,6 @@ def test_its_unfinished_trial_is_resumed_and_its_model_exported(layout, change):
     assert all(was.items() <= now.items() for was, now in zip(done_before, done, strict=False))
     assert read_record(layout.trial(3)).status in {"finished", "pruned"}
     assert [trial.state.name for trial in study_of(layout).trials][:3] == ["COMPLETE", "COMPLETE", "PRUNED"]
-    exported = thaw("export", "small", "--trial", "1", "--model", "model", folder=folder)
+    exported = thaw("export", "small", "--trial", "1", "--model", "model", "--trust-code", folder=folder)
     assert exported.returncode == 0, exported.stdout + exported.stderr
     assert json.loads((folder / "model" / "model.json").read_text())["origin"]["trial"] == 1
