@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from search.config.rung_positions import rungs_of
-from search.config.scheduler import Hyperband, Median, Pbt
+from search.config.scheduler import Hyperband
 from search.config.search_config import SearchConfig
 from search.config.yaml_source import Source
 from spaces.space import FunctionSpace
-from trainables.core.config_errors import Config, Path, Problem, counted, dotted
+from trainables.core.config_errors import Path, Problem, counted, dotted
 from trainables.core.dotted_paths import resolve
 from trainables.recipe.recipe import Recipe
 from trainables.recipe.rules.unused_settings import unused_settings
@@ -40,34 +40,20 @@ def unused_in_search(config: SearchConfig, source: Source) -> list[Problem]:
 
 
 def _unused_settings(config: SearchConfig) -> Iterator[Problem]:
-    """Yields the settings of the sampler and the scheduler that no trial of the search meets."""
-    trials, sampler, scheduler = config.settings.trials, config.settings.sampler, config.settings.scheduler
-    recipes, rungs = config.corner_recipes(), len(rungs_of(config).positions)
-    most = f"search.trials is {trials}"
+    """Yields the settings of the scheduler that no trial of the search meets.
 
-    def reasons() -> Iterator[tuple[Config, str, str]]:
-        if not config.settings.warm_start and getattr(sampler, "startup_trials", 0) >= trials:
-            yield sampler, "startup_trials", f"all trials would be random: {most}; lower it, or use sampler random"
-        if (getattr(sampler, "population", None) or 0) >= trials:
-            yield sampler, "population", f"the first generation would not be over: {most}; lower it"
-        if getattr(scheduler, "before_drw", None) and not any(recipe.train.drw for recipe in recipes):
-            yield scheduler, "before_drw", "no trial re-weights (train.drw); remove it"
-        if isinstance(scheduler, Pbt) and scheduler.population >= trials:
-            yield (
-                scheduler,
-                "population",
-                f"no trial would start from another: {most}; lower it, or use another scheduler",
-            )
-        if isinstance(scheduler, Median) and scheduler.min_trials >= trials:
-            yield scheduler, "min_trials", f"no trial has as many others: {most}; lower it"
-        if isinstance(scheduler, Hyperband) and scheduler.brackets > max(2, rungs):
-            yield scheduler, "brackets", f"there are only {counted(rungs, 'rung')}; lower it"
-
-    for settings, name, reason in reasons():
-        section = "sampler" if settings is sampler else "scheduler"
+    Not those that need more trials than `search.trials`, such as `startup_trials`: `thaw extend` adds trials.
+    """
+    settings, recipes, rungs = config.settings.scheduler, config.corner_recipes(), len(rungs_of(config).positions)
+    reasons: list[tuple[str, str]] = []
+    if getattr(settings, "before_drw", None) and not any(recipe.train.drw for recipe in recipes):
+        reasons.append(("before_drw", "no trial re-weights (train.drw); remove it"))
+    if isinstance(settings, Hyperband) and settings.brackets > max(2, rungs):
+        reasons.append(("brackets", f"there are only {counted(rungs, 'rung')}; lower it"))
+    for name, reason in reasons:
         value = getattr(settings, name)
         if value != type(settings).model_fields[name].default:
-            yield Problem(("search", section, name), f"{value}: {reason}")
+            yield Problem(("search", "scheduler", name), f"{value}: {reason}")
 
 
 def unused_in_ablation(

@@ -17,6 +17,7 @@ from search.config.yaml_source import InputError, read_source
 from search.config_file.load import load_search
 from search.tuning.study_storage import open_study, repair_journal
 from tests.support.project import PROJECT
+from tests.support.recipes import RECIPE
 from tests.support.searched_runs import write_search
 from trainables.run_folder.layout import RunLayout
 
@@ -164,7 +165,7 @@ def test_what_leads_out_of_the_folder_of_runs_names_none(name):
 
 @pytest.mark.parametrize("words", [("train", "x.yaml", "--resume", "../r"), ("train", "x.yaml", "--resume", "/etc")])
 def test_train_resumes_no_folder_outside(run, thaw, words):
-    Path("x.yaml").write_text((run.trial(0).recipe).read_text())
+    Path("x.yaml").write_text(json.dumps(RECIPE))
     status, _, errors = thaw(*words)
     assert status == 2
     assert "is not a training run" in errors

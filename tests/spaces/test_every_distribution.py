@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
+from results_analysis.runs.columns import NULL
 from results_analysis.tables import scales
 from results_analysis.tables.search_ranges import searched_values
 from search.progress.tensorboard_events import _domain
@@ -106,9 +107,10 @@ def test_its_values_are_spread_evenly_on_its_scale(parameter, drawn, data):
 
 @each_example
 def test_results_show_it_on_its_scale(parameter, drawn, data):
-    (value,) = searched_values({PATH: data}, pd.DataFrame({PATH: [value for value, _ in drawn]}), [PATH])
+    values = [NULL if value is None else value for value, _ in drawn]  # as tables have them
+    (value,) = searched_values({PATH: data}, pd.DataFrame({PATH: values}), [PATH])
     assert (value.scale, value.bounded) == (parameter.scale, True)
-    assert all(0 <= share <= 1 for share in value.shares(pd.Series([v for v, _ in drawn], dtype="object")))
+    assert all(0 <= share <= 1 for share in value.shares(pd.Series(values, dtype="object")))
     places, texts = value.ticks()
     assert len(places) == len(texts) >= (1 if parameter.scale == "choice" else 2)
     assert all(math.isfinite(place) for place in places)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,13 +164,20 @@ class RunCheckpoints:
         if self._held is None:
             self._backup.request()
 
-    def close(self) -> None:
-        """Writes the held checkpoint, if there is one, and waits for the backup."""
+    def close(self, before_backup: Callable[[], None] | None = None) -> None:
+        """Writes the held checkpoint, if there is one, and waits for the backup.
+
+        Args:
+            before_backup: called when no more checkpoints are written, to write what the backup is to have too.
+        """
         if (held := self._held) is not None:
             path = self.folder.save(held.name, held.content, sync=True)
             self._register(path, held.report, held.milestone, held.blocks, held.step)
             self._held = None
             self.tidy()
+        if before_backup:
+            before_backup()
+            self._backup.request()
         self._backup.close()
 
     def _register(

@@ -108,9 +108,7 @@ class TrainingRun:
             self._check_ownership()
         except SupersededError:
             return
-        self._checkpoints.close()
-        if self.reports:
-            self._write_log()
+        self._checkpoints.close(before_backup=self._write_log if self.reports else None)
 
     def test(self) -> None:
         """Writes the metrics of the best epoch's weights on the test split, if the data have one and an epoch had a score.
