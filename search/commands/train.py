@@ -52,12 +52,12 @@ def train(
     source = read_source(file, [*(overrides or ()), *([] if workers is None else [f"train.workers={workers}"])])
     recipe = load_recipe(source)
     with deferred_interrupt():  # imports torch
-        from search.launch.train_one import best_line, choose_folder, compared_with, fingerprint_warning
+        from search.launch.train_one import best_line, compared_with, fingerprint_warning, new_folder, run_to_resume
         from search.launch.train_one import train as train_in
 
-    folder = choose_folder(recipe, runs, file.stem, new=new, resume=resume)
-    earlier = EarlierRuns([folder], "start a new run with --new")
-    dataset = check_data_and_weights([recipe], source, console, earlier=[earlier])
+    folder = run_to_resume(recipe, runs, file.stem, new=new, resume=resume)
+    earlier = [EarlierRuns([folder], "start a new run with --new")] if folder else []
+    dataset = check_data_and_weights([recipe], source, console, earlier=earlier)
     provenance = source.data.get("provenance")
     if provenance and (warning := fingerprint_warning(provenance, dataset)):
         console.out(warning, highlight=False)
@@ -65,6 +65,7 @@ def train(
         from search.preflight.process_check import check_processes
 
         check_processes(recipe, dataset, source)
+    folder = folder or new_folder(runs, file.stem)
     with owned(folder):
         report = train_in(recipe, folder, dataset, console, resume_from=checkpoint)
     console.out(f"\nRun:   {short(folder.root)}", highlight=False)

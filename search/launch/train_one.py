@@ -27,14 +27,14 @@ from trainables.run_folder.layout import TrialLayout
 from trainables.trial.training_run import TrainingRun
 
 
-def choose_folder(recipe: Recipe, runs: Path, name: str, *, new: bool, resume: str | None) -> TrialLayout:
-    """Folder of a run: the newest one of this name with the same recipe, or a new one.
+def run_to_resume(recipe: Recipe, runs: Path, name: str, *, new: bool, resume: str | None) -> TrialLayout | None:
+    """Folder of the newest run of this name with the same recipe; None if a new one is to be started.
 
     Args:
         recipe: recipe of the run.
         runs: folder of all runs.
         name: name of the config.
-        new: True for a new folder in any case.
+        new: True for a new run in any case.
         resume: name of the folder to resume.
     Raises:
         InputError: if there is no folder called `resume`, or it has another recipe.
@@ -51,9 +51,26 @@ def choose_folder(recipe: Recipe, runs: Path, name: str, *, new: bool, resume: s
         for path in reversed(_folders(runs, name)):
             if _recipe_in(TrialLayout(path)) == recipe:
                 return TrialLayout(path)
+    return None
+
+
+def new_folder(runs: Path, name: str) -> TrialLayout:
+    """Makes the folder of a new run. It is no other's, even if several are started within a second.
+
+    Args:
+        runs: folder of all runs.
+        name: name of the config.
+    """
     now = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    names = (now if n == 1 else f"{now}-{n}" for n in count(1))  # several may start within a second
-    return TrialLayout(next(runs / free for free in names if not (runs / free).exists()))
+    numbers = count(2)
+    folder = runs / now
+    while True:
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            folder = runs / f"{now}-{next(numbers)}"
+        else:
+            return TrialLayout(folder)
 
 
 def _folders(runs: Path, name: str) -> list[Path]:

@@ -3,6 +3,7 @@
 import copy
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import yaml
 
 from search.cli import main
 from search.config.yaml_source import InputError
-from search.launch.train_one import best_line, choose_folder, compared_with, epoch_line, fingerprint_warning
+from search.launch.train_one import best_line, compared_with, epoch_line, fingerprint_warning, new_folder, run_to_resume
 from tests.support.recipes import FEW, RECIPE
 from trainables.core.vocabulary import Flag, TrialStatus
 from trainables.data.dataset import Dataset
@@ -169,39 +170,34 @@ def had(tmp_path, make_recipe):
 def test_the_newest_run_of_this_name_and_recipe_is_chosen(tmp_path, make_recipe, had, there, chosen):
     for name, seed in there:
         had(name, seed=seed)
-    folder = choose_folder(make_recipe(seed=0), tmp_path, "a", new=False, resume=None)
-    if chosen:
-        assert folder.root == tmp_path / chosen
-    else:
-        assert re.fullmatch(r"a-\d{8}-\d{6}", folder.root.name)
-        assert not folder.root.exists()
+    folder = run_to_resume(make_recipe(seed=0), tmp_path, "a", new=False, resume=None)
+    assert (folder and folder.root) == (chosen and tmp_path / chosen)
 
 
 def test_a_damaged_recipe_is_passed_over(tmp_path, make_recipe, had):
     (had("a-20250101-000000") / "recipe.yaml").write_text("train: [")
     (had("a-20250101-000001") / "recipe.yaml").write_text("- 1")
-    assert not choose_folder(make_recipe(), tmp_path, "a", new=False, resume=None).root.exists()
+    assert run_to_resume(make_recipe(), tmp_path, "a", new=False, resume=None) is None
 
 
-def test_runs_started_within_a_second_have_folders_of_their_own(tmp_path, make_recipe):
-    roots = []
-    for _ in range(3):
-        roots.append(choose_folder(make_recipe(), tmp_path, "a", new=True, resume=None).root)
-        roots[-1].mkdir()
-    assert len(set(roots)) == 3
+def test_runs_started_at_once_have_folders_of_their_own(tmp_path):
+    with ThreadPoolExecutor(16) as pool:
+        names = list(pool.map(lambda _: new_folder(tmp_path / "runs", "a").root.name, range(64)))
+    assert len(set(names)) == 64
+    assert all(re.fullmatch(r"a-\d{8}-\d{6}(-\d+)?", name) for name in names)
 
 
 def test_a_name_is_no_pattern(tmp_path, make_recipe, had):
     had("ab-20250101-000000")
-    assert choose_folder(make_recipe(), tmp_path, "a[bc]", new=False, resume=None).root.name.startswith("a[bc]-")
+    assert run_to_resume(make_recipe(), tmp_path, "a[bc]", new=False, resume=None) is None
 
 
 def test_a_run_to_resume_must_be_there(tmp_path, make_recipe, had):
     had("a-20250101-000000")
     with pytest.raises(InputError, match=r"nothing is not a training run; runs of 'a': a-20250101-000000$"):
-        choose_folder(make_recipe(), tmp_path, "a", new=False, resume="nothing")
+        run_to_resume(make_recipe(), tmp_path, "a", new=False, resume="nothing")
     with pytest.raises(InputError, match=r"is not a training run; runs of 'b': none$"):
-        choose_folder(make_recipe(), tmp_path, "b", new=False, resume="nothing")
+        run_to_resume(make_recipe(), tmp_path, "b", new=False, resume="nothing")
 
 
 # --- lines ----------------------------------------------------------------------------------------------------------
