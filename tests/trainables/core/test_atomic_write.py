@@ -69,16 +69,16 @@ def test_a_folder_is_no_stream_and_no_file_to_write(tmp_path):
 
 @pytest.fixture
 def short_of_disk():
-    """Lets no file grow beyond 1,000 bytes, as on a full disk."""
+    """Lets no file grow beyond 4 MiB, as on a full disk; pytest's own output is shorter."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4 * 2**20, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_is_told_with_the_file(tmp_path, short_of_disk):
     with pytest.raises(OSError, match=rf"File too large: '{tmp_path}/a'"), replacing(tmp_path / "a", "wb") as file:
-        file.write(bytes(5000))
+        file.write(bytes(5 * 2**20))
     assert list(tmp_path.iterdir()) == []
 
 

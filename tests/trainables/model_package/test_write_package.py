@@ -236,7 +236,7 @@ def test_a_network_of_ones_own_is_made_by_its_module(photos, own_module, tmp_pat
 
 def test_a_full_disk_leaves_nothing_and_is_told_with_the_folder(trained, tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))  # a file cannot grow any further
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4 * 2**20, before[1]))  # no file can grow any further
     try:
         with pytest.raises(OSError, match=rf"File too large: '{tmp_path}/model'"):
             pack(trained, tmp_path / "model")

@@ -32,7 +32,7 @@ def expected(rows):
     return [[cell(row[i]) for row in rows] for i in range(3)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     rows=TABLES,
     delimiter=st.sampled_from(",;\t|"),
