@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,15 +140,24 @@ def check_command(config: SearchConfig, source: Source) -> None:
 
 def names_code(config: SearchConfig) -> bool:
     """True if a search needs --trust-code to be resumed from its folder."""
-    own_network = is_custom(config.recipe.model.backbone)
+    own_network = any(is_custom(recipe.model.backbone) for recipe in config.corner_recipes())
     return own_network or isinstance(config.space, FunctionSpace) or config.settings.on_finish is not None
 
 
 def _trust(source: Source) -> None:
-    """Trusts the code that a file names."""
-    model = source.data.get("model")
-    named = (model.get("backbone") if isinstance(model, dict) else None, _function_of(source.data.get("space")))
-    trust(name for name in named if isinstance(name, str))
+    """Trusts the code that a file names: for its network, as one of the networks that it searches, and for its space."""
+    model, space = (
+        section if isinstance(section, dict) else {} for section in map(source.data.get, ("model", "space"))
+    )
+    trust([*_texts(model.get("backbone")), *_texts(space.get("model.backbone")), *_texts(_function_of(space))])
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yields the texts in a value, at any depth."""
+    if isinstance(value, str):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _texts(inner)
 
 
 def _function_of(space: Any) -> str | None:

@@ -156,7 +156,8 @@ def test_trials_that_stop_for_a_flag_are_told_as_pruned_with_their_curve(tmp_pat
     config["search"] = {"trials": 2, "scheduler": {"kind": "none"}, "max_concurrent": 1}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(config))
     done = thaw("search", "small.yaml", folder=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "No trial finished:\n  2 trials pruned: stopped for collapse in epoch 4" in done.stdout + done.stderr
     layout = RunLayout(tmp_path / "runs" / "small")
     for folder, trial in zip(layout.all_trials(), study_of(layout).trials, strict=True):
         record = read_record(folder)

@@ -32,7 +32,7 @@ def run(tmp_path):
     """A search of two trials that have ended and one that still runs."""
     layout = RunLayout(tmp_path / "digits")
     layout.root.mkdir()
-    space = {"train.batch_size": {"choice": [8, 16]}, "train.stages[*].dropout": {"choice": [None]}}
+    space = {"train.batch_size": {"choice": [8, 16]}, "train.stages[*].batch_size": {"choice": [None]}}
     layout.config.write_text(yaml.safe_dump({**RECIPE, "space": space}))
     write_trial(layout, 0, TrialStatus.FINISHED, [0.25, None, 0.5])
     write_trial(layout, 1, TrialStatus.PRUNED, [0.125], reason="not among the best")
@@ -44,7 +44,7 @@ def write_trial(layout, number, status, scores, *, reason=None):
     folder = layout.trial(number)
     folder.root.mkdir(parents=True, exist_ok=True)
     ended = None if status is TrialStatus.RUNNING else "2026-01-01T00:01:00+00:00"
-    params = {"train.batch_size": 8 * (1 + number % 2), "train.stages[*].dropout": None}
+    params = {"train.batch_size": 8 * (1 + number % 2), "train.stages[*].batch_size": None}
     TrialRecord(number=number, params=params, status=status, started=START, ended=ended, reason=reason).write(folder)
     same = {"stage": "head", "stage_index": 0, "best_epoch": 1, "flags": [], "train_s": 1.0, "time": START}
     lines = [
@@ -67,7 +67,7 @@ def test_mlflow_has_every_trial_once(run, tmp_path):
 
     first = trials()
     assert {number: one.info.status for number, one in first.items()} == {0: "FINISHED", 1: "KILLED", 2: "RUNNING"}
-    assert first[1].data.params == {"train.batch_size": "16", "train.stages.all.dropout": "null"}
+    assert first[1].data.params == {"train.batch_size": "16", "train.stages.all.batch_size": "null"}
     assert first[1].data.tags["thaw.reason"] == "not among the best"
     curve = client.get_metric_history(first[0].info.run_id, "balanced_accuracy")
     assert [(point.step, point.value) for point in curve] == [(1, 0.25), (3, 0.5)]

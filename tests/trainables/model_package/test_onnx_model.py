@@ -59,7 +59,7 @@ def exported(photos):
 def test_onnxruntime_predicts_what_torch_predicts_for_any_number_of_images(photos, exported):
     folder, recipe = exported
     files = validation_files(photos, open_dataset(parse_recipe(recipe).data))
-    networks = load_package(folder), load_onnx(folder)
+    networks = load_package(folder, trust_code=True), load_onnx(folder)
     manifest = networks[0].manifest
     assert manifest.onnx.images == 21
     assert manifest.onnx.largest_difference < 1e-4
