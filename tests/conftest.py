@@ -14,9 +14,14 @@ import itertools
 import sys
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.recipes import FEW, RECIPE, TINY_NETWORK
 from trainables.recipe.recipe import parse_recipe
+
+# The same examples in every run, on a machine however busy: a change is judged by what it changes.
+settings.register_profile("thaw", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("thaw")
 
 
 @pytest.fixture(scope="session", autouse=True)

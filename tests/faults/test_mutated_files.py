@@ -40,7 +40,7 @@ READING = (
 )
 SLOW = (("report", "small"), ("resume", "small", "--trust-code"), ("confirm", "small", "--trust-code"))
 """Commands that take a second, and that stop before Ray starts because the data are not there."""
-SEEDS = 4
+SEEDS = 2
 
 
 def run(*words):

@@ -21,7 +21,7 @@ from tests.support.odd_searches import best_epoch, facts_of, write_odd_search
 from trainables.core.dotted_paths import with_values
 from trainables.recipe.recipe import Recipe, parse_recipe
 
-FEW, MANY = range(3), range(3, 12)
+FEW, MANY = range(2), range(2, 8)
 """Seeds of the searches that the default and the slow tests read."""
 READING = (
     ("results", "RUN"),

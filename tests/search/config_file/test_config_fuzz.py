@@ -170,7 +170,7 @@ def test_some_changes_of_the_examples_load_or_are_refused(file):
 
 @pytest.mark.slow
 def test_many_changes_of_the_examples_load_or_are_refused(file):
-    assert sum(try_mutants(file, seed=time.time_ns(), seconds=18).values()) > 100
+    assert sum(try_mutants(file, seed=17, seconds=8).values()) > 40
 
 
 @functools.cache
@@ -205,7 +205,7 @@ scalars = st.one_of(
 
 
 @pytest.mark.slow
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(
     example=st.sampled_from(EXAMPLES),
     typed=st.lists(st.tuples(st.deferred(lambda: st.sampled_from(paths())), scalars), min_size=1, max_size=3),

@@ -149,7 +149,7 @@ def any_table(folder, seed):
     return folder / "any.csv"
 
 
-@pytest.mark.parametrize("start", range(0, 20, 10))
+@pytest.mark.parametrize("start", range(0, 10, 10))
 def test_of_any_table_there_is_a_search_that_opens_or_one_message(here, start):
     files = []
     for seed in range(start, start + 10):

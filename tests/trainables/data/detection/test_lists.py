@@ -53,7 +53,7 @@ anything = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=anything)
 def test_any_json_is_a_list_or_none_or_one_message(folder, content):
     file = folder / "any.json"
@@ -66,7 +66,7 @@ def test_any_json_is_a_list_or_none_or_one_message(folder, content):
         assert found is None or found.rows is not None
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=60), suffix=st.sampled_from([".csv", ".txt", ".json", ".parquet", ".dat"]))
 def test_any_bytes_are_a_table_or_none_or_one_message(folder, content, suffix):
     file = folder / f"any{suffix}"

@@ -262,7 +262,7 @@ def test_alpha_that_is_the_same_everywhere_is_dropped(tmp_path, level):
     assert (read_image(tmp_path / "a.png", grey=False) == COLOUR).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), levels=st.sampled_from([(0, 255), (0, 1, 254, 255), tuple(range(256))]))
 def test_opaque_parts_keep_their_colour_and_invisible_ones_do_not_count(tmp_path_factory, seed, levels):
     random, path = np.random.default_rng(seed), tmp_path_factory.mktemp("alpha") / "a.png"
