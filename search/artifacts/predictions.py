@@ -79,7 +79,7 @@ def run_on(
     for reason in bad:
         console.out(f"left out: {printable(reason)}", highlight=False)
     if bad:
-        console.out(f"{len(bad)} of {len(items)} images cannot be read and are left out", highlight=False)
+        console.out(f"left out in all: {len(bad)} of {counted(len(items), 'image')}", highlight=False)
     return [items[i] for i in results.kept.tolist()], results
 
 

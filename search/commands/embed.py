@@ -43,6 +43,7 @@ def embed(
     """
     from search.artifacts.predictions import check_format, open_model, run_on, write_features
     from search.progress.terminal import Console
+    from trainables.core.config_errors import counted
     from trainables.model_package.input_images import Columns
 
     check_format(output, (".parquet", ".npz"))
@@ -52,5 +53,6 @@ def embed(
     items, results = run_on(network, paths, columns, on_bad=on_bad, console=console, what="embedding")
     write_features(network.manifest, items, results, output)
     console.out(
-        f"{short(output)}: {len(items)} images, {results.outcome.features.shape[1]} features each", highlight=False
+        f"{short(output)}: {counted(len(items), 'image')}, {results.outcome.features.shape[1]} features each",
+        highlight=False,
     )

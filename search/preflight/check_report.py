@@ -17,6 +17,7 @@ from search.config.search_config import SearchConfig
 from search.preflight.check import Check, CheckLayout
 from search.progress.terminal import Console
 from trainables.core.atomic_write import replacing
+from trainables.core.config_errors import counted
 from trainables.core.printable import printable
 from trainables.data.contact_sheet import draw_contact_sheet, draw_pairs
 from trainables.data.dataset import Dataset
@@ -126,8 +127,8 @@ def _about_data(found: Check) -> Iterator[RenderableType]:
         )
     if found.data.copies or found.data.near_copies:
         yield Text(
-            f"repeated pictures: {found.data.copies:,} images are copies of another to the last pixel, and "
-            f"{found.data.near_copies:,} nearly"
+            f"repeated pictures: {counted(found.data.copies, 'exact copy', 'exact copies')} of another image, and "
+            f"{found.data.near_copies:,} nearly equal"
         )
     for what, size in found.cache_bytes.items():
         yield Text(f"{what}: {size_of(size)} on disk, shared by all trials")

@@ -216,9 +216,15 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for part in typing.get_args(annotation) for model in _models_in(part)]
 
 
-def counted(number: int, noun: str) -> str:
-    """A number of things in words: `1 image`, `1,200 images`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A number of things in words: `1 image`, `1,200 images`.
+
+    Args:
+        number: the number.
+        noun: word for one of them.
+        plural: word for several, if it is not the noun with an s.
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def listed(names: Sequence[str], limit: int = 10, separator: str = ", ") -> str:

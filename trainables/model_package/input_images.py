@@ -6,6 +6,7 @@ They are decoded and resized like the training images.
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from trainables.data.formats.image_files import is_image
 from trainables.data.formats.windowing import array_levels
 from trainables.data.sources.class_mapping import class_of
 from trainables.data.sources.image_folder import ImageFile, read_image_folder
+from trainables.data.sources.tables.missing_files import missing_files
 from trainables.data.sources.tables.numeric_labels import number_in
 from trainables.data.sources.tables.table_file import TableError, TableFile, is_table_name, open_table_file
 from trainables.model_package.manifest import Manifest, PackageError
@@ -173,6 +175,9 @@ def _rows(name: str, manifest: Manifest, columns: Columns) -> list[Item]:
             f"{name}: {len(empty)} rows have no {path} (row numbers count from 1 below the header): {rows}"
         )
     places = places_of(cells[path].values, folder)
+    gone = [i for i, place in enumerate(places) if not is_url(place) and not os.path.exists(place)]  # noqa: PTH110
+    if len(gone) == len(places):  # a few are left out one by one; all are a wrong folder
+        raise PackageError(f"{name}: {missing_files(cells[path].values, gone, folder, setting='--images')}")
     given = cells[label] if label else None
     labels = (
         [None] * len(codes) if given is None else [given.values[c] if c >= 0 else None for c in given.codes.tolist()]

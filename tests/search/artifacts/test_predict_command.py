@@ -182,7 +182,7 @@ def test_bad_images_are_a_line_each_and_left_out(thaw, model):
     assert err == (
         "left out: photos/zero/a.png: is empty\n"
         "left out: photos/zero/b.png: is not an image, or its header is damaged\n"
-        "2 of 12 images cannot be read and are left out\n"
+        "left out in all: 2 of 12 images\n"
     )
 
 

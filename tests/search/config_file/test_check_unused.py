@@ -1,4 +1,4 @@
-"""What is typed acts in a run or in some trial of a search, or is refused; defaults, and what a file of a run says, never are."""
+"""Typed settings act in some trial, or are refused; defaults, and settings in files of runs, are never refused."""
 
 import pytest
 import yaml

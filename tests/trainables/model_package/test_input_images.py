@@ -157,13 +157,15 @@ def test_a_tables_paths_start_where_it_is_said_and_stand_where_it_is_said(photos
 
 
 def test_labels_of_numbers_are_targets(photos):
-    (photos / "list.csv").write_text("path,label\na.png,1.5\nb.png,\nc.png,x\n")
-    assert found("list.csv", task="regression") == [("a.png", 1.5), ("b.png", None), ("c.png", None)]
+    (photos / "list.csv").write_text("path,label\ncat/1.png,1.5\ndog/2.png,\nother/3.png,x\n")
+    truths = [1.5, None, None]
+    assert [truth for _, truth in found("list.csv", task="regression", columns=Columns(images="photos"))] == truths
 
 
 def test_labels_that_were_numbers_are_mapped_as_in_training(photos):
-    (photos / "list.csv").write_text("path,label\na.png,1.0\nb.png,2\n")
-    assert found("list.csv", labels={"1": "cat", "2": "dog"}) == [("a.png", "cat"), ("b.png", "dog")]
+    (photos / "list.csv").write_text("path,label\nphotos/cat/1.png,1.0\nphotos/dog/2.png,2\n")
+    names = ["photos/cat/1.png", "photos/dog/2.png"]
+    assert found("list.csv", labels={"1": "cat", "2": "dog"}) == list(zip(names, ["cat", "dog"], strict=True))
 
 
 # --- arrays ---------------------------------------------------------------------------------------------------------
@@ -289,6 +291,8 @@ def test_a_column_that_is_asked_for_must_be_there(named):
 
 def test_labels_may_be_those_of_training_or_the_classes_themselves(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    for name in "abcd":
+        Image.new("L", (4, 4)).save(tmp_path / name, format="PNG")
     pd.DataFrame({"path": ["a", "b", "c", "d"], "label": ["1", "cat", "5", "9"]}).to_csv("t.csv", index=False)
     assert [truth for _, truth in found("t.csv", labels={"1": "cat", "2": "dog", "5": None})] == [
         "cat",
@@ -296,3 +300,12 @@ def test_labels_may_be_those_of_training_or_the_classes_themselves(tmp_path, mon
         None,
         None,
     ]
+
+
+def test_a_table_whose_images_are_all_elsewhere_is_told_with_where_they_are(named):
+    (named / "tables").mkdir()
+    (named / "t.csv").rename(named / "tables" / "t.csv")
+    message = rf"tables/t\.csv: 22 of 22 image files are not in .*/tables: .*; they are in {named}: name this folder in --images"
+    with pytest.raises(PackageError, match=message):
+        found("tables/t.csv", columns=Columns(path="file"))
+    assert len(found("tables/t.csv", columns=Columns(path="file", images="."))) == 22

@@ -513,7 +513,7 @@ def test_images_in_a_folder_below_are_told_with_that_folder(photos, write, tmp_p
     for name in ("set0", "set1"):
         (tmp_path / name).rename(tmp_path / "all" / name)
     (message,) = problems(write(photos)).values()
-    assert message.endswith(f"; they are in {tmp_path}/all: set data.images to this folder")
+    assert message.endswith(f"; they are in {tmp_path}/all: name this folder in data.images")
 
 
 # --- test images ------------------------------------------------------------------------------------------------------

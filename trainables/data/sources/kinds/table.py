@@ -61,7 +61,8 @@ def _table(config: DataConfig, *, test: bool) -> Source:
     places: list[Place] = [*places_of(files, folder)]
     facts = file_facts(places)
     if facts.gone:
-        raise missing_files(files, facts.gone, folder)
+        message = missing_files(files, facts.gone, folder, setting="data.images")
+        raise ConfigError([Problem(("data", "columns", "path"), message)])
     key = files_key("table", facts)
     sides = {"group": rows.groups, "part of the split": rows.judges, "weight": rows.weights, "target": targets}
     agreed = {name: column for name, column in sides.items() if column is not None}

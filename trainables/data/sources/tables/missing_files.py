@@ -1,4 +1,4 @@
-"""Error about image files that a table names and that do not exist, with where they may be."""
+"""Message about image files that a table names and that do not exist, with where they may be."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from trainables.core.config_errors import ConfigError, Problem, listed
+from trainables.core.config_errors import listed
 from trainables.storage.urls import is_url
 
 _TRIED = 20
@@ -26,21 +26,22 @@ _MOST_FOLDERS = 2_000
 """Folders that are searched for them."""
 
 
-def missing_files(files: Sequence[str], gone: Sequence[int], folder: str) -> ConfigError:
-    """Error at `data.columns.path` that lists missing files and says where files of these names are.
+def missing_files(files: Sequence[str], gone: Sequence[int], folder: str, *, setting: str) -> str:
+    """Message that lists missing files and says where files of these names are.
 
     Args:
         files: [n] paths as written in the table.
         gone: positions of those that do not exist.
         folder: path or URL of the folder that they are relative to.
+        setting: name of the setting of this folder.
     """
     missing = [files[i] for i in gone]
     text = f"{len(gone)} of {len(files)} image files are not in {folder}: {listed([repr(file) for file in missing])}"
-    mend = "" if is_url(folder) else next(_mends(missing[:_TRIED], Path(folder)), "")
-    return ConfigError([Problem(("data", "columns", "path"), text + (mend and f"; {mend}"))])
+    mend = "" if is_url(folder) else next(_mends(missing[:_TRIED], Path(folder), setting), "")
+    return text + (mend and f"; {mend}")
 
 
-def _mends(missing: Sequence[str], folder: Path) -> Iterator[str]:
+def _mends(missing: Sequence[str], folder: Path, setting: str) -> Iterator[str]:
     """Ways in which all of some missing files can be found, the likeliest first."""
     written = [file.replace("\\", "/") for file in missing]
     if written != list(missing) and all((folder / file).is_file() for file in written):
@@ -54,7 +55,7 @@ def _mends(missing: Sequence[str], folder: Path) -> Iterator[str]:
         if found.endswith(f"/{written[0]}"):
             root = Path(found[: -len(written[0])])
             if all((root / file).is_file() for file in written):
-                yield f"they are in {root}: set data.images to this folder"
+                yield f"they are in {root}: name this folder in {setting}"
     if all(name in by_name for name in names):
         yield f"files of these names are elsewhere: {by_name[names[0]][0]}"
     for what, alike in _SPELLINGS.items():
