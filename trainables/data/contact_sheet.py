@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from trainables.core.seeding import random_state
 from trainables.data.batches.augment import augment
 from trainables.data.dataset import Dataset
+from trainables.data.formats.windowing import scaled
 from trainables.recipe.augment_config import Augment
 
 _MOST_CLASSES = 120
@@ -108,7 +109,7 @@ def draw_pairs(dataset: Dataset, pairs: Sequence[tuple[int, int]], name: Callabl
         y = 50 + row * (tile + 10)
         for column, i in enumerate(pair):
             x = _MARGIN + column * (width // 2)
-            sheet.paste(_tile(_middle(dataset.images[i][None])[0], tile), (x, y))
+            sheet.paste(_tile(_pictures(dataset.images[i][None])[0], tile), (x, y))
             side, colour = _side_of(dataset, i)
             room = width // 2 - tile - 2 * _MARGIN
             draw.text((x + tile + 10, y + 4), _cut(dataset.classes[dataset.labels[i]], 15, room), _INK, _font(15))
@@ -129,18 +130,20 @@ def _versions_of(dataset: Dataset, j: int, grid: Grid, config: Augment | None, s
     positions = random_state(seed, f"contact_sheet/{j}").permutation(of_class)[: grid.samples]
     originals = dataset.images[positions]
     if config is None:
-        return [_middle(original[None]) for original in originals]
+        return [_pictures(original[None]) for original in originals]
     versions = np.tile(np.arange(grid.versions), len(positions))
     each = np.repeat(np.arange(len(positions)), grid.versions)
     varied = augment(torch.from_numpy(originals[each]), config, seed=seed, positions=positions[each], versions=versions)
     made = (
         varied.round().clamp(0, 255).to(torch.uint8).numpy().reshape(len(positions), grid.versions, *originals[0].shape)
     )
-    return [_middle(np.concatenate([original[None], its])) for original, its in zip(originals, made, strict=True)]
+    return [np.concatenate([_pictures(one[None]), _pictures(its)]) for one, its in zip(originals, made, strict=True)]
 
 
-def _middle(images: np.ndarray) -> np.ndarray:
-    return images if images.ndim == 4 else images[:, images.shape[1] // 2]
+def _pictures(images: np.ndarray) -> np.ndarray:
+    """Images as they are shown, [k, h, w, c] uint8; of volumes, the middle slice."""
+    flat = images if images.ndim == 4 else images[:, images.shape[1] // 2]
+    return scaled(flat, np.iinfo(flat.dtype).max, deep=False)
 
 
 # --- drawing ----------------------------------------------------------------------------------------------------------

@@ -118,6 +118,9 @@ def _open(request: _Request) -> Dataset:
     config, source = request.config, request.source
     check_class_names(config, source.classes)
     # Split first, because it may find a mistake and decoding may take minutes.
+    if config.duplicates == "group" and source.judges is not None:
+        message = "group: the split is given, so that duplicates cannot be moved; remove it, or the given split"
+        raise ConfigError([Problem(("data", "duplicates"), message)])
     train, validation, test = _split(config, source)
     stores = open_stores(
         source,
@@ -161,9 +164,6 @@ def _open(request: _Request) -> Dataset:
 
 def _with_duplicates_grouped(source: Source, like: np.ndarray) -> Source:
     """Source whose groups are joined where they hold the same picture."""
-    if source.judges is not None:
-        message = "group: the split is given, so that duplicates cannot be moved; remove it, or the given split"
-        raise ConfigError([Problem(("data", "duplicates"), message)])
     return replace(source, groups=joined_groups(np.arange(len(like)) if source.groups is None else source.groups, like))
 
 

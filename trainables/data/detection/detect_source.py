@@ -13,10 +13,11 @@ import numpy as np
 from trainables.core.config_errors import ConfigError, listed
 from trainables.data.dataset import sides_of
 from trainables.data.detection.draft import Draft
+from trainables.data.detection.kinds.tables import ARCHIVES
 from trainables.data.detection.mend import clean, mend, read_otherwise, without_single_images
 from trainables.data.detection.sample import Sample, sample_of, window_of
 from trainables.data.detection.wishes import Wishes
-from trainables.data.formats.images import SUFFIXES
+from trainables.data.formats.image_files import is_image
 from trainables.data.sources.open_source import doubt_about_test, open_source
 from trainables.data.sources.source import Source, UnknownDataError
 from trainables.recipe.data_config import DataConfig
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 _FEW_NUMBERS = 10
 """Images with a number of which a fifth is fewer than two."""
-_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,11 +127,10 @@ def validation_share(source: Source) -> float:
 def _contents(path: Path) -> str:
     """Description of data that no source can read."""
     if path.is_file():
-        if path.name.lower().endswith(_ARCHIVES):
+        if is_image(path):
+            return "is an image, not a data set"
+        if path.name.lower().endswith(ARCHIVES):
             return "is an archive; unpack it, and pass its folder to thaw init"
-        is_image = path.suffix.lower() in SUFFIXES
-        return (
-            "is an image, not a data set" if is_image else "is neither a table nor a list of images with their labels"
-        )
+        return "is neither a table nor a list of images with their labels"
     files = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
     return f"holds {len(files)} files ({listed(files, 3)}) and no folders" if files else "is empty"

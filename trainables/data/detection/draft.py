@@ -94,7 +94,7 @@ class Draft:
         """Drops a guessed column."""
         assert self.rows is not None
         self.rows = self.rows.drop(columns=column)
-        if self.data:
+        if self.data and "columns" in self.data:
             del self.data["columns"][column]
 
     def doubt(self, text: str) -> None:

@@ -44,15 +44,21 @@ class FileIndex:
 
     def __init__(self, files: Iterable[str | Path]):
         self._by_stem: dict[str, list[str]] = defaultdict(list)
-        for file in files:
-            self._by_stem[_stem(os.path.basename(file))].append(str(file))  # noqa: PTH119  a million Path objects take seconds
+        self._by_parent: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for file in map(str, files):
+            folder, _, name = file.rpartition("/")  # a million Path objects take seconds
+            self._by_stem[_stem(name)].append(file)
+            self._by_parent[_folded(folder.rpartition("/")[2]), _stem(name)].append(file)
 
     def matches(self, text: str) -> list[Match]:
         """Files that a text may mean: those with the longest end in common, and of these those with its suffix."""
         parts = _parts(text)
         if not parts:
             return []
-        found = [_match(file, parts) for file in self._by_stem.get(_stem(parts[-1]), ())]
+        stem = _stem(parts[-1])
+        # Thousands of files may share a name, as `p001/image.nii.gz` does; if some share the folder's too, one of these is meant.
+        near = self._by_parent.get((_folded(parts[-2]), stem), []) if len(parts) > 1 else []
+        found = [_match(file, parts) for file in near or self._by_stem.get(stem, [])]
         best = max(((match.tail, match.is_exact) for match in found), default=None)
         return [match for match in found if (match.tail, match.is_exact) == best]
 

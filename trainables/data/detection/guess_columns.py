@@ -155,10 +155,6 @@ def _label(table: pd.DataFrame, free: Sequence[str], wishes: Wishes, data: Path)
         ]
         rivals = [name for name in rivals if not _is_fact(name)]
     doubts = []
-    if several := _combined(table[label]):
-        doubts.append(
-            f"labels such as {several!r} combine several, and each combination is a class; data.labels can merge them"
-        )
     if rivals:
         again = wishes.command(data, label=rivals[0])
         doubts.append(f"the label is {label!r}; it might also be {quoted(rivals, 6)}: {again}")
@@ -166,13 +162,6 @@ def _label(table: pd.DataFrame, free: Sequence[str], wishes: Wishes, data: Path)
         doubts.append(f"the label is {label!r}, for want of another column with a few values; name it with --label")
     task, more = _task(table, label, wishes, data)
     return label, task, [*doubts, *more]
-
-
-def _combined(column: pd.Series) -> str | None:
-    """Label that is several others with a mark between them, `Effusion|Mass`; None if there is none."""
-    labels = set(column.dropna().unique())
-    split = {label: [part.strip() for part in re.split(r"[|;,/+]", label)] for label in labels}
-    return next((label for label, parts in sorted(split.items()) if len(parts) > 1 and labels & set(parts)), None)
 
 
 def _is_fact(name: str) -> bool:

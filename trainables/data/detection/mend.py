@@ -71,7 +71,10 @@ def mend(draft: Draft, wishes: Wishes, error: ConfigError) -> None:
         if draft.rows is not None and role in draft.rows and role not in wishes.columns:
             _drop(draft, wishes, role, message)
             return
-    if place == ["data", "depth"] and "depth" not in draft.reading:
+    if place == ["data", "columns", "path"] and draft.rows is not None and draft.data is not None:
+        draft.data = None  # its files were found, so they can have a table of their own
+        draft.doubt(f"the table is not read as it stands, because {message}")
+    elif place == ["data", "depth"] and "depth" not in draft.reading:
         draft.reading["depth"] = PROVISIONAL_DEPTH
     elif place == ["data", "path"] and "validation" not in draft.reading and _splits_itself(draft):
         draft.reading["validation"] = 0.2
@@ -94,6 +97,9 @@ def _splits_itself(draft: Draft) -> bool:
 def _drop(draft: Draft, wishes: Wishes, role: str, why: str) -> None:
     """Drops a guessed column, with a doubt."""
     draft.drop(role)
+    if role not in draft.columns:
+        draft.doubt(f"the {role} that the folders name is not used, because {why}")
+        return
     again = wishes.command(draft.place, **{role: draft.columns[role]})
     draft.doubt(f"{draft.columns[role]!r} is not used as the {role}, because {why}; to insist: {again}")
 

@@ -67,7 +67,7 @@ def patient_of(place: Place) -> str | None:
         with opened(place) as file:
             if not is_dicom(file):
                 return None
-            return str(_pydicom().dcmread(file, stop_before_pixels=True, specific_tags=["PatientID"]).PatientID).strip()
+            return str(_opened(file, stop_before_pixels=True, specific_tags=["PatientID"]).PatientID).strip()
 
     try:
         return _guarded(patient) or None

@@ -130,15 +130,14 @@ def _like_several(counts: Mapping[str, int]) -> tuple[str, ...]:
     """Doubt about labels that may be several labels of one image: `rust|scab` beside `rust`, or `['rust']`."""
 
     def is_several(name: str) -> bool:
-        parts = [part.strip() for part in re.split(r"[|;,+]", name)]
+        parts = [part.strip() for part in re.split(r"[|;,/+]", name)]
         return name.startswith("[") or (len(parts) > 1 and all(parts) and any(part in counts for part in parts))
 
     found = [f"{name!r} ({n})" for name, n in counts.items() if is_several(name)]
     if not found:
         return ()
-    return (
-        f"labels that may be several labels of an image: {listed(found, 6)}; here each combination is a class of its own",
-    )
+    each = "each combination is a class, unless data.labels merges them"
+    return (f"labels that may be several labels of an image: {listed(found, 6)}; {each}",)
 
 
 def _labels_error(message: str) -> ConfigError:

@@ -20,7 +20,8 @@ from trainables.storage.urls import Place, files_below, is_url, joined
 
 _SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "lost+found"})
 """Folders that archivers and file servers add; like hidden ones, they are not looked into."""
-_DRAWN = re.compile(r"(.+?)[ _.-]*(mask|masks|seg|segmentation|annotation|groundtruth|gt)([ _.-]*\d*)$", re.IGNORECASE)
+_DRAWN_WORDS = ("mask", "masks", "seg", "segmentation", "annotation", "groundtruth", "gt")
+_DRAWN = re.compile(rf"(.+?)[ _.-]*({'|'.join(_DRAWN_WORDS)})([ _.-]*\d*)$", re.IGNORECASE)
 """Name, without ending, of a file that somebody drew on an image: `benign (1)_mask`."""
 _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini"})
 
@@ -194,7 +195,9 @@ def _notes(root: str, others: Sequence[tuple[str, str]], images: Sequence[str]) 
         ]
         yield f"left aside, not images: {counted(len(others), 'file')}: {listed(where, 6)}"
     stems = {os.path.splitext(image)[0] for image in images}  # noqa: PTH122
-    if drawn := [stem for stem in stems if (match := _DRAWN.fullmatch(stem)) and match[1] in stems]:
+    # Most names are told by their end, in a tenth of the time that the pattern takes.
+    likely = [stem for stem in stems if stem.rstrip("0123456789 _.-")[-16:].lower().endswith(_DRAWN_WORDS)]
+    if drawn := [stem for stem in likely if (match := _DRAWN.fullmatch(stem)) and match[1] in stems]:
         named = repr(os.path.basename(min(drawn)))  # noqa: PTH119
         yield f"masks of other images, by their names: {counted(len(drawn), 'image')}, such as {named}; move them elsewhere"
 

@@ -71,26 +71,30 @@ def _without_scenes(images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     first = _joined(len(images), pairs)
     roots, counts = np.unique(first, return_counts=True)
     same = np.ones(len(pairs), bool)
+    members_of, pairs_of = _positions(first), _positions(first[pairs[:, 0]])
     for root in roots[counts > _FEW].tolist():
-        members, of_scene = np.flatnonzero(first == root), np.flatnonzero(first[pairs[:, 0]] == root)
+        members, of_scene = members_of[root], pairs_of[root]
         mean = images[members[:: 1 + len(members) // _CHUNK]].mean(0, dtype=np.float32)
         same[of_scene] = _differences(images, pairs[of_scene], mean) <= _MOST_IN_SCENE
     return pairs[same]
 
 
+def _positions(values: np.ndarray) -> dict[int, np.ndarray]:
+    """Value -> ascending positions at which it stands in `values`, [n]."""
+    found, starts = np.unique(np.sort(values), return_index=True)
+    parts = np.split(np.argsort(values, kind="stable"), starts)[1:]  # nothing is before the first
+    return dict(zip(found.tolist(), parts, strict=True))
+
+
 def _joined(count: int, pairs: np.ndarray) -> np.ndarray:
     """First position, [count], of those that pairs connect with each position."""
-    first = np.arange(count)
-    for one, other in pairs.tolist():
-        a, b = sorted((_root(first, one), _root(first, other)))
-        first[b] = a
-    return np.array([_root(first, i) for i in range(count)], np.int64)
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-
-def _root(first: np.ndarray, i: int) -> int:
-    while first[i] != i:
-        i = int(first[i])
-    return i
+    edges = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    _, first, part = np.unique(connected_components(edges, directed=False)[1], return_index=True, return_inverse=True)
+    joined: np.ndarray = first[part].astype(np.int64)
+    return joined
 
 
 def _hashes(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -114,12 +114,6 @@ def test_many_numbers_are_predicted_and_few_are_classes(folder, numbers, task, d
     assert [text.startswith(doubt) for text in found.doubts] == ([True] if doubt else [])
 
 
-def test_labels_that_combine_others_are_a_doubt(folder):
-    found = guess(folder, f=FILES, y=["cat", "dog", "cat|dog"] * 4)
-    expected = "labels such as 'cat|dog' combine several, and each combination is a class; data.labels can merge them"
-    assert found.doubts == [expected]
-
-
 def test_findings_in_columns_of_their_own_are_a_doubt(folder):
     found = guess(folder, f=FILES, mass=[0, 1] * 6, edema=[0, 0, 1] * 4)
     assert found.doubts == [

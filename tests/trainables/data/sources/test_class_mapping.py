@@ -160,7 +160,7 @@ def test_numbers_that_differ_in_their_sign_are_not_alike():
 @pytest.mark.parametrize(
     ("names", "told"),
     [
-        (["rust", "rust|scab", "scab"], "'rust|scab' (1); here each combination"),
+        (["rust", "rust|scab", "scab"], "'rust|scab' (1); each combination"),
         (["a", "a, b"], "'a, b' (1)"),
         (["['a']", "['a', 'b']"], "['a']\" (1), "),
         (["black, white", "red"], None),

@@ -98,7 +98,8 @@ def _best_table(path: Path, wishes: Wishes, *, deep: bool) -> tuple[Draft | None
         except UnknownDataError as error:
             reasons.append(str(error))
     if not drafts:
-        drafts = lists_in(path, wishes, folders, deep=deep)
+        drafts, more = lists_in(path, wishes, folders, deep=deep)
+        reasons += more
     if not drafts:
         return None, reasons
     best = max(drafts, key=lambda draft: draft.rows["path"].notna().sum() if draft.rows is not None else 0)

@@ -37,8 +37,8 @@ def detect_table_or_list(path: Path, wishes: Wishes) -> Draft | None:
     return None if table is None else draft_of(table, path, wishes, ImageFolders(path.parent, wishes.images), None)
 
 
-def lists_in(folder: Path, wishes: Wishes, folders: ImageFolders, *, deep: bool) -> list[Draft]:
-    """Drafts of the lists in a folder: CUB's tables, one list for each part of a split, or each list.
+def lists_in(folder: Path, wishes: Wishes, folders: ImageFolders, *, deep: bool) -> tuple[list[Draft], list[str]]:
+    """Drafts of the lists in a folder (CUB's tables, one list for each part of a split, or each list), and why others are none.
 
     Args:
         folder: the data.
@@ -46,17 +46,25 @@ def lists_in(folder: Path, wishes: Wishes, folders: ImageFolders, *, deep: bool)
         folders: where the images may be.
         deep: also those in the folders in it.
     """
+    found: dict[Path, pd.DataFrame] = {}
+    drafts: list[Draft] = []
+    reasons: list[str] = []
     if (folder / "images.txt").is_file() and (folder / "image_class_labels.txt").is_file():
-        found = {folder: _cub(folder)}
+        found[folder] = _cub(folder)
     else:
-        found = {file: table for file in _files(folder, deep=deep) if (table := _frame(file)) is not None}
+        for file in _files(folder, deep=deep):
+            try:
+                table = _frame(file)
+            except UnknownDataError as error:
+                reasons.append(str(error))
+            else:
+                found |= {} if table is None else {file: table}
         parted = joined_parts(found)
         found = found if parted is None else {folder: parted}
-    drafts = []
     for place, table in found.items():
         with contextlib.suppress(UnknownDataError):
             drafts.append(draft_of(table, place, wishes, folders, None))
-    return drafts
+    return drafts, reasons
 
 
 def joined_parts(tables: Mapping[Path, pd.DataFrame]) -> pd.DataFrame | None:

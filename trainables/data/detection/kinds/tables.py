@@ -27,7 +27,9 @@ from trainables.data.sources.tables.table_file import TableError, TableFile, ope
 if TYPE_CHECKING:
     import pandas as pd
 
-_NO_TABLES = (".npz", ".npy", ".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst", ".yaml", ".yml")
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+"""Endings of archives, which nothing here unpacks."""
+_NO_TABLES = (*ARCHIVES, ".npz", ".npy", ".yaml", ".yml")
 _START = 10_000
 """Characters of a text by which it is told from other data."""
 _WHITE = str.maketrans("", "", "\r\n\t")

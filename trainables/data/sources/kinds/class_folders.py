@@ -68,7 +68,9 @@ def _opened(config: DataConfig, found: ImageFolder, parts: Sequence[Part | None]
     has_own = validates.any() and config.validation is None and not config.folds
     places = [images[i].place for i in left.kept.tolist()]
     facts = file_facts(places)
-    left, places = without_repeats(left, places, facts, {"part of the split": validates}, config.on_conflict)
+    left, places = without_repeats(
+        left, places, facts, {"part of the split": validates} if has_own else {}, config.on_conflict
+    )
     key = labels_key(read_as(files_key("folder", facts), config), left)
     notes = found.notes + found.without_class + left.notes
     source = Source(key, left.classes, left.labels, lambda: Reader(*files_decoder(places, config)), notes=notes)

@@ -81,7 +81,7 @@ class TableFile:
         return {name: _cells(table.column(i), self.place, name, exact=name in exact) for i, name in enumerate(chosen)}
 
     def frame(self) -> pd.DataFrame:
-        """Whole table as texts; missing values are NaN."""
+        """Whole table as texts; missing values are what pandas takes for missing."""
         import pandas as pd
 
         cells = self.cells(self.names)
