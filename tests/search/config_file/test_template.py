@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import re
 import shlex
 import struct
@@ -22,6 +23,7 @@ from search.config_file.template import starter, table_of
 from search.preflight.check import check_search
 from tests.support.published_data import save_image, save_table
 from trainables.data.dataset import open_dataset
+from trainables.data.detection.wishes import Wishes
 from trainables.data.sources.open_source import open_source
 
 PIXELS = np.random.default_rng(0)
@@ -480,3 +482,36 @@ def test_no_batch_has_a_single_image(trained, volumes):
 )
 def test_few_images_get_small_batches_and_many_epochs(trained, batch, epochs):
     assert (batch_size(trained), stage_epochs(trained)) == (batch, epochs)
+
+
+# --- what must not end init -------------------------------------------------------------------------------------------
+
+
+def test_a_list_that_cannot_be_used_beside_class_folders_is_a_doubt(here):
+    root = class_folders(here / "photos", {"cat": 6, "dog": 6})
+    boxes = [{"image_id": 1, "category_id": 1}, {"image_id": 1, "category_id": 2}]
+    names = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    coco = {"images": [{"id": 1, "file_name": "0.png"}], "annotations": boxes, "categories": names}
+    (root / "instances.json").write_text(json.dumps(coco))
+    config, text = loaded(root, here)
+    assert config.recipe.data.source == "folder"
+    assert "# please check: not used: photos/instances.json: " in text
+
+
+def test_blanks_around_paths_need_a_table_without_them(here):
+    file = table(here, "csv", {"A": 6, "B": 6})
+    file.write_text(file.read_text().replace(",", " , ").replace("\n", " \n"))
+    config, text = loaded(file, here)
+    assert len(open_source(config.recipe.data).labels) == 12
+    assert "the table is not read as it stands, because" in text
+
+
+def test_a_patient_on_both_sides_of_a_split_of_folders_drops_the_split(here):
+    for part in ("train", "val"):
+        for name in ("cat", "dog"):
+            for i in range(4):
+                save(here / "photos" / part / name / f"patient{i}_{part}.png")
+    file = Path("search.yaml")
+    text, rows = starter(Path("photos"), file, Wishes(group="patient"))
+    assert rows is not None
+    assert "the split that the folders name is not used, because" in text

@@ -130,3 +130,9 @@ def test_of_a_volume_the_middle_slice_is_shown(augment):
     assert shown.shape == pixels(flat, augment).shape
     if augment is None:
         assert (shown == pixels(flat)).all()
+
+
+def test_images_of_16_bits_are_shown_like_those_of_8():
+    shallow = plain(3, channels=1)
+    deep = dataclasses.replace(shallow, images=shallow.images.astype(np.uint16) * 257)
+    assert (pixels(shallow) == pixels(deep)).all()

@@ -12,6 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, ge
 
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import open_dataset, open_test
+from trainables.data.formats.dicom import patient_of
 from trainables.data.sources.image_folder import read_image_folder
 from trainables.data.sources.open_source import open_source
 from trainables.data.sources.split_names import part_of
@@ -40,6 +41,7 @@ def write_dicom(file: Path) -> None:
     image.BitsAllocated = image.BitsStored = 8
     image.HighBit, image.PixelRepresentation = 7, 0
     image.PixelData = np.arange(64, dtype=np.uint8).tobytes()
+    image.PatientID = " P7 "
     image.save_as(file, enforce_file_format=True)
 
 
@@ -219,3 +221,11 @@ def test_masks_beside_their_images_are_told(tmp_path):
     )
     (note,) = read_image_folder(root).notes
     assert note == "masks of other images, by their names: 2 images, such as 'a (1)_mask'; move them elsewhere"
+
+
+def test_a_patient_is_read_with_and_without_the_mark_of_dicom(tmp_path):
+    write_dicom(tmp_path / "marked")
+    image = pydicom.dcmread(tmp_path / "marked")
+    del image.file_meta, image.preamble
+    pydicom.dcmwrite(tmp_path / "unmarked", image, implicit_vr=True, little_endian=True)
+    assert [patient_of(tmp_path / name) for name in ("marked", "unmarked")] == ["P7", "P7"]
