@@ -48,15 +48,7 @@ def space_problems(config: SearchConfig) -> list[Problem]:
     )
     if not problems:
         problems += redundant_stages(config.corner_recipes())
-    return problems or _one_point(config, [*corners, *draws]) or _unused_scheduler(config)
-
-
-def _one_point(config: SearchConfig, points: Sequence[Mapping[str, Any]]) -> list[Problem]:
-    """Problem of a space of which all points are the same."""
-    if config.settings.trials == 1 or len({repr(sorted(point.items())) for point in points}) > 1:
-        return []
-    message = f"holds a single point, so that all {config.settings.trials} trials would be the same; give a parameter more values"
-    return [Problem(("space",), message)]
+    return problems or _unused_scheduler(config)
 
 
 def _unused_scheduler(config: SearchConfig) -> list[Problem]:

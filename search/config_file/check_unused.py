@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain
 
 from search.config.rung_positions import rungs_of
 from search.config.scheduler import Hyperband
 from search.config.search_config import SearchConfig
 from search.config.yaml_source import Source
-from spaces.space import FunctionSpace
-from trainables.core.config_errors import Path, Problem, counted, dotted
-from trainables.core.dotted_paths import resolve
+from spaces.space import FunctionSpace, SpaceError
+from trainables.core.config_errors import ConfigError, Path, Problem, counted, dotted
+from trainables.core.dotted_paths import PathError, resolve
 from trainables.recipe.recipe import Recipe
 from trainables.recipe.rules.unused_settings import unused_settings
 
@@ -24,19 +26,50 @@ for the place itself; and the places."""
 
 def unused_in_recipe(recipe: Recipe, source: Source) -> list[Problem]:
     """Problems of settings without effect in a recipe."""
-    return _problems([recipe], list(_of_overrides(source)))
+    return _of_the_user(_problems([recipe], list(_of_overrides(source))), source)
 
 
 def unused_in_search(config: SearchConfig, source: Source) -> list[Problem]:
     """Problems of settings without effect in all trials of a search."""
-    if problems := list(_unused_settings(config)):
+    if problems := _of_the_user([*_unused_settings(config), *_one_point(config)], source):
         return problems
     corners = config.corner_recipes()
     groups = [*_of_overrides(source), *_of_space(config)]
-    if not _problems(corners, groups):
+    if not (problems := _of_the_user(_problems(corners, groups), source)):
         return []
-    drawn = [config.recipe_of(values) for values in config.draws(_MORE_DRAWS)]
-    return _problems([*corners, *drawn], groups)
+    return _of_the_user(_problems([*corners, *_drawn(config)], groups), source)
+
+
+def _of_the_user(problems: Sequence[Problem], source: Source) -> list[Problem]:
+    """Problems that the user is told: those of a file, and beside values on the command line, or in an exported config, those of
+    these values alone. With `train.stages[*].epochs=1` for a quick try, a schedule of the file need not have an effect."""
+    if not source.overrides and "provenance" not in source.data:
+        return list(problems)
+    return [
+        problem
+        for problem in problems
+        if any(all(map(operator.eq, problem.path, place)) for place in source.overrides)  # one is below the other
+    ]
+
+
+def _drawn(config: SearchConfig) -> Iterator[Recipe]:
+    """Yields recipes at random points of the space, without those that do not fit, which cost a trial each."""
+    draws = config.draws(_MORE_DRAWS)
+    while True:
+        try:
+            yield config.recipe_of(next(draws))
+        except (ConfigError, PathError):
+            continue
+        except (StopIteration, SpaceError):  # a function that raises ends the draws
+            return
+
+
+def _one_point(config: SearchConfig) -> Iterator[Problem]:
+    """Yields the problem of a space of which all points are the same."""
+    points = {repr(sorted(point.items())) for point in chain(config.corner_points(), config.draws())}
+    if config.settings.trials > 1 and len(points) == 1:
+        message = f"holds a single point, so that all {config.settings.trials} trials would be the same"
+        yield Problem(("space",), f"{message}; give a parameter more values")
 
 
 def _unused_settings(config: SearchConfig) -> Iterator[Problem]:

@@ -18,7 +18,7 @@ from search.tuning.enqueued_trials import with_points
 from spaces.parser import parse_space
 from spaces.space import FunctionSpace, SpaceError, SpaceProblem
 from trainables.core.config_errors import Config, ConfigError, Problem, misread_numbers, problems_of, right_key, shown
-from trainables.core.own_code import ADVICE, is_trusted, refusal, trust
+from trainables.core.own_code import ADVICE, is_trusted, refusal, trust, trust_all
 from trainables.core.printable import command_line
 from trainables.core.vocabulary import Flag
 from trainables.recipe.backbone_catalog import is_custom
@@ -39,7 +39,8 @@ def load_recipe(source: Source) -> Recipe:
         raise InputError(
             f"{source.file} is a search (it has `{extra[0]}`): run it with {command_line('search', source.file)}"
         )
-    if "provenance" not in source.data:
+    exported = "provenance" in source.data
+    if not exported or any(place == ("model", "backbone")[: len(place)] for place in source.overrides):
         _trust(source)
     problems: list[Problem] = []
     if not isinstance(source.data.get("provenance", {}), dict):
@@ -47,8 +48,7 @@ def load_recipe(source: Source) -> Recipe:
     try:
         recipe = _with_absolute_paths(parse_recipe(data))
         # A trial's stages may be alike, and an exported config must train what its trial did.
-        if "provenance" not in source.data:
-            problems += redundant_stages([recipe]) or unused_in_recipe(recipe, source)
+        problems += ([] if exported else redundant_stages([recipe])) or unused_in_recipe(recipe, source)
     except ConfigError as error:
         problems += error.problems
     if problems:
@@ -103,6 +103,8 @@ def load_search(source: Source, *, own: bool = True) -> SearchConfig:
         if (function := _function_of(data["space"])) and not is_trusted(function):
             raise SpaceError([SpaceProblem(("python",), refusal(function))])
         space = parse_space(data["space"])
+        if isinstance(space, FunctionSpace):
+            trust_all()  # the function runs anyway, and may draw networks that nothing names
     except SpaceError as error:
         problems += [Problem(("space", *p.path), p.message) for p in error.problems]
         if "space" not in data:
@@ -149,7 +151,16 @@ def _trust(source: Source) -> None:
     model, space = (
         section if isinstance(section, dict) else {} for section in map(source.data.get, ("model", "space"))
     )
-    trust([*_texts(model.get("backbone")), *_texts(space.get("model.backbone")), *_texts(_function_of(space))])
+    ablated = [*_changed_backbones(source.data.get("ablate"))]
+    trust(
+        [*_texts(model.get("backbone")), *_texts(space.get("model.backbone")), *_texts(_function_of(space)), *ablated]
+    )
+
+
+def _changed_backbones(ablate: Any) -> Iterator[str]:
+    changes = ablate.get("changes") if isinstance(ablate, dict) else None
+    for change in changes.values() if isinstance(changes, dict) else ():
+        yield from _texts(change.get("model.backbone") if isinstance(change, dict) else None)
 
 
 def _texts(value: Any) -> Iterator[str]:

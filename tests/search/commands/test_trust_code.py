@@ -9,9 +9,10 @@ import yaml
 
 from search.cli import main
 from search.config.yaml_source import read_source
-from search.config_file.load import load_search
+from search.config_file.load import load_ablated, load_recipe, load_search
 from tests.support.recipes import FEW, RECIPE, TINY_NETWORK
 from tests.support.searched_runs import write_trial
+from trainables.core.own_code import is_trusted, only_trusted_code
 from trainables.model_package.manifest import PackageError
 from trainables.model_package.network import load_package
 from trainables.recipe.backbone_catalog import backbone_info
@@ -170,3 +171,33 @@ def test_a_model_opened_in_python_is_not_trusted_either(download):
     ):
         load_package(download)
     assert not (download / "ran").exists()
+
+
+OWN = {
+    "a network": {},
+    "a searched network": {"model": RECIPE["model"], "space": {"model.backbone": {"choice": ["hostile:tiny"]}}},
+    "a space that draws a network": {"model": RECIPE["model"], "space": {"python": "hostile:networks"}},
+}
+
+
+@pytest.mark.parametrize("changes", OWN.values(), ids=OWN)
+def test_whatever_a_file_of_the_users_own_names_is_trusted(download, changes):
+    more = (
+        '\n\ndef networks(trial):\n    return {"model.backbone": trial.suggest_categorical("net", ["hostile:tiny"])}\n'
+    )
+    (download / "hostile.py").write_text(HOSTILE + more)
+    search = yaml.safe_load((download / "search.yaml").read_text()) | changes
+    (download / "own.yaml").write_text(yaml.safe_dump(search))
+    with only_trusted_code():
+        assert load_search(read_source(download / "own.yaml", ["search.trials=1"]))
+
+
+def test_a_network_that_an_ablation_changes_to_and_one_that_is_typed_are_trusted(download):
+    changes = {"ablate": {"changes": {"own": {"model.backbone": "hostile:tiny"}}}, "model": RECIPE["model"]}
+    search = yaml.safe_load((download / "search.yaml").read_text()) | changes
+    (download / "own.yaml").write_text(yaml.safe_dump(search))
+    with only_trusted_code():
+        load_ablated(read_source(download / "own.yaml"))
+        assert is_trusted("hostile:tiny")
+    with only_trusted_code():
+        assert load_recipe(read_source(download / "best.yaml", ["model.backbone=hostile:tiny"]))

@@ -1,11 +1,14 @@
 """Typed settings act in some trial, or are refused; defaults, and settings in files of runs, are never refused."""
 
+import copy
+
 import pytest
 import yaml
 
 from search.config.yaml_source import InputError, read_source
 from search.config_file.load import load_recipe, load_search
 from tests.support import search_files
+from tests.support.project import PROJECT
 from tests.support.recipes import RECIPE
 from tests.support.search_files import FILE
 
@@ -66,13 +69,51 @@ def test_what_is_given_for_all_stages_may_have_no_effect_in_some(load, write, pa
     assert load_recipe(read_source(write(yaml.safe_dump(RECIPE), "recipe.yaml"), [f"{path}=2"]))
 
 
+def with_unused_ratio(**more):
+    """A recipe whose head stage has a learning rate for the backbone, which is not open."""
+    recipe = copy.deepcopy(RECIPE) | more
+    recipe["train"]["stages"][0]["backbone_lr_ratio"] = 0.5
+    return yaml.safe_dump(recipe)
+
+
 def test_a_trial_that_was_exported_and_a_run_that_was_started_are_not_refused(write):
-    unused = ["train.stages[0].backbone_lr_ratio=0.5"]
-    file = write(yaml.safe_dump(RECIPE), "recipe.yaml")
     with pytest.raises(InputError, match="only the head trains"):
-        load_recipe(read_source(file, unused))
-    assert load_recipe(read_source(file, [*unused, "provenance={search: photos}"]))
-    assert load_search(read_source(write(FILE), unused), own=False)
+        load_recipe(read_source(write(with_unused_ratio(), "recipe.yaml")))
+    exported = write(with_unused_ratio(provenance={"search": "photos"}), "best.yaml")
+    assert load_recipe(read_source(exported))
+    with pytest.raises(InputError, match="only the head trains"):
+        load_recipe(read_source(exported, ["train.stages[0].backbone_lr_ratio=0.7"]))
+    assert load_search(read_source(write(FILE), ["train.stages[0].backbone_lr_ratio=0.5"]), own=False)
+
+
+@pytest.mark.parametrize("quick", ["train.stages[*].epochs=1", "train.stages[0].unfreeze_from=head"])
+def test_a_quick_try_does_not_refuse_what_is_in_the_file(write, quick):
+    file = write(with_unused_ratio(), "recipe.yaml")
+    assert load_recipe(read_source(file, [quick]))
+
+
+@pytest.mark.parametrize("name", ["digits", "three_depths", "volumes"])
+def test_every_example_can_be_tried_with_one_epoch_a_stage(name):
+    assert load_search(read_source(PROJECT / "examples" / f"{name}.yaml", ["train.stages[*].epochs=1"]))
+
+
+def test_a_setting_that_a_change_makes_act_is_not_refused(write):
+    recipe = copy.deepcopy(RECIPE)
+    recipe["train"] |= {"loss": {"kind": "cross_entropy"}, "drw": {"start_epoch": 1, "beta": 0}}
+    with pytest.raises(InputError, match="with beta 0 all classes have the same weight"):
+        load_recipe(read_source(write(yaml.safe_dump(recipe), "before.yaml")))
+    recipe["train"]["changes"] = [{"after_epoch": 2, "set": {"train.drw.beta": 0.99}}]
+    assert load_recipe(read_source(write(yaml.safe_dump(recipe), "after.yaml")))
+
+
+def test_a_space_of_one_point_is_refused_unless_its_run_exists(write):
+    file = write(
+        FILE[: FILE.index("space:")] + "space: {train.batch_size: {choice: [8]}}\n" + FILE[FILE.index("search:") :]
+    )
+    with pytest.raises(InputError, match=r"space: holds a single point, so that all 8 trials would be the same"):
+        load_search(read_source(file))
+    assert load_search(read_source(file), own=False)
+    assert load_search(read_source(file, ["search.trials=1"]))
 
 
 def test_a_search_of_one_short_trial_is_accepted_as_it_is(load):

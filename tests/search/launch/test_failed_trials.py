@@ -33,7 +33,7 @@ def breaking():
             6,
             2,
             3,
-            "error: the first 3 trials failed in the same way, so the search was stopped: RuntimeError: it broke",
+            "error: all 3 trials failed in the same way, so the search was stopped: RuntimeError: it broke",
         ),
         (2, 1, 2, "No trial finished:\n  2 trials failed: RuntimeError: it broke"),
     ],

@@ -233,7 +233,7 @@ def unused_settings(recipes: Sequence[Recipe]) -> list[Problem]:
 
     Not part of `parse_recipe`: a search may well draw a value that only some of its trials use.
     """
-    unused = [dict(_unused_in(recipe)) for recipe in recipes]
+    unused = [_unused_in(recipe) for recipe in recipes]
     return [
         Problem(place, reason)
         for place, reason in (unused[0].items() if unused else ())
@@ -241,15 +241,25 @@ def unused_settings(recipes: Sequence[Recipe]) -> list[Problem]:
     ]
 
 
-def _unused_in(recipe: Recipe) -> Iterator[tuple[Path, str]]:
-    """Yields the settings of a recipe, defaults included, that have no effect, and the reasons."""
+def _unused_in(recipe: Recipe) -> dict[Path, str]:
+    """Settings of a recipe, defaults included, that have no effect, neither at first nor after its changes during a run, and the
+    reasons."""
+    found = [dict(_unused_now(each)) for each in (recipe, *_after_changes(recipe))]
+    unused = {place: reason for place, reason in found[0].items() if all(place in other for other in found)}
+    return unused | dict(_late_changes(recipe, recipe.model_dump(mode="json")))
+
+
+def _after_changes(recipe: Recipe) -> Iterator[Recipe]:
+    return (recipe.in_epoch(change.after_epoch + 1) for change in recipe.train.changes)
+
+
+def _unused_now(recipe: Recipe) -> Iterator[tuple[Path, str]]:
     data = recipe.model_dump(mode="json")
     for path, rule in RULES.items():
         for place in resolve(path, data):
             i = next((key for key in place if isinstance(key, int)), 0)
             if _exists(recipe, place) and (reason := rule(recipe, i)):
                 yield place, reason
-    yield from _late_changes(recipe, data)
 
 
 def _exists(recipe: Recipe, place: Path) -> bool:
