@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from search.cluster.ray_connection import LocalRay
     from search.config.search_config import SearchConfig
     from search.config.yaml_source import Source
+    from search.config_file.load import TrustFlags
     from search.progress.terminal import Console
     from trainables.run_folder.layout import RunLayout
 
@@ -104,7 +105,7 @@ def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Sou
     from search.cluster.ray_connection import place_of
     from search.config.address import LOCAL
     from search.config.yaml_source import InputError
-    from search.config_file.load import names_code
+    from search.config_file.load import trust_flags
     from search.preflight.data_and_weights import check_data_and_weights
     from search.preflight.same_origin import EarlierRuns
     from search.progress.terminal import Console
@@ -114,7 +115,7 @@ def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Sou
     from trainables.core.atomic_write import replacing
     from trainables.core.deferred_interrupt import deferred_interrupt
 
-    flag = " --trust-code" if names_code(config) else ""
+    flags = trust_flags(config)
     console, attempt, status = Console(), layout.read_attempt(), read_status(layout)
     over = status is not None and status.state == "complete"
     local_ray = place_of(config.settings.address) == LOCAL
@@ -151,19 +152,21 @@ def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Sou
                     file.write(config.to_yaml())
             with mirrored(config, layout) as mirror:
                 complete = run_search(config, layout, mirror, here=here)
-                _show_outcome(layout, console, flag)
+                _show_outcome(layout, console, flags)
                 failed = why_nothing_finished(layout) if complete else None
     except OSError as error:
         if not layout.config.exists():
             raise
         raise InputError(
-            f"{error}\nOnce that is fixed, resume with: {command_line('resume', cli_name(layout.root))}{flag}"
+            f"{error}\nOnce that is fixed, resume with: {command_line('resume', cli_name(layout.root))}{flags.resume}"
         ) from None
     finally:
         if config.settings.on_finish and layout.read_attempt() != attempt:  # this command started something
             _finish(config.settings.on_finish, layout)
     if not complete:
-        console.out(f"\nStopped. Resume with: {command_line('resume', cli_name(layout.root))}{flag}", highlight=False)
+        console.out(
+            f"\nStopped. Resume with: {command_line('resume', cli_name(layout.root))}{flags.resume}", highlight=False
+        )
         raise typer.Exit(130)
     if failed:
         console.out(f"\n{failed}", highlight=False)
@@ -178,7 +181,7 @@ def _finish(command: Sequence[str], layout: RunLayout) -> None:
         say(f"warning: {problem}", error=True)
 
 
-def _show_outcome(layout: RunLayout, console: Console, flag: str) -> None:
+def _show_outcome(layout: RunLayout, console: Console, flags: TrustFlags) -> None:
     from results_analysis import RunError, export_trial, load, render, results_table
 
     run = load(layout.root)
@@ -193,10 +196,10 @@ def _show_outcome(layout: RunLayout, console: Console, flag: str) -> None:
     console.out(
         f"""
 Best config:      {short(best)}
-Train it again:   {command_line("train", path_word(best))}{flag}
+Train it again:   {command_line("train", path_word(best))}{flags.train}
 Report:           {command_line("report", name)}
 All trials:       {command_line("results", name)}
-Check the best:   {command_line("confirm", name)}{flag}
+Check the best:   {command_line("confirm", name)}{flags.confirm}
 Curves:           tensorboard --logdir {shlex.quote(path_word(layout.trials))}""",
         highlight=False,
     )

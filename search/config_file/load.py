@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -140,10 +140,20 @@ def check_command(config: SearchConfig, source: Source) -> None:
         raise InputError(source.describe([Problem(("search", "on_finish"), message)]))
 
 
-def names_code(config: SearchConfig) -> bool:
-    """True if a search needs --trust-code to be resumed from its folder."""
-    own_network = any(is_custom(recipe.model.backbone) for recipe in config.corner_recipes())
-    return own_network or isinstance(config.space, FunctionSpace) or config.settings.on_finish is not None
+class TrustFlags(NamedTuple):
+    """Option that commands on a run need to run the code that its search names; empty where they run none."""
+
+    train: str
+    confirm: str
+    resume: str
+
+
+def trust_flags(config: SearchConfig) -> TrustFlags:
+    """Flags for the run of a search."""
+    network = any(is_custom(recipe.model.backbone) for recipe in config.corner_recipes())
+    space = network or isinstance(config.space, FunctionSpace)
+    needed = (network, space, space or config.settings.on_finish is not None)
+    return TrustFlags(*(" --trust-code" if each else "" for each in needed))
 
 
 def _trust(source: Source) -> None:

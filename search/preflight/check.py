@@ -20,7 +20,7 @@ from search.preflight.local_machine import Machine, this_machine
 from search.progress.terminal import Console
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import Dataset, open_dataset
-from trainables.data.overview import Overview, overview, tenths_as_classes
+from trainables.data.overview import Overview, overview
 from trainables.data.sources.open_source import doubt_about_test
 from trainables.recipe.recipe import Recipe
 from trainables.trial.dry_run import DryRun, dry_run
@@ -72,7 +72,8 @@ class Check:
         found = [*self.data_warnings]
         if self.data.groups and self.data.groups.shared:
             found.append(f"{self.data.groups.shared} groups are on both sides of the split")
-        if few := sum(count < _FEW_VALIDATION_IMAGES for count in self.data.validation):
+        few = sum(count < _FEW_VALIDATION_IMAGES for count in self.data.validation)
+        if few and not self.data.of_numbers:
             found.append(
                 f"classes with fewer than {_FEW_VALIDATION_IMAGES} validation images: {few}; their recall moves in large steps"
             )
@@ -89,9 +90,8 @@ class Check:
                 f"{self.forecast.at_once} trials run at once, but a GPU has room for {room}: raise search.resources.gpus"
             )
         if self.machine.load > self.machine.cpus / 2:
-            found.append(
-                f"other programs kept {self.machine.load:.1f} of {self.machine.cpus} cores busy: the measured times are too long"
-            )
+            busy = f"{min(self.machine.load, self.machine.cpus):.1f} of {self.machine.cpus} cores"
+            found.append(f"other programs kept {busy} busy: the measured times are probably too long")
         return found
 
     def to_json(self) -> str:
@@ -131,7 +131,7 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
         name=config.name,
         image_shape=dataset.images.shape[1:],
         data_warnings=(*data_warnings(dataset, config.recipe.data), *([doubt] if doubt else [])),
-        data=overview(tenths_as_classes(dataset)),
+        data=overview(dataset),
         cache_bytes={
             "decoded images": dataset.images.nbytes,
             "features of frozen blocks": sum(cost.cache_bytes for cost in tried.stages),

@@ -53,9 +53,11 @@ def page(found: Check, picture: bytes, recipe: str, *, duplicates: bytes | None 
     text = console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
     pairs = "" if duplicates is None else f"<h2>Repeated pictures</h2>{_image(duplicates, 'Pairs of the same picture')}"
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(found.name)}: check</title>'
-        "<style>body{margin:2rem;font:14px sans-serif} pre{font:13px/1.35 ui-monospace,Menlo,Consolas,monospace}"
-        "img{max-width:100%}</style>"
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{html.escape(found.name)}: check</title>"
+        "<style>body{margin:2rem;font:14px sans-serif} img{max-width:100%}"
+        "pre{font:13px/1.35 ui-monospace,Menlo,Consolas,monospace;overflow-x:auto}"
+        "@media(max-width:600px){body{margin:1rem}}</style>"
         f"<h1>{html.escape(found.name)}</h1>{text}<h2>Classes</h2>"
         f"{_image(picture, 'Counts and samples of each class')}{pairs}"
         f"<h2>Resolved search</h2><pre>{html.escape(recipe)}</pre></html>\n"
@@ -86,7 +88,9 @@ def _table(*columns: tuple[str, bool]) -> Table:
 
 
 def _classes(data: Overview) -> Table:
-    table = _table(("class", False), ("training", True), ("share", True), ("validation", True))
+    table = _table(
+        ("target" if data.of_numbers else "class", False), ("training", True), ("share", True), ("validation", True)
+    )
     order, total = shown_rows(data), sum(data.train)
     for j in order:
         if j is None:
@@ -114,9 +118,7 @@ def _about_data(found: Check) -> Iterator[RenderableType]:
     *slices, height, width, channels = found.image_shape
     colour = "grey" if channels == 1 else "colour"
     extent = f"{slices[0]} × {height} × {width} voxels" if slices else f"{width} × {height} px"
-    yield Text(
-        f"{extent}, {colour}; the largest class has {found.data.imbalance:.3g} times as many images as the smallest"
-    )
+    yield Text(f"{extent}, {colour}{_balance(found.data)}")
     if found.data.groups is None:
         yield Text("no groups: each image is independent")
     else:
@@ -127,8 +129,8 @@ def _about_data(found: Check) -> Iterator[RenderableType]:
         )
     if found.data.copies or found.data.near_copies:
         yield Text(
-            f"repeated pictures: {counted(found.data.copies, 'exact copy', 'exact copies')} of another image, and "
-            f"{found.data.near_copies:,} nearly equal"
+            f"repeated pictures: {counted(found.data.copies, 'exact copy', 'exact copies')}, "
+            f"{counted(found.data.near_copies, 'near copy', 'near copies')} of another image"
         )
     for what, size in found.cache_bytes.items():
         yield Text(f"{what}: {size_of(size)} on disk, shared by all trials")
@@ -204,6 +206,14 @@ def size_of(size: int) -> str:
     return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
 
 
+def _balance(data: Overview) -> str:
+    if data.of_numbers:
+        return ""
+    if data.imbalance == 1:
+        return "; all classes have the same number of images"
+    return f"; the largest class has {data.imbalance:.3g} times as many images as the smallest"
+
+
 def duration(seconds: float) -> str:
     """Duration as text: `0.34 s`, `4.2 s`, `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
     if seconds < 90:
@@ -226,9 +236,10 @@ def write_check(found: Check, dataset: Dataset, config: SearchConfig, layout: Ch
     """
     from search.preflight.check_report import page
 
-    train, dataset, data = config.recipe.train, tenths_as_classes(dataset), config.recipe.data
-    title = f"{found.name}: {len(dataset.train):,} training images of {len(dataset.classes)} classes, {dataset.size}"
-    sheet = draw_contact_sheet(dataset, train.augment, seed=train.seed, title=title)
+    train, data = config.recipe.train, config.recipe.data
+    what = "with numbers, in tenths" if found.data.of_numbers else f"of {len(dataset.classes)} classes"
+    title = f"{found.name}: {len(dataset.train):,} training images {what}, {dataset.size}"
+    sheet = draw_contact_sheet(tenths_as_classes(dataset), train.augment, seed=train.seed, title=title)
     with replacing(layout.picture, "wb") as file:
         sheet.save(file, "PNG", optimize=True)
     layout.duplicates.unlink(missing_ok=True)

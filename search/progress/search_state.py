@@ -58,8 +58,8 @@ class SearchState:
     ended_here: int = 0
     """Trials that ended in this attempt."""
     top: list[Row] = field(default_factory=list)
-    """Trials with the best scores, best first; of equal ones, the one that reached it first. Failed and infeasible
-    trials are excluded."""
+    """Trials with the best scores, best first; of equal ones, the one with the lowest number, as in the results. Failed
+    and infeasible trials are excluded."""
     events: list[tuple[float, str]] = field(default_factory=list)
     """Time and text of the latest events, oldest first."""
 
@@ -177,8 +177,6 @@ class SearchState:
             return
         others = [other for other in self.top if other is not row]
         place = bisect.bisect_right([self._order(other) for other in others], self._order(row))
-        if row in self.top and place > self.top.index(row):
-            place = self.top.index(row)  # it has had this score for longer than its equals
         self.top = [*others[:place], row, *others[place:]][:TOP]
 
     def _unrank(self, row: Row) -> None:
@@ -188,9 +186,9 @@ class SearchState:
         if next_best := min((other for other in others if other.best is not None), key=self._order, default=None):
             self._rank(next_best)
 
-    def _order(self, row: Row) -> float:
-        """Sort key of a trial's score: the better, the smaller."""
-        return (row.best or 0.0) * (-1 if self.metric.mode == "max" else 1)
+    def _order(self, row: Row) -> tuple[float, int]:
+        """Sort key of a trial by its score and its number: the better, the smaller."""
+        return (row.best or 0.0) * (-1 if self.metric.mode == "max" else 1), row.number
 
     def _add_event(self, at: float, what: str) -> None:
         bisect.insort(self.events, (at, what), key=lambda event: event[0])

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from trainables.core.config_errors import counted
 from trainables.core.seeding import random_state
 from trainables.data.batches.augment import augment
 from trainables.data.dataset import Dataset
@@ -104,7 +105,7 @@ def draw_pairs(dataset: Dataset, pairs: Sequence[tuple[int, int]], name: Callabl
     shown, tile, width = pairs[:_MOST_PAIRS], 80, 900
     sheet = Image.new("RGB", (width, _MARGIN * 3 + len(shown) * (tile + 10) + 20), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((_MARGIN, 12), f"{len(shown)} of {len(pairs)} pairs of the same picture", _INK, _font(18))
+    draw.text((_MARGIN, 12), f"{_first_of(len(shown), len(pairs))} of the same picture", _INK, _font(18))
     for row, pair in enumerate(shown):
         y = 50 + row * (tile + 10)
         for column, i in enumerate(pair):
@@ -112,10 +113,19 @@ def draw_pairs(dataset: Dataset, pairs: Sequence[tuple[int, int]], name: Callabl
             sheet.paste(_tile(_pictures(dataset.images[i][None])[0], tile), (x, y))
             side, colour = _side_of(dataset, i)
             room = width // 2 - tile - 2 * _MARGIN
-            draw.text((x + tile + 10, y + 4), _cut(dataset.classes[dataset.labels[i]], 15, room), _INK, _font(15))
+            draw.text((x + tile + 10, y + 4), _cut(_truth_of(dataset, i), 15, room), _INK, _font(15))
             draw.text((x + tile + 10, y + 26), side, colour, _font(13))
             draw.text((x + tile + 10, y + 46), _cut(name(i), 12, room), _FAINT, _font(12))
     return sheet
+
+
+def _first_of(shown: int, count: int) -> str:
+    pairs = counted(count, "pair")
+    return pairs if shown == count else f"the first {shown} of {pairs}"
+
+
+def _truth_of(dataset: Dataset, i: int) -> str:
+    return dataset.classes[dataset.labels[i]] if dataset.targets is None else f"{dataset.targets[i]:g}"
 
 
 def _side_of(dataset: Dataset, i: int) -> tuple[str, tuple[int, int, int]]:

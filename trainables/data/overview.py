@@ -35,6 +35,8 @@ class Overview:
     """Number of images with the same pixels as an earlier one."""
     near_copies: int
     """Number of images that show nearly the same picture as an earlier one, and are no copies."""
+    of_numbers: bool = False
+    """True for a regression, whose classes are tenths of the images by their numbers."""
 
     @property
     def imbalance(self) -> float:
@@ -54,11 +56,13 @@ def tenths_as_classes(dataset: Dataset) -> Dataset:
 
 
 def overview(dataset: Dataset) -> Overview:
-    """Counts the images and groups of a data set."""
+    """Counts the images and groups of a data set; those of a regression by tenths of the images."""
+    of_numbers = dataset.targets is not None
+    dataset = tenths_as_classes(dataset)
     counts = [np.bincount(dataset.labels[side], minlength=len(dataset.classes)) for side in _sides(dataset)]
     train, validation = (tuple(count.tolist()) for count in counts)
     groups = None if dataset.groups is None else _group_sides(dataset, dataset.groups)
-    return Overview(dataset.classes, train, validation, groups, *_repeats(dataset))
+    return Overview(dataset.classes, train, validation, groups, *_repeats(dataset), of_numbers=of_numbers)
 
 
 def _sides(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:

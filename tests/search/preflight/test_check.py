@@ -212,7 +212,7 @@ def test_pictures_on_both_sides_are_drawn(checked, tmp_path):
     write_check(found, dataset, config, layout)
     text = said(found, width=500)
     assert text.count("the same picture on both sides of the split: ") == 1
-    assert "repeated pictures: 16 exact copies of another image, and 0 nearly equal" in text
+    assert "repeated pictures: 16 exact copies, 0 near copies of another image" in text
     assert "Pairs of the same picture" in layout.page.read_text()
     with Image.open(layout.duplicates) as picture:
         assert picture.width == 900

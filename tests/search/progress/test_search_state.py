@@ -39,11 +39,11 @@ def state_of(total=16, metric=Metric.KAPPA, *, ended=(), running=(), earlier=(),
         (Metric.VAL_LOSS, [(0, 0.5), (1, 0.7), (2, 0.4)], [2, 0, 1]),
         (Metric.KAPPA, [(0, 0.5), (1, 0.7), (0, 0.8)], [0, 1]),
         (Metric.KAPPA, [(0, 0.5), (1, 0.5), (0, 0.5)], [0, 1]),
-        (Metric.KAPPA, [(0, 0.5), (1, 0.6), (0, 0.6)], [1, 0]),
+        (Metric.KAPPA, [(0, 0.5), (1, 0.6), (0, 0.6)], [0, 1]),
         (Metric.KAPPA, [(0, None)], []),
     ],
 )
-def test_the_best_trials_stand_in_order_of_equals_the_first_one_first(metric, scores, order):
+def test_the_best_trials_stand_in_order_of_equals_the_one_of_the_lowest_number_first(metric, scores, order):
     assert [row.number for row in state_of(metric=metric, running=scores).top] == order
 
 

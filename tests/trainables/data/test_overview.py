@@ -35,3 +35,11 @@ def test_classes_are_counted_on_each_side(dataset):
 )
 def test_groups_are_counted_on_each_side_and_on_both(dataset, groups, sides):
     assert overview(replace(dataset, groups=np.array(groups))).groups == sides
+
+
+def test_a_regression_is_counted_by_tenths_and_said_to_be_one():
+    labels = np.zeros(40, np.int64)
+    images = np.zeros((40, 2, 2, 1), np.uint8)
+    numbers = Dataset(images, labels, (), np.arange(30), np.arange(30, 40), "x", targets=np.arange(40.0))
+    found = overview(numbers)
+    assert (found.of_numbers, len(found.classes), sum(found.train)) == (True, 10, 30)
