@@ -9,7 +9,7 @@ import numpy as np
 
 from trainables.data.detection.detect_source import DetectedSource
 from trainables.recipe.backbone_catalog import BACKBONES
-from trainables.recipe.data_config import Fit
+from trainables.recipe.data_settings.image_settings import Fit
 
 IMAGE_BACKBONE = "efficientnet_lite0"
 VOLUME_BACKBONE = "medicalnet_resnet10"

@@ -25,7 +25,7 @@ from trainables.data.sources.tables.missing_files import missing_files
 from trainables.data.sources.tables.numeric_labels import number_in
 from trainables.data.sources.tables.table_file import TableError, TableFile, is_table_name, open_table_file
 from trainables.model_package.manifest import Manifest, PackageError
-from trainables.recipe.data_config import label_name
+from trainables.recipe.data_settings.label_names import label_name
 from trainables.storage.urls import Place, absolute, folder_of, is_url, places_of
 
 

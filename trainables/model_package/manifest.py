@@ -11,7 +11,8 @@ from pydantic import ConfigDict, Field, ValidationError
 from trainables.core.atomic_write import replacing
 from trainables.core.config_errors import Config, dotted, problems_of
 from trainables.core.vocabulary import Task
-from trainables.recipe.data_config import Columns, Fit, Frame, Window
+from trainables.recipe.data_settings.image_settings import Fit, Frame, Window
+from trainables.recipe.data_settings.table_columns import Columns
 from trainables.run_folder.layout import PackageLayout
 
 PACKAGE_SCHEMA = 1

@@ -1,16 +1,16 @@
-"""`data` of a recipe: images, labels and their split. Also `train.augment` and `train.mix`: augmentation and mixing of images."""
+"""`data` of a recipe: images, labels and their split."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from trainables.core.config_errors import Config, nearest
 from trainables.core.vocabulary import Task
+from trainables.recipe.data_settings.image_settings import Fit, Frame, Window
+from trainables.recipe.data_settings.label_names import Labels
+from trainables.recipe.data_settings.table_columns import Columns
 from trainables.recipe.source_catalog import SOURCES, SPECIAL_KEYS, SourceName, source_names, source_spec, sources_with
 from trainables.recipe.torchvision_catalog import CATALOG
 from trainables.storage.destination import refuse_password
@@ -22,13 +22,6 @@ SEARCHABLE = "searchable"
 """Mark of a field that changes how images look or which of them train, but not which are validated, nor as what: trials that differ
 in it can be compared. No other field of `data` can be searched."""
 
-Frame = Annotated[int, Field(ge=0)] | Literal["middle"]
-"""Frame or page to read from a file with several, counted from 0."""
-
-
-Fit = Literal["crop", "pad", "stretch"]
-"""Way to make an image square."""
-
 
 class LongTail(Config):
     """Makes the training split long-tailed, for experiments: n_j = int(n_max · imbalance^(−j / (C − 1))) (Cao et al. 2019)."""
@@ -37,81 +30,6 @@ class LongTail(Config):
     """Images of the largest class over images of the smallest."""
     largest: int | None = Field(None, ge=1)
     """Training images of the largest class (n_max); null: as many as possible so that every class j has at least its n_j."""
-
-
-class Columns(Config):
-    """Names of a table's columns."""
-
-    path: str = "path"
-    """Image files, relative to `data.images`, else to the table's folder."""
-    label: str = "label"
-    """Names or numbers; in regression the targets."""
-    group: str | None = None
-    """Groups: images of one group (a patient, a video, a device) stay on the same side of the split."""
-    split: str | None = None
-    """A given split: `train`, `val` or `test`. Rows of `test` are not used until `thaw confirm` reads them."""
-    weight: str | None = None
-    """Weights of the images in the training loss, 0 or more."""
-
-    @model_validator(mode="after")
-    def _one_role_per_column(self) -> Columns:
-        names = [name for name in (self.path, self.label, self.group, self.split, self.weight) if name is not None]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"a column can have only one role; named more than once: {', '.join(map(repr, twice))}")
-        return self
-
-    def named(self) -> dict[str, str]:
-        """Column names by role, for the roles that have a column."""
-        return {role: name for role, name in self if name is not None}
-
-
-class Window(Config):
-    """Range of grey values shown, in the file's own units: those that a PNG, TIFF or NPZ file stores, or, of DICOM images and NIfTI
-    volumes, those after rescaling (for a CT, Hounsfield units)."""
-
-    center: float
-    width: float = Field(gt=0)
-    """Distance from black, at center − width / 2, to white, at center + width / 2."""
-
-
-def label_name(label: object) -> str:
-    """Returns the name of a label, the same however YAML, CSV, Parquet or a folder write it: 1, "1", 1.0 and "1.0 " are all `1`,
-    and letters with accents are one character (Unicode's NFC).
-
-    Raises:
-        ValueError: if the label is neither text nor a number; YAML reads `yes` and `no` as booleans.
-    """
-    if isinstance(label, bool) or not isinstance(label, str | int | float):
-        raise ValueError(f"{label!r} is neither a name nor a number; put quotes around it if it is meant as a name")
-    text = unicodedata.normalize("NFC", str(label)).strip()
-    return re.sub(r"(?<=\d)\.0*$", "", text) if re.fullmatch(r"-?\d+\.0*", text) else text
-
-
-def group_name(text: str) -> str:
-    """Returns the name of a group, coarser than that of a label: `P1` and `p1`, `007` and `7.0` are one patient.
-
-    Two patients taken for one make the split a little coarser; one taken for two is on both sides of it.
-    """
-    name = label_name(text).casefold()
-    return name.lstrip("0") or "0" if name.isdecimal() else name
-
-
-def _label_names(given: object) -> object:
-    if not isinstance(given, Mapping):
-        return given  # pydantic reports it
-    named: dict[str, str | None] = {}
-    for label, target in given.items():
-        if (name := label_name(label)) in named:
-            raise ValueError(f"{name!r} is given twice")
-        named[name] = None if target is None else label_name(target)
-    return dict(sorted(named.items()))  # equal configs have equal hashes, whatever the order of their labels
-
-
-Labels = Annotated[
-    dict[str, str | None],
-    BeforeValidator(_label_names, json_schema_input_type=dict[str, str | int | float | None]),
-    Field(min_length=1),
-]
 
 
 class DataConfig(Config):

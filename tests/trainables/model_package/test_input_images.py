@@ -10,8 +10,8 @@ from trainables.data.formats.images import BadImageError
 from trainables.data.sources.open_source import open_source
 from trainables.model_package.input_images import Columns, find_images
 from trainables.model_package.manifest import Inference, Input, Manifest, PackageError, Target
-from trainables.recipe.data_config import Columns as RecipeColumns
 from trainables.recipe.data_config import DataConfig
+from trainables.recipe.data_settings.table_columns import Columns as RecipeColumns
 
 
 def manifest(*, depth=None, channels=3, bits=8, labels=None, task="classification"):

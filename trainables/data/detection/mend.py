@@ -15,7 +15,7 @@ from trainables.data.detection.wishes import Wishes
 from trainables.data.formats.nifti import is_nifti_name
 from trainables.data.sources.source import Source, UnknownDataError
 from trainables.data.sources.tables.numeric_labels import number_in
-from trainables.recipe.data_config import group_name, label_name
+from trainables.recipe.data_settings.label_names import group_name, label_name
 from trainables.recipe.source_catalog import source_spec
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from trainables.data.detection.draft import Draft
 from trainables.data.detection.guess_columns import check_names
 from trainables.data.detection.wishes import Wishes
 from trainables.data.formats import dicom
-from trainables.recipe.data_config import label_name
+from trainables.recipe.data_settings.label_names import label_name
 
 if TYPE_CHECKING:
     import pandas as pd

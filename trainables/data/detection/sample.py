@@ -13,7 +13,8 @@ from trainables.data.formats.windowing import little_range, suitable_window
 from trainables.data.sources.open_source import open_source
 from trainables.data.sources.source import Source
 from trainables.data.store.resize import suitable_fit
-from trainables.recipe.data_config import DataConfig, Fit, Window
+from trainables.recipe.data_config import DataConfig
+from trainables.recipe.data_settings.image_settings import Fit, Window
 from trainables.recipe.source_catalog import source_spec
 
 _SAMPLED = 128

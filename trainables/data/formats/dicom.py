@@ -15,7 +15,7 @@ from PIL import Image
 
 from trainables.data.formats.size_limits import check_size, chosen_frame
 from trainables.data.formats.windowing import as_levels
-from trainables.recipe.data_config import Frame, Window
+from trainables.recipe.data_settings.image_settings import Frame, Window
 from trainables.storage.urls import Place, opened
 
 _T = TypeVar("_T")

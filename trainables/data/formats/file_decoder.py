@@ -10,7 +10,8 @@ import numpy as np
 from trainables.core.config_errors import ConfigError, Problem, listed
 from trainables.data.formats import nifti
 from trainables.data.formats.images import Header, read_headers, read_image
-from trainables.recipe.data_config import DataConfig, Frame, Window
+from trainables.recipe.data_config import DataConfig
+from trainables.recipe.data_settings.image_settings import Frame, Window
 from trainables.storage.urls import Place
 
 

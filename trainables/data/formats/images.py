@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from trainables.data.formats import dicom
 from trainables.data.formats.size_limits import check_size, chosen_frame
 from trainables.data.formats.windowing import as_levels, scaled, windowed
-from trainables.recipe.data_config import Frame, Window
+from trainables.recipe.data_settings.image_settings import Frame, Window
 from trainables.storage.urls import Place, in_threads, is_url, opened
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "DIB", "GIF", "TIFF", "JPEG2000", "PPM", "QOI")

@@ -13,7 +13,7 @@ import numpy as np
 from trainables.core.config_errors import ConfigError, Problem, listed
 from trainables.data.formats.images import BadImageError
 from trainables.data.formats.size_limits import check_voxels
-from trainables.recipe.data_config import Window
+from trainables.recipe.data_settings.image_settings import Window
 from trainables.storage.urls import Place, is_url, opened
 
 SUFFIXES = (".nii", ".nii.gz")

@@ -18,7 +18,7 @@ import numpy as np
 
 from trainables.core.config_errors import listed
 from trainables.data.formats.windowing import array_levels
-from trainables.recipe.data_config import Window
+from trainables.recipe.data_settings.image_settings import Window
 from trainables.storage.urls import Place, is_url, opened
 
 _KINDS = {2: "images are [n, h, w] or [n, h, w, 3]", 3: "volumes are [n, d, h, w] or [n, d, h, w, 3]"}

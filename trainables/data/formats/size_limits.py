@@ -6,7 +6,7 @@ import math
 
 from PIL import Image
 
-from trainables.recipe.data_config import Frame
+from trainables.recipe.data_settings.image_settings import Frame
 
 MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
 """Largest image, in pixels. Pillow takes larger ones for decompression bombs; here the limit holds for every format."""

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from trainables.recipe.data_config import Window
+from trainables.recipe.data_settings.image_settings import Window
 
 _LITTLE = 0.26
 """Share of the range of values below which it is little: images of 14 bits in files of 16 use a quarter."""

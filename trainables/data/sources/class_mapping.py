@@ -12,7 +12,8 @@ import yaml
 
 from trainables.core.config_errors import ConfigError, Problem, counted, listed
 from trainables.core.printable import printable
-from trainables.recipe.data_config import DataConfig, label_name
+from trainables.recipe.data_config import DataConfig
+from trainables.recipe.data_settings.label_names import label_name
 
 _LIKE_MISSING = frozenset({"n/a", "na", "nan", "null", "-", "--", "?", "unknown", "missing"})
 _LONGEST_MAPPING = 40

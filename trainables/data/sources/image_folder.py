@@ -15,7 +15,7 @@ from typing import NamedTuple
 from trainables.core.config_errors import counted, listed
 from trainables.data.formats.image_files import is_image, suffix_of
 from trainables.data.sources.split_names import Part, part_of
-from trainables.recipe.data_config import label_name
+from trainables.recipe.data_settings.label_names import label_name
 from trainables.storage.urls import Place, files_below, is_url, joined
 
 _SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "lost+found"})

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trainables.data.sources.class_mapping import Mapped
-from trainables.recipe.data_config import DataConfig, Labels
+from trainables.recipe.data_config import DataConfig
+from trainables.recipe.data_settings.label_names import Labels
 from trainables.storage.urls import FileFacts
 
 

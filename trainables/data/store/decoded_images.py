@@ -24,7 +24,7 @@ from trainables.data.sources.source import Reader, Source
 from trainables.data.store.array_file import ArrayWriter, fingerprint_of
 from trainables.data.store.image_details import ImageDetails, write_details
 from trainables.data.store.resize import resize_image, resize_volume
-from trainables.recipe.data_config import Fit
+from trainables.recipe.data_settings.image_settings import Fit
 from trainables.storage.cache_folder import add, building, entry_path, find, make_room
 
 VERSION = 3

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageOps
 
-from trainables.recipe.data_config import Fit
+from trainables.recipe.data_settings.image_settings import Fit
 
 CROPPED_MUCH = 0.4
 """Share of an image that is cut off from which it is much: 3:2 photographs lose a third, 16:9 pictures 44 %."""

@@ -18,7 +18,8 @@ from trainables.core.config_errors import ConfigError
 from trainables.data.formats.image_files import is_image
 from trainables.data.formats.images import BadImageError, Header, read_header, read_image
 from trainables.data.sources.open_source import open_source
-from trainables.recipe.data_config import DataConfig, Window
+from trainables.recipe.data_config import DataConfig
+from trainables.recipe.data_settings.image_settings import Window
 
 
 def real(name: str) -> Path:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
 from trainables.data.formats.images import BadImageError, Header, read_header, read_image
-from trainables.recipe.data_config import Window
+from trainables.recipe.data_settings.image_settings import Window
 
 RAMP = np.linspace(0, 255, 20 * 30).reshape(20, 30).astype(np.uint8)
 COLOUR = np.stack([RAMP, RAMP // 2, 255 - RAMP], axis=2)

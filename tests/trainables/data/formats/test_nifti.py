@@ -15,7 +15,8 @@ from trainables.data.formats import nifti
 from trainables.data.formats.images import BadImageError
 from trainables.data.formats.nifti import read_volume
 from trainables.data.sources.open_source import open_source
-from trainables.recipe.data_config import DataConfig, Window
+from trainables.recipe.data_config import DataConfig
+from trainables.recipe.data_settings.image_settings import Window
 
 RAMP = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
 RAS = np.eye(4)

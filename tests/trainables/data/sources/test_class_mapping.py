@@ -11,7 +11,8 @@ from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import open_dataset
 from trainables.data.sources.class_mapping import mapped, sorted_names
 from trainables.data.sources.open_source import open_source
-from trainables.recipe.data_config import DataConfig, label_name
+from trainables.recipe.data_config import DataConfig
+from trainables.recipe.data_settings.label_names import label_name
 
 NAMES, CODES = ("1", "2", "3", "4"), np.array([3, 0, 1, 2, 2, 0])
 

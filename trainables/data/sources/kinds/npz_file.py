@@ -23,7 +23,8 @@ from trainables.data.sources.source import (
     select,
     with_sides,
 )
-from trainables.recipe.data_config import DataConfig, label_name
+from trainables.recipe.data_config import DataConfig
+from trainables.recipe.data_settings.label_names import label_name
 from trainables.storage.urls import Place, file_facts, is_url
 
 

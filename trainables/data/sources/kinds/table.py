@@ -21,7 +21,8 @@ from trainables.data.sources.source import (
 from trainables.data.sources.tables.missing_files import missing_files
 from trainables.data.sources.tables.sample_weights import check_each_class_weighs
 from trainables.data.sources.tables.table_rows import has_test, read_rows
-from trainables.recipe.data_config import Columns, DataConfig
+from trainables.recipe.data_config import DataConfig
+from trainables.recipe.data_settings.table_columns import Columns
 from trainables.storage.urls import Place, absolute, file_facts, folder_of, is_url, places_of
 
 

@@ -16,7 +16,8 @@ from trainables.data.sources.tables.numeric_labels import by_number, without_num
 from trainables.data.sources.tables.sample_weights import weight_names, weight_problems
 from trainables.data.sources.tables.table_cells import Cells
 from trainables.data.sources.tables.table_file import ColumnError, TableError, open_table_file
-from trainables.recipe.data_config import Columns, group_name, label_name
+from trainables.recipe.data_settings.label_names import group_name, label_name
+from trainables.recipe.data_settings.table_columns import Columns
 from trainables.storage.urls import is_url, joined
 
 

@@ -1,0 +1,24 @@
+"""Settings for decoding images and for making them square."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from trainables.core.config_errors import Config
+
+Frame = Annotated[int, Field(ge=0)] | Literal["middle"]
+"""Frame or page to read from a file with several, counted from 0."""
+
+Fit = Literal["crop", "pad", "stretch"]
+"""Way to make an image square."""
+
+
+class Window(Config):
+    """Range of grey values shown, in the file's own units: those that a PNG, TIFF or NPZ file stores, or, of DICOM images and NIfTI
+    volumes, those after rescaling (for a CT, Hounsfield units)."""
+
+    center: float
+    width: float = Field(gt=0)
+    """Distance from black, at center − width / 2, to white, at center + width / 2."""
