@@ -18,7 +18,7 @@ from trainables.data.batches.augment import augment
 from trainables.data.batches.batches import normalise
 from trainables.models.build_model import build_model
 from trainables.recipe.augment_config import Augment, Crop, Erase
-from trainables.recipe.recipe import ModelConfig
+from trainables.recipe.model_config import ModelConfig
 
 BATCH = 32
 CONFIGS = {

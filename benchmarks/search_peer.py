@@ -52,7 +52,7 @@ def pictures(setting: dict) -> tuple[Pictures, Pictures, torch.Tensor]:
 
 def train_by_hand(config: dict, setting: dict) -> None:
     from trainables.models.build_model import build_model
-    from trainables.recipe.recipe import ModelConfig
+    from trainables.recipe.model_config import ModelConfig
 
     train_set, validation_set, counts = pictures(setting)
     loader = DataLoader(train_set, setting["batch"], shuffle=True, num_workers=setting["loader_workers"])

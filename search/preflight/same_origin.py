@@ -13,7 +13,8 @@ from results_analysis.runs.files import read_environment, read_yaml
 from trainables.core.config_errors import ConfigError, Problem, listed
 from trainables.data.dataset import Dataset, open_dataset
 from trainables.recipe.data_config import DataConfig
-from trainables.recipe.recipe import ModelConfig, Recipe, parse_recipe
+from trainables.recipe.model_config import ModelConfig
+from trainables.recipe.recipe import Recipe, parse_recipe
 from trainables.run_folder.layout import TrialLayout
 
 Recorded = dict[str, Any]

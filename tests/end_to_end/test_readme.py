@@ -15,7 +15,8 @@ from tests.support.project import PROJECT as ROOT
 from trainables.data.dataset import open_dataset
 from trainables.models.build_model import check_model
 from trainables.recipe.data_config import DataConfig
-from trainables.recipe.recipe import ModelConfig, parse_recipe
+from trainables.recipe.model_config import ModelConfig
+from trainables.recipe.recipe import parse_recipe
 
 PAGES = {page.stem: page.read_text(encoding="utf-8") for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]}
 

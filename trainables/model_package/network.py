@@ -22,7 +22,7 @@ from trainables.models.build_model import build_model
 from trainables.models.precision import autocast
 from trainables.models.staged_model import StagedModel
 from trainables.recipe.backbone_catalog import is_custom
-from trainables.recipe.recipe import ModelConfig
+from trainables.recipe.model_config import ModelConfig
 from trainables.run_folder.layout import PackageLayout
 
 

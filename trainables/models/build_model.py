@@ -12,7 +12,7 @@ import trainables.models.backbones.torchvision_import  # noqa: F401
 from trainables.models.networks import networks_of
 from trainables.models.pretrained_weights import Pretrained
 from trainables.models.staged_model import GlobalAverage, Head, StagedModel, new_last_layer, to_channels_last
-from trainables.recipe.recipe import ModelConfig
+from trainables.recipe.model_config import ModelConfig
 
 
 class BuiltModel(NamedTuple):

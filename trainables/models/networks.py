@@ -12,7 +12,7 @@ import torch
 from trainables.models.backbone import Backbone
 from trainables.models.pretrained_weights import Pretrained
 from trainables.recipe.backbone_catalog import family_of
-from trainables.recipe.recipe import ModelConfig
+from trainables.recipe.model_config import ModelConfig
 
 
 class Start(NamedTuple):

@@ -17,7 +17,7 @@ from trainables.models.pretrained_weights import Pretrained, Statistics, describ
 from trainables.models.staged_model import to_channels_last
 from trainables.models.weight_files import fitting_weights
 from trainables.recipe.backbone_catalog import BACKBONES, STEM
-from trainables.recipe.recipe import ModelConfig
+from trainables.recipe.model_config import ModelConfig
 
 
 def last_linear(network: nn.Module) -> str | None:

@@ -14,7 +14,7 @@ from trainables.frozen_prefix.feature_cache import CachedImages, PrefixCache, Un
 from trainables.frozen_prefix.feature_file import gather_features, load_features
 from trainables.models.build_model import build_model
 from trainables.recipe.backbone_catalog import BACKBONES, IMAGE_BACKBONES
-from trainables.recipe.recipe import ModelConfig
+from trainables.recipe.model_config import ModelConfig
 from trainables.recipe.rules.prefix_rules import PREFIX_BATCH, PREFIX_BATCH_OF_VOLUMES, epochs_by_cut, why_uncached
 from trainables.storage import cache_folder
 from trainables.training.trainer import Trainer

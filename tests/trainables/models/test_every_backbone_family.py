@@ -11,7 +11,7 @@ from trainables.models.build_model import build_model, check_model
 from trainables.models.networks import networks_of
 from trainables.models.published_networks import PublishedNetworks
 from trainables.recipe.backbone_catalog import BACKBONE_PATTERN, CUSTOM, FAMILIES, backbone_info, family_of
-from trainables.recipe.recipe import ModelConfig
+from trainables.recipe.model_config import ModelConfig
 
 EXAMPLES = {
     "trainables.models.backbones.timm_backbones:NETWORKS": "timm/test_resnet",

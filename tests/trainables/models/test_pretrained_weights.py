@@ -17,7 +17,7 @@ from trainables.models.build_model import build_model
 from trainables.models.pretrained_weights import fingerprint
 from trainables.models.published_networks import pretrained
 from trainables.recipe.backbone_catalog import BACKBONES
-from trainables.recipe.recipe import ModelConfig
+from trainables.recipe.model_config import ModelConfig
 
 BACKBONE = "mobilenet_v3_small"
 

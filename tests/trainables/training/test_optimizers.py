@@ -5,7 +5,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from trainables.data.dataset import open_dataset
 from trainables.models.build_model import build_model
-from trainables.recipe.recipe import ModelConfig
+from trainables.recipe.model_config import ModelConfig
 from trainables.recipe.train_config import Optimizer
 from trainables.training.freezing import apply_opening
 from trainables.training.optimizers import build_optimizer, carry_state, parameter_groups

@@ -22,7 +22,7 @@ from trainables.models.networks import Start, drawing_as
 from trainables.models.pretrained_weights import fingerprint
 from trainables.models.staged_model import GlobalAverage
 from trainables.recipe.backbone_catalog import HEAD, BackboneInfo
-from trainables.recipe.recipe import ModelConfig
+from trainables.recipe.model_config import ModelConfig
 
 
 def info(name: str) -> BackboneInfo:

@@ -16,7 +16,7 @@ from trainables.models.backbones.torchvision_import import Conv2dNormActivation
 from trainables.models.pretrained_weights import Pretrained, described
 from trainables.models.published_networks import PublishedNetworks
 from trainables.models.weight_files import weights_error
-from trainables.recipe.recipe import ModelConfig
+from trainables.recipe.model_config import ModelConfig
 
 # (expansion, output channels, repeats, stride, kernel) of each group of inverted residuals
 _GROUPS = (

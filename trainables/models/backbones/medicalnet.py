@@ -14,7 +14,7 @@ from trainables.models.pretrained_weights import Pretrained
 from trainables.models.published_networks import PublishedNetworks, blocks_of
 from trainables.models.weight_files import weights_error
 from trainables.recipe.backbone_catalog import BACKBONES
-from trainables.recipe.recipe import ModelConfig
+from trainables.recipe.model_config import ModelConfig
 
 _LAYERS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 _PADDED_SHORTCUTS = (18, 34)

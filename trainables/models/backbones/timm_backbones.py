@@ -20,7 +20,7 @@ from trainables.models.pretrained_weights import Pretrained, Statistics, describ
 from trainables.models.published_networks import PublishedNetworks
 from trainables.models.weight_files import weights_error
 from trainables.recipe.backbone_catalog import BackboneInfo
-from trainables.recipe.recipe import ModelConfig
+from trainables.recipe.model_config import ModelConfig
 
 TIMM = "timm/"
 """Prefix of the names of timm's models."""

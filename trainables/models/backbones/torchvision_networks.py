@@ -9,7 +9,7 @@ from trainables.models.backbones.torchvision_import import models
 from trainables.models.pretrained_weights import Pretrained, described
 from trainables.models.published_networks import PublishedNetworks
 from trainables.models.weight_files import weights_error
-from trainables.recipe.recipe import ModelConfig
+from trainables.recipe.model_config import ModelConfig
 
 KINETICS_MEAN, KINETICS_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
 

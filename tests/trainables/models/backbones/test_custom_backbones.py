@@ -7,7 +7,7 @@ from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import open_dataset
 from trainables.models.build_model import build_model, check_model
 from trainables.recipe.backbone_catalog import backbone_info
-from trainables.recipe.recipe import ModelConfig
+from trainables.recipe.model_config import ModelConfig
 from trainables.training.trainer import Trainer
 
 START = "from torch import nn\nfrom trainables.models import Backbone\nconv = nn.Conv2d(3, 4, 3)\n"

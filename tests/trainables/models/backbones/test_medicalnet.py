@@ -9,7 +9,7 @@ from trainables.models.backbones.torchvision_networks import KINETICS_MEAN, KINE
 from trainables.models.build_model import build_model
 from trainables.models.published_networks import pretrained
 from trainables.recipe.backbone_catalog import BACKBONES
-from trainables.recipe.recipe import ModelConfig
+from trainables.recipe.model_config import ModelConfig
 
 PUBLISHED_MILLIONS = {10: 14.36, 18: 32.99, 34: 63.31, 50: 46.21}
 """Millions of parameters by depth, from the table in MedicalNet's README, which counts running statistics as well."""
