@@ -23,16 +23,17 @@ def _uncompiled(kind: type[torch.optim.Optimizer]) -> Any:
 
 
 class _SGD(torch.optim.SGD):
-    """SGD that sets missing moments to 0 if some parameters of a group have carried moments over: torch's fused SGD needs them for
-    all parameters of a group or for none."""
+    """SGD whose moments start from 0, as Adam's do. A first step is the same: 0 · momentum + gradient.
+
+    torch's fused SGD allocates them without values for the first step of all parameters of a group. If a gradient scaler skips that
+    step they stay undefined, and if some parameters have carried moments over it needs those of the others.
+    """
 
     def step(self, closure: Any = None) -> Any:
         """Updates the parameters; see `torch.optim.SGD.step`."""
         for group in self.param_groups:
-            active = [parameter for parameter in group["params"] if parameter.grad is not None]
-            new = [parameter for parameter in active if self.state[parameter].get("momentum_buffer") is None]
-            if group["momentum"] and len(new) < len(active):
-                for parameter in new:
+            for parameter in group["params"] if group["momentum"] else ():
+                if parameter.grad is not None and self.state[parameter].get("momentum_buffer") is None:
                     self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return inspect.unwrap(torch.optim.SGD.step)(self, closure)
 

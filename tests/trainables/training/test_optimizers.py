@@ -110,6 +110,47 @@ def test_a_carried_optimizer_steps_as_if_it_were_the_old_one(kind):
     assert torch.equal(*ways)
 
 
+def trajectory(optimizer, parameters, *, overflows_first, scaler):
+    """Values after each of three steps, the first of which may be preceded by one that the scaler skips."""
+    numbers, values = torch.Generator().manual_seed(0), []
+    if overflows_first:
+        step_scaled(optimizer, parameters, [torch.full_like(p, torch.inf) for p in parameters], scaler)
+    for _ in range(3):
+        step_scaled(optimizer, parameters, [torch.randn(p.shape, generator=numbers) for p in parameters], scaler)
+        values.append(torch.cat([p.detach().flatten() for p in parameters]).clone())
+    return torch.stack(values)
+
+
+def step_scaled(optimizer, parameters, gradients, scaler):
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient * scaler.get_scale()
+    scaler.scale(torch.zeros(()))
+    scaler.step(optimizer)
+    scaler.update()
+
+
+@pytest.mark.parametrize("overflows_first", [False, True], ids=["at once", "after a skipped step"])
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+def test_a_scaled_optimizer_steps_as_torchs_own_whether_or_not_its_first_step_was_skipped(kind, overflows_first):
+    ours, theirs = parameters(5, 300), parameters(5, 300)
+    optimizer = build_optimizer(Optimizer(kind=kind), [group("head", *ours)])
+    optimizer.param_groups[0]["lr"] = 0.1
+    plain = {"lr": 0.1, "weight_decay": 0.01, "fused": True}
+    match kind:
+        case "sgd":
+            expected = torch.optim.SGD(theirs, momentum=0.9, **plain)
+        case "adam":
+            expected = torch.optim.Adam(theirs, **plain)
+        case "adamw":
+            expected = torch.optim.AdamW(theirs, **plain)
+    # Memory that torch would reuse for moments without values.
+    rubbish = [torch.full((size,), 1e30) for size in (5, 300) for _ in range(50)]
+    del rubbish
+    found = trajectory(optimizer, ours, overflows_first=overflows_first, scaler=torch.amp.GradScaler("cpu"))
+    right = trajectory(expected, theirs, overflows_first=False, scaler=torch.amp.GradScaler("cpu", init_scale=2.0**15))
+    assert torch.equal(found, right)
+
+
 # --- in a run -------------------------------------------------------------------------------------------------------
 
 
