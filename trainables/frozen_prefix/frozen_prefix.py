@@ -119,7 +119,17 @@ class FrozenPrefix:
             [b, …] output of the stage's frozen blocks; the images themselves if no block is frozen.
         """
         images = self._images.load(positions, versions, stage=stage_images.stage)
-        cut = self._recipe.cut(stage_images.stage)
+        return self.features(images, self._recipe.cut(stage_images.stage))
+
+    def features(self, images: Tensor, cut: int) -> Tensor:
+        """Passes at most a prefix batch of images through all frozen blocks, and rounds the result as the recipe says.
+
+        Args:
+            images: [b, channels, h, w] or [b, channels, d, h, w] normalised images.
+            cut: position of the first open block.
+        Returns:
+            [b, …] input of block `cut`; the images themselves if no block is frozen.
+        """
         if cut == 0:
             return images
         features = self.apply(images, 0, cut)

@@ -156,7 +156,7 @@ class Feed:
             mixing = draw_mixing(config, random, len(batch.labels), size=size, device=self._device)
             features = mixed(batch.features, mixing)[self._replicas.part(len(batch.labels))]
             if self._recipe.train.mixes_images and cut:
-                features = torch.cat([self._prefix.apply(part, 0, cut) for part in torch.split(features, self._chunk)])
+                features = torch.cat([self._prefix.features(part, cut) for part in torch.split(features, self._chunk)])
             yield batch._replace(features=features, mixing=mixing)
 
 

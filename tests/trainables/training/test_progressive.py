@@ -262,6 +262,17 @@ def test_at_the_cut_what_leaves_the_frozen_blocks_is_mixed(trainer_of, depth):
         assert not torch.equal(batch.features, unmixed.features)
 
 
+@pytest.mark.parametrize("mix", [None, BOTH])
+def test_features_are_rounded_alike_in_training_and_validation(trainer_of, mix):
+    trainer, exact = (trainer_of(stage(), mix=mix, prefix_dtype=dtype) for dtype in ("bf16", "fp32"))
+    trainer.model.eval()
+    exact.model.eval()
+    for seen in (lambda t: seen_in(t, 0)[0], lambda t: next(t.feed.validation(stage=0))):
+        rounded, whole = seen(trainer).features, seen(exact).features
+        assert torch.equal(rounded, whole.bfloat16().float())
+        assert not torch.equal(rounded, whole)
+
+
 def test_each_epoch_mixes_anew_and_each_run_alike(trainer_of):
     first, again, other = (trainer_of(stage(), mix=BOTH, seed=seed) for seed in (1, 1, 2))
     shares = [
