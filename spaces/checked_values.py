@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Any, TypeAlias, TypeVar
 
@@ -65,11 +66,32 @@ def _distinct_scalars(value: Any) -> tuple[Scalar, ...]:
     return tuple(value)
 
 
+def _options(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        try:
+            return _distinct_scalars(value)
+        except ValueError as error:
+            if isinstance(value, list | tuple) and any(isinstance(item, Mapping | list | tuple) for item in value):
+                raise ValueError(
+                    f"{error}; to choose between sections or lists, give each a name: {{off: null, on: {{…}}}}"
+                ) from None
+            raise
+    if not value:
+        raise ValueError("{}: needs at least one value")
+    if unnamed := [name for name in value if not isinstance(name, str)]:
+        raise ValueError(f"{shown(unnamed[0])}: a name of a value is text; put it in quotes")
+    return dict(value)
+
+
 def _listed(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
 Bounds = Annotated[tuple[Number, Number], BeforeValidator(_two_numbers), AfterValidator(_low_below_high)]
+Options = Annotated[
+    tuple[Scalar, ...] | dict[str, Any],
+    BeforeValidator(_options, json_schema_input_type=list[Scalar] | dict[str, Any]),
+]
 Scalars = Annotated[tuple[Scalar, ...], BeforeValidator(_distinct_scalars, json_schema_input_type=list[Scalar])]
 ScalarOrScalars = Annotated[Scalars, BeforeValidator(_listed, json_schema_input_type=Scalar | list[Scalar])]
 Finite = Annotated[float, Field(allow_inf_nan=False)]

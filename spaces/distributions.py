@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from spaces.checked_values import Bounds, Finite, Scalar, ScalarOrScalars, Scalars, divides_the_range
+from spaces.checked_values import Bounds, Finite, Options, Scalar, ScalarOrScalars, divides_the_range
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -61,6 +61,10 @@ class Distribution(BaseModel, ABC):
 
     def as_parameter(self, value: Scalar) -> Scalar:
         """Value of the study's parameter for a recipe value."""
+        return value
+
+    def recipe_value(self, value: Scalar) -> Any:
+        """Value that the recipe gets for a drawn one."""
         return value
 
     def is_active(self, values: Mapping[str, Scalar]) -> bool:
@@ -217,21 +221,27 @@ class LogInteger(Range):
 
 
 class Choice(Distribution):
-    """`{choice: [cross_entropy, ldam]}`: one of the listed values, without order."""
+    """`{choice: [cross_entropy, ldam]}`: one of the listed values, without order.
+
+    `{choice: {off: null, on: {decay: 0.99}}}`: one of several values of any kind, drawn by its name.
+    """
 
     kind = "choice"
     scale = "choice"
-    choices: Scalars = Field(alias="choice")
-    """Numbers, texts, true, false or null."""
+    choices: Options = Field(alias="choice")
+    """Numbers, texts, true, false or null; or whole sections and lists, each with a name."""
 
     def suggest(self, trial: BaseTrial, path: str) -> Scalar:
-        return trial.suggest_categorical(path, self.choices)
+        return trial.suggest_categorical(path, self.extremes())
 
     def grid(self) -> Iterable[Scalar]:
-        return self.choices
+        return self.extremes()
 
     def extremes(self) -> tuple[Scalar, ...]:
-        return self.choices
+        return tuple(self.choices)
+
+    def recipe_value(self, value: Scalar) -> Any:
+        return self.choices[str(value)] if isinstance(self.choices, dict) else value
 
     def describe(self) -> str:
         return f"choice of {', '.join(map(str, self.choices))}"

@@ -81,6 +81,13 @@ class Space:
             for path, value in values.items()
         }
 
+    def recipe_values(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values for the recipe, of drawn ones: recipe path -> value, where a choice was drawn by its name."""
+        return {
+            path: self.parameters[path].recipe_value(value) if path in self.parameters else value
+            for path, value in values.items()
+        }
+
     def _corner(self, pinned: Mapping[str, Scalar]) -> dict[str, Any]:
         return self._point(lambda path, parameter: pinned.get(path, parameter.extremes()[0]))
 

@@ -123,7 +123,7 @@ class SearchConfig:
         Args:
             values: the trial's point in the space.
         """
-        return parse_recipe(with_values(self.recipe.model_dump(mode="json"), values))
+        return parse_recipe(with_values(self.recipe.model_dump(mode="json"), self.space.recipe_values(values)))
 
     @property
     def mirror(self) -> str | None:

@@ -89,7 +89,10 @@ def presets_for_another_task(given: object, config: SearchConfig) -> list[Proble
 def _paths_of_another_task(space: Space, config: SearchConfig) -> list[str]:
     """Paths with a value that only the other task has, in the order of the space."""
     data = config.recipe.model_dump(mode="json")
-    values = dict.fromkeys(item for point in space.corner_points() for item in point.items())
+    drawn = dict.fromkeys(item for point in space.corner_points() for item in point.items())
+    values = (
+        (path, value) for name, drawn_value in drawn for path, value in space.recipe_values({name: drawn_value}).items()
+    )
     return list(dict.fromkeys(path for path, value in values if _is_of_another_task(path, value, data)))
 
 

@@ -12,7 +12,7 @@ import optuna
 from search.config.search_config import SearchConfig
 from search.config.yaml_source import InputError, read_source
 from spaces.checked_values import Scalar
-from spaces.distributions import Distribution
+from spaces.distributions import Choice, Distribution
 from spaces.space import FunctionSpace, Space, SpaceError
 from trainables.core.config_errors import ConfigError, Problem, dotted, nearest
 from trainables.core.dotted_paths import PathError, value_at, with_values
@@ -85,7 +85,7 @@ def point_of(recipe: Mapping[str, Any], space: Space) -> dict[str, Any]:
         if not parameter.is_active(values):
             continue
         try:
-            values[path] = value_at(path, recipe)
+            values[path] = _drawn_value(path, recipe, parameter)
         except PathError as error:
             unfit.append(str(error))
             continue
@@ -94,6 +94,19 @@ def point_of(recipe: Mapping[str, Any], space: Space) -> dict[str, Any]:
     if unfit:
         raise UnfitError("; ".join(unfit))
     return values
+
+
+def _drawn_value(path: str, recipe: Mapping[str, Any], parameter: Distribution) -> Any:
+    """Value that the space would have drawn for a recipe: the recipe's own, or the name of a choice that makes the same recipe."""
+    if isinstance(parameter, Choice) and isinstance(parameter.choices, dict):
+        for name, value in parameter.choices.items():
+            try:
+                same = parse_recipe(with_values(recipe, {path: value})) == parse_recipe(recipe)
+            except ConfigError:
+                continue
+            if same:
+                return name
+    return value_at(path, recipe)
 
 
 def _wrong_values(values: Mapping[str, Any], config: SearchConfig) -> dict[str, str]:

@@ -136,4 +136,4 @@ def recipe_of_child(values: Mapping[str, Any], parent: Parent, config: SearchCon
     before = read_record(layout.trial(parent.trial))
     recipe = recipe_of(before, config, layout)
     changing = changing_paths(config.space, before.params, recipe, stage=parent.stage)
-    return child_recipe(recipe, parent.epoch, {path: values[path] for path in changing})
+    return child_recipe(recipe, parent.epoch, config.space.recipe_values({path: values[path] for path in changing}))

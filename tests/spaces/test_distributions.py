@@ -136,6 +136,9 @@ def test_all_others_are_recorded_under_their_path(data: dict) -> None:
         ({"choice": ["a", "b", "a"]}, ("choice",), "'a' is listed twice"),
         ({"choice": [1, True]}, ("choice",), "True is listed twice"),
         ({"choice": [[1]]}, ("choice",), r"\[1\] is neither a finite number, nor text, true, false or null"),
+        ({"choice": [None, {"decay": 0.9}]}, ("choice",), "to choose between sections or lists, give each a name"),
+        ({"choice": {}}, ("choice",), "needs at least one value"),
+        ({"choice": {1: None, "on": {}}}, ("choice",), "1: a name of a value is text; put it in quotes"),
         ({"choice": [float("nan")]}, ("choice",), "nan is neither a finite number"),
         ({"int": [2, 8], "wen": {}}, ("wen",), "unknown key; did you mean 'when'?"),
         ({"int": [2, 8], "when": 3}, ("when",), "3: input should be a valid dictionary"),
@@ -191,7 +194,8 @@ def test_a_kind_is_the_key_that_holds_its_values(kind: str) -> None:
     """So that the class chosen by a key reads that key, and an editor's schema knows it."""
     schema = KINDS[kind].model_json_schema(by_alias=True)
     assert schema["required"] == [kind]
-    assert schema["properties"][kind]["type"] == "array"
+    forms = schema["properties"][kind]
+    assert "array" in {form["type"] for form in forms.get("anyOf", [forms])}
     assert schema["properties"][kind]["description"]
 
 

@@ -23,7 +23,7 @@ EXAMPLES = {
     "one_minus_log": [{"one_minus_log": [0.9, 0.999]}],
     "int": [{"int": [2, 9]}, {"int": [2, 8], "step": 3}],
     "int_log": [{"int_log": [16, 128]}],
-    "choice": [{"choice": ["a", 2, None, True]}, {"choice": [0.5]}],
+    "choice": [{"choice": ["a", 2, None, True]}, {"choice": [0.5]}, {"choice": {"off": None, "on": {"decay": 0.99}}}],
 }
 each_example = pytest.mark.parametrize("data", [data for kind in KINDS for data in EXAMPLES.get(kind, [None])], ids=str)
 

@@ -21,8 +21,8 @@ class PathError(ValueError):
 def with_values(data: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Copies `data` and sets new values at some paths.
 
-    Mappings that are missing or null are created. A new `kind` clears the mapping it belongs to, because the other keys there
-    belong to the former kind; kinds are set first, whatever the order of `values`.
+    Mappings that are missing or null are created. A whole section is set before values below it, whatever their order here.
+    A new `kind` clears the mapping it belongs to, because the other keys there belong to the former kind; it is set before them.
 
     Raises:
         PathError: if a path leads through something that is not a mapping or list, or to a list item that does not exist, or if two
@@ -30,11 +30,11 @@ def with_values(data: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
     """
     changed = copy.deepcopy(dict(data))
     set_by: dict[Path, str] = {}
-    for text in sorted(values, key=lambda text: not text.endswith(".kind")):
+    for text in sorted(values, key=lambda text: (not text.endswith(".kind"), text.count("."))):
         for path in resolve(text, changed):
             if (other := set_by.setdefault(path, text)) != text:
                 raise PathError(f"{other} and {text} both set {dotted(path)}; keep one of the two")
-            _set(changed, path, values[text])
+            _set(changed, path, copy.deepcopy(values[text]))
     return changed
 
 

@@ -111,3 +111,29 @@ def test_a_function_is_known_by_its_draws(load, functions):
 def test_a_function_space_survives_the_resolved_search(load, functions):
     config = load(FILE, "space={python: 'my_functions:batch'}")
     assert load(config.to_yaml()).space == config.space
+
+
+SECTIONS = """space:
+  train.ema: {choice: {off: null, on: {decay: 0.9}}}
+  train.ema.decay: {float: [0.8, 0.95], when: {train.ema: on}}
+  train.stages:
+    choice:
+      one: [{name: only, unfreeze_from: all, epochs: 4}]
+      two: [{name: first, unfreeze_from: head, epochs: 3}, {name: second, unfreeze_from: all, epochs: 2}]
+"""
+
+
+def test_whole_sections_are_searched_by_name(load):
+    config = load(FILE[: FILE.index("space:")] + SECTIONS + FILE[FILE.index("search:") :])
+    plain = config.recipe_of({"train.ema": "off", "train.stages": "two"})
+    assert plain.train.ema is None
+    assert [stage.name for stage in plain.train.stages] == ["first", "second"]
+    averaged = config.recipe_of({"train.ema.decay": 0.85, "train.ema": "on", "train.stages": "one"})
+    assert averaged.train.ema.decay == 0.85, "a value of a section that was chosen, whatever the order"
+    assert config.recipe_of({"train.ema": "on"}).train.ema.decay == 0.9, "which leaves the choice as it was"
+    assert longest_run(config) == 5
+
+
+def test_a_named_section_is_judged_by_its_recipe(mistakes):
+    (line,) = mistakes(FILE, "space={train.ema: {choice: {off: null, on: {decay: 1.5}}}}")
+    assert line.endswith("space.train.ema: 1.5: input should be less than 1")

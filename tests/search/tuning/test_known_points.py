@@ -115,6 +115,14 @@ def test_an_exported_config_can_be_enqueued_and_the_resolved_search_needs_it_no_
     assert again.settings == config.settings.model_copy(update={"name": "small"})
 
 
+def test_defaults_are_enqueued_by_the_name_of_the_section_that_they_are(read):
+    averages = {"off": None, "slow": {"decay": 0.99}}
+    config = read(enqueue=["defaults"], space={**SPACE, "train.ema": {"choice": averages}})
+    assert config.settings.enqueue[0]["train.ema"] == "off"
+    config = read("train.ema.decay=0.99", enqueue=["defaults"], space={**SPACE, "train.ema": {"choice": averages}})
+    assert config.settings.enqueue[0]["train.ema"] == "slow"
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
