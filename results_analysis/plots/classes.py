@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import BLUE, escaped, new_figure
+from results_analysis.plots.style import BLUE, escaped, new_figure, short_labels
 from results_analysis.statistics.score_interval import proportion_interval
 from results_analysis.tables.run_snapshot import Snapshot
 
@@ -125,7 +125,6 @@ def draw_confusion(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _labels(names: Sequence[str] | pd.Series[str] | pd.Index[str]) -> list[str]:
-    """Class names as axis labels: short, and distinct, because plotly merges equal labels into one."""
-    short = [name if len(name) <= 24 else f"{name[:23]}…" for name in map(str, names)]
-    return [escaped(text if short.count(text) == 1 else f"{text} ({i})") for i, text in enumerate(short)]
+def _labels(names: Iterable[str]) -> list[str]:
+    """Class names as axis labels: distinct, because plotly merges equal labels into one."""
+    return [escaped(label) for label in short_labels(names)]

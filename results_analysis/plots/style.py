@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from trainables.core.printable import printable
 from trainables.core.vocabulary import METRICS, Metric, TrialStatus
 
 if TYPE_CHECKING:
@@ -82,6 +84,29 @@ def marker_of(status: TrialStatus, *, size: int = 7, opacity: float = 0.9) -> di
 def escaped(text: object) -> str:
     """Escapes a text, because plotly reads tags and entities in every label."""
     return html.escape(str(text), quote=False)
+
+
+def short_label(name: object, most: int = 24) -> str:
+    """A name on one line, cut in its middle, because long names often differ at their ends.
+
+    Args:
+        name: any text.
+        most: most characters.
+    """
+    text = printable(str(name))
+    tail = (most - 1) // 2
+    return text if len(text) <= most else f"{text[: most - 1 - tail]}…{text[-tail:]}"
+
+
+def short_labels(names: Iterable[object], most: int = 24) -> list[str]:
+    """Names on one line each, cut and distinct: those that are cut alike get their positions, counted from 0.
+
+    Args:
+        names: any texts.
+        most: most characters, without the positions.
+    """
+    short = [short_label(name, most) for name in names]
+    return [text if short.count(text) == 1 else f"{text} ({i})" for i, text in enumerate(short)]
 
 
 def axis_title(metric: Metric) -> str:
