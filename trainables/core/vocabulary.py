@@ -146,7 +146,7 @@ def metric_of_weights(weights: str, metric: Metric) -> str:
 
 
 class Flag(StrEnum):
-    """Warning signs of an epoch; `trainables/training/warning_flags.py` has the rules."""
+    """Warning signs of an epoch; `trainables/training/history/warning_flags.py` has the rules."""
 
     NAN = "nan"
     """The training or the validation loss is not finite."""

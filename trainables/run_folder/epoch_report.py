@@ -18,6 +18,7 @@ from trainables.run_folder.layout import RunFileError
 from trainables.run_folder.trial_columns import (
     Column,
     Part,
+    at_best,
     last,
     last_unless_zero,
     own_total,
@@ -105,6 +106,17 @@ class EpochReport:
     reweighted: bool = field(metadata=_optional(False, curve="progress/reweighted"))
     """True if DRW's class weights were used."""
     train_loss: float = field(metadata=_optional(None, curve="loss/train"))
+    train_accuracy: float | None = field(
+        default=None,
+        metadata=_optional(None, Column(Part.METRICS, at_best, float | None), curve="training/accuracy"),
+    )
+    """Share of the training images that were classified right when they were trained on; None in regression, and where images are
+    mixed with each other."""
+    grad_norm: float | None = field(
+        default=None,
+        metadata=_optional(None, Column(Part.METRICS, at_best, float | None), curve="training/grad_norm"),
+    )
+    """Norm of the gradient before clipping, mean over the steps."""
     metrics: Mapping[str, float] = field(
         metadata=_optional(
             None,
@@ -154,6 +166,11 @@ class EpochReport:
     """End of the epoch, UTC, ISO 8601."""
     stage_over: bool = field(metadata=_optional(False))
     """True if the next epoch belongs to the next stage, or there is none."""
+    stage_end: str | None = field(default=None, metadata=_optional(None))
+    """Reason why the stage ended with this epoch, in words; None: it continues."""
+    opened: Mapping[str, Any] | None = field(default=None, metadata=_optional(None))
+    """In the first epoch of a stage, what it opened: `blocks` (names), `parameters` (numbers that train), `share` (of all numbers of
+    the network), `batch_norms_open`, `batch_norms_frozen`."""
     finished: bool = field(metadata=_optional(False))
     """True if the run is over."""
     stopped_for: Flag | None = field(default=None, metadata=_optional(None, Column(Part.WARNINGS, last)))

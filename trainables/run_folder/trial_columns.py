@@ -85,6 +85,12 @@ def raised_at_best(field: str, reports: Sequence[Report]) -> str | None:
     return None if best is None else listed(best[field])
 
 
+def at_best(field: str, reports: Sequence[Report]) -> Any:
+    """Value of the best epoch."""
+    best = best_report(reports)
+    return None if best is None else best[field]
+
+
 def scalars_at_best(_: str, reports: Sequence[Report]) -> dict[str, float | None]:
     """Validation scalars of the best epoch, which stand in the reports beside the fields."""
     best = best_report(reports) or {}

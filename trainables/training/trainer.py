@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -14,19 +13,20 @@ from trainables.data.batches.batches import derived_seed, generator
 from trainables.data.dataset import Dataset
 from trainables.frozen_prefix.feature_cache import Progress
 from trainables.models.build_model import build_model
-from trainables.models.precision import autocast, device_of
+from trainables.models.precision import device_of
 from trainables.models.small_map_convolutions import train_fast_on_small_maps
-from trainables.recipe.backbone_catalog import HEAD
 from trainables.recipe.recipe import Recipe
 from trainables.run_folder.epoch_report import EpochReport
 from trainables.tasks.classification import task_of
 from trainables.tasks.metrics import Evaluation
 from trainables.training.active_stage import ActiveStage
 from trainables.training.batch_feed import Feed
-from trainables.training.compute_cost import planned_compute, trained_parameters
+from trainables.training.epoch_training import TrainedEpoch, train_epoch
+from trainables.training.history.compute_cost import planned_compute, trained_parameters
+from trainables.training.history.report_epoch import MeasuredEpoch, report_epoch
+from trainables.training.history.run_history import RunHistory, check_origin
 from trainables.training.replicas import ALONE, Replicas
-from trainables.training.run_history import RunHistory, check_origin
-from trainables.training.stage_plan import EpochPlan, Position, drw_is_pending, plan_epoch, stage_is_over
+from trainables.training.stage_plan import EpochPlan, Position, plan_epoch, stage_is_over
 from trainables.training.validation import outputs_of, with_others
 
 State = dict[str, Any]
@@ -105,8 +105,7 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """True if the run is over."""
-        last = self.position.stage == len(self.recipe.train.stages) - 1
-        return self.history.stopped_for is not None or (last and stage_is_over(self.recipe, self.position))
+        return self.history.is_over(self.recipe)
 
     def __iter__(self) -> Iterator[EpochReport]:
         return self
@@ -122,16 +121,21 @@ class Trainer:
         plan = plan_epoch(self.recipe, self.position)
         self._active.begin_epoch(plan)
         cached_s, started = self.feed.cache_s, time.perf_counter()
-        train_loss = self._train_epoch(reweighted=plan.reweighted)
-        trained = time.perf_counter()
+        trained = self._train_epoch(reweighted=plan.reweighted)
+        trained_at = time.perf_counter()
         # Agreed, because different processors may differ in the last bits, which may decide whether a plateau is reached.
-        train_loss, evaluation = self.replicas.from_first(
-            (train_loss, self._validate(self.feed, reweighted=plan.reweighted))
+        trained, evaluation = self.replicas.from_first((trained, self._validate(self.feed, reweighted=plan.reweighted)))
+        validated_at = time.perf_counter()
+        measured = MeasuredEpoch(
+            trained=trained,
+            evaluation=evaluation,
+            images=self._images(self.position.stage),
+            train_s=trained_at - started,
+            val_s=validated_at - trained_at,
+            cache_s=self.feed.cache_s - cached_s,
+            uncached=self.feed.uncached,
         )
-        validated = time.perf_counter()
-        times = {"train_s": trained - started, "val_s": validated - trained, "cache_s": self.feed.cache_s - cached_s}
-        score = self._add_epoch(plan, train_loss, evaluation)
-        return self._report(plan, train_loss, evaluation, score, times)
+        return self._report(plan, measured)
 
     def _adopt(self, recipe: Recipe) -> None:
         """Continues with the recipe after a change."""
@@ -161,29 +165,23 @@ class Trainer:
 
     # --- an epoch ---------------------------------------------------------------------------------------------------
 
-    def _train_epoch(self, *, reweighted: bool) -> float:
-        """Trains on every training image of the stage once (or as often as balanced sampling draws it).
-
-        Returns:
-            Mean training loss.
-        """
-        epoch, active = self.position.epoch + 1, self._active
+    def _train_epoch(self, *, reweighted: bool) -> TrainedEpoch:
+        """Trains on every training image of the stage once (or as often as balanced sampling draws it)."""
+        epoch = self.position.epoch + 1
         # Each process draws dropout for its own part of the batch.
         purpose = f"dropout {rank}" if (rank := self.replicas.rank) else "dropout"
         torch.manual_seed(derived_seed(self.recipe.train.seed, purpose, epoch))
-        total, images = torch.zeros((), device=self.device), 0
-        for step in self.feed.steps(epoch, stage=self.position.stage):
-            images_in_step = sum(len(batch.labels) for batch in step)
-            for features, labels, weights, mixing in step:
-                with autocast(self.device, self.recipe.train):
-                    logits = self.replicas.gathered(active.tail(features), images=len(labels))
-                loss = self.task.loss(logits, labels, reweighted=reweighted, mixing=mixing, weights=weights)
-                active.backward(loss * (len(labels) / images_in_step))
-                total += loss.detach() * len(labels)
-            active.step()
-            self.steps += 1
-            images += images_in_step
-        return float(total) / images
+        trained = train_epoch(
+            self.feed.steps(epoch, stage=self.position.stage),
+            self._active,
+            self.task,
+            self.recipe.train,
+            device=self.device,
+            replicas=self.replicas,
+            reweighted=reweighted,
+        )
+        self.steps += trained.steps
+        return trained
 
     def evaluate(self, dataset: Dataset, *, reweighted: bool) -> Evaluation:
         """Evaluates the current weights on the validation images of another data set.
@@ -205,57 +203,18 @@ class Trainer:
         scored, *others = (self.task.validate(of_tail, truth, reweighted=reweighted) for of_tail in outputs)
         return with_others(scored, dict(zip(list(tails)[1:], others, strict=True)), self.recipe.train.metric)
 
-    def _add_epoch(self, plan: EpochPlan, train_loss: float, evaluation: Evaluation) -> float:
-        """Takes a trained and validated epoch into the run's history and returns its score."""
+    def _report(self, plan: EpochPlan, measured: MeasuredEpoch) -> EpochReport:
+        """Takes a trained and validated epoch into the run's history and reports it."""
         score = self.history.add_epoch(
             self.recipe,
             plan,
-            train_loss,
-            evaluation,
-            compute=trained_parameters(self.model) * self._images(self.position.stage),
+            measured.trained.loss,
+            measured.evaluation,
+            compute=trained_parameters(self.model) * measured.images,
             classes=len(self.dataset.classes),
         )
         self._active.store_if_best(score)
-        return score
-
-    def _report(
-        self, plan: EpochPlan, train_loss: float, evaluation: Evaluation, score: float, times: Mapping[str, float]
-    ) -> EpochReport:
-        """Report of the epoch that was added last."""
-        history = self.history
-        cut = plan.opening.cut
-        return EpochReport(
-            epoch=self.position.epoch,
-            stage=self._active.stage.name,
-            stage_index=self.position.stage,
-            epoch_in_stage=self.position.epoch_in_stage,
-            open_from=(*self.recipe.blocks, HEAD)[cut],
-            head_lr=plan.head_lr,
-            backbone_lr=plan.backbone_lr,
-            head_frozen=not plan.opening.head,
-            reweighted=plan.reweighted,
-            train_loss=train_loss,
-            metrics=evaluation.metrics,
-            per_class=evaluation.per_class,
-            confusion=evaluation.confusion,
-            flags=history.flags,
-            score=score,
-            best_score=history.best_score,
-            best_epoch=history.best_epoch,
-            best_corrected=history.best_corrected,
-            drw_pending=drw_is_pending(self.recipe, self.position),
-            train_s=times["train_s"],
-            val_s=times["val_s"],
-            cache_s=times["cache_s"],
-            uncached=self.feed.uncached,
-            images_per_s=self._images(self.position.stage) / times["train_s"],
-            compute=history.compute,
-            compute_share=history.compute / self._planned_compute,
-            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            stage_over=self.finished or stage_is_over(self.recipe, self.position),
-            finished=self.finished,
-            stopped_for=history.stopped_for,
-        )
+        return report_epoch(self.recipe, self.history, plan, measured, planned_compute=self._planned_compute)
 
     # --- state ------------------------------------------------------------------------------------------------------
 

@@ -26,8 +26,8 @@ from trainables.recipe.recipe import Recipe
 from trainables.run_folder.environment import environment
 from trainables.run_folder.epoch_report import LOG_COLUMNS, EpochReport, completed, fault_of, finite, read_epochs
 from trainables.run_folder.layout import RunFileError, TrialLayout
+from trainables.training.history.run_history import OtherOriginError
 from trainables.training.replicas import ALONE, Replicas
-from trainables.training.run_history import OtherOriginError
 from trainables.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)

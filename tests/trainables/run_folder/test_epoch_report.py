@@ -78,6 +78,8 @@ def test_what_follows_from_the_fields():
     assert BY_CLASS == ("per_class", "confusion")
     assert set(CURVES) == {
         "train_loss",
+        "train_accuracy",
+        "grad_norm",
         "score",
         "best_score",
         "head_lr",

@@ -5,7 +5,7 @@ import pytest
 
 from trainables.core.vocabulary import Flag, Metric
 from trainables.tasks.metrics import evaluate
-from trainables.training.warning_flags import (
+from trainables.training.history.warning_flags import (
     EpochHealth,
     dropped_after_drw,
     flag_that_stops,

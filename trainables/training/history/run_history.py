@@ -11,11 +11,11 @@ from pydantic import TypeAdapter
 from trainables.core.vocabulary import Flag
 from trainables.recipe.recipe import Recipe
 from trainables.tasks.metrics import Evaluation, corrected_score, score_of
-from trainables.training.stage_plan import EpochPlan, Position, has_settled
-from trainables.training.warning_flags import EpochHealth, flag_that_stops, flags_of
+from trainables.training.history.warning_flags import EpochHealth, flag_that_stops, flags_of
+from trainables.training.stage_plan import EpochPlan, Position, has_settled, stage_is_over
 
 _WATCHED = ("val_loss", "auc", "classes_predicted", "adjusted_balanced_accuracy", "kappa", "prediction_spread")
-"""Metrics of an epoch that the rules of `health` use, if the task has them."""
+"""Metrics of an epoch that the rules of `warning_flags` use, if the task has them."""
 
 _POSITION, _HEALTH = TypeAdapter(Position), TypeAdapter(list[EpochHealth])
 
@@ -78,6 +78,11 @@ class RunHistory:
         settled = has_settled(recipe, self.position)
         self.stopped_for = flag_that_stops(self.flags, recipe.train.stop_on, settled=settled)
         return score
+
+    def is_over(self, recipe: Recipe) -> bool:
+        """Returns True if the run ends with the epoch just done."""
+        last = self.position.stage == len(recipe.train.stages) - 1
+        return self.stopped_for is not None or (last and stage_is_over(recipe, self.position))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the rest of the run depends on, as plain values."""

@@ -3,7 +3,7 @@
 import pytest
 
 from trainables.data.dataset import open_dataset
-from trainables.training.compute_cost import planned_compute, trained_parameters
+from trainables.training.history.compute_cost import planned_compute, trained_parameters
 from trainables.training.trainer import Trainer
 
 HEAD = {"name": "head", "unfreeze_from": "head", "epochs": 2, "plateau": None}
