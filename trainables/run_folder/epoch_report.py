@@ -169,8 +169,8 @@ class EpochReport:
     stage_end: str | None = field(default=None, metadata=_optional(None))
     """Reason why the stage ended with this epoch, in words; None: it continues."""
     opened: Mapping[str, Any] | None = field(default=None, metadata=_optional(None))
-    """In the first epoch of a stage, what it opened: `blocks` (names), `parameters` (numbers that train), `share` (of all numbers of
-    the network), `batch_norms_open`, `batch_norms_frozen`."""
+    """In the first epoch of a stage, what it opened: `blocks` (names), `parameters` (numbers that train), `share` (of all in
+    the network), `batch_norms_open` and `batch_norms_frozen`."""
     finished: bool = field(metadata=_optional(False))
     """True if the run is over."""
     stopped_for: Flag | None = field(default=None, metadata=_optional(None, Column(Part.WARNINGS, last)))
