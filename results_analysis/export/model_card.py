@@ -251,6 +251,7 @@ def _preprocessing(manifest: Manifest) -> str:
     ]
     if given.standardises:
         rows.append(("normalised", "each volume by the mean and standard deviation of its voxels above 0"))
+        rows += [("voxels of 0", "filled with fixed noise")] if given.background == "noise" else []
     else:
         triple = f"mean {_numbers(given.mean)}, std {_numbers(given.std)}"
         rows.append(("normalised", f"value / {2**given.bits - 1}, then {triple}"))

@@ -49,7 +49,7 @@ def damaged(held: Sequence[Entry]) -> list[Entry]:
 
 def outdated(held: Sequence[Entry]) -> list[Entry]:
     """Entries whose files have changed or are gone since they were decoded; they are not used any more."""
-    from trainables.data.dataset import is_outdated
+    from trainables.data.store.config_stores import is_outdated
 
     return [entry for entry in held if entry.own.get("origin") and is_outdated(entry.own["key"], entry.own["origin"])]
 

@@ -22,6 +22,7 @@ from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import Dataset, open_dataset
 from trainables.data.overview import Overview, overview
 from trainables.data.sources.open_source import doubt_about_test
+from trainables.recipe.data_settings.image_settings import Spacing
 from trainables.recipe.recipe import Recipe
 from trainables.trial.dry_run import DryRun, dry_run
 
@@ -52,6 +53,8 @@ class Check:
     name: str
     image_shape: tuple[int, ...]
     """Shape of an image, [h, w, c], or of a volume, [d, h, w, c]."""
+    spacing: Spacing | None
+    """Distance between the voxels of these volumes, in mm; None: images, or volumes that are resampled as a whole."""
     data_warnings: tuple[str, ...]
     """Warnings about labels and pixels."""
     data: Overview
@@ -130,6 +133,7 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
     found = Check(
         name=config.name,
         image_shape=dataset.images.shape[1:],
+        spacing=config.recipe.data.spacing,
         data_warnings=(*data_warnings(dataset, config.recipe.data), *([doubt] if doubt else [])),
         data=overview(dataset),
         cache_bytes={

@@ -21,8 +21,9 @@ from trainables.core.config_errors import counted
 from trainables.core.printable import printable
 from trainables.data.contact_sheet import draw_contact_sheet, draw_pairs
 from trainables.data.dataset import Dataset
-from trainables.data.overview import Overview, tenths_as_classes
+from trainables.data.overview import Overview, VoxelSpacing, tenths_as_classes
 from trainables.data.pixel_doubts import image_name, twins
+from trainables.recipe.data_settings.image_settings import Spacing
 from trainables.trial.dry_run import StageCost
 
 _MOST_CLASSES = 30
@@ -119,6 +120,8 @@ def _about_data(found: Check) -> Iterator[RenderableType]:
     colour = "grey" if channels == 1 else "colour"
     extent = f"{slices[0]} × {height} × {width} voxels" if slices else f"{width} × {height} px"
     yield Text(f"{extent}, {colour}{_balance(found.data)}")
+    if found.data.spacing is not None:
+        yield from _about_spacing(found.data.spacing, found.spacing, (*slices, height, width))
     if found.data.groups is None:
         yield Text("no groups: each image is independent")
     else:
@@ -134,6 +137,28 @@ def _about_data(found: Check) -> Iterator[RenderableType]:
         )
     for what, size in found.cache_bytes.items():
         yield Text(f"{what}: {size_of(size)} on disk, shared by all trials")
+
+
+def _about_spacing(own: VoxelSpacing, wanted: Spacing | None, shape: Sequence[int]) -> Iterator[Text]:
+    """Spacing of the volumes' files, and of the voxels that the network sees."""
+    ends = [
+        f"{low:.3g}" if low == high else f"{low:.3g} … {high:.3g}"
+        for low, high in zip(own.smallest, own.largest, strict=True)
+    ]
+    is_same = own.smallest == own.largest
+    yield Text(f"voxel spacing: {' × '.join(ends)} mm" + ("" if is_same else f" (median {_millimetres(own.median)})"))
+    if wanted is not None:
+        seen = _millimetres([side * step for side, step in zip(shape, wanted, strict=True)])
+        yield Text(f"resampled to {_millimetres(wanted)}: the network sees {seen} of up to {_millimetres(own.extent)}")
+    elif not is_same:
+        median = ", ".join(f"{side:.3g}" for side in own.median)
+        yield Text(
+            f"not used: each volume is resampled as a whole; data.spacing_mm: [{median}] gives them a common spacing"
+        )
+
+
+def _millimetres(sides: Sequence[float]) -> str:
+    return f"{' × '.join(f'{side:.3g}' for side in sides)} mm"
 
 
 # --- stages -----------------------------------------------------------------------------------------------------------

@@ -6,10 +6,8 @@ import functools
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from trainables.core.config_errors import ConfigError, Problem, listed
 from trainables.core.seeding import derived_seed
@@ -20,11 +18,11 @@ from trainables.data.sources.unreadable_images import LeftOut, without
 from trainables.data.splits.by_class import given_split, long_tailed, stratified_folds, stratified_split
 from trainables.data.splits.by_group import grouped_sides, joined_groups
 from trainables.data.splits.by_number import split_by_number
-from trainables.data.store.decoded_images import Progress, open_stores
+from trainables.data.store.config_stores import stores_of
+from trainables.data.store.decoded_images import Progress
 from trainables.data.store.image_details import ImageDetails
 from trainables.recipe.data_config import DEFAULT_VALIDATION, DataConfig
 from trainables.recipe.source_catalog import source_spec
-from trainables.storage.urls import absolute
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,16 +120,7 @@ def _open(request: _Request) -> Dataset:
         message = "group: the split is given, so that duplicates cannot be moved; remove it, or the given split"
         raise ConfigError([Problem(("data", "duplicates"), message)])
     train, validation, test = _split(config, source)
-    stores = open_stores(
-        source,
-        request.image_sizes,
-        depth=config.depth,
-        fit=config.fit,
-        about=_described(config),
-        origin=_origin(config),
-        on_bad=config.on_bad,
-        progress=request.progress,
-    )
+    stores = stores_of(config, source, request.image_sizes, progress=request.progress)
     store, left_out = stores[config.image_size], None
     if len(store.left_out):
         left_out = LeftOut(len(store.left_out), len(source.labels), store.listing)
@@ -165,32 +154,6 @@ def _open(request: _Request) -> Dataset:
 def _with_duplicates_grouped(source: Source, like: np.ndarray) -> Source:
     """Source whose groups are joined where they hold the same picture."""
     return replace(source, groups=joined_groups(np.arange(len(like)) if source.groups is None else source.groups, like))
-
-
-def _described(config: DataConfig) -> str:
-    """Source in words: `folder /data/photos`."""
-    return config.source if config.path is None else f"{config.source} {absolute(config.path)}"
-
-
-def _origin(config: DataConfig, *, test: bool = False) -> dict[str, Any]:
-    """Facts from which `is_outdated` finds a store's source again."""
-    places = {key: absolute(place) for key in ("path", "images") if (place := getattr(config, key)) is not None}
-    return {"data": {**config.model_dump(mode="json"), **places}, "test": test}
-
-
-def is_outdated(key: str, origin: Mapping[str, Any]) -> bool:
-    """Returns True if the files that images were decoded from have changed or are gone since.
-
-    Args:
-        key: key of their source at that time.
-        origin: see `_origin`.
-    """
-    try:
-        config = DataConfig.model_validate(origin["data"])
-        source = open_test_source(config) if origin["test"] else open_source(config)
-    except (ConfigError, ValidationError):
-        return True
-    return source is None or source.key != key
 
 
 def _split(config: DataConfig, source: Source) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -247,15 +210,7 @@ def open_test(config: DataConfig, dataset: Dataset, *, image_sizes: Collection[i
         what = f"has no image of {listed(missing)}" if missing else f"has images of {listed(unknown)}, unlike training"
         raise ConfigError([Problem(("data", "path"), f"{config.path}: the test split {what}")])
     sizes = frozenset({config.image_size, *image_sizes})
-    stores = open_stores(
-        source,
-        sizes,
-        depth=config.depth,
-        fit=config.fit,
-        about=f"{_described(config)}, test",
-        origin=_origin(config, test=True),
-        on_bad=config.on_bad,
-    )
+    stores = stores_of(config, source, sizes, test=True)
     source = source.without(stores[config.image_size].left_out)
     everything = np.arange(len(source.labels))
     return replace(

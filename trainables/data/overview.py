@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from trainables.data.dataset import Dataset
+from trainables.data.formats.nifti import is_nifti_name, read_grid
 from trainables.data.splits.by_number import BINS, quantile_bins
+from trainables.recipe.data_settings.image_settings import Spacing
+from trainables.storage.urls import is_url
+
+_MOST_HEADERS = 1000
+"""Most volumes whose headers are read."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +25,17 @@ class GroupSides:
     validation: int
     shared: int
     """Number of groups on both sides, which should be 0."""
+
+
+@dataclass(frozen=True)
+class VoxelSpacing:
+    """Distance between the voxels of the volumes' files: slices, rows and columns, in mm."""
+
+    smallest: Spacing
+    median: Spacing
+    largest: Spacing
+    extent: Spacing
+    """Extent of the largest volume along each axis, in mm."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +53,8 @@ class Overview:
     """Number of images with the same pixels as an earlier one."""
     near_copies: int
     """Number of images that show nearly the same picture as an earlier one, and are no copies."""
+    spacing: VoxelSpacing | None = None
+    """None if the images are not volumes of known spacing."""
     of_numbers: bool = False
     """True for a regression, whose classes are tenths of the images by their numbers."""
 
@@ -62,7 +82,23 @@ def overview(dataset: Dataset) -> Overview:
     counts = [np.bincount(dataset.labels[side], minlength=len(dataset.classes)) for side in _sides(dataset)]
     train, validation = (tuple(count.tolist()) for count in counts)
     groups = None if dataset.groups is None else _group_sides(dataset, dataset.groups)
-    return Overview(dataset.classes, train, validation, groups, *_repeats(dataset), of_numbers=of_numbers)
+    return Overview(
+        dataset.classes, train, validation, groups, *_repeats(dataset), _spacing(dataset), of_numbers=of_numbers
+    )
+
+
+def _spacing(dataset: Dataset) -> VoxelSpacing | None:
+    """Spacing of the volumes, or of some of many, evenly spaced; None if they are not files on this machine."""
+    if dataset.images.ndim != 5 or dataset.details is None:
+        return None
+    names = dataset.details.names
+    some = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, _MOST_HEADERS).astype(int)).tolist()]
+    grids = [grid for name in some if is_nifti_name(name) and not is_url(name) and (grid := read_grid(Path(name)))]
+    if not grids:
+        return None
+    shapes, spacings = (np.array(column) for column in zip(*grids, strict=True))
+    found = spacings.min(0), np.median(spacings, 0), spacings.max(0), (shapes * spacings).max(0)
+    return VoxelSpacing(*((float(z), float(y), float(x)) for z, y, x in found))
 
 
 def _sides(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -188,6 +188,7 @@ class FrozenPrefix:
             "positions": hashlib.sha256(stage_images.positions.astype("<i8").tobytes()).hexdigest(),
             "view": augmented,
             "network": [model.backbone, self._built.fingerprint, self._built.mean, self._built.std],
+            **({} if recipe.data.background == "black" else {"background": recipe.data.background}),
             "numbers": [train.precision, train.prefix_dtype, self._batch, torch.__version__],
             # These can change the last bits, too.
             "device": [self._device.type, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],

@@ -11,12 +11,25 @@ from pydantic import ConfigDict, Field, ValidationError
 from trainables.core.atomic_write import replacing
 from trainables.core.config_errors import Config, dotted, problems_of
 from trainables.core.vocabulary import Task
-from trainables.recipe.data_settings.image_settings import Fit, Frame, Window
+from trainables.recipe.data_config import DataConfig
+from trainables.recipe.data_settings.image_settings import Background, Fit, Frame, Spacing, Window
 from trainables.recipe.data_settings.table_columns import Columns
 from trainables.run_folder.layout import PackageLayout
 
 PACKAGE_SCHEMA = 1
 """Version of a package's files; newer versions are rejected when reading."""
+
+
+_RESIZE = {
+    "crop": "the shorter side is resized to image_size, bicubic (Pillow), and the centre is cropped",
+    "pad": "the longer side is resized to image_size, bicubic (Pillow), and the rest is black on both sides",
+    "stretch": "both sides are resized to image_size, bicubic (Pillow)",
+}
+_RESAMPLE = "the whole volume is resampled to depth × image_size × image_size, trilinear, with antialiasing"
+_TO_BOX = {
+    "crop": "its middle of depth × box × box voxels is cut out",
+    "pad": "it is shrunk as a whole if it exceeds depth × box × box voxels",
+}
 
 
 class PackageError(ValueError):
@@ -32,6 +45,12 @@ class Input(Config):
     """Slices of a volume; null: the network takes images."""
     fit: Fit = "crop"
     """Way to make images square, see `data.fit` of a recipe."""
+    spacing: Spacing | None = None
+    """Distance between slices, rows and columns that volumes are resampled to, in mm; null: volumes are resized as a whole."""
+    box: int | None = None
+    """Height and width that `fit` brings resampled volumes to, in voxels, before they are resized to `image_size`."""
+    background: Background = "black"
+    """Black voxels of volumes that are standardised, see `data.background` of a recipe."""
     resize: str
     """Rule for resizing, in words."""
     channels: Literal[1, 3]
@@ -48,6 +67,15 @@ class Input(Config):
     """Standard deviation for normalisation, like `mean`."""
     standardises: bool
     """True: each volume is standardised by the mean and deviation of its own voxels that are not black, instead of by these."""
+
+
+def resize_rule(config: DataConfig) -> str:
+    """Rule by which the images of a data config are resized, in words."""
+    if config.spacing is not None:
+        millimetres = " × ".join(f"{side:g}" for side in config.spacing)
+        resampled = f"the volume is resampled to {millimetres} mm (slices, rows, columns), trilinear, with antialiasing"
+        return f"{resampled}; {_TO_BOX[config.fit]}, and what is missing is black"
+    return _RESIZE[config.fit] if config.depth is None else _RESAMPLE
 
 
 class Inference(Config):

@@ -122,7 +122,7 @@ class TorchNetwork:
         """Normalises decoded images to the network's input."""
         given = self.manifest.input
         if given.standardises:
-            return standardise(images, *own_statistics(images))
+            return standardise(images, *own_statistics(images), noise=given.background == "noise")
         return normalise(images, given.mean, given.std)
 
 

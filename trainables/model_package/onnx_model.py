@@ -15,8 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trainables.data.batches.batches import fixed_noise
 from trainables.model_package.manifest import Manifest, OnnxFacts, PackageError, read_manifest
 from trainables.model_package.network import Outcome, check_sha256, predictions
+from trainables.model_package.predict import shape_of
 from trainables.model_package.write_package import ValidatedModel, sha256_of
 from trainables.models.staged_model import StagedModel
 from trainables.run_folder.layout import PackageLayout
@@ -30,6 +32,7 @@ class _WithPreprocessing(nn.Module):
 
     mean: Tensor
     std: Tensor
+    noise: Tensor | None
 
     def __init__(self, model: StagedModel, manifest: Manifest):
         super().__init__()
@@ -37,6 +40,9 @@ class _WithPreprocessing(nn.Module):
         per_channel = (1, -1, *[1] * (3 if manifest.input.depth else 2))
         self.register_buffer("mean", torch.tensor(manifest.input.mean).view(per_channel))
         self.register_buffer("std", torch.tensor(manifest.input.std).view(per_channel))
+        is_filled = manifest.input.background == "noise"
+        noise = fixed_noise(shape_of(manifest.input), torch.device("cpu"))[None, None] if is_filled else None
+        self.register_buffer("noise", noise)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         features = self._tail.features(self._network_input(images))
@@ -53,7 +59,8 @@ class _WithPreprocessing(nn.Module):
         count = (values > 0).double().sum(axes, keepdim=True).clamp(min=1)
         mean = values.sum(axes, keepdim=True) / count
         deviation = ((values * values).sum(axes, keepdim=True) / count - mean * mean).clamp(min=0).sqrt()
-        return ((values - mean) / torch.where(deviation > 1e-9, deviation, 1 / 255)).float()
+        standardised = ((values - mean) / torch.where(deviation > 1e-9, deviation, 1 / 255)).float()
+        return standardised if self.noise is None else torch.where(images > 0, standardised, self.noise)
 
 
 def write_onnx(model: ValidatedModel, file: Path) -> OnnxFacts:

@@ -39,7 +39,7 @@ def run(network: Network, items: Sequence[Item], *, progress: Progress | None = 
     def images() -> Iterator[np.ndarray]:
         given = network.manifest.input
         shape = shape_of(given)
-        resized = in_parallel(lambda i: decode_resized(items[i].decode, [shape], given.fit), len(items))
+        resized = in_parallel(lambda i: decode_resized(items[i].decode, [shape], given.fit, given.box), len(items))
         for i, at_sizes in enumerate(resized):
             if progress:
                 progress(i + 1, len(items))

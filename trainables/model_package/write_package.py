@@ -20,7 +20,7 @@ from trainables.data.batches.batches import generator
 from trainables.data.dataset import Dataset
 from trainables.data.stage_view import data_of_stage
 from trainables.data.store.decoded_images import Progress
-from trainables.model_package.manifest import Inference, Input, Manifest, PackageError, Target
+from trainables.model_package.manifest import Inference, Input, Manifest, PackageError, Target, resize_rule
 from trainables.model_package.network import Outcome, TorchNetwork, chosen_device
 from trainables.models.build_model import BuiltModel, build_model
 from trainables.models.staged_model import StagedModel
@@ -33,13 +33,6 @@ from trainables.tasks.metrics import Evaluation
 
 SAMPLE = 64
 """Validation images on which other runtimes are compared."""
-
-_RESIZE = {
-    "crop": "the shorter side is resized to image_size, bicubic (Pillow), and the centre is cropped",
-    "pad": "the longer side is resized to image_size, bicubic (Pillow), and the rest is black on both sides",
-    "stretch": "both sides are resized to image_size, bicubic (Pillow)",
-}
-_RESAMPLE = "the whole volume is resampled to depth × image_size × image_size, trilinear, with antialiasing"
 
 
 class Validated(NamedTuple):
@@ -174,7 +167,10 @@ def _manifest(
             image_size=recipe.image_size(stage),
             depth=config.depth,
             fit=config.fit,
-            resize=_RESIZE[config.fit] if config.depth is None else _RESAMPLE,
+            spacing=config.spacing,
+            box=config.box,
+            background=config.background,
+            resize=resize_rule(config),
             channels=data.images.shape[-1],
             bits=config.bits,
             frame=config.frame,

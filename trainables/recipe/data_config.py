@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from trainables.core.config_errors import Config, nearest
 from trainables.core.vocabulary import Task
-from trainables.recipe.data_settings.image_settings import Fit, Frame, Window
+from trainables.recipe.data_settings.image_settings import Background, Fit, Frame, GivenSpacing, Spacing, Window
 from trainables.recipe.data_settings.label_names import Labels
 from trainables.recipe.data_settings.table_columns import Columns
 from trainables.recipe.source_catalog import SOURCES, SPECIAL_KEYS, SourceName, source_names, source_spec, sources_with
@@ -66,12 +66,21 @@ class DataConfig(Config):
     files are not changed); of NIfTI volumes their 0.5 to 99.5 percentile."""
     image_size: Annotated[int, SEARCHABLE] = Field(224, ge=8)
     """Side of the square images the network sees, in pixels; for volumes, height and width of the slices."""
-    fit: Annotated[Fit, SEARCHABLE] = "crop"
-    """Way to make images square. `crop`: the shorter side is resized to `image_size`, and the ends of the longer side are cut off;
-    `pad`: the longer side is resized, and the rest is black; `stretch`: both sides are resized, whatever the proportions."""
     depth: Annotated[int | None, SEARCHABLE] = Field(None, ge=2)
     """Number of slices the network sees of each volume; the data are then volumes: NIfTI files or 3-D arrays of an NPZ file. The
-    whole volume is resampled to depth × image_size × image_size voxels. null: the data are images."""
+    whole volume is resampled to depth × image_size × image_size voxels, unless `spacing_mm` is set. null: the data are images."""
+    spacing_mm: Annotated[GivenSpacing | None, SEARCHABLE] = None
+    """Distance between the voxels that the network sees, in mm: `[z, y, x]` (slices, rows, columns), or one number for all.
+    NIfTI volumes are resampled to it, and their middle is then brought to depth × image_size × image_size voxels as `fit` says.
+    null: each volume is resampled as a whole, whatever its spacing."""
+    background: Annotated[Background, SEARCHABLE] = "black"
+    """Black voxels of volumes for MedicalNet's networks. `black`: they stay black; `noise`: they are filled with normal noise, as
+    MedicalNet's authors do; here it is the same for all volumes and epochs."""
+    fit: Annotated[Fit, SEARCHABLE] = "crop"
+    """Way to make images square. `crop`: the shorter side is resized to `image_size`, and the ends of the longer side are cut off;
+    `pad`: the longer side is resized, and the rest is black; `stretch`: both sides are resized, whatever the proportions. For
+    volumes with `spacing_mm`, `crop`: what exceeds the size is cut off, and what is missing is black; `pad`: a volume that exceeds
+    the size is shrunk as a whole instead."""
     on_bad: Literal["fail", "skip"] = "fail"
     """Handling of images that cannot be read. `fail`: lists all of them, and nothing starts; `skip`: leaves them out before the
     split, with a warning that names the file that lists them."""
@@ -100,6 +109,17 @@ class DataConfig(Config):
     def at_size(self, image_size: int) -> DataConfig:
         """The same images and split at another image size."""
         return self if image_size == self.image_size else self.model_copy(update={"image_size": image_size})
+
+    @property
+    def spacing(self) -> Spacing | None:
+        """`spacing_mm` of each axis."""
+        given = self.spacing_mm
+        return given if given is None or isinstance(given, tuple) else (given, given, given)
+
+    @property
+    def box(self) -> int | None:
+        """Height and width of volumes after resampling to the spacing, in voxels; None: volumes are resized as a whole."""
+        return None if self.spacing_mm is None else self.image_size
 
     # A frozen config may be a dictionary key, but its dicts have no hash of their own.
     def __hash__(self) -> int:
@@ -165,10 +185,35 @@ class DataConfig(Config):
             raise ValueError(
                 f"{value}: a volume is read whole, but data.frame chooses one of its slices; remove one of the two"
             )
-        if value is not None and info.data.get("fit", "crop") != "crop":
+        return value
+
+    @field_validator("spacing_mm")
+    @classmethod
+    def _spacing_of_volumes(cls, value: GivenSpacing | None, info: ValidationInfo) -> GivenSpacing | None:
+        if value is not None and info.data.get("depth", 0) is None:
             raise ValueError(
-                f"{value}: data.fit is for images, but a volume is always resampled whole; remove data.fit"
+                "applies only to volumes; set data.depth to the slices that the network sees, or remove it"
             )
+        return value
+
+    @field_validator("background")
+    @classmethod
+    def _background_of_volumes(cls, value: Background, info: ValidationInfo) -> Background:
+        if value != "black" and info.data.get("depth", 0) is None:
+            raise ValueError(f"{value!r} applies only to volumes (data.depth); remove it")
+        return value
+
+    @field_validator("fit")
+    @classmethod
+    def _fit_of_volumes(cls, value: Fit, info: ValidationInfo) -> Fit:
+        if value == "crop" or info.data.get("depth") is None or "spacing_mm" not in info.data:
+            return value
+        if info.data["spacing_mm"] is None:
+            raise ValueError(
+                f"{value!r} is for images, but a volume is resampled whole unless data.spacing_mm is set; remove it"
+            )
+        if value == "stretch":
+            raise ValueError("'stretch' ignores the spacing; remove it, or data.spacing_mm")
         return value
 
     @field_validator("fold")

@@ -38,7 +38,7 @@ class SourceSpec:
     """True where a split may come with the data."""
 
 
-_FILES = frozenset({"bits", "frame", "window", "depth", "on_bad"})
+_FILES = frozenset({"bits", "frame", "window", "depth", "spacing_mm", "on_bad"})
 """Keys of sources of image files."""
 
 SOURCES = (

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import nibabel
 import numpy as np
 import pytest
 
-from trainables.data.dataset import Dataset
-from trainables.data.overview import GroupSides, overview
+from trainables.data.dataset import Dataset, open_dataset
+from trainables.data.overview import GroupSides, VoxelSpacing, overview
+from trainables.recipe.data_config import DataConfig
 
 LABELS = np.array([0, 0, 0, 1, 1, 2, 0, 1, 2])
 
@@ -43,3 +45,13 @@ def test_a_regression_is_counted_by_tenths_and_said_to_be_one():
     numbers = Dataset(images, labels, (), np.arange(30), np.arange(30, 40), "x", targets=np.arange(40.0))
     found = overview(numbers)
     assert (found.of_numbers, len(found.classes), sum(found.train)) == (True, 10, 30)
+
+
+def test_the_spacing_of_volumes_is_measured_in_their_files(tmp_path):
+    for i, side in enumerate([1, 1, 4, 1, 1, 4]):
+        file = tmp_path / "ab"[i % 2] / f"{i}.nii"
+        file.parent.mkdir(exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(np.full((8, 8, 6), i, np.float32), np.diag([0.5, 0.5, side, 1])), file)
+    data = DataConfig(source="folder", path=str(tmp_path), image_size=8, depth=4, spacing_mm=1, validation=0.34)
+    dataset = open_dataset(data)
+    assert overview(dataset).spacing == VoxelSpacing((1, 0.5, 0.5), (1, 0.5, 0.5), (4, 0.5, 0.5), (24, 4, 4))

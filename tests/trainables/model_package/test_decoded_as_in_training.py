@@ -1,5 +1,6 @@
 """Contract: files and arrays are decoded for prediction exactly as they were for training, whatever `data` says."""
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
@@ -64,10 +65,29 @@ def test_arrays(tmp_path, depth, given):
     check(DataConfig(source="npz", path=path, image_size=12, depth=depth, validation=0.25, **given), [path])
 
 
-def check(data: DataConfig, given: list[str]) -> None:
-    images = open_dataset(data).images
+@pytest.mark.parametrize("size", [16, 12])
+@pytest.mark.parametrize("given", [{}, {"fit": "pad"}, {"bits": 16}])
+def test_volumes_of_a_common_spacing(tmp_path, given, size):
+    random = np.random.default_rng(0)
+    for i in range(8):
+        file = tmp_path / "scans" / "ab"[i % 2] / f"{i}.nii"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        values = random.normal(0, 1, (20 + i, 18, 9)).astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(values, np.diag([-1, 1, 1 + i / 4, 1])), file)
+    reading = {"image_size": 16, "depth": 8, "spacing_mm": [2, 1.2, 1.2], "validation": 0.25, **given}
+    data = DataConfig(source="folder", path=str(tmp_path / "scans"), **reading)
+    check(data, sorted(map(str, tmp_path.rglob("*.nii"))), size=size)
+
+
+def check(data: DataConfig, given: list[str], size: int | None = None) -> None:
+    """Compares what the network sees of some images, at an image size of a stage if one is given."""
+    size = size or data.image_size
+    images = open_dataset(data, image_sizes=[size]).images_at[size]
     taken = Input(
-        **data.model_dump(include={"image_size", "depth", "bits", "frame", "window", "fit"}),
+        **data.model_dump(include={"depth", "bits", "frame", "window", "fit"}),
+        image_size=size,
+        spacing=data.spacing,
+        box=data.box,
         resize="",
         channels=images.shape[-1],
         mean=(0.5,) * 3,
@@ -75,6 +95,6 @@ def check(data: DataConfig, given: list[str]) -> None:
         standardises=False,
     )
     items = find_images(given, MANIFEST.model_copy(update={"input": taken}))
-    decoded = [decode_resized(item.decode, [shape_of(taken)], taken.fit).images[0] for item in items]
+    decoded = [decode_resized(item.decode, [shape_of(taken)], taken.fit, taken.box).images[0] for item in items]
     assert np.array_equal(images, decoded)
     assert images.std() > 1

@@ -117,13 +117,16 @@ def test_published_networks_can_be_exported(photos, tmp_path, backbone):
 
 def test_each_volume_is_standardised_inside_for_medicalnet(tmp_path):
     volumes = np.random.default_rng(0).integers(0, 256, (16, 16, 16, 16), dtype=np.uint8)
+    volumes[:, :6] = 0
     np.savez(tmp_path / "scans.npz", train_images=volumes, train_labels=np.arange(16) % 2)
     data = {"source": "npz", "path": str(tmp_path / "scans.npz"), "image_size": 16, "depth": 16, "validation": 0.25}
+    data["background"] = "noise"
     recipe = {**photo_recipe(tmp_path, model={"backbone": "medicalnet_resnet10", "weights": "none"}), "data": data}
     recipe["train"]["stages"] = recipe["train"]["stages"][:1]
     manifest, packed = pack(train(recipe, tmp_path / "run"), tmp_path / "model", onnx=True)
     assert packed.reproduces
     assert manifest.input.standardises
+    assert manifest.input.background == "noise"
     assert manifest.onnx.largest_difference < 1e-4
 
 

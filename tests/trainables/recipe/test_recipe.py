@@ -191,8 +191,30 @@ def mistakes(data):
         ),
         pytest.param(
             plain(data={**FILES, "depth": 16, "fit": "pad"}, model={"backbone": "r3d_18"}),
-            "data.depth: 16: data.fit is for images, but a volume is always resampled whole; remove data.fit",
+            "data.fit: 'pad' is for images, but a volume is resampled whole unless data.spacing_mm is set; remove it",
             id="a volume made square",
+        ),
+        pytest.param(
+            plain(data={**FILES, "depth": 16, "spacing_mm": 1, "fit": "stretch"}, model={"backbone": "r3d_18"}),
+            "data.fit: 'stretch' ignores the spacing; remove it, or data.spacing_mm",
+            id="a volume of known spacing stretched",
+        ),
+        pytest.param(
+            plain(data={**FILES, "spacing_mm": [1, 1, 1]}),
+            "data.spacing_mm: applies only to volumes; set data.depth to the slices that the network sees, or remove it",
+            id="spacing of images",
+        ),
+        pytest.param(
+            plain(
+                data={"source": "npz", "path": "a.npz", "depth": 16, "spacing_mm": 1.5}, model={"backbone": "r3d_18"}
+            ),
+            "data.spacing_mm: applies only to source folder, table, not to 'npz'; remove it",
+            id="spacing of arrays",
+        ),
+        pytest.param(
+            plain(data={**FILES, "depth": 16, "background": "noise"}, model={"backbone": "r3d_18"}),
+            "data.background: 'noise' is for networks that standardise each volume, MedicalNet's, not for r3d_18; remove it",
+            id="noise for a network without it",
         ),
         pytest.param(
             plain(data={**FILES, "depth": 16}, model={"backbone": "r3d_18"}, mix={"cutmix_alpha": 1}),

@@ -172,6 +172,8 @@ OF_OTHER_DATA = {
     "data.window.width",
     "data.depth",
     "data.fit",
+    "data.spacing_mm",
+    "data.background",
     "data.on_bad",
     "data.on_conflict",
     "data.duplicates",

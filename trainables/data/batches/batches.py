@@ -17,6 +17,7 @@ from trainables.data.dataset import Dataset
 __all__ = [
     "derived_seed",
     "epoch_order",
+    "fixed_noise",
     "gather",
     "generator",
     "normalise",
@@ -142,19 +143,34 @@ def own_statistics(volumes: Tensor) -> tuple[Tensor, Tensor]:
     return mean / unit, deviation / unit
 
 
-def standardise(volumes: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+def standardise(volumes: Tensor, mean: Tensor, deviation: Tensor, *, noise: bool = False) -> Tensor:
     """Standardises each volume by its own statistics, for networks trained on such volumes: (volume − mean) / deviation.
 
     Args:
         volumes: [b, d, h, w, c] as `normalise` takes them.
         mean, deviation: [b] in 0..255, see `own_statistics`; a deviation of 0 is replaced by 1.
+        noise: fill black voxels with `fixed_noise`.
     Returns:
         [b, c, d, h, w] float32 in channels-last memory format.
     """
     values = _as_floats(volumes)
     per_volume = (-1, *[1] * (values.ndim - 1))
     scale = 1 / torch.where(deviation > 0, deviation, 1.0)
-    return values.sub_(mean.float().view(per_volume)).mul_(scale.float().view(per_volume)).movedim(-1, 1)
+    black = values <= 0 if noise else None
+    values = values.sub_(mean.float().view(per_volume)).mul_(scale.float().view(per_volume))
+    if black is not None:
+        values = torch.where(black, fixed_noise(tuple(values.shape[1:-1]), values.device)[..., None], values)
+    return values.movedim(-1, 1)
+
+
+@functools.lru_cache(maxsize=4)
+def fixed_noise(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Standard normal noise for the black voxels of volumes, [d, h, w].
+
+    MedicalNet's authors draw it again for each volume and epoch. Here it depends on the position alone, so that a network gives an
+    image the same prediction whenever it sees it, and an ONNX file can hold it.
+    """
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
 
 
 def _as_floats(images: Tensor) -> Tensor:

@@ -58,4 +58,6 @@ class ImageLoader:
         train = self._recipe.train
         if train.augment and versions is not None:
             images = augment(images, train.augment, seed=train.seed, positions=positions, versions=versions)
-        return standardise(images, *statistics) if statistics else normalise(images, self.mean, self.std)
+        if statistics:
+            return standardise(images, *statistics, noise=self._recipe.data.background == "noise")
+        return normalise(images, self.mean, self.std)

@@ -11,7 +11,7 @@ from trainables.core.config_errors import ConfigError, Problem, listed
 from trainables.data.formats import nifti
 from trainables.data.formats.images import Header, read_headers, read_image
 from trainables.recipe.data_config import DataConfig
-from trainables.recipe.data_settings.image_settings import Frame, Window
+from trainables.recipe.data_settings.image_settings import Frame, Spacing, Window
 from trainables.storage.urls import Place
 
 
@@ -52,6 +52,8 @@ class Decoding(Protocol):
     def frame(self) -> Frame | None: ...
     @property
     def window(self) -> Window | None: ...
+    @property
+    def spacing(self) -> Spacing | None: ...
 
 
 def read_file(place: Place, how: Decoding, *, grey: bool) -> np.ndarray:
@@ -68,7 +70,7 @@ def read_file(place: Place, how: Decoding, *, grey: bool) -> np.ndarray:
     """
     deep = how.bits == 16
     if how.depth is not None:
-        return nifti.read_volume(place, deep=deep, window=how.window)
+        return nifti.read_volume(place, deep=deep, window=how.window, spacing=how.spacing)
     return read_image(place, grey=grey, deep=deep, frame=how.frame, window=how.window)
 
 

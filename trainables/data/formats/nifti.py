@@ -6,14 +6,15 @@ import gzip
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
 from trainables.core.config_errors import ConfigError, Problem, listed
 from trainables.data.formats.images import BadImageError
+from trainables.data.formats.resample import to_spacing
 from trainables.data.formats.size_limits import check_voxels
-from trainables.recipe.data_settings.image_settings import Window
+from trainables.recipe.data_settings.image_settings import Spacing, Window
 from trainables.storage.urls import Place, is_url, opened
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -22,6 +23,8 @@ _DARKEST, _BRIGHTEST = 0.5, 99.5
 of a vessel are many times brighter than all tissue."""
 _MOST_RANKED = 2**22
 """Most voxels used for percentiles, evenly spaced; all 50 million of a large scan would take seconds."""
+_MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
+"""Millimetres in the units that a header can name; without one they are millimetres."""
 _HEADER_SIZES = {348: "Nifti1Image", 540: "Nifti2Image"}
 
 
@@ -51,7 +54,9 @@ def check_names(places: Sequence[Place], *, volumes: bool) -> None:
     raise ConfigError([Problem(("data", "depth"), f"{found}; {remedy}")])
 
 
-def read_volume(place: Place, *, deep: bool = False, window: Window | None = None) -> np.ndarray:
+def read_volume(
+    place: Place, *, deep: bool = False, window: Window | None = None, spacing: Spacing | None = None
+) -> np.ndarray:
     """Decodes a volume into axial slices from the feet to the head, each oriented as in DICOM: the patient's right side is on the
     left, the front at the top. Values that are not finite are black.
 
@@ -59,17 +64,40 @@ def read_volume(place: Place, *, deep: bool = False, window: Window | None = Non
         place: the file.
         deep: decode to 16 bits instead of 8.
         window: values of black and white, in the file's units after scaling; None: the volume's 0.5 and 99.5 percentiles.
+        spacing: distance between slices, rows and columns to resample to, in mm; None: not resampled.
     Returns:
         [d, h, w, 1] uint8, or uint16 if `deep`.
     Raises:
         BadImageError: if the file is not a NIfTI file, is damaged, has another shape than [x, y, z], or holds colours or complex
-            numbers.
+            numbers; or if it would be too large after resampling.
     """
     try:
-        values = _values(place)
-        shown = _shown(values, window)
+        values, own = _values(place)
+        levels = _levels(_shown(values, window), deep=deep)
+        return levels if spacing is None else to_spacing(levels, own, spacing)
     except Exception as error:  # nibabel raises a dozen exceptions without a common base on bytes of other formats
         raise BadImageError(f"{place}: {_reason(place, error)}") from None
+
+
+class Grid(NamedTuple):
+    """Voxels of a volume: slices, rows and columns, as `read_volume` returns them without a spacing."""
+
+    shape: tuple[int, int, int]
+    spacing: Spacing
+
+
+def read_grid(place: Place) -> Grid | None:
+    """Reads the grid from a file's header; None if it cannot be read."""
+    try:
+        with opened(place) as file:
+            image, _ = _opened(file)
+            x, y, z = (image.shape[i] for i in _axes(image))
+            return Grid((z, y, x), _spacing(image))
+    except Exception:  # see `read_volume`, which reports it
+        return None
+
+
+def _levels(shown: np.ndarray, *, deep: bool) -> np.ndarray:
     highest = 65535 if deep else 255
     levels = np.floor(shown * highest + np.float32(0.5), out=shown)
     return levels.astype(np.uint16 if deep else np.uint8)[..., None]
@@ -84,13 +112,32 @@ def _nibabel() -> Any:
     return nibabel
 
 
-def _values(place: Place) -> np.ndarray:
-    """Reads the values, [d, h, w] float32."""
+def _opened(file: BinaryIO) -> tuple[Any, BinaryIO]:
+    """Image whose header is read, and the stream of its values."""
+    stream = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if file.read(2) == b"\x1f\x8b" else file
+    file.seek(0)
+    return _kind(_nibabel(), stream).from_stream(stream), stream
+
+
+def _spacing(image: Any) -> Spacing:
+    """Distance between slices, rows and columns in mm."""
+    own = _nibabel().affines.voxel_sizes(image.affine)
+    millimetres = _MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
+    x, y, z = (float(own[i]) * millimetres for i in _axes(image))
+    return z, y, x
+
+
+def _axes(image: Any) -> list[int]:
+    """Axes of the stored array that run from left to right, from back to front, and from the feet to the head."""
+    axes: list[int] = np.argsort(_nibabel().io_orientation(image.affine)[:, 0]).tolist()
+    return axes
+
+
+def _values(place: Place) -> tuple[np.ndarray, Spacing]:
+    """Reads the values, [d, h, w] float32, and their spacing."""
     nibabel = _nibabel()
     with opened(place) as file:
-        stream = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if file.read(2) == b"\x1f\x8b" else file
-        file.seek(0)
-        image = _kind(nibabel, stream).from_stream(stream)
+        image, stream = _opened(file)
         shape = _checked_shape(image)
         values = image.get_fdata(dtype=np.float32, caching="unchanged").reshape(shape)
         while stream.read(1 << 20):  # to the end, where gzip checks its checksum
@@ -98,7 +145,7 @@ def _values(place: Place) -> np.ndarray:
     if not np.isfinite(image.affine).all() or not np.linalg.det(image.affine):
         raise ValueError("does not say how the patient lies: its affine matrix is not invertible")
     right_anterior_superior = nibabel.apply_orientation(values, nibabel.io_orientation(image.affine))
-    return np.ascontiguousarray(right_anterior_superior[::-1, ::-1].T)
+    return np.ascontiguousarray(right_anterior_superior[::-1, ::-1].T), _spacing(image)
 
 
 def _kind(nibabel: Any, stream: BinaryIO) -> Any:

@@ -116,7 +116,8 @@ def labels_key(key: str, found: Mapped) -> str:
 def read_as(key: str, config: DataConfig) -> str:
     """Key extended by the settings for decoding, unless they are the defaults."""
     how = {"bits": config.bits, "frame": config.frame, "window": config.window and config.window.model_dump()}
-    return key if how == {"bits": 8, "frame": None, "window": None} else f"{key}\0{json.dumps(how)}"
+    key = key if how == {"bits": 8, "frame": None, "window": None} else f"{key}\0{json.dumps(how)}"
+    return key if config.spacing is None else f"{key}\0{json.dumps(config.spacing)} mm"
 
 
 def given_validation(sizes: Sequence[int], config: DataConfig) -> np.ndarray | None:

@@ -19,11 +19,12 @@ from trainables.core.available_cpus import available_cpus
 from trainables.core.config_errors import listed
 from trainables.core.printable import printable
 from trainables.data.formats.images import BadImageError
+from trainables.data.formats.resample import resize_volume, to_box
 from trainables.data.messages import path_error
 from trainables.data.sources.source import Reader, Source
 from trainables.data.store.array_file import ArrayWriter, fingerprint_of
 from trainables.data.store.image_details import ImageDetails, write_details
-from trainables.data.store.resize import resize_image, resize_volume
+from trainables.data.store.resize import resize_image
 from trainables.recipe.data_settings.image_settings import Fit
 from trainables.storage.cache_folder import add, building, entry_path, find, make_room
 
@@ -65,6 +66,7 @@ def open_stores(
     *,
     depth: int | None = None,
     fit: Fit = "crop",
+    box: int | None = None,
     about: str = "",
     origin: Mapping[str, Any] | None = None,
     on_bad: OnBad = "fail",
@@ -81,6 +83,8 @@ def open_stores(
         image_sizes: sides in pixels.
         depth: slices of a volume; None: the source has images.
         fit: way to make images square, see `data.fit`.
+        box: height and width of volumes of a common spacing in voxels, to which `fit` brings them before they are resized; None:
+            volumes are resized as a whole.
         about: source in words, for people who inspect the cache.
         origin: facts that lead back to the source, for `thaw data --verify`; plain JSON.
         on_bad: `fail` to report all images that cannot be read in an error; `skip` to leave them out at every size.
@@ -93,13 +97,13 @@ def open_stores(
     """
     # Stores with and without `skip` have different keys: one that lacks images must not be used where all are required.
     skip = "\0skip" if on_bad == "skip" else ""
-    fitted = "" if fit == "crop" else f"\0{fit}"
+    fitted = ("" if fit == "crop" else f"\0{fit}") + ("" if box is None else f"\0of {box}")
     key = f"{source.key}{skip}{fitted}"
     arrays = {size: entry_path(*_name_and_key(size, depth, key)) for size in sorted(set(image_sizes))}
     stores = _load(arrays)
     if stores.keys() == arrays.keys() and _agree(stores):
         return stores
-    builder = _Builder(source, depth, fit, about, origin, on_bad, progress)
+    builder = _Builder(source, depth, fit, box, about, origin, on_bad, progress)
     with building(*arrays.values()):
         stores = _load(arrays)  # another process may have built them while this one waited
         if missing := {size: array for size, array in arrays.items() if size not in stores}:
@@ -148,6 +152,7 @@ class _Builder:
     source: Source
     depth: int | None
     fit: Fit
+    box: int | None
     about: str
     origin: Mapping[str, Any] | None
     on_bad: OnBad
@@ -191,7 +196,7 @@ class _Builder:
         bad: dict[int, str] = {}
         total = len(self.source.labels)
         images = in_parallel(
-            lambda i: decode_resized(partial(reader.decode, i), list(shapes.values()), self.fit), total
+            lambda i: decode_resized(partial(reader.decode, i), list(shapes.values()), self.fit, self.box), total
         )
         for i, at_sizes in enumerate(images):
             if isinstance(at_sizes, BadImageError):
@@ -227,14 +232,14 @@ class Resized(NamedTuple):
 
 
 def decode_resized(
-    decode: Callable[[], np.ndarray], shapes: Sequence[tuple[int, ...]], fit: Fit
+    decode: Callable[[], np.ndarray], shapes: Sequence[tuple[int, ...]], fit: Fit, box: int | None = None
 ) -> Resized | BadImageError:
     """Decodes an image and resizes it to each shape.
 
     Args:
         decode: decodes the image.
         shapes: (height, width), or (depth, height, width) for volumes.
-        fit: way to make images square.
+        fit, box: see `open_stores`.
     Returns:
         The image at each shape, or the error if it cannot be read.
     """
@@ -242,10 +247,13 @@ def decode_resized(
         image = decode()
     except BadImageError as error:
         return error
-    return Resized(
-        image.shape[-3:-1],
-        [resize_volume(image, shape) if len(shape) == 3 else resize_image(image, shape[0], fit) for shape in shapes],
-    )
+    return Resized(image.shape[-3:-1], [_resized(image, shape, fit, box) for shape in shapes])
+
+
+def _resized(image: np.ndarray, shape: tuple[int, ...], fit: Fit, box: int | None) -> np.ndarray:
+    if len(shape) == 2:
+        return resize_image(image, shape[0], fit)
+    return resize_volume(image if box is None else to_box(image, (shape[0], box, box), fit), shape)
 
 
 def _details_file(array: Path) -> Path:

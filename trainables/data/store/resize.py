@@ -1,4 +1,4 @@
-"""Resizes images and volumes to the size that the network sees."""
+"""Resizes images to the squares that the network sees."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageOps
 
+from trainables.data.formats.resample import rounded
 from trainables.recipe.data_settings.image_settings import Fit
 
 CROPPED_MUCH = 0.4
@@ -30,7 +31,7 @@ def resize_image(image: np.ndarray, size: int, fit: Fit = "crop") -> np.ndarray:
         return _square(image[:, :, 0] if channels == 1 else image, size, fit).reshape(size, size, channels)
     # Each channel as floats: Pillow has no 16-bit colours, and its 16-bit grey values wrap around where bicubic overshoots.
     planes = np.stack([_square(image[:, :, c].astype(np.float32), size, fit) for c in range(channels)], axis=2)
-    return _rounded(planes, image.dtype)
+    return rounded(planes, image.dtype)
 
 
 def suitable_fit(aspects: Sequence[float]) -> Fit:
@@ -52,35 +53,9 @@ def cropped_shares(aspects: Sequence[float] | np.ndarray) -> np.ndarray:
     return shares
 
 
-def resize_volume(volume: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """Resizes the whole volume, each axis independently: [d, h, w, c] -> [*shape, c].
-
-    Trilinear; where an axis shrinks, the filter widens accordingly, so that every slice contributes.
-    """
-    values = volume.astype(np.float32)
-    # The axis that shrinks most comes first, which leaves the least work for the others.
-    for axis in sorted(range(3), key=lambda axis: shape[axis] / volume.shape[axis]):
-        values = _along(values, axis, shape[axis])
-    return _rounded(values, volume.dtype)
-
-
-def _along(values: np.ndarray, axis: int, length: int) -> np.ndarray:
-    if values.shape[axis] == length:
-        return values
-    rows = np.moveaxis(values, axis, 0)
-    flat = Image.fromarray(np.ascontiguousarray(rows.reshape(len(rows), -1)))
-    resized = np.asarray(flat.resize((flat.width, length), Image.Resampling.BILINEAR))
-    return np.moveaxis(resized.reshape(length, *rows.shape[1:]), 0, axis)
-
-
 def _square(pixels: np.ndarray, size: int, fit: Fit) -> np.ndarray:
     image, sides = Image.fromarray(pixels), (size, size)
     if fit == "stretch":
         return np.ascontiguousarray(image.resize(sides, Image.Resampling.BICUBIC))
     make_square = ImageOps.fit if fit == "crop" else ImageOps.pad
     return np.ascontiguousarray(make_square(image, sides, Image.Resampling.BICUBIC))
-
-
-def _rounded(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    whole: np.ndarray = np.ascontiguousarray(np.rint(values).clip(0, np.iinfo(dtype).max)).astype(dtype)
-    return whole

@@ -12,7 +12,15 @@ Frame = Annotated[int, Field(ge=0)] | Literal["middle"]
 """Frame or page to read from a file with several, counted from 0."""
 
 Fit = Literal["crop", "pad", "stretch"]
-"""Way to make an image square."""
+"""Way to make an image square, or to bring a volume of known spacing to the size."""
+
+Spacing = tuple[float, float, float]
+"""Distance between voxels in mm: between slices, rows and columns."""
+_Millimetres = Annotated[float, Field(gt=0)]
+GivenSpacing = _Millimetres | tuple[_Millimetres, _Millimetres, _Millimetres]
+"""Spacing as a config gives it: one number for all three axes, or one for each."""
+Background = Literal["black", "noise"]
+"""Black voxels of a volume as a network that standardises volumes sees them."""
 
 
 class Window(Config):

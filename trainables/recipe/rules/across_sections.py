@@ -91,6 +91,9 @@ def _unfit_images(backbone: str, info: BackboneInfo, data: DataConfig) -> Iterat
         yield Problem(place, f"{backbone} takes {info.channels} channels, but images have 3")
     elif unfit := _unfit_size(backbone, info, data.image_size):
         yield Problem(("data", "image_size"), unfit)
+    if data.background != "black" and not info.standardises:
+        message = f"{data.background!r} is for networks that standardise each volume, MedicalNet's, not for {backbone}; remove it"
+        yield Problem(("data", "background"), message)
 
 
 def _unfit_variations(train: TrainConfig, data: DataConfig) -> Iterator[Problem]:

@@ -202,6 +202,19 @@ def test_a_volume_is_standardised_by_what_is_not_black(dtype):
     assert (volumes.numpy() == values).all()
 
 
+def test_black_voxels_are_filled_with_the_same_noise_in_each_volume():
+    values = np.random.default_rng(0).integers(0, 3, (2, 20, 30, 30, 1), np.uint8)
+    volumes = torch.from_numpy(values)
+    plain, noisy = (standardise(volumes, *own_statistics(volumes), noise=noise) for noise in (False, True))
+    black = torch.from_numpy(values == 0).movedim(-1, 1)
+    assert torch.equal(noisy[~black], plain[~black])
+    assert abs(noisy[black].mean()) < 0.03
+    assert noisy[black].std() == pytest.approx(1, abs=0.03)
+    both = black[0] & black[1]
+    assert torch.equal(noisy[0][both], noisy[1][both])
+    assert noisy.is_contiguous(memory_format=torch.channels_last_3d)
+
+
 def test_the_statistics_of_a_large_volume_are_exact():
     values = np.random.default_rng(0).integers(1, 65535, (2, 40, 40, 41, 1), np.uint16)
     mean, deviation = own_statistics(torch.from_numpy(values))

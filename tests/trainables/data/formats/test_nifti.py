@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 
 import nibabel
+import nibabel.testing
 import numpy as np
 import pytest
 
@@ -43,6 +44,44 @@ def write(tmp_path):
 def volume(path, low=0.0, high=255.0, **options) -> np.ndarray:
     """[d, h, w] through a window."""
     return read_volume(path, window=Window(center=(low + high) / 2, width=high - low), **options)[..., 0]
+
+
+# --- spacing -------------------------------------------------------------------------------------------------------
+
+
+def spaced(sides, codes):
+    """An affine of voxels of these sides, x, y and z in mm, stored along axes in the order of the codes; turned by some degrees."""
+    turned = np.array([[0.995, -0.0998, 0], [0.0998, 0.995, 0], [0, 0, 1]])
+    straight = nibabel.orientations.inv_ornt_aff(nibabel.orientations.axcodes2ornt(codes), (8, 8, 8))
+    affine = np.eye(4)
+    affine[:3, :3] = turned @ np.diag(sides) @ straight[:3, :3]
+    return affine
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SLA", "IPR"])
+def test_the_spacing_is_that_of_the_turned_axes(write, codes):
+    path = write(np.zeros((8, 8, 8), np.float32), affine=spaced((0.5, 1.0, 2.0), codes))
+    assert nifti.read_grid(path).spacing == pytest.approx((2, 1, 0.5), rel=1e-3)
+    assert read_volume(path, spacing=(1, 1, 1)).shape == (16, 8, 4, 1)
+
+
+def test_a_header_in_micrometres_is_one_in_millimetres(write):
+    image = nibabel.Nifti1Image(np.zeros((4, 4, 4), np.float32), np.diag([500, 500, 2000, 1]))
+    image.header.set_xyzt_units("micron")
+    path = write()
+    nibabel.save(image, path)
+    assert nifti.read_grid(path).spacing == pytest.approx((2, 0.5, 0.5))
+
+
+def test_nibabels_own_files_get_a_common_spacing():
+    shapes = {}
+    for path in sorted(nibabel.testing.data_path.glob("*.nii*")):
+        try:
+            shapes[path.name] = read_volume(path, spacing=(3, 2, 2)).shape
+        except BadImageError as error:
+            assert "axes instead of three" in str(error) or "invertible" in str(error)  # noqa: PT017
+    assert shapes["standard.nii.gz"] == (4, 7, 2, 1)
+    assert shapes["anatomical.nii"] == (16, 41, 33, 1)
 
 
 # --- geometry -------------------------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from trainables.data.store.resize import resize_image, resize_volume, suitable_fit
+from trainables.data.formats.resample import resize_volume
+from trainables.data.store.resize import resize_image, suitable_fit
 
 
 def smooth(shape, channels=1):
