@@ -120,7 +120,7 @@ class ByHand:
     def epoch(self, stage: int) -> Seconds:
         if stage != self.stage:
             self.stage, self.cut = stage, first_open_block(DEPTHS[stage], self.blocks)
-            apply_opening(self.model, Opening(self.cut, head=True), bn_affine="train")
+            apply_opening(self.model, Opening(self.cut, head=True), bn_affine=True)
             opened = [p for p in self.model.parameters() if p.requires_grad]
             self.optimizer = torch.optim.SGD(opened, lr=0.01, momentum=0.9)
         started = time.perf_counter()

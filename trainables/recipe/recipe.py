@@ -15,7 +15,7 @@ from trainables.recipe.model_config import ModelConfig
 from trainables.recipe.rules.across_sections import problems_across_sections
 from trainables.recipe.rules.task_rules import with_task_defaults
 from trainables.recipe.scheduled_changes import fixed_reason
-from trainables.recipe.stage_config import Stage
+from trainables.recipe.stage_config import EarlyStop, Stage
 from trainables.recipe.train_config import TrainConfig
 
 
@@ -73,13 +73,33 @@ class Recipe(Config):
         return self.train.stages[stage].model_copy(update={**same, **resolved, "unfreeze_from": str(self.cut(stage))})
 
     def head_frozen_epochs(self, stage: int) -> int:
-        """Number of first epochs of a stage in which the head is frozen: as given, else 3 if blocks first open under a trained
-        head, but never all."""
+        """Number of first epochs of a stage in which the head is frozen: as given, else 3 where `train.freeze_head_at` says so, but
+        never all."""
         given, epochs = self.train.stages[stage].head_frozen_epochs, self.train.stages[stage].epochs
         if given is not None:
             return given
-        opens_first = self.cut(stage) < len(self.blocks) and all(self.cut(s) == len(self.blocks) for s in range(stage))
-        return min(3, epochs - 1) if stage > 0 and opens_first else 0
+        deepest = min((self.cut(before) for before in range(stage)), default=0)
+        under_new = self.train.freeze_head_at == "first_opening" and deepest < len(self.blocks)
+        return min(3, epochs - 1) if self.cut(stage) < deepest and not under_new else 0
+
+    def ending_rule(self, stage: int) -> EarlyStop | None:
+        """Rule that can end a stage before its last epoch, with its defaults filled in; None: there is none."""
+        if stage == len(self.train.stages) - 1:
+            return self.train.early_stop
+        if (plateau := self.train.stages[stage].plateau) is None:
+            return None
+        patience, threshold = (8, 0.002) if self.cut(stage) == len(self.blocks) else (5, 0.005)
+        return EarlyStop(
+            metric=plateau.metric,
+            patience=patience if plateau.patience is None else plateau.patience,
+            threshold=threshold if plateau.threshold is None else plateau.threshold,
+        )
+
+    @property
+    def bn_affine(self) -> bool:
+        """True if BatchNorm's scale and shift train in open blocks."""
+        given = self.train.bn_affine
+        return given == "train" or (given == "auto" and self.model.weights == "none")
 
 
 def parse_recipe(data: Mapping[str, Any]) -> Recipe:

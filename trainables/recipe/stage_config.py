@@ -7,17 +7,31 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from trainables.core.config_errors import Config
+from trainables.core.vocabulary import Metric
 
-# --- plateaus --------------------------------------------------------------------------------------------------------
+# --- ends of stages --------------------------------------------------------------------------------------------------
 
 
 class Plateau(Config):
-    """Rule for when the validation loss has stopped improving."""
+    """Rule that ends a stage when a metric has stopped improving."""
 
-    patience: int = Field(5, ge=1)
-    """Epochs without improvement after which the stage ends."""
-    threshold: float = Field(0.005, ge=0)
-    """Smallest drop of the validation loss that counts as improvement."""
+    metric: Metric = Metric.VAL_LOSS
+    """Metric that is watched: losses and errors improve by falling, all others by rising."""
+    patience: int | None = Field(None, ge=1)
+    """Epochs without improvement after which the stage ends; null: 5, or 8 if only the head trains."""
+    threshold: float | None = Field(None, ge=0)
+    """Smallest improvement that counts; null: 0.005, or 0.002 if only the head trains."""
+
+
+class EarlyStop(Config):
+    """Rule that ends the last stage when a metric has stopped improving."""
+
+    metric: Metric = Metric.VAL_LOSS
+    """Metric that is watched, see `Plateau`."""
+    patience: int = Field(15, ge=1)
+    """Epochs without improvement after which the run ends."""
+    threshold: float = Field(0.001, ge=0)
+    """Smallest improvement that counts."""
 
 
 # --- learning rates --------------------------------------------------------------------------------------------------
@@ -125,8 +139,8 @@ class Stage(Config):
     """Epochs over which the open blocks' learning rate rises linearly: 3 means 1/3, 2/3, 1; at most the stage's
     own."""
     head_frozen_epochs: int | None = Field(None, ge=0)
-    """Number of first epochs of the stage in which the head is frozen; null: 3, or one less than the stage has, where blocks
-    first open under a trained head, else 0."""
+    """Number of first epochs of the stage in which the head is frozen; null: 3, or one less than the stage has, where
+    `train.freeze_head_at` says so, else 0."""
     dropout: float = Field(0.2, ge=0, lt=1)
     """Dropout before the last layer."""
     weight_decay: float = Field(1e-4, ge=0)

@@ -11,7 +11,7 @@ from trainables.core.vocabulary import Flag, Metric
 from trainables.recipe.augment_config import Augment, Mix
 from trainables.recipe.loss_config import CrossEntropy, Drw, Loss
 from trainables.recipe.scheduled_changes import Change
-from trainables.recipe.stage_config import OneCycle, Plateau, Stage
+from trainables.recipe.stage_config import EarlyStop, OneCycle, Stage
 from trainables.storage.destination import Destination
 
 # --- training --------------------------------------------------------------------------------------------------------
@@ -80,8 +80,12 @@ class TrainConfig(Config):
     clip_norm: float | None = Field(None, gt=0)
     """Largest norm of the gradient; larger gradients are scaled down to it."""
     optimizer: Optimizer = Optimizer()
-    bn_affine: Literal["frozen", "train"] = "frozen"
-    """Training of BatchNorm's scale and shift in open blocks; its running statistics are always updated there."""
+    freeze_head_at: Literal["first_opening", "every_opening"] = "first_opening"
+    """Stages that begin with a frozen head, unless they give `head_frozen_epochs`: the one that first opens blocks under a trained
+    head, or every later one that opens blocks which have not trained before."""
+    bn_affine: Literal["auto", "frozen", "train"] = "auto"
+    """Training of BatchNorm's scale and shift in open blocks; its running statistics are always updated there. `auto`: they train
+    if the network starts from random weights."""
     loss: Loss = CrossEntropy()
     """Training loss. Each task has its own losses; the default of regression is `huber`."""
     drw: Drw | None = None
@@ -95,7 +99,7 @@ class TrainConfig(Config):
     """Random variations of the training images; null: none. Validation images are never varied."""
     mix: Mix | None = None
     """Mixing of training images with each other; null: off."""
-    early_stop: Plateau | None = Plateau(patience=15, threshold=0.001)
+    early_stop: EarlyStop | None = EarlyStop()
     """Rule that ends the last stage, not counting epochs before `drw` starts; null: it runs all its epochs."""
     stop_on: tuple[Flag, ...] = (Flag.NAN,)
     """Flags that end the run at once: `nan`, `spike`, `collapse`, `drw_drop`, `stuck_auc`, `gap`. All except `nan` only do so once

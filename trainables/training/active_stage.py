@@ -41,7 +41,7 @@ class ActiveStage:
             moments_of: optimizer of the previous stage, whose moments are carried over; None: moments start from zero.
         """
         self._model, self._train, self._replicas = model, recipe.train, replicas
-        self._index = index
+        self._index, self._bn_affine = index, recipe.bn_affine
         self.stage = recipe.train.stages[index]
         self.cut = recipe.cut(index)
         self.tail = model.tail(self.cut)
@@ -176,7 +176,7 @@ class ActiveStage:
                 raise ValueError("the stage's best weights belong to another network")
 
     def _open(self, opening: Opening) -> None:
-        apply_opening(self._model, opening, bn_affine=self._train.bn_affine)
+        apply_opening(self._model, opening, bn_affine=self._bn_affine)
         config = self._train.optimizer
         decays = {"layer_decay": config.layer_decay, "weight_decay": self.stage.weight_decay}
         optimizer = build_optimizer(config, parameter_groups(self._model, **decays))

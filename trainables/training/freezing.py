@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 from torch import nn
 
@@ -13,7 +12,7 @@ from trainables.training.stage_plan import Opening
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def apply_opening(model: StagedModel, opening: Opening, *, bn_affine: Literal["frozen", "train"]) -> None:
+def apply_opening(model: StagedModel, opening: Opening, *, bn_affine: bool) -> None:
     """Freezes a model, then opens the blocks and the head that train.
 
     Args:
@@ -28,10 +27,10 @@ def apply_opening(model: StagedModel, opening: Opening, *, bn_affine: Literal["f
     model.head.requires_grad_(opening.head)
 
 
-def trainable_parameters(block: nn.Module, *, bn_affine: Literal["frozen", "train"]) -> Iterator[nn.Parameter]:
+def trainable_parameters(block: nn.Module, *, bn_affine: bool) -> Iterator[nn.Parameter]:
     """Yields the parameters that train in an open block."""
     for module in block.modules():
-        if bn_affine == "train" or not isinstance(module, _BATCH_NORMS):
+        if bn_affine or not isinstance(module, _BATCH_NORMS):
             yield from module.parameters(recurse=False)
 
 

@@ -7,28 +7,29 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
+from trainables.core.vocabulary import Metric
 from trainables.recipe.recipe import Recipe
-from trainables.recipe.stage_config import Plateau
 from trainables.training.learning_rates import learning_rate, one_cycle_factor
 
 
-def is_plateau(losses: Sequence[float], *, patience: int, threshold: float) -> bool:
-    """Returns True if the loss has not dropped by more than `threshold` below its last low for `patience` epochs.
+def epochs_without_improvement(values: Sequence[float], *, threshold: float, metric: Metric = Metric.VAL_LOSS) -> int:
+    """Number of epochs since a metric was last better by more than `threshold` than at its last improvement.
 
-    Smaller drops add up and count once they exceed `threshold` together. NaN is never an improvement.
+    Smaller gains add up and count once they exceed `threshold` together. NaN is never an improvement.
 
     Args:
-        losses: validation losses of the epochs so far, oldest first.
-        patience: number of epochs without improvement that make a plateau.
-        threshold: smallest drop that counts as improvement.
+        values: values of the metric in the epochs so far, oldest first.
+        threshold: gain that an improvement must exceed.
+        metric: the metric, which says which direction is better.
     """
+    sign = 1 if metric.mode == "min" else -1
     low, waited = float("inf"), 0
-    for loss in losses:
-        if loss < low - threshold:
-            low, waited = loss, 0
+    for value in values:
+        if sign * value < low - threshold:
+            low, waited = sign * value, 0
         else:
             waited += 1
-    return waited >= patience
+    return waited
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +44,22 @@ class Position:
     """Number of epochs done in the current stage."""
     losses: tuple[float, ...] = field(default=())
     """Validation losses of the epochs done in the current stage."""
+    watched: tuple[float, ...] = field(default=())
+    """Values, in these epochs, of the metric that can end the stage, if that is another than the validation loss."""
 
-    def after_epoch(self, val_loss: float) -> Position:
+    def after_epoch(self, val_loss: float, watched: float | None = None) -> Position:
         """Position after one more epoch."""
         return replace(
-            self, epoch=self.epoch + 1, epoch_in_stage=self.epoch_in_stage + 1, losses=(*self.losses, val_loss)
+            self,
+            epoch=self.epoch + 1,
+            epoch_in_stage=self.epoch_in_stage + 1,
+            losses=(*self.losses, val_loss),
+            watched=self.watched if watched is None else (*self.watched, watched),
         )
 
     def next_stage(self) -> Position:
         """Position at the start of the next stage."""
-        return replace(self, stage=self.stage + 1, epoch_in_stage=0, losses=())
+        return replace(self, stage=self.stage + 1, epoch_in_stage=0, losses=(), watched=())
 
 
 def planned_epochs(recipe: Recipe, position: Position) -> int:
@@ -68,19 +75,17 @@ def stage_is_over(recipe: Recipe, position: Position) -> bool:
     """Returns True if the current stage ends with the epoch just done: its last one, or by its plateau (`early_stop` in the last
     stage)."""
     train = recipe.train
-    stage = train.stages[position.stage]
-    if position.epoch_in_stage >= stage.epochs:
+    if position.epoch_in_stage >= train.stages[position.stage].epochs:
         return True
-    final = position.stage == len(train.stages) - 1
-    rule: Plateau | None = train.early_stop if final else stage.plateau
+    rule = recipe.ending_rule(position.stage)
     if rule is None:
         return False
-    losses = position.losses
-    if final and train.drw_start is not None:
+    values = position.losses if rule.metric is Metric.VAL_LOSS else position.watched
+    if position.stage == len(train.stages) - 1 and train.drw_start is not None:
         # Early stop of a run that defers re-weighting only considers re-weighted epochs.
         reweighted = max(0, planned_epochs(recipe, position) - train.drw_start + 1)
-        losses = losses[max(0, len(losses) - reweighted) :]
-    return is_plateau(losses, patience=rule.patience, threshold=rule.threshold)
+        values = values[max(0, len(values) - reweighted) :]
+    return epochs_without_improvement(values, threshold=rule.threshold, metric=rule.metric) >= rule.patience
 
 
 SETTLING_EPOCHS = 3

@@ -141,7 +141,7 @@ def test_a_tail_shares_its_parameters_with_the_model():
 def test_trainable_parameters_of_a_depth(backbone, unfreeze_from, count):
     model = built(backbone).model
     cut = first_open_block(unfreeze_from, BACKBONES[backbone].blocks)
-    apply_opening(model, Opening(cut, head=True), bn_affine="train")
+    apply_opening(model, Opening(cut, head=True), bn_affine=True)
     groups = parameter_groups(model, layer_decay=1.0, weight_decay=0.1)
     assert sum(p.numel() for group in groups for p in group["params"]) == count
     assert {group["name"] for group in groups} == ({"head"} if unfreeze_from == HEAD else {"backbone", "head"})

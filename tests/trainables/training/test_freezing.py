@@ -78,8 +78,8 @@ def model():
 @pytest.mark.parametrize("head", [True, False])
 @pytest.mark.parametrize("cut", [0, 4, 8, 9])
 def test_an_opening_opens_blocks_from_the_cut_on(model, cut, head, bn_affine):
-    apply_opening(model, Opening(0, head=True), bn_affine="train")
-    apply_opening(model, Opening(cut, head=head), bn_affine=bn_affine)
+    apply_opening(model, Opening(0, head=True), bn_affine=True)
+    apply_opening(model, Opening(cut, head=head), bn_affine=bn_affine == "train")
     opened = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     kinds = {"weight"} if bn_affine == "frozen" else {"weight", "affine"}
     in_blocks = {
@@ -225,3 +225,11 @@ def test_frozen_parameters_get_no_gradient_even_while_the_loss_is_known(make_rec
     opened = {name for name, p in trainer.model.named_parameters() if p.requires_grad}
     assert with_gradient == [opened] * 3
     assert {name.split(".")[1] for name in opened} == {"7", "8", "last"}
+
+
+@pytest.mark.parametrize(
+    ("weights", "given", "trains"),
+    [("none", {}, True), ("none", {"bn_affine": "frozen"}, False), ("default", {}, False)],
+)
+def test_batch_norms_scale_trains_by_default_only_with_random_weights(make_recipe, weights, given, trains):
+    assert make_recipe(model={"weights": weights}, **given).bn_affine is trains

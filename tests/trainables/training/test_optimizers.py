@@ -53,7 +53,7 @@ def open_model():
     """All of a network open, its norms too."""
     config = ModelConfig(backbone="efficientnet_lite0", weights="none")
     model = build_model(config, classes=3, cosine_scale=None, generator=torch.Generator().manual_seed(0)).model
-    apply_opening(model, Opening(0, head=True), bn_affine="train")
+    apply_opening(model, Opening(0, head=True), bn_affine=True)
     return model
 
 

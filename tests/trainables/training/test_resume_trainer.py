@@ -24,8 +24,8 @@ AT_ONCE = {"patience": 1, "threshold": 100.0}
 EVERYTHING = {
     "stages": [
         stage("head", "head", 4, plateau=AT_ONCE, dropout=0.1),
-        stage("top", "last:2", 3, head_frozen_epochs=2, head_warmup_epochs=2, weight_decay=2e-4),
-        stage("more", "last:3", 3, head_frozen_epochs=1, backbone_warmup_epochs=2, schedule="cosine", dropout=0.3),
+        stage("top", "last:2", 3, head_warmup_epochs=2, weight_decay=2e-4, plateau={"metric": "kappa", "patience": 2}),
+        stage("more", "last:3", 3, backbone_warmup_epochs=2, schedule="cosine", dropout=0.3),
     ],
     "loss": {"kind": "ldam", "scale": 15},
     "drw": {"start_epoch": 9},
@@ -33,7 +33,8 @@ EVERYTHING = {
     "accumulate": 2,
     "clip_norm": 0.5,
     "bn_affine": "train",
-    "early_stop": {"patience": 2, "threshold": 0.001},
+    "early_stop": {"metric": "auc", "patience": 2, "threshold": 0.001},
+    "freeze_head_at": "every_opening",
 }
 AUGMENT = {
     "horizontal_flip": 0.5,
@@ -218,7 +219,7 @@ def test_the_recipes_exercise_what_they_are_meant_to(name):
             ("top", True, False),
             ("top", False, False),
             ("more", True, False),
-            ("more", False, True),
+            ("more", True, True),
             ("more", False, True),
         ]
     flags = {

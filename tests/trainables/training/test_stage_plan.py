@@ -2,14 +2,15 @@ import math
 
 import pytest
 
+from trainables.core.vocabulary import Metric
 from trainables.recipe.recipe import parse_recipe
 from trainables.training.learning_rates import one_cycle_factor
 from trainables.training.stage_plan import (
     Opening,
     Position,
     drw_is_pending,
+    epochs_without_improvement,
     has_settled,
-    is_plateau,
     plan_epoch,
     stage_is_over,
 )
@@ -41,22 +42,36 @@ NAN, INF = math.nan, math.inf
     ],
 )
 def test_a_stage_ends_on_its_plateau(losses, patience, reached):
-    assert is_plateau(losses, patience=patience, threshold=0.1) is reached
+    assert (epochs_without_improvement(losses, threshold=0.1) >= patience) is reached
 
 
 @pytest.mark.parametrize(("losses", "reached"), [([1.0, 0.75], False), ([1.0, 0.5], False), ([1.0, 0.8], True)])
 def test_a_drop_counts_when_it_is_larger_than_the_threshold(losses, reached):
-    assert is_plateau(losses, patience=1, threshold=0.2 + 1e-9) is reached
+    assert (epochs_without_improvement(losses, threshold=0.2 + 1e-9) == 1) is reached
 
 
 def test_a_drop_of_exactly_the_threshold_does_not_count():
-    assert is_plateau([1.0, 0.75], patience=1, threshold=0.25)
-    assert not is_plateau([1.0, 0.75 - 1e-9], patience=1, threshold=0.25)
+    assert epochs_without_improvement([1.0, 0.75], threshold=0.25) == 1
+    assert epochs_without_improvement([1.0, 0.75 - 1e-9], threshold=0.25) == 0
 
 
 def test_without_threshold_any_drop_counts_and_none_does_not():
-    assert not is_plateau([1.0, 1.0 - 1e-12], patience=1, threshold=0)
-    assert is_plateau([1.0, 1.0], patience=1, threshold=0)
+    assert epochs_without_improvement([1.0, 1.0 - 1e-12], threshold=0) == 0
+    assert epochs_without_improvement([1.0, 1.0], threshold=0) == 1
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "waited"),
+    [
+        pytest.param(Metric.KAPPA, [0.1, 0.3, 0.5], 0, id="a score improves by rising"),
+        pytest.param(Metric.KAPPA, [0.5, 0.3, 0.1], 2, id="and not by falling"),
+        pytest.param(Metric.KAPPA, [0.5, 0.55, 0.61], 0, id="small gains add up"),
+        pytest.param(Metric.KAPPA, [NAN, 0.5, NAN], 1, id="NaN is no improvement"),
+        pytest.param(Metric.MAE, [0.5, 0.3, 0.1], 0, id="an error improves by falling"),
+    ],
+)
+def test_each_metric_improves_in_its_own_direction(metric, values, waited):
+    assert epochs_without_improvement(values, threshold=0.1, metric=metric) == waited
 
 
 PATIENT_2 = {"patience": 2, "threshold": 0.0}
@@ -148,6 +163,65 @@ def test_early_stop_judges_re_weighted_epochs_only(drw_start, losses, over):
 
 def test_re_weighting_does_not_hold_the_plateau_of_earlier_stages_back():
     assert stage_is_over(recipe(drw={"start_epoch": 16}), at(0, FLAT[:3]))
+
+
+def watching(stage, values, losses):
+    """Where a run stands in a stage that watches another metric than the validation loss."""
+    position = Position(stage=stage)
+    for value, loss in zip(values, losses, strict=True):
+        position = position.after_epoch(loss, value)
+    return position
+
+
+@pytest.mark.parametrize(
+    ("stage", "values", "losses", "over"),
+    [
+        pytest.param(0, [0.2, 0.4, 0.6], FLAT[:3], False, id="the score rises, though the loss is flat"),
+        pytest.param(0, [0.6, 0.6, 0.5], FALLING[:3], True, id="the score is flat, though the loss falls"),
+        pytest.param(1, [0.2, 0.4, 0.6, 0.8], FLAT[:4], False, id="early stop watches it in the last stage"),
+        pytest.param(1, [0.6, 0.6, 0.5, 0.4], FALLING[:4], True, id="and ends the run on it"),
+    ],
+)
+def test_a_stage_ends_by_the_metric_that_it_watches(stage, values, losses, over):
+    stages = [
+        {"name": "head", "unfreeze_from": "head", "epochs": 10, "plateau": {**PATIENT_2, "metric": "kappa"}},
+        {"name": "all", "unfreeze_from": "all", "epochs": 10},
+    ]
+    made = recipe(stages=stages, early_stop={**PATIENT_3, "metric": "kappa"})
+    assert stage_is_over(made, watching(stage, values, losses)) is over
+
+
+@pytest.mark.parametrize(
+    ("plateau", "in_head", "in_blocks"),
+    [
+        pytest.param({}, (8, 0.002), (5, 0.005), id="a head alone is given more time"),
+        pytest.param({"patience": 3}, (3, 0.002), (3, 0.005), id="one of the two given"),
+        pytest.param({"patience": 3, "threshold": 0.1}, (3, 0.1), (3, 0.1), id="both given"),
+    ],
+)
+def test_a_head_alone_has_defaults_of_its_own(plateau, in_head, in_blocks):
+    stages = [
+        {"name": "head", "unfreeze_from": "head", "plateau": plateau},
+        {"name": "top", "unfreeze_from": "last:1", "plateau": plateau},
+        {"name": "all", "unfreeze_from": "all"},
+    ]
+    rules = [recipe(stages=stages, early_stop={}).ending_rule(i) for i in range(3)]
+    assert [(rule.patience, rule.threshold) for rule in rules] == [in_head, in_blocks, (15, 0.001)]
+
+
+@pytest.mark.parametrize(
+    ("freeze_head_at", "opened", "rests"),
+    [
+        ("first_opening", ["head", "last:1", "last:2"], [0, 3, 0]),
+        ("every_opening", ["head", "last:1", "last:2"], [0, 3, 3]),
+        ("every_opening", ["last:1", "last:2", "last:1", "all"], [0, 3, 0, 3]),
+        ("first_opening", ["last:1", "all"], [0, 0]),
+    ],
+)
+def test_the_head_rests_where_blocks_open(freeze_head_at, opened, rests):
+    stages = [{"name": f"s{i}", "unfreeze_from": block, "epochs": 9} for i, block in enumerate(opened)]
+    made = recipe(stages=stages, freeze_head_at=freeze_head_at)
+    assert [made.head_frozen_epochs(i) for i in range(len(stages))] == rests
 
 
 def test_a_position_counts_epochs_and_collects_losses():

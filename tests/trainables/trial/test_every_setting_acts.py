@@ -46,6 +46,9 @@ SLOW = {"train.stages[head].head_lr": 1e-3}
 DRW = {"train.drw": {"start_epoch": 2}}
 EMA = {"train.ema": {"decay": 0.5}}
 ONE_CYCLE = {"train.one_cycle": {}}
+DEEPER = {
+    "train.stages": [*BASE["train"]["stages"], {"name": "deep", "unfreeze_from": "all", "epochs": 2, "head_lr": 0.05}]
+}
 CHANGE = {"train.changes": [{"after_epoch": 3, "set": {"train.clip_norm": 0.01}}]}
 
 ACTS: dict[str, tuple[dict[str, object], object]] = {
@@ -70,6 +73,10 @@ ACTS: dict[str, tuple[dict[str, object], object]] = {
     "train.stages.plateau.threshold": (
         {"train.stages[head].epochs": 4, "train.stages[head].plateau": ENDS_AT_ONCE} | SLOW,
         0.0,
+    ),
+    "train.stages.plateau.metric": (
+        {"train.stages[head].epochs": 4, "train.stages[head].plateau": ENDS_AT_ONCE | {"threshold": 0.0}},
+        "kappa",
     ),
     "train.stages.data_fraction": ({}, 0.5),
     "train.stages.image_size": ({}, 24),
@@ -102,6 +109,7 @@ ACTS: dict[str, tuple[dict[str, object], object]] = {
     "train.optimizer.kind": ({}, "adam"),
     "train.optimizer.momentum": ({}, 0.5),
     "train.optimizer.layer_decay": ({}, 0.5),
+    "train.freeze_head_at": (DEEPER, "every_opening"),
     "train.bn_affine": ({}, "train"),
     "train.loss.kind": ({}, "focal"),
     "train.loss(cross_entropy).label_smoothing": ({"train.loss": {"kind": "cross_entropy"}}, 0.1),
@@ -132,6 +140,10 @@ ACTS: dict[str, tuple[dict[str, object], object]] = {
     "train.mix.probability": (MIX, 0.3),
     "train.mix.at": (MIX, "cut"),
     "train.early_stop.patience": ({f"{TOP}.epochs": 6, "train.early_stop": ENDS_AT_ONCE}, 3),
+    "train.early_stop.metric": (
+        {f"{TOP}.epochs": 6, "train.early_stop": ENDS_AT_ONCE | {"threshold": 0.0}},
+        "kappa",
+    ),
     "train.early_stop.threshold": ({f"{TOP}.epochs": 6, "train.early_stop": ENDS_AT_ONCE}, 0),
     "train.stop_on": ({f"{TOP}.head_lr": 1e30}, []),
     "train.seed": ({}, 1),

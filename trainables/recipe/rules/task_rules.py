@@ -40,9 +40,10 @@ def task_problems(recipe: Mapping[str, Any]) -> list[Problem]:
 def _foreign(task: Task, train: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     other = _OTHER[task]
     here = f"but data.task is {task!r}"
-    metric, own = train.get("metric"), [m.value for m in metrics_of(task)]
-    if metric in [m.value for m in metrics_of(other)] and metric not in own:
-        yield ("metric",), f"{str(metric)!r} is a metric of {other}, {here}; use one of {', '.join(own)}"
+    own = [m.value for m in metrics_of(task)]
+    for place, metric in _metrics_named_in(train):
+        if metric in [m.value for m in metrics_of(other)] and metric not in own:
+            yield place, f"{str(metric)!r} is a metric of {other}, {here}; use one of {', '.join(own)}"
     loss = train.get("loss")
     kind = loss.get("kind") if isinstance(loss, Mapping) else None
     if kind in loss_kinds(other):
@@ -57,3 +58,15 @@ def _foreign(task: Task, train: Mapping[str, Any]) -> Iterator[tuple[Path, str]]
     for i, flag in enumerate(stop_on if isinstance(stop_on, list | tuple) else ()):
         if flag in (Flag.DRW_DROP, Flag.STUCK_AUC):
             yield ("stop_on", i), f"{str(flag)!r} applies only to classes, {here}; remove it"
+
+
+def _metrics_named_in(train: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
+    """Yields the metrics that `train` names, with their places: the one that scores, and those that can end stages."""
+    stages = train.get("stages")
+    rules = {("early_stop",): train.get("early_stop")} | {
+        ("stages", i, "plateau"): stage.get("plateau")
+        for i, stage in enumerate(stages if isinstance(stages, list | tuple) else ())
+        if isinstance(stage, Mapping)
+    }
+    yield ("metric",), train.get("metric")
+    yield from (((*place, "metric"), rule.get("metric")) for place, rule in rules.items() if isinstance(rule, Mapping))

@@ -24,8 +24,7 @@ def planned_compute(recipe: Recipe, model: StagedModel, images: Callable[[int], 
         model: model of the recipe.
         images: function that takes a stage's position and returns the training images it sees in an epoch.
     """
-    bn_affine = recipe.train.bn_affine
-    blocks = [sum(p.numel() for p in trainable_parameters(block, bn_affine=bn_affine)) for block in model.blocks]
+    blocks = [sum(p.numel() for p in trainable_parameters(block, bn_affine=recipe.bn_affine)) for block in model.blocks]
     head = sum(p.numel() for p in model.head.parameters())
     spent = 0
     for i, stage in enumerate(recipe.train.stages):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from trainables.core.vocabulary import Flag
+from trainables.core.vocabulary import Flag, Metric
 from trainables.recipe.recipe import Recipe
 from trainables.tasks.metrics import Evaluation, corrected_score, score_of
 from trainables.training.history.warning_flags import EpochHealth, flag_that_stops, flags_of
@@ -61,7 +62,7 @@ class RunHistory:
             Score of the epoch.
         """
         metric, metrics = recipe.train.metric, evaluation.metrics
-        self.position = self.position.after_epoch(metrics["val_loss"])
+        self.position = self.position.after_epoch(metrics["val_loss"], self._watched(recipe, metrics))
         self.compute += compute
         score, corrected = score_of(metrics, metric), corrected_score(evaluation, metric)
         if metric.better(score, self.best_score):
@@ -84,10 +85,19 @@ class RunHistory:
         last = self.position.stage == len(recipe.train.stages) - 1
         return self.stopped_for is not None or (last and stage_is_over(recipe, self.position))
 
+    def _watched(self, recipe: Recipe, metrics: Mapping[str, float]) -> float | None:
+        """Value of the metric that can end the stage; None if that is the validation loss, or there is none."""
+        rule = recipe.ending_rule(self.position.stage)
+        return None if rule is None or rule.metric is Metric.VAL_LOSS else metrics.get(rule.metric, math.nan)
+
     def state_dict(self) -> dict[str, Any]:
         """Everything the rest of the run depends on, as plain values."""
         return {
-            "position": {**asdict(self.position), "losses": list(self.position.losses)},
+            "position": {
+                **asdict(self.position),
+                "losses": list(self.position.losses),
+                "watched": list(self.position.watched),
+            },
             "best": {"score": self.best_score, "epoch": self.best_epoch, "corrected": self.best_corrected},
             "compute": self.compute,
             "history": [dict(vars(epoch)) for epoch in self.health],

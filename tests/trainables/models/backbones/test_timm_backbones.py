@@ -76,7 +76,7 @@ def test_only_what_a_stage_opens_gets_gradients(name):
     model = built(name).model
     for depth in ("head", "last:1", "all"):
         cut = first_open_block(depth, backbone_info(f"timm/{name}").blocks)
-        apply_opening(model, Opening(cut, head=True), bn_affine="train")
+        apply_opening(model, Opening(cut, head=True), bn_affine=True)
         model.zero_grad()
         model.tail(cut)(model.prefix(images(name), cut)).sum().backward()
         parts = [*model.blocks[cut:], model.head]

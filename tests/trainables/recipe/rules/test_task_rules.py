@@ -80,6 +80,22 @@ def test_a_recipe_written_down_is_the_same_recipe(task):
             id="a metric of classification",
         ),
         pytest.param(
+            plain(early_stop={"metric": "kappa"}),
+            [
+                f"train.early_stop.metric: 'kappa' is a metric of classification, {REGRESSION}; "
+                "use one of val_loss, spearman, r2, mae, rmse"
+            ],
+            id="a metric of classification that would end the run",
+        ),
+        pytest.param(
+            plain("classification", stages=[{"name": "head", "unfreeze_from": "head", "plateau": {"metric": "mae"}}]),
+            [
+                f"train.stages[0].plateau.metric: 'mae' is a metric of regression, {CLASSIFICATION}; use one of "
+                f"{JUDGES}, corrected_macro_f1, val_loss"
+            ],
+            id="a metric of regression that would end a stage",
+        ),
+        pytest.param(
             plain("classification", metric="mae"),
             [
                 f"train.metric: 'mae' is a metric of regression, {CLASSIFICATION}; "
