@@ -10,7 +10,7 @@ from results_analysis.runs.columns import COLUMNS, is_searched
 from results_analysis.runs.errors import as_run_error
 from trainables.core.config_errors import nearest
 from trainables.core.vocabulary import Metric
-from trainables.run_folder.epoch_report import BY_CLASS, FIELDS
+from trainables.run_folder.epoch_report import FIELDS, NESTED
 from trainables.run_folder.trial_columns import best_report, listed
 
 if TYPE_CHECKING:
@@ -119,14 +119,14 @@ def curves_of(trials: Iterable[tuple[Keys, Reports]], fields: Sequence[str], key
     Raises:
         ValueError: if a field has more than one value an epoch, or does not exist.
     """
-    if nested := [field for field in fields if field in BY_CLASS]:
-        raise ValueError(f"{nested[0]} has more than one value per epoch: use per_class() or confusion()")
+    if nested := [field for field in fields if field in NESTED]:
+        raise ValueError(f"{nested[0]} has more than one value per epoch: use per_class(), confusion() or reports()")
     columns = _Columns(keys, fields)
     seen: set[str] = set()
     for of, reports in trials:
         columns.add(of, reports)
         seen.update(*reports[-1:])
-    known = {*seen, *FIELDS, *Metric} - {*BY_CLASS, "metrics"}
+    known = {*seen, *FIELDS, *Metric} - {*NESTED, "metrics"}
     if unknown := [field for field in columns.fields if seen and field not in known]:
         raise ValueError(f"no field {unknown[0]!r} in the epoch reports; {nearest(unknown[0], sorted(known))}")
     return columns.frame()
@@ -136,7 +136,7 @@ def epochs_of(trials: Iterable[tuple[Keys, Reports]], keys: Sequence[str]) -> pd
     """All fields of all epochs except those by class, one row an epoch."""
     columns = _Columns(keys)
     for of, reports in trials:
-        columns.open(name for report in reports for name in report if name not in BY_CLASS)
+        columns.open(name for report in reports for name in report if name not in NESTED)
         columns.add(of, reports)
     return columns.frame()
 

@@ -159,7 +159,8 @@ class Flag(StrEnum):
     STUCK_AUC = "stuck_auc"
     """No epoch has reached an AUC of 0.70."""
     GAP = "gap"
-    """The validation loss rises while the training loss still falls."""
+    """The validation loss rises while the training loss still falls; or the training accuracy stays far above the
+    validation accuracy."""
 
 
 CANDIDATE, SEED = "candidate", "train.seed"

@@ -47,8 +47,8 @@ class Traits:
     """Types of its JSON value, where reading checks them."""
     spread: bool = False
     """It is a mapping, whose items stand beside the other fields in a record."""
-    by_class: bool = False
-    """It holds a value for each class, so that it has no place in tables of epochs."""
+    nested: bool = False
+    """It holds several values, so that it has no place in tables of epochs."""
     columns: tuple[Column, ...] = ()
     """Columns of a table of trials that follow from it."""
     log: tuple[int, str] | None = None
@@ -127,9 +127,9 @@ class EpochReport:
     )
     """Validation scalars: the task's metrics by `Metric` name; `classes_predicted`, or `prediction_spread` in regression; with a
     weight average also `layout.metric_of_weights` of the weights that are not scored."""
-    per_class: Mapping[str, list[float]] = field(metadata=_optional({}, by_class=True))
+    per_class: Mapping[str, list[float]] = field(metadata=_optional({}, nested=True))
     """`precision`, `recall`, `f1`, `true_count`, `predicted_count`, each [c]; empty in regression."""
-    confusion: list[list[int]] = field(metadata=_optional([], by_class=True))
+    confusion: list[list[int]] = field(metadata=_optional([], nested=True))
     """Number of images by true class (row) and predicted class (column), [c][c]; empty in regression."""
     flags: tuple[Flag, ...] = field(
         metadata=_needed(
@@ -168,7 +168,7 @@ class EpochReport:
     """True if the next epoch belongs to the next stage, or there is none."""
     stage_end: str | None = field(default=None, metadata=_optional(None))
     """Reason why the stage ended with this epoch, in words; None: it continues."""
-    opened: Mapping[str, Any] | None = field(default=None, metadata=_optional(None))
+    opened: Mapping[str, Any] | None = field(default=None, metadata=_optional(None, nested=True))
     """In the first epoch of a stage, what it opened: `blocks` (names), `parameters` (numbers that train), `share` (of all in
     the network), `batch_norms_open` and `batch_norms_frozen`."""
     finished: bool = field(metadata=_optional(False))
@@ -201,8 +201,8 @@ def finite(value: Any) -> Any:
 FIELDS: dict[str, Traits] = {each.name: each.metadata[_TRAITS] for each in fields(EpochReport)}
 OF_THE_MACHINE = tuple(name for name, traits in FIELDS.items() if traits.of_the_machine)
 """Fields that may differ between runs of the same recipe."""
-BY_CLASS = tuple(name for name, traits in FIELDS.items() if traits.by_class)
-"""Fields that hold a value for each class."""
+NESTED = tuple(name for name, traits in FIELDS.items() if traits.nested)
+"""Fields that hold several values."""
 INHERITED = {name: traits.inherited for name, traits in FIELDS.items() if traits.inherited is not _UNCHANGED}
 """Values in the reports of epochs that a run takes over from another one."""
 LOG_COLUMNS = tuple(name for _, name in sorted(traits.log for traits in FIELDS.values() if traits.log))

@@ -108,22 +108,31 @@ class ActiveStage:
         """Adds the gradients of a loss to those of the next step."""
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
-    def step(self) -> None:
-        """Updates the open parameters with the accumulated gradients; skips the update if they overflowed in fp16."""
+    def step(self, *, measure: bool = False) -> Tensor | None:
+        """Updates the open parameters with the accumulated gradients; skips the update if they overflowed in fp16.
+
+        Args:
+            measure: whether to measure the norm of the gradient, if it is not clipped, which measures it.
+        Returns:
+            [] norm of the gradient before clipping; None if it was not measured, or the update was skipped.
+        """
         assert self.optimizer is not None
         self._replicas.sum(p.grad for p in self.tail.parameters() if p.grad is not None)
         # Each process normalises its own part by that part's statistics; running statistics are averaged over all parts.
         self._replicas.average(buffer for buffer in self.tail.buffers() if buffer.is_floating_point())
+        scale, norm = self._scaler.get_scale(), None
         if self._train.clip_norm is not None:
             self._scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.tail.parameters(), self._train.clip_norm)
-        scale = self._scaler.get_scale()
+            norm = nn.utils.clip_grad_norm_(self.tail.parameters(), self._train.clip_norm)
+        elif measure:
+            norm = nn.utils.get_total_norm([p.grad for p in self.tail.parameters() if p.grad is not None]) / scale
         self._scaler.step(self.optimizer)
         self._scaler.update()
         self.optimizer.zero_grad()
         skipped = self._scaler.get_scale() < scale
         if self._ema is not None and not skipped:
             self._ema.update_parameters(self.tail)
+        return None if skipped else norm
 
     def store_if_best(self, score: float) -> None:
         """Stores the validated weights if this is the best score of the stage so far."""

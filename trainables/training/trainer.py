@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from trainables.data.batches.batches import derived_seed, generator
@@ -89,7 +90,8 @@ class Trainer:
             progress=progress,
         )
         self.feed = self._feed_of(dataset)
-
+        counts = np.ones(len(dataset.classes)) if self.task.balanced else dataset.train_counts
+        self._class_shares: list[float] = (counts / counts.sum()).tolist()
         self.history = RunHistory.at_start(recipe)
         self.steps = 0
         """Number of optimizer steps so far."""
@@ -179,6 +181,7 @@ class Trainer:
             device=self.device,
             replicas=self.replicas,
             reweighted=reweighted,
+            accuracy=self.dataset.targets is None and self.recipe.train.mix is None,
         )
         self.steps += trained.steps
         return trained
@@ -208,10 +211,10 @@ class Trainer:
         score = self.history.add_epoch(
             self.recipe,
             plan,
-            measured.trained.loss,
+            measured.trained,
             measured.evaluation,
             compute=trained_parameters(self.model) * measured.images,
-            classes=len(self.dataset.classes),
+            class_shares=self._class_shares,
         )
         self._active.store_if_best(score)
         return report_epoch(self.recipe, self.history, plan, measured, planned_compute=self._planned_compute)

@@ -6,11 +6,11 @@ import pytest
 
 from trainables.core.vocabulary import Flag
 from trainables.run_folder.epoch_report import (
-    BY_CLASS,
     CURVES,
     FIELDS,
     INHERITED,
     LOG_COLUMNS,
+    NESTED,
     OF_THE_MACHINE,
     EpochReport,
     last_report,
@@ -75,7 +75,7 @@ def test_what_follows_from_the_fields():
     assert LOG_COLUMNS == ("epoch", "stage", "stage_index", "val_loss", "score", "checkpoint", "time")
     assert set(OF_THE_MACHINE) == {"train_s", "val_s", "cache_s", "uncached", "images_per_s", "time", "inherited"}
     assert INHERITED == {"train_s": 0.0, "val_s": 0.0, "cache_s": 0.0, "inherited": True}
-    assert BY_CLASS == ("per_class", "confusion")
+    assert NESTED == ("per_class", "confusion", "opened")
     assert set(CURVES) == {
         "train_loss",
         "train_accuracy",

@@ -55,6 +55,8 @@ def report_epoch(
         head_frozen=not plan.opening.head,
         reweighted=plan.reweighted,
         train_loss=measured.trained.loss,
+        train_accuracy=measured.trained.accuracy,
+        grad_norm=measured.trained.grad_norm,
         metrics=evaluation.metrics,
         per_class=evaluation.per_class,
         confusion=evaluation.confusion,

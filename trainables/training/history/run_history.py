@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,7 +12,8 @@ from pydantic import TypeAdapter
 from trainables.core.vocabulary import Flag, Metric
 from trainables.recipe.recipe import Recipe
 from trainables.tasks.metrics import Evaluation, corrected_score, score_of
-from trainables.training.history.warning_flags import EpochHealth, flag_that_stops, flags_of
+from trainables.training.epoch_training import TrainedEpoch
+from trainables.training.history.warning_flags import EpochHealth, accuracy_for_shares, flag_that_stops, flags_of
 from trainables.training.stage_plan import EpochPlan, Position, has_settled, stage_is_over
 
 _WATCHED = ("val_loss", "auc", "classes_predicted", "adjusted_balanced_accuracy", "kappa", "prediction_spread")
@@ -47,17 +48,24 @@ class RunHistory:
         return cls(best_score=worst, best_corrected=worst)
 
     def add_epoch(
-        self, recipe: Recipe, plan: EpochPlan, train_loss: float, evaluation: Evaluation, *, compute: int, classes: int
+        self,
+        recipe: Recipe,
+        plan: EpochPlan,
+        trained: TrainedEpoch,
+        evaluation: Evaluation,
+        *,
+        compute: int,
+        class_shares: Sequence[float],
     ) -> float:
         """Takes in an epoch that has been trained and validated.
 
         Args:
             recipe: recipe of the run, as it is in this epoch.
             plan: plan of the epoch.
-            train_loss: mean training loss of the epoch.
+            trained: measurements of its training.
             evaluation: result of its validation.
             compute: trained parameters × training images of the epoch.
-            classes: number of classes.
+            class_shares: [c] shares of the classes in the images that were trained on; empty in regression.
         Returns:
             Score of the epoch.
         """
@@ -72,10 +80,16 @@ class RunHistory:
         watched = {name: metrics[name] for name in _WATCHED if name in metrics}
         self.health.append(
             EpochHealth(
-                stage=self.position.stage, reweighted=plan.reweighted, train_loss=train_loss, score=score, **watched
+                stage=self.position.stage,
+                reweighted=plan.reweighted,
+                train_loss=trained.loss,
+                train_accuracy=math.nan if trained.accuracy is None else trained.accuracy,
+                accuracy=accuracy_for_shares(evaluation.per_class.get("recall", ()), class_shares),
+                score=score,
+                **watched,
             )
         )
-        self.flags = flags_of(self.health, classes=classes, metric=metric)
+        self.flags = flags_of(self.health, classes=len(class_shares), metric=metric)
         settled = has_settled(recipe, self.position)
         self.stopped_for = flag_that_stops(self.flags, recipe.train.stop_on, settled=settled)
         return score

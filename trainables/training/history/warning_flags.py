@@ -29,6 +29,10 @@ class EpochHealth:
     adjusted_balanced_accuracy: float = math.nan
     kappa: float = math.nan
     prediction_spread: float = math.nan
+    train_accuracy: float = math.nan
+    """NaN also where images are mixed with each other."""
+    accuracy: float = math.nan
+    """Validation accuracy for the class shares of training; see `accuracy_for_shares`."""
 
 
 # --- one epoch ------------------------------------------------------------------------------------------------------
@@ -123,7 +127,7 @@ def is_auc_stuck(aucs: Sequence[float]) -> bool:
 
 
 GAP_PATIENCE = 5
-"""Number of epochs since the lowest validation loss that the rule needs."""
+"""Number of epochs since the lowest validation loss, or since the highest validation accuracy, that the rules need."""
 GAP_RISE = 0.10
 """Share by which the validation loss exceeds its lowest value …"""
 GAP_RECENT = 3
@@ -148,6 +152,38 @@ def has_gap(train_losses: Sequence[float], val_losses: Sequence[float]) -> bool:
         return False
     rose = min(val_losses[-GAP_RECENT:]) > (1 + GAP_RISE) * val_losses[low]
     return rose and train_losses[-1] < (1 - GAP_FALL) * train_losses[low]
+
+
+def accuracy_for_shares(recall: Sequence[float], shares: Sequence[float]) -> float:
+    """Accuracy on images of which each class has the given share.
+
+    It is comparable with a training accuracy: after a long tail was cut or with balanced sampling, the classes have other shares in
+    training than in the validation split.
+
+    Args:
+        recall: [c] recall of each class on the validation split; empty: unknown.
+        shares: [c] share of each class.
+    """
+    return sum(r * share for r, share in zip(recall, shares, strict=True)) if recall else math.nan
+
+
+GAP_ACCURACY = 0.20
+"""Difference of training and validation accuracy above which the network fits the training images rather than the classes."""
+
+
+def has_accuracy_gap(train: Sequence[float], validation: Sequence[float]) -> bool:
+    """Returns True if the training accuracy has stayed far above the validation accuracy, which no longer improves.
+
+    Augmentation and dropout lower the training accuracy, so that they hide a gap but never make one. A validation accuracy that
+    still improves is no bad sign, however far below it is.
+
+    Args:
+        train, validation: accuracies of all epochs; NaN where unknown, which raises no flag.
+    """
+    recent, before = validation[-GAP_PATIENCE:], [value for value in validation[:-GAP_PATIENCE] if math.isfinite(value)]
+    if not before or max(recent) > max(before):
+        return False
+    return all(t - v > GAP_ACCURACY for t, v in zip(train[-GAP_PATIENCE:], recent, strict=True))
 
 
 # --- all rules ------------------------------------------------------------------------------------------------------
@@ -180,7 +216,8 @@ def flags_of(history: Sequence[EpochHealth], *, classes: int, metric: Metric) ->
             metric,
         ),
         Flag.STUCK_AUC: is_auc_stuck([epoch.auc for epoch in history]),
-        Flag.GAP: has_gap(train_losses, [epoch.val_loss for epoch in alike]),
+        Flag.GAP: has_gap(train_losses, [epoch.val_loss for epoch in alike])
+        or has_accuracy_gap([epoch.train_accuracy for epoch in history], [epoch.accuracy for epoch in history]),
     }
     return tuple(flag for flag in Flag if raised[flag])
 

@@ -7,9 +7,11 @@ from trainables.core.vocabulary import Flag, Metric
 from trainables.tasks.metrics import evaluate
 from trainables.training.history.warning_flags import (
     EpochHealth,
+    accuracy_for_shares,
     dropped_after_drw,
     flag_that_stops,
     flags_of,
+    has_accuracy_gap,
     has_collapsed,
     has_gap,
     is_auc_stuck,
@@ -173,6 +175,37 @@ def test_a_gap_opens_where_validation_turns_and_training_does_not(train, val, ga
     assert has_gap(train, val) is gap
 
 
+HIGH, LOW = [0.95] * 8, [0.5, 0.6, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7]
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "gap"),
+    [
+        pytest.param(HIGH, LOW, True, id="validation stands still far below"),
+        pytest.param(HIGH, [0.5, 0.6, 0.7, 0.7, 0.7, 0.71, 0.7, 0.7], False, id="it still improves"),
+        pytest.param(HIGH, [0.5, 0.6, 0.8, 0.7, 0.7, 0.7, 0.7, 0.7], True, id="it fell"),
+        pytest.param(HIGH, [0.5, 0.6, 0.8, 0.7, 0.7, 0.76, 0.7, 0.7], False, id="it is near in one epoch"),
+        pytest.param([0.89] * 8, LOW, False, id="it is not far below"),
+        pytest.param([0.5] * 8, [0.9] * 8, False, id="augmentation and dropout lower training"),
+        pytest.param(HIGH[:5], LOW[:5], False, id="five epochs are too few"),
+        pytest.param(HIGH[:6], [0.7] * 6, True, id="six are enough"),
+        pytest.param([*HIGH[:7], NAN], LOW, False, id="mixed images show nothing"),
+        pytest.param(HIGH, [*LOW[:7], NAN], False, id="no number shows nothing"),
+        pytest.param([NAN] * 3 + HIGH[:5], [NAN] * 3 + LOW[:5], False, id="nothing is known before"),
+        pytest.param([NAN, *HIGH], [NAN, *LOW], True, id="of the first epoch nothing is known"),
+    ],
+)
+def test_a_gap_is_a_training_accuracy_far_above_a_validation_accuracy_that_stands_still(train, validation, gap):
+    assert has_accuracy_gap(train, validation) is gap
+
+
+def test_the_validation_accuracy_is_that_of_the_class_shares_in_training():
+    """90 % of the training images are of class 0; the validation split is balanced, with an accuracy of 0.6."""
+    assert accuracy_for_shares([1.0, 0.2], [0.9, 0.1]) == pytest.approx(0.92)
+    assert accuracy_for_shares([1.0, 0.2], [0.5, 0.5]) == pytest.approx(0.6)
+    assert math.isnan(accuracy_for_shares([], [0.5, 0.5]))
+
+
 # --- all rules ------------------------------------------------------------------------------------------------------
 
 
@@ -226,6 +259,9 @@ GONE = {"classes_predicted": 1.0, "adjusted_balanced_accuracy": 0.0, "kappa": 0.
             run_of(7, train_loss=FALLING, val_loss=[1.0, 0.9, 1.0, 1.1, 1.1, 1.2, 1.2], stage=[0, 0, 0, 0, 0, 1, 1]),
             [],
             id="a stage begins without a gap",
+        ),
+        pytest.param(
+            run_of(8, train_accuracy=HIGH, accuracy=LOW, stage=[0, 0, 0, 0, 1, 1, 1, 1]), ["gap"], id="over stages"
         ),
         pytest.param(
             [*run_of(9, auc=[0.5] * 9), vitals(auc=0.5, val_loss=9.0, **GONE)],
