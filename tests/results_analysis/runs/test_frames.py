@@ -75,7 +75,10 @@ def test_fields_that_only_some_reports_have_can_be_asked_for(run):
         ("vall_loss", r"^no field 'vall_loss' in the epoch reports; did you mean 'val_loss'\?$"),
         ("qqq", r"^no field 'qqq' in the epoch reports; valid: accuracy, .*train_loss"),
         ("metrics", r"^no field 'metrics' in the epoch reports"),
-        ("confusion", r"^confusion has more than one value per epoch: use per_class\(\), confusion\(\) or reports\(\)$"),
+        (
+            "confusion",
+            r"^confusion has more than one value per epoch: use per_class\(\), confusion\(\) or reports\(\)$",
+        ),
     ],
 )
 def test_fields_that_are_no_curves_are_refused(run, field, message):
