@@ -19,20 +19,23 @@ _EVERY_S = 1.0
 class TrialSlots:
     """Number of trials to have at once: the most for which there was room so far, in addition to what others run."""
 
-    def __init__(self, bundle: Amounts, *, running: Callable[[], int], waiting: int):
+    def __init__(self, bundle: Amounts, *, processes: int, running: Callable[[], int], waiting: int):
         """
         Args:
-            bundle: resources of a trial, by Ray's names.
+            bundle: resources of each process of a trial, by Ray's names.
+            processes: processes of a trial.
             running: returns the number of running trials.
             waiting: trials beyond those that fit, so that a cluster with an autoscaler grows.
         """
-        self._bundle, self._running, self._waiting = bundle, running, waiting
+        self._bundle, self._processes, self._running, self._waiting = bundle, processes, running, waiting
         self._asked, self._most = float("-inf"), 0
 
     def __call__(self) -> int:
         if time.monotonic() - self._asked >= _EVERY_S:
             self._asked = time.monotonic()
-            self._most = max(self._most, self._running() + how_many(self._bundle, ray.available_resources()))
+            self._most = max(
+                self._most, self._running() + how_many(self._bundle, ray.available_resources()) // self._processes
+            )
         return self._most + self._waiting
 
 

@@ -14,15 +14,18 @@ _ACCELERATOR = "accelerator_type:"
 _GIB = 2**30
 
 
-def bundle_of(wanted: Resources, nodes: Sequence[Amounts], *, gpus: float | None) -> dict[str, float]:
-    """Resources of a trial, by Ray's names.
+def bundle_of(
+    wanted: Resources, nodes: Sequence[Amounts], *, gpus: float | None, processes: int = 1
+) -> dict[str, float]:
+    """Resources of a trial, or of each of its processes, by Ray's names.
 
     Args:
         wanted: settings of the search.
         nodes: resources of each node.
         gpus: GPUs of a trial; None: one if any node has one, else none.
+        processes: processes of a trial.
     Raises:
-        InputError: if no node has these resources, with every amount that is too large.
+        InputError: if no node has these resources, with every amount that is too large; or all nodes together too few.
     """
     if gpus is None:
         gpus = min(1.0, _most(nodes, "GPU"))
@@ -44,6 +47,10 @@ def bundle_of(wanted: Resources, nodes: Sequence[Amounts], *, gpus: float | None
         problems = [
             f"search.resources: no single node has everything that a trial takes ({parts}), though each part exists"
         ]
+    if not problems and (room := sum(how_many(bundle, node) for node in nodes)) < processes:
+        problems = [
+            f"train.workers: {processes} processes for a trial, but there is room for {room} with search.resources each"
+        ]
     if problems:
         raise InputError("\n".join(problems))
     return {name: amount for name, amount in bundle.items() if amount}
@@ -55,8 +62,8 @@ def fits(bundle: Amounts, node: Amounts) -> bool:
 
 
 def how_many(bundle: Amounts, free: Amounts) -> int:
-    """Number of trials that fit into the free resources."""
-    return min(int(free.get(name, 0.0) / amount + 1e-9) for name, amount in bundle.items())
+    """Number of trials, or of their processes, that fit into the free resources."""
+    return min(int(free.get(name, 0.0) / amount + 1e-9) for name, amount in bundle.items() if amount)
 
 
 def alive(nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

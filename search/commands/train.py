@@ -61,10 +61,6 @@ def train(
     provenance = source.data.get("provenance")
     if provenance and (warning := fingerprint_warning(provenance, dataset)):
         console.out(warning, highlight=False)
-    if recipe.train.workers > 1:
-        from search.preflight.process_check import check_processes
-
-        check_processes(recipe, dataset, source)
     folder = folder or new_folder(runs, file.stem)
     with owned(folder):
         report = train_in(recipe, folder, dataset, console, resume_from=checkpoint)

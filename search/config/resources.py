@@ -1,4 +1,4 @@
-"""`search.resources`: resources of one trial. Plain data."""
+"""`search.resources`: resources of one trial, or of each of its processes. Plain data."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def _checked_gpus(value: Any) -> Any:
         raise ValueError(f"{value!r}: input should be a number of at least 0, or auto")
     if value > 1:
         raise ValueError(
-            f"{value:g}: a trial trains on one GPU, and several GPUs train several trials at once; train the best config on "
-            f"{value:g} GPUs with thaw train best.yaml --workers {value:g}"
+            f"{value:g}: a process trains on one GPU, and several GPUs train several trials at once; for trials on {value:g} GPUs "
+            f"each, set train.workers: {value:g}"
         )
     return float(value)
 
@@ -30,7 +30,7 @@ Gpus = Annotated[
 
 
 class Resources(Config):
-    """Resources of one trial."""
+    """Resources of one trial, or of each of its processes (`train.workers`)."""
 
     cpus: float = Field(1, gt=0)
     """CPU cores; below 1, several trials share one. Default of `train.cpu_threads`."""

@@ -26,7 +26,7 @@ _NOT_SEARCHABLE = {
     },
     "data.task": _METRICS,
     "train.metric": _METRICS,
-    "train.workers": "a trial trains in one process",
+    "train.workers": "trials would need different resources",
 }
 """Paths that no space may vary, nor anything below them -> the reason."""
 
@@ -39,9 +39,10 @@ def space_problems(config: SearchConfig) -> list[Problem]:
         return [Problem(("space", *problem.path), problem.message) for problem in error.problems]
     unfit = {path: why for path in chain(*corners, *draws) if (why := _why_unfit(path, config))}
     problems = [Problem(("space", path), why) for path, why in unfit.items()]
-    if (workers := config.recipe.train.workers) > 1:
-        message = f"{workers}: a trial trains in one process, and several trials run at once; remove it, and train the best config "
-        problems.append(Problem(("train", "workers"), message + f"with thaw train best.yaml --workers {workers}"))
+    gpus, workers = config.settings.resources.gpus, config.recipe.train.workers
+    if workers > 1 and gpus not in {None, 0.0, 1.0}:
+        message = f"{gpus}: each of a trial's {workers} processes (train.workers) needs a GPU of its own; set 1, or 0 for none"
+        problems.append(Problem(("search", "resources", "gpus"), message))
     problems += _wrong_points(corners, config, unfit) or next(
         (wrong for draw in draws if (wrong := _wrong_points([draw], config, unfit))),
         [],  # draws show what corners cannot: values that do not fit together

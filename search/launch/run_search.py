@@ -76,13 +76,18 @@ def run_search(
     share = _measured_share(config, place)
     backbones = {recipe.model.backbone for recipe in config.corner_recipes()}
     with connected(place, here or LocalRay(), functions=filter(is_custom, backbones)), sigterm_as_ctrl_c():
-        resources = _checked_resources(config, layout, share, place)
+        resources, processes = _checked_resources(config, layout, share, place), config.recipe.train.workers
         attempt = _begin_attempt(config, layout)
         study = study or open_study(layout, config)
         budget = Budget(config, layout, study)
         driver = Attempt(layout, RunStatus(attempt=attempt, trials=config.settings.trials, rungs=rung_positions))
         search_state = _search_state(config, layout, driver.status)
-        slots = TrialSlots(resources, running=lambda: len(search_state.running), waiting=0 if place == LOCAL else 1)
+        slots = TrialSlots(
+            resources,
+            processes=processes,
+            running=lambda: len(search_state.running),
+            waiting=0 if place == LOCAL else 1,
+        )
         scheduler = _scheduler(config, layout, study, rung_positions)
         population = scheduler.population if isinstance(scheduler, PopulationScheduler) else None
         searcher = StudySearcher(
@@ -96,7 +101,7 @@ def run_search(
             *([MirrorCallback(mirror)] if mirror else []),
         ]
         tuner = tune.Tuner(
-            tune.with_resources(StagedUnfreezing, PlacementGroupFactory([resources])),
+            tune.with_resources(StagedUnfreezing, PlacementGroupFactory([resources] * processes)),
             tune_config=_tune_config(searcher, scheduler, trials=_remaining(config, study)),
             run_config=_run_config(config, layout, attempt, BudgetStopper(budget, failure), callbacks),
         )
@@ -213,9 +218,10 @@ def _measured_share(config: SearchConfig, place: str) -> float | None:
 
 
 def _checked_resources(config: SearchConfig, layout: RunLayout, gpus: float | None, place: str) -> dict[str, float]:
-    """Resources of a trial, after a check of the nodes that have them."""
+    """Resources of each process of a trial, after a check of the nodes that have them."""
     nodes = alive(ray.nodes())
-    resources = bundle_of(config.settings.resources, [node["Resources"] for node in nodes], gpus=gpus)
+    amounts = [node["Resources"] for node in nodes]
+    resources = bundle_of(config.settings.resources, amounts, gpus=gpus, processes=config.recipe.train.workers)
     if place != LOCAL:
         check_nodes(
             config, layout, [node for node in nodes if fits(resources, node["Resources"])], token=not is_insecure()

@@ -114,7 +114,7 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
         InputError: with the mistakes that `thaw search` would report.
     """
     machine, settings = this_machine(), config.settings
-    at_once = trials_at_once(settings.resources, machine, settings.most_at_once)
+    at_once = trials_at_once(settings.resources, machine, settings.most_at_once, processes=config.recipe.train.workers)
     if at_once == 0 and place_of(settings.address) == LOCAL:
         raise InputError(_no_room(config, machine))
     here = place_of(settings.address) == LOCAL
@@ -197,7 +197,9 @@ def varied(recipe: Recipe, draws: Sequence[Recipe]) -> tuple[str, ...]:
 
 
 def _no_room(config: SearchConfig, machine: Machine) -> str:
-    resources = config.settings.resources
+    resources, processes = config.settings.resources, config.recipe.train.workers
+    if processes > 1:
+        return f"train.workers: no room for {processes} processes of a trial on {machine.cpus} cores and {machine.gpus} GPUs"
     if resources.cpus > machine.cpus:
         return f"search.resources.cpus: {resources.cpus:g} for a trial, but there are {machine.cpus}"
     gpus = 1.0 if resources.gpus in {None, "auto"} else float(resources.gpus)

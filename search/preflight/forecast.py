@@ -225,13 +225,14 @@ def _seconds_run(
     return total
 
 
-def trials_at_once(resources: Resources, machine: Machine, limit: int | None) -> int:
+def trials_at_once(resources: Resources, machine: Machine, limit: int | None, *, processes: int = 1) -> int:
     """Number of trials that run at the same time; 0 if none fits.
 
     Args:
-        resources: resources of a trial.
+        resources: resources of each process of a trial.
         machine: the machine that they run on.
         limit: `SearchSettings.most_at_once`.
+        processes: processes of a trial.
     """
     # The result of `auto` is not known before it is measured; one trial fits in any case.
     gpus = min(1.0, machine.gpus) if resources.gpus in {None, "auto"} else float(resources.gpus)
@@ -239,7 +240,8 @@ def trials_at_once(resources: Resources, machine: Machine, limit: int | None) ->
     if gpus:
         # A share of a GPU is on one GPU: two trials of 0.6 take two.
         counts.append(machine.gpus * int(1 / gpus + 1e-9))
-    return min(counts if limit is None else [*counts, limit])
+    room = min(counts) // processes
+    return room if limit is None else min(room, limit)
 
 
 _WORKER_BYTES = 400 * 2**20

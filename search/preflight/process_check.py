@@ -1,10 +1,9 @@
-"""Checks, before Ray starts, that a run can be split over several processes."""
+"""Checks, before Ray starts, that a run or a trial can be split over several processes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from search.config.yaml_source import InputError, Source
 from search.preflight.local_machine import this_machine
 from trainables.core.config_errors import Problem
 from trainables.data.batches.batches import split_batches
@@ -14,19 +13,17 @@ from trainables.models.precision import device_of
 from trainables.recipe.recipe import Recipe
 
 
-def check_processes(recipe: Recipe, dataset: Dataset, source: Source) -> None:
-    """Checks that the machine and the batches allow `train.workers` processes.
+def process_problems(recipe: Recipe, dataset: Dataset, *, here: bool) -> Iterator[Problem]:
+    """Yields the reasons why a recipe cannot be trained by its `train.workers` processes: too few cores or GPUs, small batches.
 
     Args:
         recipe: recipe of the run.
         dataset: its data.
-        source: its file, for the place of the mistake.
-    Raises:
-        InputError: if there are too few cores or GPUs, or if batches are too small to be split.
+        here: True if it trains on this machine.
     """
-    problems = [Problem(("train", "workers"), message) for message in (*_too_few(recipe), *_too_small(recipe, dataset))]
-    if problems:
-        raise InputError(source.describe(problems))
+    if recipe.train.workers > 1:
+        for message in (*(_too_few(recipe) if here else ()), *_too_small(recipe, dataset)):
+            yield Problem(("train", "workers"), message)
 
 
 def _too_few(recipe: Recipe) -> Iterator[str]:

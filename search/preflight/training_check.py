@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from search.preflight.process_check import process_problems
 from trainables.core.config_errors import ConfigError, Problem, counted
 from trainables.data.batches.batches import split_batches
 from trainables.data.dataset import Dataset
@@ -30,6 +31,8 @@ def training_problems(recipe: Recipe, dataset: Dataset, *, here: bool) -> Iterat
             device_of(recipe)
         except ConfigError as error:
             yield from error.problems
+            return
+    yield from process_problems(recipe, dataset, here=here)
     for i, stage in enumerate(recipe.train.stages):
         images = data_of_stage(recipe, dataset, i).train
         if min(map(len, split_batches(images, recipe.batch_size(i)))) > 1 or _takes_one_image(recipe, i, dataset):

@@ -126,7 +126,8 @@ class Trainer:
         trained = self._train_epoch(reweighted=plan.reweighted)
         trained_at = time.perf_counter()
         # Agreed, because different processors may differ in the last bits, which may decide whether a plateau is reached.
-        trained, evaluation = self.replicas.from_first((trained, self._validate(self.feed, reweighted=plan.reweighted)))
+        evaluation = self._validate(self.feed, reweighted=plan.reweighted, replicas=self.replicas)
+        trained, evaluation = self.replicas.from_first((trained, evaluation))
         validated_at = time.perf_counter()
         measured = MeasuredEpoch(
             trained=trained,
@@ -187,21 +188,21 @@ class Trainer:
         return trained
 
     def evaluate(self, dataset: Dataset, *, reweighted: bool) -> Evaluation:
-        """Evaluates the current weights on the validation images of another data set.
+        """Evaluates the current weights on the validation images of another data set, in this process alone.
 
         Args:
             dataset: data set to evaluate on.
             reweighted: whether the weights were trained with DRW's class weights, on which the corrected metrics depend.
         """
-        return self._validate(self._feed_of(dataset), reweighted=reweighted)
+        return self._validate(self._feed_of(dataset, replicas=ALONE), reweighted=reweighted, replicas=ALONE)
 
-    def _validate(self, feed: Feed, *, reweighted: bool) -> Evaluation:
+    def _validate(self, feed: Feed, *, reweighted: bool, replicas: Replicas) -> Evaluation:
         """Validates the scored weights, and the others of a run with a weight average; see `validation.with_others`."""
         self.model.eval()
         tails = {name: tail.eval() for name, tail in self._active.validated.items()}
         images = feed.validation(stage=self.position.stage)
         outputs, truth = outputs_of(
-            list(tails.values()), images, self.recipe.train, device=self.device, replicas=self.replicas
+            list(tails.values()), images, self.recipe.train, device=self.device, replicas=replicas
         )
         scored, *others = (self.task.validate(of_tail, truth, reweighted=reweighted) for of_tail in outputs)
         return with_others(scored, dict(zip(list(tails)[1:], others, strict=True)), self.recipe.train.metric)

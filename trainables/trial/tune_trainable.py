@@ -1,4 +1,4 @@
-"""`StagedUnfreezing`: a training run as a trainable of Ray Tune. The only file of `trainables` that imports Ray."""
+"""`StagedUnfreezing`: a training run as a trainable of Ray Tune."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import platform
 import socket
 import time
 import traceback
+from functools import partial
 from typing import Any
 
 import torch
 from ray import tune
+from ray.tune import PlacementGroupFactory
 
 from trainables.core.atomic_write import replacing
 from trainables.data.dataset import open_dataset
@@ -29,6 +31,7 @@ from trainables.trial.network_costs import network_costs
 from trainables.trial.objectives import objectives_of
 from trainables.trial.start_from_parent import fork
 from trainables.trial.training_run import SupersededError, TrainingRun
+from trainables.trial.trial_processes import TrialProcesses
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +48,9 @@ class StagedUnfreezing(tune.Trainable):
 
     Its config is a `TrialAssignment`, its results are `StepResult`s.
     """
+
+    _processes: TrialProcesses | None = None
+    """Other processes of this worker's trials; None if it trains them alone."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Stores the trial's config; called by Ray."""
@@ -90,7 +96,9 @@ class StagedUnfreezing(tune.Trainable):
 
     def _some_epochs(self) -> StepResult:
         if self._run is None:
-            self._run = _opened_here(self._assignment)
+            if self._processes is None and (others := _bundles_of_others(self.trial_resources)):
+                self._processes = TrialProcesses(others)
+            self._run = _opened_here(self._assignment, self._processes)
             self._costs = network_costs(self._run.trainer, self._assignment.objectives)
             if resumed := self._run.reports[-1:]:
                 return self._result(resumed)  # the scheduler may not have seen it: the driver or the worker was killed
@@ -99,7 +107,10 @@ class StagedUnfreezing(tune.Trainable):
         reports: list[dict[str, Any]] = []
         while not reports or not self._is_due(reports[-1], since=began, passed=passed):
             # The run may be over, if the process that trained the last epoch could not report it to Ray.
-            next(self._run, None)
+            if self._processes is None:
+                next(self._run, None)
+            else:
+                self._processes.next_epoch(self._run)
             reports.append(self._run.reports[-1])
         return self._result(reports)
 
@@ -139,15 +150,21 @@ class StagedUnfreezing(tune.Trainable):
         if self._run is not None:
             self._run.close()
             self._run = None
+            if self._processes is not None:
+                self._processes.close()
 
 
-def _opened_here(assignment: TrialAssignment) -> TrainingRun:
+def _bundles_of_others(resources: PlacementGroupFactory | None) -> list[dict[str, float]]:
+    return resources.bundles[1:] if resources else []
+
+
+def _opened_here(assignment: TrialAssignment, processes: TrialProcesses | None) -> TrainingRun:
     """Opens the run of a trial; if that fails, writes the machine and the reason to the trial's folder, if possible.
 
     The machine matters, because nodes may join a cluster after the others have been checked.
     """
     try:
-        return _open(assignment)
+        return _open(assignment, processes)
     except SupersededError:
         raise
     except Exception as error:
@@ -157,7 +174,7 @@ def _opened_here(assignment: TrialAssignment) -> TrainingRun:
         raise RuntimeError(message) from error
 
 
-def _open(assignment: TrialAssignment) -> TrainingRun:
+def _open(assignment: TrialAssignment, processes: TrialProcesses | None) -> TrainingRun:
     layout, attempt = assignment.layout, assignment.attempt
 
     def check_ownership() -> None:
@@ -172,7 +189,8 @@ def _open(assignment: TrialAssignment) -> TrainingRun:
         fork(layout.trial(parent.trial), folder, recipe, after_epoch=parent.epoch)
     building = CacheProgress(folder.building)
     decoding = building.progress("decoding images")
-    return TrainingRun(
+    open_run = partial(
+        TrainingRun,
         recipe,
         folder,
         dataset=open_dataset(recipe.data, image_sizes=recipe.image_sizes, progress=decoding),
@@ -180,6 +198,9 @@ def _open(assignment: TrialAssignment) -> TrainingRun:
         progress=building.progress("computing features"),
         check_ownership=check_ownership,
     )
+    if processes is None:
+        return open_run()
+    return processes.open(recipe, lambda replicas: open_run(replicas=replicas))
 
 
 restore_collection()

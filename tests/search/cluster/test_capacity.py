@@ -22,7 +22,7 @@ def test_room_is_what_others_leave_and_grows_with_the_cluster(monkeypatch):
     free, running, now = {"CPU": 2.0}, 0, 0.0
     monkeypatch.setattr(capacity.ray, "available_resources", lambda: free)
     monkeypatch.setattr(capacity.time, "monotonic", lambda: now)
-    slots = capacity.TrialSlots({"CPU": 1.0}, running=lambda: running, waiting=1)
+    slots = capacity.TrialSlots({"CPU": 1.0}, processes=1, running=lambda: running, waiting=1)
     assert slots() == 2 + 1
     now, free = 10.0, {}  # both are given workers; one of them has started
     running = 1

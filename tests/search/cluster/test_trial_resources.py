@@ -75,6 +75,13 @@ def test_what_no_node_has_is_refused(wanted, gpus, nodes, message):
         bundle_of(Resources(**wanted), nodes, gpus=gpus)
 
 
+def test_the_processes_of_a_trial_may_be_on_several_nodes_but_need_room_together():
+    nodes = [{"CPU": 3.0}, {"CPU": 2.0}]
+    assert bundle_of(Resources(cpus=1), nodes, gpus=0, processes=5) == {"CPU": 1.0}
+    with pytest.raises(InputError, match=r"^train.workers: 3 processes for a trial, but there is room for 2 with"):
+        bundle_of(Resources(cpus=2), nodes, gpus=0, processes=3)
+
+
 def test_all_that_is_too_much_is_said_at_once():
     with pytest.raises(InputError, match=r"(?s)cpus: 99.*\n.*memory_gib: 1000"):
         bundle_of(Resources(cpus=99, memory_gib=1000), [LAPTOP], gpus=0)

@@ -114,8 +114,8 @@ BLOCKS = r"\(features.0 … features.8, head, all, last:1 … last:9\) of effici
         pytest.param(
             "trials: 8",
             "resources: {gpus: 4}",
-            "19 search.resources.gpus: 4: a trial trains on one GPU, and several GPUs train several trials at once; train "
-            "the best config on 4 GPUs with thaw train best.yaml --workers 4",
+            "19 search.resources.gpus: 4: a process trains on one GPU, and several GPUs train several trials at once; for trials "
+            "on 4 GPUs each, set train.workers: 4",
             id="several gpus",
         ),
         pytest.param(

@@ -41,11 +41,9 @@ def refused(recipe_file, monkeypatch):
         monkeypatch.setattr(process_check, "this_machine", lambda: machine)
         source = read_source(recipe_file, ["train.device=cpu", *overrides])
         recipe = load_recipe(source)
-        try:
-            process_check.check_processes(recipe, open_dataset(recipe.data, image_sizes=recipe.image_sizes), source)
-        except InputError as error:
-            return str(error).splitlines()
-        return []
+        data = open_dataset(recipe.data, image_sizes=recipe.image_sizes)
+        problems = list(process_check.process_problems(recipe, data, here=True))
+        return source.describe(problems).splitlines()
 
     return lines
 
@@ -91,14 +89,14 @@ def test_workers_is_a_value_of_the_recipe_on_the_command_line(recipe_file, tmp_p
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        (["space={train.workers: {int: [1, 2]}}"], "cannot be searched: trials would need different resources"),
         (
-            ["train.workers=2"],
-            r"train.workers: 2: a trial trains in one process, .* with thaw train best.yaml --workers 2",
+            ["train.workers=2", "search.resources.gpus=0.5"],
+            "search.resources.gpus: 0.5: each of a trial's 2 processes .* needs a GPU of its own",
         ),
-        (["space={train.workers: {int: [1, 2]}}"], "cannot be searched: a trial trains in one process"),
     ],
 )
-def test_a_trial_of_a_search_trains_in_one_process(recipe_file, overrides, message):
+def test_a_search_gives_each_process_of_its_trials_the_same(recipe_file, overrides, message):
     recipe_file.write_text(yaml.safe_dump({**RECIPE, "space": "ema", "search": {"trials": 2}}))
     with pytest.raises(InputError, match=message):
         load_search(read_source(recipe_file, overrides))

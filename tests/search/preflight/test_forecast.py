@@ -208,6 +208,11 @@ def test_trials_at_once_are_what_resources_allow(resources, there, limit, at_onc
     assert trials_at_once(Resources(**resources), machine(**there), limit) == at_once
 
 
+def test_trials_of_several_processes_take_so_many_times_the_resources():
+    there = machine(cpus=9, gpus=4)
+    assert [trials_at_once(Resources(cpus=2), there, None, processes=n) for n in (1, 2, 3, 5)] == [4, 2, 1, 0]
+
+
 @pytest.mark.parametrize(("ram", "fit"), [(0, 40), (600 * 2**20, 16), (4 * GIB - 400 * 2**20, 4), (100 * GIB, 0)])
 def test_trials_take_their_process_with_them(ram, fit):
     room = memory(DryRun(stages=(), ram_bytes=ram, gpu_bytes=None), machine())

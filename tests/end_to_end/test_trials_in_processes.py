@@ -1,0 +1,49 @@
+"""A search whose trials train in two processes each: some are pruned, and of one the second process is killed."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.searches import (
+    assert_whole,
+    braked,
+    command_line,
+    epochs_done,
+    search_file,
+    start,
+    thaw,
+    trial_workers,
+    wait_for,
+)
+from trainables.run_folder.layout import RunLayout
+from trainables.run_folder.trial_record import read_record
+
+pytestmark = pytest.mark.slow
+
+
+def test_trials_in_two_processes_are_pruned_resumed_and_exported(tmp_path):
+    layout = RunLayout(tmp_path / "runs" / "small")
+    file = search_file(tmp_path, train={"workers": 2, "device": "cpu"}, trials=4)
+    brake = braked(file, 0.05)
+    driver = start("search", "small.yaml", folder=tmp_path)
+    wait_for(lambda: epochs_done(layout) >= 2, "two epochs", driver)
+    (second,) = other_processes()
+    os.kill(second, signal.SIGKILL)
+    brake.unlink()
+    out, _ = driver.communicate()
+    assert driver.returncode == 0, out
+    assert_whole(layout, trials=4)
+    assert {read_record(trial).status for trial in layout.all_trials()} == {"finished", "pruned"}
+    assert not trial_workers(layout)
+    assert not other_processes()
+
+    assert thaw("export", "small", folder=tmp_path).returncode == 0
+    again = thaw("train", "runs/small/best.yaml", "--trust-code", folder=tmp_path)
+    assert "to the last bit" in again.stdout, again.stdout + again.stderr
+
+
+def other_processes() -> list[int]:
+    pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in pids if b"ray::OtherProcess" in command_line(pid)]
