@@ -68,7 +68,7 @@ class Recipe(Config):
 
     def _resolved(self, stage: int) -> Stage:
         """Stage with its defaults filled in from the recipe, without its name and the rules for its end."""
-        same = {"name": "", "epochs": 1, "plateau": None}
+        same = {"name": "", "epochs": 1, "plateau": None, "continues": False}
         resolved = {"image_size": self.image_size(stage), "batch_size": self.batch_size(stage)}
         return self.train.stages[stage].model_copy(update={**same, **resolved, "unfreeze_from": str(self.cut(stage))})
 
@@ -78,6 +78,8 @@ class Recipe(Config):
         given, epochs = self.train.stages[stage].head_frozen_epochs, self.train.stages[stage].epochs
         if given is not None:
             return given
+        if self.train.stages[stage].continues:
+            return 0
         deepest = min((self.cut(before) for before in range(stage)), default=0)
         under_new = self.train.freeze_head_at == "first_opening" and deepest < len(self.blocks)
         return min(3, epochs - 1) if self.cut(stage) < deepest and not under_new else 0

@@ -23,6 +23,8 @@ CHANGEABLE = (
     "train.stages[*].dropout",
     "train.stages[*].weight_decay",
     "train.one_cycle",
+    "train.cosine",
+    "train.schedule_by",
     "train.clip_norm",
     "train.optimizer.momentum",
     "train.optimizer.layer_decay",

@@ -88,11 +88,26 @@ Schedule = Annotated[
 ]
 
 
+class CycledMomentum(Config):
+    """Momentum that falls while the learning rate rises, and rises while it falls (Smith & Topin 2019)."""
+
+    low: float = Field(0.85, ge=0, lt=1)
+    """Momentum at the peak of the learning rate; Adam's first beta."""
+    high: float = Field(0.95, ge=0, lt=1)
+    """Momentum at the first and the last learning rate."""
+
+    @model_validator(mode="after")
+    def _low_is_below_high(self) -> CycledMomentum:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} is not below high {self.high:g}; swap them, or remove momentum")
+        return self
+
+
 class OneCycle(Config):
     """One learning-rate curve over all stages, not restarted at their borders (Smith & Topin 2019).
 
     In each stage the curve is multiplied by the stage's learning rates. A stage that ends early counts as if it had used all its
-    epochs, so that the curve always reaches its end.
+    epochs, so that the curve always reaches its end. With `train.schedule_by: step` it is torch's OneCycleLR.
     """
 
     warmup_fraction: float = Field(0.3, ge=0, le=1)
@@ -101,6 +116,24 @@ class OneCycle(Config):
     """Ratio of the peak to the first learning rate."""
     end_divisor: float = Field(1e4, ge=1)
     """Ratio of the first to the last learning rate."""
+    momentum: CycledMomentum | None = None
+    """Momentum against the learning rate, in place of `optimizer.momentum`: `{low: 0.85, high: 0.95}`, or `{}` for these; null: it
+    does not change."""
+
+
+class RunCosine(Config):
+    """Warm-up and half a cosine over all stages, not restarted at their borders.
+
+    In each stage the curve is multiplied by the stage's learning rates. A stage that ends early counts as if it had used all its
+    epochs. Blocks that open later join the curve where it is.
+    """
+
+    head_warmup_epochs: int = Field(0, ge=0)
+    """First epochs of the run over which the head's learning rate rises linearly."""
+    backbone_warmup_epochs: int = Field(0, ge=0)
+    """First epochs of the run over which the blocks' learning rate rises linearly."""
+    min_lr: float = Field(1e-6, ge=0)
+    """The learning rate does not fall below this."""
 
 
 # --- stages ----------------------------------------------------------------------------------------------------------
@@ -141,6 +174,9 @@ class Stage(Config):
     head_frozen_epochs: int | None = Field(None, ge=0)
     """Number of first epochs of the stage in which the head is frozen; null: 3, or one less than the stage has, where
     `train.freeze_head_at` says so, else 0."""
+    continues: bool = False
+    """Continue the stage before without a break: with its last weights instead of its best, the optimizer's moments of all
+    parameters that stay, its average of the weights, and the head open."""
     dropout: float = Field(0.2, ge=0, lt=1)
     """Dropout before the last layer."""
     weight_decay: float = Field(1e-4, ge=0)

@@ -11,7 +11,7 @@ from trainables.core.vocabulary import Flag, Metric
 from trainables.recipe.augment_config import Augment, Mix
 from trainables.recipe.loss_config import CrossEntropy, Drw, Loss
 from trainables.recipe.scheduled_changes import Change
-from trainables.recipe.stage_config import EarlyStop, OneCycle, Stage
+from trainables.recipe.stage_config import EarlyStop, OneCycle, RunCosine, Stage
 from trainables.storage.destination import Destination
 
 # --- training --------------------------------------------------------------------------------------------------------
@@ -70,6 +70,11 @@ class TrainConfig(Config):
     """Stages in order; each starts from the best weights of the one before."""
     one_cycle: OneCycle | None = None
     """One learning-rate curve over the whole run, in place of the stages' schedules and warm-ups."""
+    cosine: RunCosine | None = None
+    """One warm-up and cosine over the whole run, in place of the stages' schedules and warm-ups."""
+    schedule_by: Literal["epoch", "step"] = "epoch"
+    """Unit in which learning rates follow warm-ups, schedules and curves: they change once an epoch, or at each optimizer step as
+    with torch's schedulers. `step` and `reduce_on_plateau` drop after whole epochs either way."""
     metric: Metric = Metric.ADJUSTED_BALANCED_ACCURACY
     """Metric that chooses the best epoch and that a search optimises: losses and errors are minimised, all others maximised. Each
     task has its own metrics, and both have `val_loss`; the default of regression is `spearman`."""
@@ -148,8 +153,11 @@ class TrainConfig(Config):
     @model_validator(mode="after")
     def _one_learning_rate_curve(self) -> TrainConfig:
         scheduled = [stage.name for stage in self.stages if stage.schedule.kind != "constant"]
-        if self.one_cycle and scheduled:
-            raise ValueError(f"one_cycle replaces schedules, but {', '.join(scheduled)} has one; keep one of the two")
+        if self.one_cycle and self.cosine:
+            raise ValueError("one_cycle and cosine are both curves over the whole run; keep one of the two")
+        if self.curve_of_run and scheduled:
+            names = ", ".join(scheduled)
+            raise ValueError(f"{self.curve_of_run} replaces schedules, but {names} has one; keep one of the two")
         return self
 
     @model_validator(mode="after")
@@ -159,6 +167,11 @@ class TrainConfig(Config):
                 f"drw and balance {self.balance!r} would correct the imbalance twice; set balance: none or drop drw"
             )
         return self
+
+    @property
+    def curve_of_run(self) -> Literal["one_cycle", "cosine"] | None:
+        """Name of the learning-rate curve over the whole run; None if each stage has its own."""
+        return "one_cycle" if self.one_cycle else "cosine" if self.cosine else None
 
     @property
     def max_epochs(self) -> int:

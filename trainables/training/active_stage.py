@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import cycle
 from typing import Any
 
 import torch
@@ -10,9 +12,10 @@ from torch import Tensor, nn
 from trainables.models.compilation import check_compiler, recompile
 from trainables.models.staged_model import StagedModel, Tail
 from trainables.recipe.recipe import Recipe
-from trainables.training.ema import set_decay, weight_average
+from trainables.training.ema import carry_average, set_decay, weight_average
 from trainables.training.freezing import apply_opening, set_training_mode
-from trainables.training.optimizers import build_optimizer, carry_state, parameter_groups
+from trainables.training.learning_rates import Rates
+from trainables.training.optimizers import build_optimizer, carry_state, parameter_groups, set_rates
 from trainables.training.replicas import Replicas
 from trainables.training.stage_plan import EpochPlan, Opening
 
@@ -25,24 +28,29 @@ class ActiveStage:
         model: StagedModel,
         recipe: Recipe,
         index: int,
+        before: ActiveStage | None = None,
         *,
+        opens_blocks: bool = True,
         device: torch.device,
         replicas: Replicas,
-        moments_of: torch.optim.Optimizer | None = None,
     ):
-        """Starts a stage from the model's current weights.
+        """Starts a stage from the best weights of the one before, or continues that one if the recipe says so.
 
         Args:
             model: network to train.
             recipe: recipe of the run, with the changes that are due.
             index: position of the stage in the recipe.
+            before: stage before it; None: the stage starts from the model's current weights.
+            opens_blocks: whether it opens blocks that have never been open. All moments then start from zero, unless it continues:
+                the old ones belong to a network whose lower blocks did not change.
             device: device the model is on.
             replicas: processes that train the run together.
-            moments_of: optimizer of the previous stage, whose moments are carried over; None: moments start from zero.
         """
         self._model, self._train, self._replicas = model, recipe.train, replicas
         self._index, self._bn_affine = index, recipe.bn_affine
         self.stage = recipe.train.stages[index]
+        if before and not self.stage.continues:
+            before.restore_best()
         self.cut = recipe.cut(index)
         self.tail = model.tail(self.cut)
         self.tail.head.dropout.p = self.stage.dropout
@@ -52,7 +60,14 @@ class ActiveStage:
             check_compiler(device)
         self._opening: Opening | None = None
         self._scaler = torch.amp.GradScaler(device.type, enabled=recipe.train.precision == "fp16")
-        self.optimizer = moments_of
+        self.optimizer: torch.optim.Optimizer | None = None
+        if before and (self.stage.continues or not opens_blocks):
+            self.optimizer = before.optimizer
+        if before and self.stage.continues:
+            self._scaler.load_state_dict(before._scaler.state_dict())
+            if self._ema is not None and before._ema is not None:
+                carry_average(before._ema, self._ema)
+        self._rates: Iterator[Rates] = iter(())
         self._best_score = recipe.train.metric.worst
         self._best_weights: dict[str, Tensor] | None = None
         self._best_is_now = False
@@ -95,13 +110,10 @@ class ActiveStage:
         self._open(self._opening)
 
     def begin_epoch(self, plan: EpochPlan) -> None:
-        """Opens the blocks that the plan names, with an optimizer for exactly their parameters, and sets the learning rates."""
+        """Opens the blocks that the plan names, with an optimizer for exactly their parameters and the plan's rates."""
         if plan.opening != self._opening:
             self._open(plan.opening)
-        assert self.optimizer is not None
-        rates = {"backbone": plan.backbone_lr, "head": plan.head_lr}
-        for group in self.optimizer.param_groups:
-            group["lr"] = rates[group["name"]] * group["lr_scale"]
+        self._rates = cycle(plan.rates)
         set_training_mode(self._model, self.cut)
 
     def backward(self, loss: Tensor) -> None:
@@ -126,6 +138,7 @@ class ActiveStage:
             norm = nn.utils.clip_grad_norm_(self.tail.parameters(), self._train.clip_norm)
         elif measure:
             norm = nn.utils.get_total_norm([p.grad for p in self.tail.parameters() if p.grad is not None]) / scale
+        set_rates(self.optimizer, next(self._rates))
         self._scaler.step(self.optimizer)
         self._scaler.update()
         self.optimizer.zero_grad()

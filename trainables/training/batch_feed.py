@@ -3,6 +3,7 @@ the frozen prefix."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from trainables.core.seeding import random_state
 from trainables.data.batches.augment import view_numbers
-from trainables.data.batches.batches import epoch_order, own_parts, split_batches
+from trainables.data.batches.batches import batch_count, epoch_order, own_parts, split_batches
 from trainables.data.batches.image_loader import ImageLoader
 from trainables.data.batches.mixing import Mixing, draw_mixing, mixed
 from trainables.data.dataset import Dataset
@@ -105,6 +106,11 @@ class Feed:
             batches = self._mixed(batches, train.mix, epoch, stage=stage)
         while step := list(islice(batches, train.accumulate)):
             yield step
+
+    def steps_in_epoch(self, stage: int) -> int:
+        """Number of optimizer steps in a training epoch of a stage."""
+        batches = batch_count(len(self.images.of_stage(stage).train), self._recipe.batch_size(stage))
+        return math.ceil(batches / self._recipe.train.accumulate)
 
     def validation(self, *, stage: int) -> Iterator[Batch]:
         """Yields all validation images in batches, without augmentation."""

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from trainables.models.staged_model import Tail
+
 _Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
@@ -23,6 +25,18 @@ def weight_average(tail: nn.Module, decay: float) -> AveragedModel:
 def set_decay(average: AveragedModel, decay: float) -> None:
     """Changes the decay of an average for the following updates."""
     average.multi_avg_fn = _update(decay)
+
+
+def carry_average(old: AveragedModel, new: AveragedModel) -> None:
+    """Carries over the averages of the blocks and the head that two tails share; blocks that open start from their weights."""
+    before, after = old.module, new.module
+    assert isinstance(before, Tail)
+    assert isinstance(after, Tail)
+    for source, target in zip(
+        reversed([*before.blocks, before.head]), reversed([*after.blocks, after.head]), strict=False
+    ):
+        target.load_state_dict(source.state_dict())
+    new.n_averaged.copy_(old.n_averaged)
 
 
 def _update(decay: float) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:

@@ -11,6 +11,7 @@ from torch import nn
 
 from trainables.models.staged_model import StagedModel
 from trainables.recipe.train_config import Optimizer
+from trainables.training.learning_rates import Rates
 
 
 def _uncompiled(kind: type[torch.optim.Optimizer]) -> Any:
@@ -72,13 +73,23 @@ def parameter_groups(model: StagedModel, *, layer_decay: float, weight_decay: fl
 
 
 def build_optimizer(config: Optimizer, groups: Sequence[dict[str, Any]]) -> torch.optim.Optimizer:
-    """Builds an optimizer for `parameter_groups`; the learning rates are set in each epoch."""
+    """Builds an optimizer for `parameter_groups`; `set_rates` sets the learning rates before each step."""
     options: dict[str, Any] = (
         {"momentum": config.momentum} if config.kind == "sgd" else {"betas": (config.momentum, 0.999)}
     )
     # Fused: a step passes over each parameter once instead of once for each operation.
     optimizer: torch.optim.Optimizer = _KINDS[config.kind](groups, lr=0.0, fused=True, **options)
     return optimizer
+
+
+def set_rates(optimizer: torch.optim.Optimizer, rates: Rates) -> None:
+    """Sets the learning rates and the momentum of the next step."""
+    for group in optimizer.param_groups:
+        group["lr"] = (rates.head_lr if group["name"] == "head" else rates.backbone_lr) * group["lr_scale"]
+        if "betas" in group:
+            group["betas"] = (rates.momentum, group["betas"][1])
+        else:
+            group["momentum"] = rates.momentum
 
 
 def carry_state(old: torch.optim.Optimizer, new: torch.optim.Optimizer) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from statistics import fmean
 from typing import NamedTuple
 
 from trainables.core.vocabulary import Metric
 from trainables.recipe.recipe import Recipe
-from trainables.training.learning_rates import learning_rate, one_cycle_factor
+from trainables.training.learning_rates import Rates, rates_of_epoch
 
 
 def epochs_without_improvement(values: Sequence[float], *, threshold: float, metric: Metric = Metric.VAL_LOSS) -> int:
@@ -103,6 +103,9 @@ def has_settled(recipe: Recipe, position: Position) -> bool:
     warm_up = max(
         rest + stage.head_warmup_epochs, stage.backbone_warmup_epochs if _opens_blocks(recipe, position) else 0
     )
+    if cosine := recipe.train.cosine:
+        before = planned_epochs(recipe, position) - position.epoch_in_stage
+        warm_up = max(rest, max(cosine.head_warmup_epochs, cosine.backbone_warmup_epochs) - before)
     begun = _reweighted_epochs(recipe, position) > 0
     return position.epoch_in_stage > max(SETTLING_EPOCHS, warm_up) and not (begun and drw_is_pending(recipe, position))
 
@@ -135,32 +138,40 @@ class EpochPlan(NamedTuple):
     """Open blocks and learning rates of an epoch."""
 
     opening: Opening
-    head_lr: float
-    """Learning rate of the head; 0 while it is frozen."""
-    backbone_lr: float
-    """Learning rate of the open blocks; 0 if none is open."""
+    rates: tuple[Rates, ...]
+    """Rates of each optimizer step, or of all of them; what is frozen has a learning rate of 0."""
     reweighted: bool
     """True if DRW's class weights are used."""
 
+    @property
+    def head_lr(self) -> float:
+        """Learning rate of the head, averaged over the steps; 0 while it is frozen."""
+        return fmean(rates.head_lr for rates in self.rates)
 
-def plan_epoch(recipe: Recipe, position: Position) -> EpochPlan:
-    """Plans the epoch that follows `position`."""
-    train = recipe.train
-    stage, cut = train.stages[position.stage], recipe.cut(position.stage)
-    rest, done = recipe.head_frozen_epochs(position.stage), position.epoch_in_stage
-    planned = planned_epochs(recipe, position)
-    head_lr, backbone_lr = stage.peak_head_lr, stage.peak_backbone_lr
-    if train.one_cycle:
-        factor = one_cycle_factor((planned + 0.5) / train.max_epochs, train.one_cycle)  # in the middle of the epoch
-        head_lr, backbone_lr = head_lr * factor, backbone_lr * factor
-    else:
-        rate = partial(learning_rate, stage.schedule, losses=position.losses)
-        # The head's schedule starts when the head starts to train.
-        head_lr = rate(head_lr, max(0, done - rest), warmup_epochs=stage.head_warmup_epochs, epochs=stage.epochs - rest)
-        backbone_lr = rate(backbone_lr, done, warmup_epochs=stage.backbone_warmup_epochs, epochs=stage.epochs)
+    @property
+    def backbone_lr(self) -> float:
+        """Learning rate of the open blocks, averaged over the steps; 0 if none is open."""
+        return fmean(rates.backbone_lr for rates in self.rates)
+
+
+def plan_epoch(recipe: Recipe, position: Position, *, steps_in_epoch: Callable[[int], int] | None = None) -> EpochPlan:
+    """Plans the epoch that follows `position`.
+
+    Args:
+        recipe: recipe of the run.
+        position: position in its stages.
+        steps_in_epoch: position of a stage -> optimizer steps in each of its epochs; needed for `schedule_by: step`.
+    """
+    stage, done = position.stage, position.epoch_in_stage
+    opening = Opening(recipe.cut(stage), head=done >= recipe.head_frozen_epochs(stage))
+    opens_blocks = _opens_blocks(recipe, position)
+    rates = rates_of_epoch(recipe, stage, done, losses=position.losses, steps_in_epoch=steps_in_epoch)
+    drw_start = recipe.train.drw_start
     return EpochPlan(
-        Opening(cut, head=done >= rest),
-        head_lr=head_lr if done >= rest else 0.0,
-        backbone_lr=backbone_lr if _opens_blocks(recipe, position) else 0.0,
-        reweighted=train.drw_start is not None and planned + 1 >= train.drw_start,
+        opening,
+        tuple(
+            Rates(head_lr if opening.head else 0.0, backbone_lr if opens_blocks else 0.0, momentum)
+            for head_lr, backbone_lr, momentum in rates
+        ),
+        reweighted=drw_start is not None and planned_epochs(recipe, position) + 1 >= drw_start,
     )

@@ -120,7 +120,7 @@ class Trainer:
             self._active.change(self.recipe, cosine_scale=self.task.cosine_scale)
         if stage_is_over(self.recipe, self.position):
             self._enter_next_stage()
-        plan = plan_epoch(self.recipe, self.position)
+        plan = plan_epoch(self.recipe, self.position, steps_in_epoch=self.feed.steps_in_epoch)
         self._active.begin_epoch(plan)
         cached_s, started = self.feed.cache_s, time.perf_counter()
         trained = self._train_epoch(reweighted=plan.reweighted)
@@ -147,20 +147,14 @@ class Trainer:
         self.model.head.set_scale(self.task.cosine_scale)
 
     def _enter_next_stage(self) -> None:
-        """Starts the next stage from the best weights of the one that ended."""
-        self._active.restore_best()
         self.history.position = self.position.next_stage()
         cut = self.recipe.cut(self.position.stage)
-        # When new blocks open, all moments start from zero: the old ones belong to a network whose lower blocks did not change.
-        moments = self._active.optimizer if cut >= self._deepest_cut else None
+        self._active = self._stage(self._active, opens_blocks=cut < self._deepest_cut)
         self._deepest_cut = min(cut, self._deepest_cut)
-        self._active = self._stage(moments)
 
-    def _stage(self, moments_of: torch.optim.Optimizer | None = None) -> ActiveStage:
-        stage = self.position.stage
-        return ActiveStage(
-            self.model, self.recipe, stage, device=self.device, replicas=self.replicas, moments_of=moments_of
-        )
+    def _stage(self, before: ActiveStage | None = None, *, opens_blocks: bool = True) -> ActiveStage:
+        build = partial(ActiveStage, self.model, self.recipe, self.position.stage, before, opens_blocks=opens_blocks)
+        return build(device=self.device, replicas=self.replicas)
 
     def _images(self, stage: int) -> int:
         """Training images that a stage sees in an epoch."""

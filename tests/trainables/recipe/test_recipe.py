@@ -42,6 +42,21 @@ def mistakes(data):
             id="two learning-rate curves",
         ),
         pytest.param(
+            plain([HEAD, {**ALL, "schedule": "cosine"}], cosine={}),
+            "train: cosine replaces schedules, but all has one; keep one of the two",
+            id="two cosines",
+        ),
+        pytest.param(
+            plain([HEAD, ALL], cosine={}, one_cycle={}),
+            "train: one_cycle and cosine are both curves over the whole run; keep one of the two",
+            id="two curves over the run",
+        ),
+        pytest.param(
+            plain([HEAD, ALL], one_cycle={"momentum": {"low": 0.95, "high": 0.85}}),
+            "train.one_cycle.momentum: low 0.95 is not below high 0.85; swap them, or remove momentum",
+            id="momentum upside down",
+        ),
+        pytest.param(
             plain([{**HEAD, "schedule": "cosin"}]),
             "train.stages[0].schedule: 'cosin' is not one of 'constant', 'cosine', 'step', 'reduce_on_plateau'",
             id="unknown schedule",
@@ -415,6 +430,7 @@ def test_what_names_no_block_is_refused_with_what_would(unfreeze_from):
         pytest.param([ALL, HEAD, TAIL], [0, 0, 0], id="blocks were open before"),
         pytest.param([HEAD, {**TAIL, "head_frozen_epochs": 1}], [0, 1], id="given"),
         pytest.param([HEAD, {**TAIL, "head_frozen_epochs": 0}], [0, 0], id="switched off"),
+        pytest.param([HEAD, {**TAIL, "continues": True}], [0, 0], id="no rest where nothing breaks off"),
         pytest.param([{**ALL, "head_frozen_epochs": 2}], [2], id="given where the default is none"),
     ],
 )

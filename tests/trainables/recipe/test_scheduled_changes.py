@@ -37,6 +37,8 @@ NEW_VALUES = [
 OF_STAGES = [({"stages": fields}, f"train.stages[*].{name}", value) for name, value, fields in NEW_VALUES]
 OTHERS = [
     ({"one_cycle": {}}, "train.one_cycle.warmup_fraction", 0.9),
+    ({"cosine": {}}, "train.cosine.head_warmup_epochs", 3),
+    ({"one_cycle": {}}, "train.schedule_by", "step"),
     ({}, "train.clip_norm", 0.01),
     ({"clip_norm": 0.01}, "train.clip_norm", None),
     ({"optimizer": {"kind": "adam"}}, "train.optimizer.momentum", 0.1),

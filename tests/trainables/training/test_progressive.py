@@ -234,6 +234,93 @@ def test_each_mode_moves_what_it_opens_stage_by_stage(trainer_of, mode):
         assert blocks_that_differ(trainer.model, before) == expected
 
 
+# --- schedules by the step, and stages that continue ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_each_step_goes_by_its_own_rates(trainer_of, steps, kind):
+    """Half of the images in large batches, then all in small ones, two of them a step: the curve fits exactly."""
+    stages = [
+        stage("a", epochs=2, data_fraction=0.5, batch_size=20),
+        stage("b", "last:1", epochs=2, batch_size=5, head_frozen_epochs=0),
+    ]
+    cycle = {"momentum": {"low": 0.8, "high": 0.9}}
+    settings = {"schedule_by": "step", "accumulate": 2, "optimizer": {"kind": kind}}
+    trainer = trainer_of(*stages, one_cycle=cycle, **settings)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.05, momentum=0.9)
+    curve = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=0.05, total_steps=12, base_momentum=0.8, max_momentum=0.9
+    )
+    expected, seen = [], []
+    for _ in range(12):
+        expected.append((optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"]))
+        optimizer.step()
+        curve.step()
+
+    def look(optimizer):
+        head = optimizer.param_groups[-1]
+        seen.append((head["lr"], head["momentum"] if kind == "sgd" else head["betas"][0]))
+
+    steps(look)
+    reports = list(trainer)
+    assert seen == [pytest.approx(rates, rel=1e-12) for rates in expected]
+    assert reports[-1].head_lr == pytest.approx(np.mean([lr for lr, _ in seen[-5:]]))
+
+
+def differences_of(one, other):
+    return [
+        name
+        for name, tensor in one.model.state_dict().items()
+        if not torch.equal(tensor, other.model.state_dict()[name])
+    ]
+
+
+CONTINUING = {
+    "ema": {"decay": 0.9},
+    "cosine": {"head_warmup_epochs": 2},
+    "metric": "val_loss",
+    "optimizer": {"kind": "adamw"},
+}
+
+
+@pytest.mark.parametrize("by", ["epoch", "step"])
+def test_a_stage_that_continues_is_as_if_there_was_no_border(trainer_of, by):
+    """A stage that does not would start from the best average of the weights."""
+    open_blocks = {"unfreeze_from": "last:1", "head_frozen_epochs": 0, "head_lr": 0.5}
+    parts = [
+        stage("a", epochs=3, **open_blocks),
+        stage("b", epochs=2, **open_blocks | {"dropout": 0.2}, continues=True),
+    ]
+    parted, whole = (
+        trainer_of(*parts, schedule_by=by, **CONTINUING),
+        trainer_of(stage("a", epochs=5, **open_blocks), schedule_by=by, early_stop=None, **CONTINUING),
+    )
+    losses = [[(report.train_loss, report.metrics["val_loss"]) for report in trainer] for trainer in (parted, whole)]
+    assert losses[0] == losses[1]
+    assert differences_of(parted, whole) == []
+
+
+def test_the_backbone_opens_while_the_cosine_goes_on(trainer_of, steps):
+    """`freeze_backbone_epochs: 2`: no restart of the curve, no rest of the head, no reset of its moments and average."""
+    stages = [stage("head", epochs=2), stage("all", "last:2", epochs=2, continues=True)]
+    trainer, moments = trainer_of(*stages, **CONTINUING), []
+
+    def look(optimizer):
+        moments.append(
+            {g["name"]: {int(optimizer.state[p].get("step", 0)) for p in g["params"]} for g in optimizer.param_groups}
+        )
+
+    steps(look)
+    reports = [next(trainer), next(trainer)]
+    before = trainer.steps
+    reports.append(next(trainer))
+    assert [report.head_frozen for report in reports] == [False] * 3
+    assert [report.head_lr for report in reports] == pytest.approx([0.025, 0.05, 0.05])
+    assert reports[2].backbone_lr == pytest.approx(0.0025)  # half way down: it has no warm-up
+    assert moments[before] == {"head": {before}, "backbone": {0}}
+    assert trainer._active.state_dict()["ema"]["n_averaged"] == trainer.steps
+
+
 # --- mixing ---------------------------------------------------------------------------------------------------------
 
 STILL = {"head_lr": 1e-30, "dropout": 0.0}

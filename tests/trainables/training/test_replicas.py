@@ -52,7 +52,13 @@ STAGES = [
 ]
 CASES = {
     "plain": {},
-    "three batches a step, clipped": {"accumulate": 3, "clip_norm": 0.1, "batch_size": 5},
+    "three batches a step, clipped, one cycle by the step": {
+        "accumulate": 3,
+        "clip_norm": 0.1,
+        "batch_size": 5,
+        "one_cycle": {"momentum": {}},
+        "schedule_by": "step",
+    },
     "class weights": {"balance": "class_weights"},
     "balanced sampling, averaged weights": {"balance": "sampler", "ema": {"decay": 0.5}},
     "ldam, re-weighted": {"loss": {"kind": "ldam"}, "drw": {"start_epoch": 2}},

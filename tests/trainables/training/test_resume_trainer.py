@@ -113,7 +113,8 @@ RECIPES: dict[str, tuple[int, dict[str, Any]]] = {
                 stage("middle", "last:2", 2, data_fraction=0.6, image_size=64, lr_scale=0.8, head_frozen_epochs=1),
                 stage("large", "last:3", 2, batch_size=20, lr_scale=0.5),
             ],
-            "one_cycle": {},
+            "one_cycle": {"momentum": {}},
+            "schedule_by": "step",
             "ema": {"decay": 0.5},
             "mix": {"mixup_alpha": 0.4, "cutmix_alpha": 1.0, "probability": 0.7},
             "loss": {"kind": "ldam", "scale": 15},
@@ -121,17 +122,18 @@ RECIPES: dict[str, tuple[int, dict[str, Any]]] = {
             "augment": {"rotate_degrees": 10},
         },
     ),
-    "bf16, accumulation, one cycle, EMA, growing images": (
+    "bf16, accumulation, a cosine by the step, EMA, growing images, no break": (
         4,
         {
             "stages": [
                 stage("small", "head", 2, data_fraction=0.5, image_size=32),
-                stage("large", "last:2", 2, image_size=64, batch_size=5, head_frozen_epochs=1, weight_decay=2e-4),
+                stage("large", "last:2", 2, image_size=64, batch_size=5, head_frozen_epochs=1, continues=True),
             ],
             "optimizer": {"kind": "adamw"},
             "precision": "bf16",
             "accumulate": 2,
-            "one_cycle": {"warmup_fraction": 0.5},
+            "cosine": {"head_warmup_epochs": 1, "backbone_warmup_epochs": 3},
+            "schedule_by": "step",
             "ema": {"decay": 0.9},
             "drw": {"start_fraction": 0.7},
             "clip_norm": 1.0,

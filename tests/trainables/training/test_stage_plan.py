@@ -4,7 +4,7 @@ import pytest
 
 from trainables.core.vocabulary import Metric
 from trainables.recipe.recipe import parse_recipe
-from trainables.training.learning_rates import one_cycle_factor
+from trainables.training.learning_rates import one_cycle
 from trainables.training.stage_plan import (
     Opening,
     Position,
@@ -293,10 +293,14 @@ def test_head_and_blocks_warm_up_and_decay_each_at_its_own_rate():
     assert [plan.backbone_lr for plan in epochs] == pytest.approx([0.01 / 3, 0.02 / 3, 0.01, 0.01, 0.005])
 
 
+CYCLE = (1 / 25, 1, 1 / 25e4)
+"""The first, highest and last factor."""
+
+
 def test_one_cycle_does_not_start_anew_in_a_stage():
     stages = [{**HEAD_ONLY, "plateau": None}, {**FROM_LAYER4, "head_frozen_epochs": 0, "plateau": None}]
     made = recipe(stages=stages, one_cycle={"warmup_fraction": 0.5})
-    expected = [0.1 * one_cycle_factor((epoch + 0.5) / 9, made.train.one_cycle) for epoch in range(9)]
+    expected = [0.1 * one_cycle((epoch + 0.5) / 9, peak=0.5, end=1, values=CYCLE) for epoch in range(9)]
     first = [plan_epoch(made, at(0, FLAT[:done])) for done in range(4)]
     second = [plan_epoch(made, at(1, FLAT[:done], before=4)) for done in range(5)]
     assert [plan.head_lr for plan in first + second] == pytest.approx(expected)
@@ -307,7 +311,7 @@ def test_one_cycle_comes_to_its_end_though_a_stage_ended_early():
     stages = [HEAD_ONLY, {**FROM_LAYER4, "head_frozen_epochs": 0}]
     made = recipe(stages=stages, one_cycle={})
     last = plan_epoch(made, at(1, FLAT[:4], before=2))
-    assert last.head_lr == pytest.approx(0.1 * one_cycle_factor(8.5 / 9, made.train.one_cycle))
+    assert last.head_lr == pytest.approx(0.1 * one_cycle(8.5 / 9, peak=0.3, end=1, values=CYCLE))
 
 
 def test_one_cycle_rests_with_the_head():
@@ -357,6 +361,8 @@ def epochs(n, *, stage=0, before=0):
             False,
             id="the head warms up after its rest",
         ),
+        pytest.param(epochs(6), {"cosine": {"backbone_warmup_epochs": 6}}, False, id="the run warms up"),
+        pytest.param(epochs(7), {"cosine": {"backbone_warmup_epochs": 6}}, True, id="the run is warm"),
         pytest.param(epochs(5), {"drw": {"start_epoch": 6}}, True, id="re-weighting is ahead"),
         pytest.param(epochs(6), {"drw": {"start_epoch": 6}}, False, id="re-weighting begins"),
         pytest.param(epochs(8), {"drw": {"start_epoch": 6}}, False, id="its third epoch"),

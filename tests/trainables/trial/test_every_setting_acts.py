@@ -49,6 +49,8 @@ ONE_CYCLE = {"train.one_cycle": {}}
 DEEPER = {
     "train.stages": [*BASE["train"]["stages"], {"name": "deep", "unfreeze_from": "all", "epochs": 2, "head_lr": 0.05}]
 }
+CYCLED = {"train.one_cycle": {"momentum": {}}}
+RUN_COSINE = {"train.cosine": {}}
 CHANGE = {"train.changes": [{"after_epoch": 3, "set": {"train.clip_norm": 0.01}}]}
 
 ACTS: dict[str, tuple[dict[str, object], object]] = {
@@ -97,11 +99,18 @@ ACTS: dict[str, tuple[dict[str, object], object]] = {
     "train.stages.head_warmup_epochs": ({f"{TOP}.head_frozen_epochs": 0}, 3),
     "train.stages.backbone_warmup_epochs": ({}, 3),
     "train.stages.head_frozen_epochs": ({}, 1),
+    "train.stages.continues": ({f"{TOP}.head_frozen_epochs": 0}, True),
     "train.stages.dropout": ({}, 0.5),
     "train.stages.weight_decay": ({}, 0.1),
     "train.one_cycle.warmup_fraction": (ONE_CYCLE, 0.6),
     "train.one_cycle.start_divisor": (ONE_CYCLE, 2),
     "train.one_cycle.end_divisor": (ONE_CYCLE, 2),
+    "train.one_cycle.momentum.low": (CYCLED, 0.5),
+    "train.one_cycle.momentum.high": (CYCLED, 0.99),
+    "train.cosine.head_warmup_epochs": (RUN_COSINE, 2),
+    "train.cosine.backbone_warmup_epochs": (RUN_COSINE, 4),
+    "train.cosine.min_lr": (RUN_COSINE, 0.04),
+    "train.schedule_by": (COSINE, "step"),
     "train.metric": ({}, "kappa"),
     "train.batch_size": ({}, 4),
     "train.accumulate": ({}, 2),
@@ -280,6 +289,7 @@ def test_another_value_of_a_field_changes_what_a_run_leaves(field, outcome_of):
 
 
 HEAD_ONLY = {"train.stages": [BASE["train"]["stages"][0]]}
+ONE_EPOCH = {"train.stages": [{**BASE["train"]["stages"][0], "epochs": 1}]}
 ALL_OPEN = {"train.stages": [{**BASE["train"]["stages"][1], "unfreeze_from": "all"}]}
 UNUSED = [
     # what a recipe has, the setting without effect there, and a word of the reason
@@ -288,12 +298,20 @@ UNUSED = [
     (HEAD_ONLY, {"train.stages[0].backbone_lr": 0.5}, "only the head trains"),
     (HEAD_ONLY, {"train.stages[0].backbone_warmup_epochs": 1}, "only the head trains"),
     (ONE_CYCLE, {f"{TOP}.head_warmup_epochs": 1}, "one_cycle replaces warm-ups"),
+    (RUN_COSINE, {f"{TOP}.head_warmup_epochs": 1}, "cosine replaces warm-ups"),
+    (RUN_COSINE | HEAD_ONLY, {"train.cosine.backbone_warmup_epochs": 1}, "no stage opens blocks"),
+    (ONE_EPOCH, RUN_COSINE, "at least two epochs"),
+    ({}, {"train.cosine.min_lr": 0.05}, "not below the peak"),
+    (CYCLED, {"train.optimizer.momentum": 0.5}, "one_cycle.momentum replaces"),
+    (ON_PLATEAU, {"train.schedule_by": "step"}, "could follow the steps"),
+    ({}, {"train.stages[0].continues": True}, "the first stage"),
     ({}, {f"{TOP}.schedule": {"kind": "step", "every_epochs": 4}}, "at most 4 follow"),
     ({f"{TOP}.epochs": 1}, {f"{TOP}.schedule": {"kind": "cosine"}}, "at least two epochs"),
     ({}, {f"{TOP}.schedule": {"kind": "cosine", "min_lr": 0.05}}, "not below the peak"),
     ({"train.stages[*].batch_size": 4}, {"train.batch_size": 16}, "each stage has a batch_size"),
     (HEAD_ONLY, {"train.optimizer.layer_decay": 0.5}, "last block"),
     (HEAD_ONLY, {"train.bn_affine": "train"}, "no stage opens blocks"),
+    ({}, {"train.freeze_head_at": "every_opening"}, "in the same epochs"),
     (ALL_OPEN, {"train.prefix_dtype": "bf16"}, "no stage has frozen blocks"),
     ({"train.precision": "bf16"}, {"train.prefix_dtype": "bf16"}, "have that type anyway"),
     ({}, {"train.augment": {"views": 4}}, "names no variation"),
@@ -318,6 +336,7 @@ def test_a_setting_is_said_to_have_no_effect_where_it_has_none(has, setting, rea
 REFUSED = [
     # settings that contradict others, rather than have no effect
     ({f"{TOP}.plateau": None, f"{TOP}.epochs": 17}, "set train.early_stop: null"),
+    ({"train.cosine.head_warmup_epochs": 7}, "7: longer than the run, 6 epochs"),
     ({f"{TOP}.head_warmup_epochs": 5}, "5: longer than the 1 epoch "),
     ({f"{TOP}.backbone_warmup_epochs": 5}, "5: longer than the 4 epochs"),
     ({f"{TOP}.head_frozen_epochs": 5}, "5: the stage has only 4 epochs"),

@@ -71,10 +71,13 @@ def split_batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
     Their sizes differ by one at most, so that BatchNorm never gets a tiny last batch. With a batch size of 2 and an odd number of
     images, one batch has 3 images, rather than a single one.
     """
-    if not len(order):
-        return []
-    count = math.ceil(len(order) / batch_size)
-    return np.array_split(order, count if batch_size == 1 else max(1, min(count, len(order) // 2)))
+    return np.array_split(order, count) if (count := batch_count(len(order), batch_size)) else []
+
+
+def batch_count(images: int, batch_size: int) -> int:
+    """Number of batches that `split_batches` makes of so many images."""
+    count = math.ceil(images / batch_size)
+    return count if batch_size == 1 or not images else max(1, min(count, images // 2))
 
 
 def own_parts(sizes: Sequence[int], part_of: Callable[[int], slice]) -> tuple[np.ndarray, list[int]]:

@@ -12,10 +12,11 @@ from pydantic import BaseModel
 from trainables.core.config_errors import Path, Problem
 from trainables.core.dotted_paths import resolve
 from trainables.recipe.recipe import Recipe
+from trainables.recipe.rules.unused_schedules import SCHEDULE_RULES
 from trainables.recipe.rules.unused_stage_settings import STAGE_RULES, Rule
 from trainables.recipe.rules.unused_train_settings import TRAIN_RULES
 
-RULES: Mapping[str, Rule] = {**STAGE_RULES, **TRAIN_RULES}
+RULES: Mapping[str, Rule] = {**STAGE_RULES, **SCHEDULE_RULES, **TRAIN_RULES}
 """Path of a setting -> its rule. A rule also holds for everything below its path."""
 
 

@@ -61,8 +61,8 @@ def _head_warmup(recipe: Recipe, i: int) -> str | None:
 
 
 def _warmup(recipe: Recipe, given: int, epochs: int) -> str | None:
-    if recipe.train.one_cycle:
-        return "train.one_cycle replaces warm-ups; keep one of the two"
+    if curve := recipe.train.curve_of_run:
+        return f"train.{curve} replaces warm-ups; keep one of the two"
     if given > epochs:
         return f"{given}: longer than the {counted(max(0, epochs), 'epoch')} in which it could rise; give at most {max(0, epochs)}"
     return None
@@ -86,12 +86,16 @@ def _schedule(recipe: Recipe, i: int) -> str | None:
         case Step(every_epochs=every) if every >= longest:
             drop = f"its first drop would be after {counted(every, 'epoch')}"
             return f"{drop}, and at most {longest} follow the warm-up; lower every_epochs"
-        case Cosine() if longest < 2:
-            return "a cosine needs at least two epochs after the warm-up; remove it"
+        case Cosine() if longest < 2 and recipe.train.schedule_by == "epoch":
+            return "a cosine needs at least two epochs after the warm-up; remove it, or set train.schedule_by: step"
     floor = getattr(stage.schedule, "min_lr", 0.0)
     if floor >= max(peak for peak, _ in spans):
         return f"min_lr {floor:g} is not below the peak learning rate, so no rate would fall; lower it"
     return None
+
+
+def _continues(recipe: Recipe, i: int) -> str | None:  # noqa: ARG001
+    return "the first stage has none before it; remove it" if i == 0 else None
 
 
 STAGE_RULES: Mapping[str, Rule] = {
@@ -102,5 +106,6 @@ STAGE_RULES: Mapping[str, Rule] = {
     "train.stages[*].head_warmup_epochs": _head_warmup,
     "train.stages[*].head_frozen_epochs": _head_frozen,
     "train.stages[*].schedule": _schedule,
+    "train.stages[*].continues": _continues,
 }
 """Path of a setting -> its rule."""
