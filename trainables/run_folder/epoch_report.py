@@ -168,6 +168,8 @@ class EpochReport:
     """True if the next epoch belongs to the next stage, or there is none."""
     stage_end: str | None = field(default=None, metadata=_optional(None))
     """Reason why the stage ended with this epoch, in words; None: it continues."""
+    stage_outlook: str | None = field(default=None, metadata=_optional(None))
+    """Time at which the stage would end before its last epoch, in words; None: it cannot, or has just improved."""
     opened: Mapping[str, Any] | None = field(default=None, metadata=_optional(None, nested=True))
     """In the first epoch of a stage, what it opened: `blocks` (names), `parameters` (numbers that train), `share` (of all in
     the network), `batch_norms_open` and `batch_norms_frozen`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from torch import nn
 
@@ -39,3 +40,24 @@ def set_training_mode(model: StagedModel, cut: int) -> None:
     model.train()
     for block in model.blocks[:cut]:
         block.eval()  # not only requires_grad=False: running statistics would drift, and stochastic depth would act
+
+
+def opened_parts(model: StagedModel, names: Sequence[str]) -> dict[str, Any]:
+    """Counts what trains in a model that was opened and set to training mode; see `EpochReport.opened`.
+
+    The head counts even while it rests.
+
+    Args:
+        model: the model.
+        names: names of its blocks.
+    """
+    head = set(model.head.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad or p in head)
+    norms = [module for module in model.modules() if isinstance(module, _BATCH_NORMS)]
+    return {
+        "blocks": [n for n, b in zip(names, model.blocks, strict=True) if any(p.requires_grad for p in b.parameters())],
+        "parameters": trained,
+        "share": trained / sum(p.numel() for p in model.parameters()),
+        "batch_norms_open": sum(norm.training for norm in norms),
+        "batch_norms_frozen": sum(not norm.training for norm in norms),
+    }

@@ -13,7 +13,14 @@ from trainables.training.learning_rates import Rates, rates_of_epoch
 
 
 def epochs_without_improvement(values: Sequence[float], *, threshold: float, metric: Metric = Metric.VAL_LOSS) -> int:
-    """Number of epochs since a metric was last better by more than `threshold` than at its last improvement.
+    """Number of epochs since the last improvement of a metric; see `last_improvement`."""
+    return last_improvement(values, threshold=threshold, metric=metric)[0]
+
+
+def last_improvement(
+    values: Sequence[float], *, threshold: float, metric: Metric = Metric.VAL_LOSS
+) -> tuple[int, float]:
+    """Last time that a metric was better by more than `threshold` than at the improvement before.
 
     Smaller gains add up and count once they exceed `threshold` together. NaN is never an improvement.
 
@@ -21,6 +28,8 @@ def epochs_without_improvement(values: Sequence[float], *, threshold: float, met
         values: values of the metric in the epochs so far, oldest first.
         threshold: gain that an improvement must exceed.
         metric: the metric, which says which direction is better.
+    Returns:
+        Number of epochs since then, and the value it had; all epochs, and the worst value, if it was never a number.
     """
     sign = 1 if metric.mode == "min" else -1
     low, waited = float("inf"), 0
@@ -29,7 +38,7 @@ def epochs_without_improvement(values: Sequence[float], *, threshold: float, met
             low, waited = sign * value, 0
         else:
             waited += 1
-    return waited
+    return waited, sign * low
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +89,25 @@ def stage_is_over(recipe: Recipe, position: Position) -> bool:
     rule = recipe.ending_rule(position.stage)
     if rule is None:
         return False
-    values = position.losses if rule.metric is Metric.VAL_LOSS else position.watched
+    values = watched_values(recipe, position, rule.metric)
+    return epochs_without_improvement(values, threshold=rule.threshold, metric=rule.metric) >= rule.patience
+
+
+def watched_values(recipe: Recipe, position: Position, metric: Metric) -> Sequence[float]:
+    """Values of the metric that can end the current stage, in the epochs that count for it.
+
+    Args:
+        recipe: recipe of the run.
+        position: position of the run.
+        metric: metric of the stage's `Recipe.ending_rule`.
+    """
+    train = recipe.train
+    values = position.losses if metric is Metric.VAL_LOSS else position.watched
     if position.stage == len(train.stages) - 1 and train.drw_start is not None:
         # Early stop of a run that defers re-weighting only considers re-weighted epochs.
         reweighted = max(0, planned_epochs(recipe, position) - train.drw_start + 1)
         values = values[max(0, len(values) - reweighted) :]
-    return epochs_without_improvement(values, threshold=rule.threshold, metric=rule.metric) >= rule.patience
+    return values
 
 
 SETTLING_EPOCHS = 3

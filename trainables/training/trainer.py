@@ -23,6 +23,7 @@ from trainables.tasks.metrics import Evaluation
 from trainables.training.active_stage import ActiveStage
 from trainables.training.batch_feed import Feed
 from trainables.training.epoch_training import TrainedEpoch, train_epoch
+from trainables.training.freezing import opened_parts
 from trainables.training.history.compute_cost import planned_compute, trained_parameters
 from trainables.training.history.report_epoch import MeasuredEpoch, report_epoch
 from trainables.training.history.run_history import RunHistory, check_origin
@@ -122,6 +123,7 @@ class Trainer:
             self._enter_next_stage()
         plan = plan_epoch(self.recipe, self.position, steps_in_epoch=self.feed.steps_in_epoch)
         self._active.begin_epoch(plan)
+        opened = None if self.position.epoch_in_stage else opened_parts(self.model, self.recipe.blocks)
         cached_s, started = self.feed.cache_s, time.perf_counter()
         trained = self._train_epoch(reweighted=plan.reweighted)
         trained_at = time.perf_counter()
@@ -137,6 +139,7 @@ class Trainer:
             val_s=validated_at - trained_at,
             cache_s=self.feed.cache_s - cached_s,
             uncached=self.feed.uncached,
+            opened=opened,
         )
         return self._report(plan, measured)
 

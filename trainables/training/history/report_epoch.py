@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from trainables.recipe.backbone_catalog import HEAD
 from trainables.recipe.recipe import Recipe
@@ -11,6 +13,7 @@ from trainables.run_folder.epoch_report import EpochReport
 from trainables.tasks.metrics import Evaluation
 from trainables.training.epoch_training import TrainedEpoch
 from trainables.training.history.run_history import RunHistory
+from trainables.training.history.stage_words import outlook, reason_of_end
 from trainables.training.stage_plan import EpochPlan, drw_is_pending, stage_is_over
 
 
@@ -28,6 +31,8 @@ class MeasuredEpoch:
     """Part of these two times spent on computing features of frozen blocks for the cache, in seconds."""
     uncached: str | None
     """Reason why training images passed through the frozen blocks; None: their features were cached."""
+    opened: Mapping[str, Any] | None
+    """In the first epoch of a stage: result of `freezing.opened_parts`."""
 
 
 def report_epoch(
@@ -44,6 +49,7 @@ def report_epoch(
     """
     position, evaluation = history.position, measured.evaluation
     over = history.is_over(recipe)
+    stage_over = over or stage_is_over(recipe, position)
     return EpochReport(
         epoch=position.epoch,
         stage=recipe.train.stages[position.stage].name,
@@ -74,7 +80,10 @@ def report_epoch(
         compute=history.compute,
         compute_share=history.compute / planned_compute,
         time=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        stage_over=over or stage_is_over(recipe, position),
+        stage_over=stage_over,
+        stage_end=reason_of_end(recipe, position, stopped_for=history.stopped_for) if stage_over else None,
+        stage_outlook=None if stage_over else outlook(recipe, position),
+        opened=measured.opened,
         finished=over,
         stopped_for=history.stopped_for,
     )
