@@ -39,7 +39,7 @@ def train_in_processes(
     recipe: Recipe,
     folder: TrialLayout,
     *,
-    done_before: Callable[[int], None],
+    done_before: Callable[[Reports], None],
     tell: Tell,
     resume_from: str | None = None,
 ) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def train_in_processes(
     Args:
         recipe: recipe of the run.
         folder: folder of the run.
-        done_before: called with the number of epochs that were trained before.
+        done_before: called with the reports of the epochs that were trained before.
         tell: called with each epoch's report, and all reports so far.
         resume_from: checkpoint to resume from, see `TrainingRun`.
     Returns:
@@ -79,7 +79,7 @@ def train_in_processes(
                 report, reports = messages.get(timeout=None if over else 0.2)
             except Empty:
                 continue
-            done_before(len(reports)) if report is None else tell(report, reports)
+            done_before(reports) if report is None else tell(report, reports)
         _raise_cause(ended, folder)
     return reports[-1]
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import glob
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from datetime import datetime
 from itertools import count
@@ -14,6 +13,7 @@ from typing import Any
 import yaml
 
 from search.config.yaml_source import InputError
+from search.launch.shown_run import ShownRun
 from search.launch.sigterm import sigterm_as_ctrl_c
 from search.progress.progress_bar import bar
 from search.progress.tensorboard_events import TrialEvents
@@ -22,7 +22,6 @@ from trainables.core.config_errors import ConfigError
 from trainables.core.plain_yaml import load_yaml
 from trainables.data.dataset import Dataset
 from trainables.recipe.recipe import Recipe, parse_recipe
-from trainables.run_folder.epoch_report import EpochReport
 from trainables.run_folder.layout import TrialLayout
 from trainables.trial.training_run import TrainingRun
 
@@ -101,7 +100,7 @@ def train(
         Report of the last epoch.
     """
     with closing(TrialEvents(folder.root, params={})) as events:
-        shown = _Shown(recipe, folder, events, console)
+        shown = ShownRun(recipe, folder, events, console)
         if recipe.train.workers > 1:
             from search.launch.train_in_processes import train_in_processes  # imports Ray
 
@@ -113,59 +112,10 @@ def train(
             bar(console, "computing features of frozen blocks") as show,
             closing(TrainingRun(recipe, folder, dataset=dataset, progress=show, resume_from=resume_from)) as run,
         ):
-            shown.done_before(len(run.reports))
+            shown.done_before(run.reports)
             for report in run:
                 shown.epoch(report, run.reports)
     return run.reports[-1]
-
-
-class _Shown:
-    """Shows a run: a line for each epoch, and a point on each curve."""
-
-    def __init__(self, recipe: Recipe, folder: TrialLayout, events: TrialEvents, console: Console):
-        self._recipe, self._folder, self._events, self._console = recipe, folder, events, console
-        self._shown_reason: str | None = None
-
-    def done_before(self, epochs: int) -> None:
-        if epochs:
-            self._console.out(f"{self._folder.root}: {epochs} epochs were trained before", highlight=False)
-
-    def epoch(self, report: EpochReport, reports: Sequence[Mapping[str, Any]]) -> None:
-        """Shows an epoch.
-
-        Args:
-            report: report of the epoch.
-            reports: reports of all epochs up to this one, as on disk.
-        """
-        if report.uncached not in {None, self._shown_reason} and report.open_from != self._recipe.blocks[0]:
-            line = f"stage {report.stage}: frozen blocks run in each epoch: {report.uncached}"
-            self._console.out(line, highlight=False)
-        self._shown_reason = report.uncached
-        self._events.epoch(reports[-1])
-        self._console.out(epoch_line(report, self._recipe), highlight=False)
-
-
-def epoch_line(report: EpochReport, recipe: Recipe) -> str:
-    """Line for an epoch: `epoch  7/24  head  train 0.3121  val 0.4102  kappa 0.8123 (best 0.8301 in epoch 5)  1.3 s`."""
-    most = recipe.train.max_epochs
-    notes = [note for note, holds in (("head frozen", report.head_frozen), ("re-weighted", report.reweighted)) if holds]
-    changed = [change.set for change in recipe.train.changes if change.after_epoch == report.epoch - 1]
-    notes += [f"{path}={value}" for values in changed for path, value in values.items()]
-    notes += [flag.upper() for flag in report.flags]
-    if report.stopped_for:
-        notes.append(f"stopped for {report.stopped_for}")
-    return (
-        f"epoch {report.epoch:>{len(str(most))}}/{most}  {report.stage} (from {report.open_from})"
-        f"  train {report.train_loss:.4f}  val {report.metrics['val_loss']:.4f}"
-        f"  {recipe.train.metric} {_scores(report)}"
-        f"  {report.train_s + report.val_s:.1f} s" + (f"  [{', '.join(notes)}]" if notes else "")
-    )
-
-
-def _scores(report: EpochReport) -> str:
-    """Score of an epoch, and the best so far: `0.8123 (best 0.8301 in epoch 5)`."""
-    score = f"{report.score:.4f}" if math.isfinite(report.score) else "unknown"
-    return f"{score} (best {report.best_score:.4f} in epoch {report.best_epoch})" if report.best_epoch else score
 
 
 def best_line(report: Mapping[str, Any], recipe: Recipe) -> str:

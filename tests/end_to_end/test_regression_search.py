@@ -242,7 +242,7 @@ def test_a_recipe_trains_on_the_command_line_and_draws_its_curves(write, capsys,
     with pytest.raises(SystemExit, match=r"^0$"):
         main()
     said = capsys.readouterr().out
-    assert re.search(r"epoch 2/2  head \(from head\)  train \d\.\d{4}  val \d\.\d{4}  rmse \d+\.\d{4} \(best", said)
+    assert re.search(r"epoch 2/2  head 2/2  loss \d\.\d{4}/\d\.\d{4}  spearman .*  RMSE \d+\.\d{3}  best RMSE", said)
     (folder,) = Path("runs").iterdir()
     events = EventAccumulator(str(folder))
     events.Reload()

@@ -27,6 +27,7 @@ from trainables.run_folder.environment import environment
 from trainables.run_folder.epoch_report import LOG_COLUMNS, EpochReport, completed, fault_of, finite, read_epochs
 from trainables.run_folder.layout import RunFileError, TrialLayout
 from trainables.training.history.run_history import OtherOriginError
+from trainables.training.history.stage_words import beginning, stage_lines
 from trainables.training.replicas import ALONE, Replicas
 from trainables.training.trainer import Trainer
 
@@ -138,6 +139,7 @@ class TrainingRun:
         if last is not None:
             self.reports = [report for report in read_epochs(self.folder.epochs) if report["epoch"] < last["epoch"]]
             self.reports.append(last)
+            logger.info("%s", beginning(last, self.recipe))
         self._checkpoints.reconcile(self.reports, self.trainer.changed_weights())
         # Not synced: all of it can be restored from the checkpoints, and the caller has the recipe.
         with replacing(self.folder.recipe, sync=False) as file:
@@ -222,6 +224,8 @@ class TrainingRun:
         name = self._checkpoints.after_epoch(report, line, before, self.trainer)
         self._record({**line, "checkpoint": name})
         self._checkpoints.tidy()
+        for words in stage_lines(line, self.recipe):
+            logger.info("%s", words)
         return replace(report, checkpoint=name)
 
     def _write_log(self) -> None:

@@ -12,7 +12,8 @@ import yaml
 
 from search.cli import main
 from search.config.yaml_source import InputError
-from search.launch.train_one import best_line, compared_with, epoch_line, fingerprint_warning, new_folder, run_to_resume
+from search.launch.shown_run import WIDTH, epoch_line
+from search.launch.train_one import best_line, compared_with, fingerprint_warning, new_folder, run_to_resume
 from tests.support.recipes import FEW, RECIPE
 from trainables.core.vocabulary import Flag, TrialStatus
 from trainables.data.dataset import Dataset
@@ -69,16 +70,23 @@ def test_a_run_is_a_line_an_epoch_and_what_came_of_it(thaw, recipe_file, tmp_pat
     lines = thaw("train", recipe_file)
     (folder,) = runs_in(tmp_path)
     assert re.fullmatch(r"small-\d{8}-\d{6}", folder.name)
-    number = r"\d+\.\d{4}"
-    score = rf"balanced_accuracy {number} \(best {number} in epoch \d\)"
+    loss, share = r"loss \d\.\d{4}/\d\.\d{4}", r"-?\d\.\d{3}"
+    scores = rf"acc {share}/{share}  bal {share}  kappa {share}  F1 {share}  AUC {share}  best bal \d\.\d{{4}} \(\d\)"
+    counts = r"predicted (\d+, ){9}\d+|predicted \d+/10: \d+…\d+"
     expected = [
         r"46 training images of 10 classes \(12 … 1 each\), 39 to validate, 32 px",
+        r"stage head \(1 of 2\) trains the head alone: 12,810 parameters, 0\.4 %; BatchNorms: 0 open, 49 frozen",
         r"stage head: frozen blocks run in each epoch: they would cost more than they save",
-        rf"epoch 1/2  head \(from head\)  train {number}  val {number}  {score}  \d+\.\d s",
-        rf"epoch 2/2  top \(from features\.7\)  train {number}  val {number}  {score}  \d+\.\d s  \[head frozen\]",
+        rf"epoch 1/2  head 1/1  {loss}  {scores}  ({counts})  \d+\.\d s",
+        r"stage head ended after 1 epoch: length: its epoch is done",
+        r"stage top \(2 of 2\) trains the head and features\.7 … features\.8 \(2 of 9 blocks\): [\d,]+ parameters, "
+        r"30\.2 %; BatchNorms: 4 open, 45 frozen",
+        rf"epoch 2/2  top 1/1  {loss}  {scores}  ({counts})  \d+\.\d s",
+        r" +\[head frozen\]",
+        r"stage top ended after 1 epoch: length: its epoch is done",
         "",
         rf"Run:   runs/{folder.name}",
-        rf"Best balanced_accuracy: {number} in epoch \d",
+        r"Best balanced_accuracy: \d\.\d{4} in epoch \d",
     ]
     assert len(lines) == len(expected)
     for line, pattern in zip(lines, expected, strict=True):
@@ -91,7 +99,9 @@ def test_the_newest_run_of_the_same_recipe_goes_on_unless_a_new_one_is_asked_for
     thaw("train", recipe_file)
     again = thaw("train", recipe_file)
     (first,) = runs_in(tmp_path)
-    assert again[1] == f"runs/{first.name}: 2 epochs were trained before"
+    assert again[1].startswith(
+        f"runs/{first.name}: 2 epochs were trained before: which is all; best balanced_accuracy so far 0."
+    )
     assert not any(line.startswith("epoch") for line in again)
     thaw("train", recipe_file, "--new")
     newest = runs_in(tmp_path)[-1]
@@ -110,7 +120,11 @@ def test_a_run_that_was_cut_off_goes_on_where_it_was(thaw, recipe_file, tmp_path
     run = TrainingRun(parse_recipe(small), folder)
     next(run)
     lines = thaw("train", recipe_file)
-    assert lines[1] == "runs/small-20250101-000000: 1 epochs were trained before"
+    assert re.fullmatch(
+        r"runs/small-20250101-000000: 1 epoch was trained before: resumes in stage top, epoch 1 of 1;"
+        r" best balanced_accuracy so far 0\.\d{4}, in epoch 1",
+        lines[1],
+    )
     assert [line.split("  ")[0] for line in lines if line.startswith("epoch")] == ["epoch 2/2"]
 
 
@@ -205,7 +219,7 @@ def test_a_run_to_resume_must_be_there(tmp_path, make_recipe, had):
 REPORT = EpochReport(
     epoch=7,
     stage="top",
-    stage_index=1,
+    stage_index=0,
     epoch_in_stage=3,
     open_from="features.7",
     head_lr=0.1,
@@ -213,8 +227,17 @@ REPORT = EpochReport(
     head_frozen=False,
     reweighted=False,
     train_loss=0.31211,
-    metrics={"val_loss": 0.41021},
-    per_class={},
+    train_accuracy=0.9121,
+    metrics={
+        "val_loss": 0.41021,
+        "auc": 0.951,
+        "kappa": 0.801,
+        "balanced_accuracy": 0.81234,
+        "accuracy": 0.853,
+        "macro_f1": 0.79,
+        "classes_predicted": 2.0,
+    },
+    per_class={"predicted_count": [3, 40]},
     confusion=[],
     flags=(),
     score=0.81234,
@@ -234,25 +257,47 @@ REPORT = EpochReport(
     finished=False,
 )
 LINE = (
-    "epoch  7/12  top (from features.7)  train 0.3121  val 0.4102"
-    "  balanced_accuracy 0.8123 (best 0.8301 in epoch 5)  1.3 s"
+    "epoch  7/12  top 3/12  loss 0.3121/0.4102  acc 0.912/0.853  bal 0.812  kappa 0.801  F1 0.790  AUC 0.951"
+    "  best bal 0.8301 (5)  predicted "
 )
 
 
 @pytest.mark.parametrize(
-    ("changes", "notes"),
+    ("changes", "after"),
     [
-        ({}, ""),
-        ({"head_frozen": True}, "  [head frozen]"),
-        ({"head_frozen": True, "reweighted": True}, "  [head frozen, re-weighted]"),
-        ({"reweighted": True, "flags": (Flag.COLLAPSE,)}, "  [re-weighted, COLLAPSE]"),
-        ({"flags": (Flag.SPIKE, Flag.DRW_DROP)}, "  [SPIKE, DRW_DROP]"),
-        ({"flags": (Flag.NAN, Flag.GAP), "stopped_for": Flag.NAN}, "  [NAN, GAP, stopped for nan]"),
+        ({}, "3, 40  1.3 s"),
+        ({"head_frozen": True}, "3, 40  1.3 s\n      [head frozen]"),
+        ({"reweighted": True, "flags": (Flag.COLLAPSE,)}, "3, 40  1.3 s\n      [re-weighted, COLLAPSE]"),
+        ({"flags": (Flag.NAN, Flag.GAP), "stopped_for": Flag.NAN}, "3, 40  1.3 s\n      [NAN, GAP, stopped for nan]"),
+        ({"stage_outlook": "plateau in 1 epoch"}, "3, 40  1.3 s\n      [plateau in 1 epoch]"),
+        ({"per_class": {"predicted_count": [3, 40, 0] * 7}}, "14/21: 3…40  1.3 s"),
+        ({"per_class": {"predicted_count": [2] * 7}}, "2, 2, 2, 2, 2, 2, 2  1.3 s"),
     ],
 )
-def test_an_epoch_is_a_line(make_recipe, changes, notes):
+def test_an_epoch_is_a_line(make_recipe, changes, after):
     recipe = make_recipe(stages=[{"name": "top", "unfreeze_from": "last:2", "epochs": 12}])
-    assert epoch_line(replace(REPORT, **changes), recipe) == LINE + notes
+    line = epoch_line(replace(REPORT, **changes), recipe)
+    assert line == LINE + after
+    assert max(map(len, line.splitlines())) <= WIDTH
+
+
+def test_the_line_of_a_regression_has_its_metrics(make_recipe):
+    recipe = make_recipe(stages=[{"name": "top", "unfreeze_from": "last:2", "epochs": 12}], metric="val_loss")
+    metrics = {"val_loss": 0.5, "spearman": 0.9, "r2": 0.8, "mae": 1.5, "rmse": 2.0, "prediction_spread": 0.7}
+    report = replace(
+        REPORT, metrics=metrics, train_accuracy=None, per_class={}, best_score=0.41, best_epoch=6, head_frozen=True
+    )
+    assert epoch_line(report, recipe) == (
+        "epoch  7/12  top 3/12  loss 0.3121/0.5000  spearman 0.900  R² 0.800  MAE 1.500  RMSE 2.000"
+        "  best val_loss 0.4100 (6)  spread 0.700  1.3 s  [head frozen]"
+    )
+
+
+def test_a_metric_that_is_the_score_is_in_the_line(make_recipe):
+    recipe = make_recipe(stages=[{"name": "top", "unfreeze_from": "last:2", "epochs": 12}], metric="corrected_macro_f1")
+    report = replace(REPORT, metrics={**REPORT.metrics, "corrected_macro_f1": 0.7}, best_epoch=0)
+    line = epoch_line(report, recipe)
+    assert "  corrected_macro_f1 0.700  no corrected_macro_f1 so far  " in line
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from trainables.training.stage_plan import Position, last_improvement, watched_v
 
 
 def reason_of_end(recipe: Recipe, position: Position, *, stopped_for: str | None) -> str:
-    """Returns the reason why a stage ended, such as `plateau: val_loss has not improved by more than 0.005 for 5 epochs`.
+    """Returns the reason why a stage ended, such as `plateau: val_loss has not improved by more than 0.005 on
+    0.417 for 5 epochs`.
 
     Args:
         recipe: recipe of the run.
@@ -23,10 +24,13 @@ def reason_of_end(recipe: Recipe, position: Position, *, stopped_for: str | None
     if stopped_for:
         return f"stopped for {stopped_for}"
     rule, epochs = recipe.ending_rule(position.stage), recipe.train.stages[position.stage].epochs
-    if rule is None or (since := _improved(recipe, position, rule)[0]) < rule.patience:
+    if rule is None or position.epoch_in_stage >= epochs:
         return f"length: {'its epoch is' if epochs == 1 else f'all {epochs} epochs are'} done"
     gain = f"by more than {rule.threshold:g} " if rule.threshold else ""
-    return f"{_name(recipe, position)}: {rule.metric} has not improved {gain}for {counted(since, 'epoch')}"
+    since, value = _improved(recipe, position, rule)
+    return (
+        f"{_name(recipe, position)}: {rule.metric} has not improved {gain}on {value:.4g} for {counted(since, 'epoch')}"
+    )
 
 
 def outlook(recipe: Recipe, position: Position) -> str | None:
@@ -56,17 +60,49 @@ def opening(report: Mapping[str, Any], recipe: Recipe) -> str:
     """
     stages, index, opened = recipe.train.stages, report["stage_index"], report["opened"]
     blocks = opened["blocks"]
-    parts = (
-        "the head"
-        if not blocks
-        else f"{blocks[0]} and the head"
-        if len(blocks) == 1
-        else (f"{blocks[0]} … {blocks[-1]} ({len(blocks)} of {len(recipe.blocks)} blocks) and the head")
-    )
+    named = blocks[0] if len(blocks) == 1 else f"{blocks[0]} … {blocks[-1]}" if blocks else ""
+    number = f"{len(blocks)} of {counted(len(recipe.blocks), 'block')}"
+    parts = f"the head and {named} ({number})" if blocks else "the head alone"
     return (
-        f"stage {stages[index].name} ({index + 1} of {len(stages)}) trains {parts}: {opened['parameters']:,} parameters"
-        f" ({opened['share']:.1%}); BatchNorms: {opened['batch_norms_open']} open, {opened['batch_norms_frozen']} frozen"
+        f"stage {stages[index].name} ({index + 1} of {len(stages)}) trains {parts}:"
+        f" {opened['parameters']:,} parameters, {100 * opened['share']:.1f} %;"
+        f" BatchNorms: {opened['batch_norms_open']} open, {opened['batch_norms_frozen']} frozen"
     )
+
+
+def stage_lines(report: Mapping[str, Any], recipe: Recipe) -> list[str]:
+    """Lines about the stage of an epoch: what it opened, in its first one; why it ended, in its last one.
+
+    Args:
+        report: report of the epoch.
+        recipe: recipe of the run.
+    """
+    lines = [opening(report, recipe)] if report["opened"] else []
+    if report["stage_end"]:
+        epochs = counted(report["epoch_in_stage"], "epoch")
+        lines.append(f"stage {report['stage']} ended after {epochs}: {report['stage_end']}")
+    return lines
+
+
+def beginning(report: Mapping[str, Any], recipe: Recipe) -> str:
+    """Returns where a run that is resumed begins.
+
+    Args:
+        report: report of the last epoch that was trained before.
+        recipe: recipe of the run.
+    """
+    stages, index, epoch = recipe.train.stages, report["stage_index"], report["epoch_in_stage"] + 1
+    if report["stage_over"] and not report["finished"]:
+        index, epoch = index + 1, 1
+    done, best = report["epoch"], "no score so far"
+    if report["best_epoch"]:
+        best = f"best {recipe.train.metric} so far {report['best_score']:.4f}, in epoch {report['best_epoch']}"
+    goes_on = (
+        "which is all"
+        if report["finished"]
+        else f"resumes in stage {stages[index].name}, epoch {epoch} of {stages[index].epochs}"
+    )
+    return f"{counted(done, 'epoch')} {'was' if done == 1 else 'were'} trained before: {goes_on}; {best}"
 
 
 def _improved(recipe: Recipe, position: Position, rule: EarlyStop) -> tuple[int, float]:
