@@ -13,7 +13,11 @@ from trainables.training.learning_rates import Rates, rates_of_epoch
 
 
 def epochs_without_improvement(values: Sequence[float], *, threshold: float, metric: Metric = Metric.VAL_LOSS) -> int:
-    """Number of epochs since the last improvement of a metric; see `last_improvement`."""
+    """Number of epochs since the last improvement of a metric.
+
+    Args:
+        values, threshold, metric: see `last_improvement`.
+    """
     return last_improvement(values, threshold=threshold, metric=metric)[0]
 
 
