@@ -116,7 +116,7 @@ def _failures(evidence: Evidence) -> Iterator[Conclusion]:
 
 def _classes(evidence: Evidence) -> Iterator[Conclusion]:
     """Classes on which the best trial does badly."""
-    frame = class_recall(evidence.snapshot)
+    frame = class_recall(evidence.snapshot.best_report, evidence.snapshot.class_names)
     if len(frame) == 1:
         yield Conclusion(
             Topic.FLAGGED, "The data has only one class, so classification metrics are meaningless.", "warning"

@@ -1,13 +1,13 @@
-"""Recall of each class and confusion matrix, in the best epoch of the best trial."""
+"""Recall of each class and confusion matrix, in an epoch: the best one of the best trial, or of a training run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from results_analysis.plots.style import BLUE, escaped, new_figure, short_labels
 from results_analysis.statistics.score_interval import proportion_interval
-from results_analysis.tables.run_snapshot import Snapshot
+from trainables.run_folder.trial_columns import Report
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,16 +17,19 @@ SHOWN = 60
 """Number of classes that are drawn; of more, only the worst."""
 
 
-def class_recall(snapshot: Snapshot) -> pd.DataFrame:
+def class_recall(report: Report, names: Sequence[str]) -> pd.DataFrame:
     """Table with one row a class: `class`, `images` (of validation), `recall`, its 95% interval `low`, `high`,
     `precision`, `f1`, `predicted`.
 
-    In the order of the labels; empty in regression or where no trial has a score. `recall` is missing for a class without images.
+    In the order of the labels; empty in regression and for an empty report. `recall` is missing for a class without images.
+
+    Args:
+        report: report of the epoch; empty where there is none.
+        names: names of the classes.
     """
     import pandas as pd
 
-    per_class = snapshot.best_report.get("per_class") or {}
-    names = snapshot.class_names
+    per_class = report.get("per_class") or {}
     counts = per_class.get("true_count", [])
     rows = []
     for i, name in enumerate(names[: len(counts)]):
@@ -49,12 +52,16 @@ def class_recall(snapshot: Snapshot) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype({"recall": "float64"})
 
 
-def confusion(snapshot: Snapshot) -> pd.DataFrame:
-    """Confusion matrix: images by true class (rows) and predicted class (columns)."""
+def confusion(report: Report, names: Sequence[str]) -> pd.DataFrame:
+    """Confusion matrix: images by true class (rows) and predicted class (columns); empty in regression.
+
+    Args:
+        report: report of the epoch; empty where there is none.
+        names: names of the classes.
+    """
     import pandas as pd
 
-    names = snapshot.class_names
-    return pd.DataFrame(snapshot.best_report.get("confusion") or [], index=names, columns=names)
+    return pd.DataFrame(report.get("confusion") or [], index=list(names), columns=list(names))
 
 
 def draw_class_recall(frame: pd.DataFrame) -> Figure:

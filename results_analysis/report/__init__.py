@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from results_analysis.report.page import page
+from results_analysis.report.search_page import search_page
 from results_analysis.runs.run import Run
 from results_analysis.tables.run_snapshot import take_snapshot
 from trainables.core.atomic_write import replacing
@@ -25,7 +25,7 @@ def write_report(run: Run, file: Path | None = None, *, said: str | None = None)
         RunError: if a file of the run cannot be read.
     """
     target = run.layout.report if file is None else file
-    text = page(take_snapshot(run), said=str(run.layout.root) if said is None else said)
+    text = search_page(take_snapshot(run), said=str(run.layout.root) if said is None else said).html()
     with replacing(target) as stream:
         stream.write(text)
     return target

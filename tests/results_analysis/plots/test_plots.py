@@ -258,8 +258,12 @@ def test_choices_have_no_contours(snapshot):
 # --- classes --------------------------------------------------------------------------------------------------------
 
 
+def best(snapshot):
+    return snapshot.best_report, snapshot.class_names
+
+
 def test_recall_comes_with_the_interval_that_its_images_allow(taken):
-    frame = class_recall(taken([{"scores": [0.8], "images": 10}]))
+    frame = class_recall(*best(taken([{"scores": [0.8], "images": 10}])))
     first = records(frame)[0]
     assert (first["class"], first["images"], first["recall"], first["predicted"]) == ("cat", 10, 0.8, 10)
     assert (first["low"], first["high"]) == (pytest.approx(0.49, abs=0.01), pytest.approx(0.943, abs=0.01))
@@ -267,20 +271,20 @@ def test_recall_comes_with_the_interval_that_its_images_allow(taken):
 
 
 def test_confusion_has_true_classes_in_rows(taken):
-    frame = confusion(taken([{"scores": [0.8], "images": 10}]))
+    frame = confusion(*best(taken([{"scores": [0.8], "images": 10}])))
     assert frame.loc["cat"].to_dict() == {"cat": 8, "dog": 2, "owl": 0}
     draw_confusion(frame)
 
 
 def test_a_regression_has_no_classes(taken):
     snapshot = taken([{"scores": [0.8]}], metric=Metric.SPEARMAN, task="regression")
-    assert class_recall(snapshot).empty
-    assert confusion(snapshot).empty
+    assert class_recall(*best(snapshot)).empty
+    assert confusion(*best(snapshot)).empty
 
 
 def test_class_names_that_would_fall_together_are_told_apart(taken):
     names = ("a" * 40, "a" * 41, "1")
-    labels = draw_confusion(confusion(taken([{"scores": [0.8]}], classes=names))).data[0].x
+    labels = draw_confusion(confusion(*best(taken([{"scores": [0.8]}], classes=names)))).data[0].x
     assert len(set(labels)) == 3
 
 

@@ -1,13 +1,11 @@
-"""The figures of a report, each with its title, caption and the numbers as a table."""
+"""Sections of the page of a search: figures, each with its title, caption and the numbers as a table."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from results_analysis.plots import (
-    classes,
     compute_savings,
     contours,
     cost,
@@ -19,45 +17,15 @@ from results_analysis.plots import (
     stage_timeline,
 )
 from results_analysis.plots.style import words
+from results_analysis.report.class_pictures import class_pictures
 from results_analysis.report.number_format import duration
+from results_analysis.report.page import Picture, Section
 from results_analysis.statistics.importance import TITLES
 from results_analysis.tables.run_snapshot import Snapshot, records
 from results_analysis.tables.search_ranges import Searched
 
 if TYPE_CHECKING:
     import pandas as pd
-    from plotly.graph_objects import Figure
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """A figure of the page, with one or more panels."""
-
-    name: str
-    """Anchor on the page."""
-    title: str
-    caption: str
-    """Explains what the figure shows and how to read it."""
-    panels: Sequence[Figure]
-    table: pd.DataFrame
-    """Numbers that the figure is drawn from."""
-    headings: Sequence[str] = ()
-    """Headings of the panels, where they need one."""
-    least_px: int = 0
-    """Width in pixels below which a panel gets its own scroll bar."""
-    side_by_side: bool = False
-    """True where panels stand side by side if there is room."""
-
-
-@dataclass(frozen=True, eq=False)
-class Section:
-    """A section of the page."""
-
-    name: str
-    title: str
-    pictures: Sequence[Picture]
-    missing: str = ""
-    """Reason why there is no picture; shown where `pictures` is empty."""
 
 
 def sections(snapshot: Snapshot, importance: pd.DataFrame) -> list[Section]:
@@ -251,27 +219,7 @@ def _why_no_classes(snapshot: Snapshot) -> str:
 
 
 def _best(snapshot: Snapshot) -> Iterator[Picture]:
-    recall, confusion = classes.class_recall(snapshot), classes.confusion(snapshot)
-    if len(recall):
-        worst = f" These are the {classes.SHOWN} worst of {len(recall)} classes." if len(recall) > classes.SHOWN else ""
-        yield Picture(
-            "recall",
-            "Recall of each class",
-            f"Share of each class's validation images that trial {snapshot.best} classified correctly in its best epoch, "
-            f"with the 95% interval (Wilson).{worst}",
-            [classes.draw_class_recall(recall)],
-            recall,
-        )
-    if len(confusion):
-        yield Picture(
-            "confusion",
-            "Confusion",
-            "Rows are true classes, columns are predicted classes. Numbers are images, colours their share of the row. "
-            "Mistakes lie off the diagonal.",
-            [classes.draw_confusion(confusion)],
-            confusion.rename_axis("true \\ predicted").reset_index(),
-            least_px=min(90 + 34 * len(confusion), 700) if len(confusion) <= 20 else 0,
-        )
+    return class_pictures(snapshot.best_report, snapshot.class_names, f"trial {snapshot.best}")
 
 
 def _compute(snapshot: Snapshot) -> Iterator[Picture]:
