@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         training_config,
         trial_config,
     )
-    from results_analysis.report import write_report
+    from results_analysis.report import write_report, write_training_report
     from results_analysis.runs.errors import RunError
     from results_analysis.runs.frames import Frames
     from results_analysis.runs.run import Run, Runs, find_run, load, load_all, run_names
@@ -68,7 +68,7 @@ _MODULES = {
     ),
     "results_analysis.runs.frames": ("Frames",),
     "results_analysis.tables.pareto": ("pareto_front",),
-    "results_analysis.report": ("write_report",),
+    "results_analysis.report": ("write_report", "write_training_report"),
     "results_analysis.runs.run": (
         "Run",
         "Runs",
@@ -114,6 +114,7 @@ __all__ = [  # noqa: RUF022  (by module)
     "Frames",
     "pareto_front",
     "write_report",
+    "write_training_report",
     "Run",
     "Runs",
     "find_run",

@@ -20,9 +20,12 @@ class Topic(StrEnum):
     """Headings under which conclusions stand in the report."""
 
     BEST = "Best trial"
+    RESULT = "Result"
+    """Of a single training run, which has no best trial."""
     SURE = "How certain"
     MATTERED = "What mattered"
     FLAGGED = "Warning signs"
+    LIMITS = "What limits it"
     NEXT = "What to try next"
 
 
@@ -74,8 +77,8 @@ class Evidence:
         return standing(self.competitors["score"].tolist(), self.spread.error, mode=self.snapshot.metric.mode)
 
     def format_score(self, score: float) -> str:
-        """Formats a score with four decimals, or five significant digits from 10 on."""
-        return f"{score:.4f}" if abs(score) < 10 else f"{score:.5g}"
+        """See `format_score`."""
+        return format_score(score)
 
     @property
     def metric(self) -> str:
@@ -85,3 +88,8 @@ class Evidence:
     def gain(self, score: float, than: float) -> float:
         """Difference of two scores; positive where the first is better."""
         return score - than if self.snapshot.metric.mode == "max" else than - score
+
+
+def format_score(score: float) -> str:
+    """Formats a score with four decimals, or five significant digits from 10 on."""
+    return f"{score:.4f}" if abs(score) < 10 else f"{score:.5g}"

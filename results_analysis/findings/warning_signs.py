@@ -11,6 +11,7 @@ from results_analysis.runs.columns import UNREADABLE
 from results_analysis.tables.data_sets import data_set_of
 from results_analysis.tables.results_table import best_of
 from results_analysis.tables.trial_notes import one_line
+from trainables.core.config_errors import counted, listed
 from trainables.core.vocabulary import Flag, TrialStatus
 
 if TYPE_CHECKING:
@@ -115,8 +116,17 @@ def _failures(evidence: Evidence) -> Iterator[Conclusion]:
 
 
 def _classes(evidence: Evidence) -> Iterator[Conclusion]:
-    """Classes on which the best trial does badly."""
     frame = class_recall(evidence.snapshot.best_report, evidence.snapshot.class_names)
+    return class_signs(frame, "The best trial")
+
+
+def class_signs(frame: pd.DataFrame, who: str) -> Iterator[Conclusion]:
+    """Classes that are predicted badly or never.
+
+    Args:
+        frame: result of `class_recall`.
+        who: what predicts them, at the start of a sentence.
+    """
     if len(frame) == 1:
         yield Conclusion(
             Topic.FLAGGED, "The data has only one class, so classification metrics are meaningless.", "warning"
@@ -124,18 +134,16 @@ def _classes(evidence: Evidence) -> Iterator[Conclusion]:
         return
     never = frame.loc[(frame["predicted"] == 0) & (frame["images"] > 0), "class"].tolist()
     if never:
-        listed = ", ".join(never[:8]) + (" …" if len(never) > 8 else "")
-        yield Conclusion(
-            Topic.FLAGGED, f"The best trial never predicts {len(never)} of {len(frame)} classes: {listed}.", "warning"
-        )
+        text = f"{who} never predicts {len(never)} of {len(frame)} classes: {listed(never, 8)}."
+        yield Conclusion(Topic.FLAGGED, text, "warning")
     known = frame[frame["images"] > 0].dropna(subset=["recall"])
     if len(known) < 2:
         return
     worst, mean = known.iloc[int(known["recall"].argmin())], known["recall"].mean()
     if worst["high"] < mean and worst["predicted"]:
         text = (
-            f"The best trial is weakest on class {worst['class']}: recall {worst['recall']:.2f} ({worst['low']:.2f} … "
-            f"{worst['high']:.2f}, {worst['images']} images), compared with {mean:.2f} on average."
+            f"{who} is weakest on class {worst['class']}: recall {worst['recall']:.2f} ({worst['low']:.2f} … "
+            f"{worst['high']:.2f}, {counted(worst['images'], 'image')}), compared with {mean:.2f} on average."
         )
         yield Conclusion(Topic.FLAGGED, text)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from results_analysis.findings.finding import Conclusion, Topic
 from results_analysis.report.number_format import cell
@@ -63,6 +63,18 @@ class Table:
     frame: pd.DataFrame
 
 
+class Thumbnail(NamedTuple):
+    """A small picture of an image, or the reason why there is none."""
+
+    address: str | None
+    """Address that holds the picture (`data:`)."""
+    missing: str = ""
+
+
+Thumbnails = Callable[[Sequence[str | int]], Mapping[str | int, Thumbnail]]
+"""Names of images -> their pictures. Reports are made without the code that decodes images: whoever asks for one passes it in."""
+
+
 @dataclass(frozen=True)
 class Card:
     """An image of a gallery."""
@@ -70,10 +82,7 @@ class Card:
     title: str
     lines: Sequence[str]
     """Lines below the title."""
-    image: str | None
-    """Address that holds the image (`data:`); None: it cannot be shown."""
-    missing: str = ""
-    """Reason why there is no image."""
+    image: Thumbnail
 
 
 @dataclass(frozen=True)
@@ -111,7 +120,7 @@ class Page:
     live: str = ""
     """Part of the run that is still going on; empty: none."""
     as_of: str
-    """Time of the newest state that the page shows, UTC, ISO 8601."""
+    """Time of the newest state that the page shows, UTC, ISO 8601; empty: before the first epoch."""
     facts: Sequence[Fact]
     conclusions: Sequence[Conclusion]
     details: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from results_analysis.runs.run import Run, RunError
+from results_analysis.runs.training_run import Trained
 from trainables.run_folder.layout import RunFileError
 
 EVERY_S = 10.0
@@ -59,11 +60,11 @@ def report_server(file: Path, port: int) -> ThreadingHTTPServer:
     return ThreadingHTTPServer(("127.0.0.1", port), Handler)
 
 
-def state_of(run: Run) -> tuple[tuple[str, int], ...]:
+def state_of(run: Run | Trained) -> tuple[tuple[str, int], ...]:
     """State of a run's files; it changes whenever a trial starts, ends or finishes an epoch."""
     found: list[tuple[str, int]] = []
-    for folder in run.layout.all_trials():
-        for file in (folder.trial, folder.epochs):
+    for folder in run.layout.all_trials() if isinstance(run, Run) else [run.folder]:
+        for file in (folder.trial, folder.epochs, folder.val_predictions, folder.error):
             try:
                 found.append((f"{folder.root.name}/{file.name}", file.stat().st_mtime_ns))
             except FileNotFoundError:
@@ -71,7 +72,9 @@ def state_of(run: Run) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
-def keep_writing(run: Run, write: Callable[[], object], ended: threading.Event, *, every_s: float = EVERY_S) -> None:
+def keep_writing(
+    run: Run | Trained, write: Callable[[], object], ended: threading.Event, *, every_s: float = EVERY_S
+) -> None:
     """Writes the report whenever the run has changed, until `ended` is set.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +83,14 @@ def metric_in(config: dict[str, Any], file: Path) -> Metric:
     if name not in valid:
         raise RunError(f"{file}: train.metric: unknown metric {name!r}; {nearest(str(name), valid)}")
     return Metric(name)
+
+
+def class_names(environment: Mapping[str, Any], count: int) -> list[str]:
+    """Names of a run's classes in the order of their labels; their numbers where the run does not record names.
+
+    Args:
+        environment: environment of the run.
+        count: number of classes.
+    """
+    names = [str(name) for name in environment.get("classes", ())]
+    return names if len(names) == count else [str(i) for i in range(count)]

@@ -43,6 +43,14 @@ class Trained:
             raise RunError(f"{self.name} has no best epoch: no epoch has finished with a score")
         return report
 
+    def read_again(self) -> Trained:
+        """The run in its current state.
+
+        Raises:
+            RunError: if its files cannot be read.
+        """
+        return _read(self.name, self.folder)
+
 
 def trial_of(run: Run, number: int) -> Trained:
     """Reads a trial of a search."""
@@ -59,9 +67,13 @@ def training_in(folder: Path) -> Trained | None:
     layout = TrialLayout(folder)
     if not layout.recipe.is_file() or not layout.epochs.is_file():
         return None
+    return _read(folder.resolve().name, layout)
+
+
+def _read(name: str, layout: TrialLayout) -> Trained:
     try:
         environment = read_environment(layout)
-        return Trained(folder.resolve().name, layout, read_yaml(layout.recipe), read_epochs(layout.epochs), environment)
+        return Trained(name, layout, read_yaml(layout.recipe), read_epochs(layout.epochs), environment)
     except ValueError as error:
         raise error if isinstance(error, RunError) else RunError(str(error)) from None
 

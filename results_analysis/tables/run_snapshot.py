@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import from_json
 
 from results_analysis.runs.columns import is_searched
+from results_analysis.runs.files import class_names
 from results_analysis.runs.run import Run
 from results_analysis.tables.data_sets import on_same_data
 from results_analysis.tables.results_table import best_of
@@ -96,10 +97,8 @@ class Snapshot:
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the classes in the order of their labels; their numbers where the run does not record names."""
-        count = len(self.best_report.get("confusion") or ())
-        names = [str(name) for name in self.environment.get("classes", ())]
-        return names if len(names) == count else [str(i) for i in range(count)]
+        """See `class_names`."""
+        return class_names(self.environment, len(self.best_report.get("confusion") or ()))
 
     def of_status(self, *statuses: TrialStatus) -> pd.DataFrame:
         """Trials of these statuses, best first."""

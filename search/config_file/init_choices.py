@@ -90,8 +90,3 @@ def batch_size(trained: int, *, volumes: bool = False) -> int:
     BatchNorm learns nothing."""
     usual = 4 if volumes else 8 if trained < _FEW_IMAGES else 16 if trained < 500 else 32 if trained < 5000 else 64
     return next((size for size in range(min(usual, trained), 2, -1) if trained % size != 1), 2)
-
-
-def stage_epochs(trained: int) -> tuple[int, int, int]:
-    """Epochs of the three stages: the fewer images, the more epochs."""
-    return (8, 12, 16) if trained < 1000 else (5, 8, 12) if trained < 10_000 else (3, 6, 9)

@@ -18,7 +18,6 @@ from search.config_file.init_choices import (
     batch_size,
     facts_of,
     image_size,
-    stage_epochs,
     volume_depth,
     volume_side,
 )
@@ -28,6 +27,7 @@ from trainables.data.detection.detect_source import DetectedSource, detect_sourc
 from trainables.data.detection.wishes import Wishes
 from trainables.data.sources.source import UnknownDataError
 from trainables.recipe.backbone_catalog import BACKBONES
+from trainables.recipe.rules.size_advice import size_advice
 
 DEFAULT_FILE = "search.yaml"
 _COMMENTS_FROM = 32
@@ -171,12 +171,17 @@ def _train(facts: Facts) -> str:
 
 
 def _stages(facts: Facts) -> list[tuple[str, str]]:
-    head, top, deep = stage_epochs(facts.trained)
+    advice = size_advice(facts.trained)
+    head, top, deep = advice.epochs
     if facts.depths:
         stage = f"- {{name: whole, unfreeze_from: all, epochs: {head + top + deep}, head_lr: 1.0e-3, backbone_lr_ratio: 1.0}}"
         return [("stages:", "one: a network with random weights has nothing to keep frozen"), (f"  {stage}", "")]
     rate = "backbone_lr_ratio: 0.1"
     return [
+        (f"# For {advice.size} training images, by rule of thumb; the search tries other depths:", ""),
+        (f"#   depth: {advice.depth}", ""),
+        (f"#   mode: {advice.mode}", ""),
+        (f"#   schedule: {advice.schedule}", ""),
         ("stages:", "each starts from the best weights of the one before; plateaus end stages early"),
         (f"  - {{name: head, unfreeze_from: head, epochs: {head}, head_lr: 1.0e-3}}", ""),
         (f"  - {{name: top, unfreeze_from: 'last:2', epochs: {top}, head_lr: 1.0e-3, {rate}}}", ""),

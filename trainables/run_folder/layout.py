@@ -102,6 +102,7 @@ class TrialLayout:
         """Prediction for each validation image by the best epoch's weights."""
         self.history_plot = self.root / "history.png"
         self.confusion_plot = self.root / "confusion.png"
+        self.report = self.root / "report.html"
         self.registry = self.root / "checkpoints.jsonl"
         """One line for each checkpoint ever written; files that are missing were rotated out."""
         self.checkpoint_report = self.root / "checkpoints.html"

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from search.cli import main
 from search.config.yaml_source import InputError, read_source
-from search.config_file.init_choices import batch_size, image_size, stage_epochs, volume_depth, volume_side
+from search.config_file.init_choices import batch_size, image_size, volume_depth, volume_side
 from search.config_file.load import load_search
 from search.config_file.template import starter, table_of
 from search.preflight.check import check_search
@@ -25,6 +25,7 @@ from tests.support.published_data import save_image, save_table
 from trainables.data.dataset import open_dataset
 from trainables.data.detection.wishes import Wishes
 from trainables.data.sources.open_source import open_source
+from trainables.recipe.rules.size_advice import size_advice
 
 PIXELS = np.random.default_rng(0)
 
@@ -477,11 +478,13 @@ def test_no_batch_has_a_single_image(trained, volumes):
         (800, 32, (8, 12, 16)),
         (4999, 32, (5, 8, 12)),
         (5000, 64, (5, 8, 12)),
+        (10_000, 64, (5, 8, 12)),
+        (10_001, 64, (3, 6, 9)),
         (50_000, 64, (3, 6, 9)),
     ],
 )
 def test_few_images_get_small_batches_and_many_epochs(trained, batch, epochs):
-    assert (batch_size(trained), stage_epochs(trained)) == (batch, epochs)
+    assert (batch_size(trained), size_advice(trained).epochs) == (batch, epochs)
 
 
 # --- what must not end init -------------------------------------------------------------------------------------------
