@@ -3,13 +3,13 @@ out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from results_analysis.findings.finding import Conclusion, Topic, format_score
-from results_analysis.findings.warning_signs import FLAG_WORDS, class_signs
+from results_analysis.findings.warning_signs import class_signs, flag_words
 from results_analysis.plots.classes import class_recall
 from results_analysis.plots.style import words
 from results_analysis.statistics.score_interval import Spread, spread_of
@@ -25,8 +25,8 @@ class RunEvidence:
     """The data that conclusions about a run are drawn from."""
 
     snapshot: TrainingSnapshot
-    run_as_typed: str
-    """Name of the run as the user typed it, for commands."""
+    run_as_typed: Sequence[str]
+    """Words that name the run in a command, as the user typed them: `photos --trial 7`."""
 
     @property
     def metric(self) -> str:
@@ -77,13 +77,8 @@ def _result(evidence: RunEvidence) -> Iterator[Conclusion]:
     else:
         score = format_score(best["score"])
         text = f"The best {evidence.metric} is {score}, in epoch {best['epoch']} of {done} (stage {best['stage']})."
-        over = snapshot.is_over
-        yield Conclusion(
-            Topic.RESULT,
-            text,
-            "good" if over else "plain",
-            command_line("export", evidence.run_as_typed) if over else None,
-        )
+        command = command_line("export", *evidence.run_as_typed) if snapshot.is_over else None
+        yield Conclusion(Topic.RESULT, text, "good" if command and not best["flags"] else "plain", command)
         yield from _beside_guessing(snapshot)
     if not snapshot.is_over:
         text = f"The run is not finished: {counted(done, 'epoch')}{planned} so far. It is running, or was interrupted."
@@ -92,7 +87,7 @@ def _result(evidence: RunEvidence) -> Iterator[Conclusion]:
         flag = Flag(snapshot.reports[-1]["stopped_for"])
         yield Conclusion(
             Topic.RESULT,
-            f"The run was stopped after epoch {done} for {flag.value}: {_lower(FLAG_WORDS[flag])}.",
+            f"The run was stopped after epoch {done} for {flag.value}: {_lower(flag_words(flag, snapshot.task))}.",
             "warning",
         )
 
@@ -158,7 +153,9 @@ def _flags(evidence: RunEvidence) -> Iterator[Conclusion]:
     snapshot = evidence.snapshot
     raised = {flag: epochs for flag in Flag if (epochs := evidence.flagged(flag))}
     for flag, epochs in raised.items():
-        yield Conclusion(Topic.FLAGGED, f"{FLAG_WORDS[flag]} ({flag.value}): {epoch_names(epochs)}.", "warning")
+        yield Conclusion(
+            Topic.FLAGGED, f"{flag_words(flag, snapshot.task)} ({flag.value}): {epoch_names(epochs)}.", "warning"
+        )
     if at_best := snapshot.best.get("flags"):
         yield Conclusion(Topic.FLAGGED, f"The best epoch was flagged: {', '.join(at_best)}.", "warning")
     if snapshot.reports and not raised:

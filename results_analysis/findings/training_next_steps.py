@@ -186,9 +186,10 @@ def _still_rising(evidence: RunEvidence) -> Steps:
 def _long_after(evidence: RunEvidence) -> Steps:
     snapshot = evidence.snapshot
     done, best = len(snapshot.reports), snapshot.best.get("epoch", 0)
-    if snapshot.is_over and best and done >= 6 and done - best >= LATE * done:
+    in_last_stage = bool(best) and snapshot.best["stage_index"] == snapshot.reports[-1]["stage_index"]
+    if snapshot.is_over and in_last_stage and done >= 6 and done - best >= LATE * done:
         yield (
-            f"The {done - best} epochs after the best one gained nothing: a lower learning rate in the later stages, or a "
+            f"The {done - best} epochs after the best one gained nothing: a lower learning rate in the last stage, or a "
             "falling one (schedule: cosine), would use them.",
             None,
         )

@@ -12,7 +12,7 @@ from results_analysis.tables.data_sets import data_set_of
 from results_analysis.tables.results_table import best_of
 from results_analysis.tables.trial_notes import one_line
 from trainables.core.config_errors import counted, listed
-from trainables.core.vocabulary import Flag, TrialStatus
+from trainables.core.vocabulary import Flag, Task, TrialStatus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,14 +39,21 @@ def _data(evidence: Evidence) -> Iterator[Conclusion]:
     yield Conclusion(Topic.FLAGGED, f"{text} The best on each: {', '.join(best) or 'none'}.", "warning")
 
 
-FLAG_WORDS = {
+_FLAG_WORDS = {
     Flag.NAN: "Loss not a number",
     Flag.SPIKE: "Loss far above its recent level",
     Flag.COLLAPSE: "Classes never predicted, and no better than chance",
     Flag.DRW_DROP: "Score fell when re-weighting began",
     Flag.STUCK_AUC: "AUC never reached 0.70",
-    Flag.GAP: "Validation loss rising while training loss falls",
+    Flag.GAP: "Validation loss rising while training loss falls, or training accuracy far above validation accuracy",
 }
+
+
+def flag_words(flag: Flag, task: Task) -> str:
+    """Meaning of a flag, at the start of a sentence."""
+    if flag is Flag.COLLAPSE and task == "regression":
+        return "All images get nearly the same number"
+    return _FLAG_WORDS[flag]
 
 
 def _flags(evidence: Evidence) -> Iterator[Conclusion]:
@@ -56,7 +63,10 @@ def _flags(evidence: Evidence) -> Iterator[Conclusion]:
         if not len(rows):
             continue
         stopped = int((rows["stopped_for"] == flag.value).sum())
-        text = f"{FLAG_WORDS[flag]} ({flag.value}): {trial_names(rows['trial'])} of {len(trials)}"
+        which = trial_names(rows["trial"])
+        share = f"{len(rows)} of {counted(len(trials), 'trial')}"
+        text = f"{flag_words(flag, evidence.snapshot.task)} ({flag.value}): "
+        text += share if which.endswith(" trials") else f"{which} ({share})"
         text += f"; {stopped} stopped for it" if stopped else ""
         text += _related_value(evidence, rows)
         yield Conclusion(Topic.FLAGGED, f"{text}.", "warning")

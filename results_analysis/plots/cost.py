@@ -8,6 +8,7 @@ from results_analysis.plots.style import (
     DRAWN,
     FRONT_LAST,
     VERMILION,
+    around_equal,
     axis_title,
     escaped,
     marker_of,
@@ -95,5 +96,5 @@ def draw_cost_and_score(frame: pd.DataFrame, metric: Metric, cost: str = COST) -
         else f"{words(cost)} ({'higher' if higher else 'lower'} is better)"
     )
     figure.update_xaxes(title=title, rangemode="normal" if cost in list(Metric) else "tozero")
-    figure.update_yaxes(title=axis_title(metric))
+    figure.update_yaxes(title=axis_title(metric), **around_equal(frame["score"]))
     return figure

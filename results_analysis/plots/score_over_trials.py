@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import BLUE, DRAWN, FRONT_LAST, axis_title, marker_of, new_figure, subsampled, whole
+from results_analysis.plots.style import (
+    BLUE,
+    DRAWN,
+    FRONT_LAST,
+    around_equal,
+    axis_title,
+    marker_of,
+    new_figure,
+    subsampled,
+    whole,
+)
 from results_analysis.tables.run_snapshot import Snapshot
 from trainables.core.vocabulary import Metric, TrialStatus
 
@@ -59,5 +69,5 @@ def draw_score_over_trials(frame: pd.DataFrame, metric: Metric) -> Figure:
             )
         )
     figure.update_xaxes(title="trial", rangemode="tozero", **whole(frame["trial"].max()))
-    figure.update_yaxes(title=axis_title(metric))
+    figure.update_yaxes(title=axis_title(metric), **around_equal(frame["score"]))
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +126,16 @@ def words(name: str) -> str:
 def whole(most: int) -> dict[str, Any]:
     """Axis of whole numbers up to `most`. Up to 10 each has a tick, because plotly would put ticks between them."""
     return {"tickformat": "d", "dtick": 1 if most <= 10 else None}
+
+
+def around_equal(values: Iterable[float]) -> dict[str, Any]:
+    """Range of an axis whose values are all the same, a tenth to either side: plotly would show 0 … 2 around 1; else empty."""
+    finite = {value for value in values if value is not None and math.isfinite(value)}
+    if len(finite) != 1:
+        return {}
+    value = float(finite.pop())
+    room = abs(value) / 10 or 0.1
+    return {"range": [value - room, value + room]}
 
 
 def new_figure(*, height: int = 380, **layout: Any) -> Figure:

@@ -7,6 +7,7 @@ figures and conclusions; `Page` (page.py) puts them into page.html. `write_repor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from results_analysis.report.page import Thumbnails
@@ -34,19 +35,19 @@ def write_report(run: Run, file: Path | None = None, *, said: str | None = None)
 
 
 def write_training_report(
-    run: Trained, file: Path | None = None, *, said: str | None = None, thumbnails: Thumbnails | None = None
+    run: Trained, file: Path | None = None, *, said: Sequence[str] | None = None, thumbnails: Thumbnails | None = None
 ) -> Path:
     """Writes the report of a training run in its current state, and returns the file: `file`, or the run's `report.html`.
 
     Args:
         run: the run to report.
         file: where to write; None: `report.html` in the run's folder.
-        said: name of the run as the user typed it, for the commands that the page proposes; None: its folder.
+        said: words that name the run in the commands that the page proposes, such as `photos --trial 7`; None: its folder.
         thumbnails: gives the pictures of the worst errors; None: they are named only.
     Raises:
         RunError: if a file of the run cannot be read.
     """
-    called = str(run.folder.root) if said is None else said
+    called = [str(run.folder.root)] if said is None else said
     page = training_page(take_training_snapshot(run), said=called, thumbnails=thumbnails)
     return _written(page.html(), run.folder.report if file is None else file)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from results_analysis.findings.finding import format_score
@@ -16,12 +16,12 @@ from trainables.core.config_errors import listed
 from trainables.core.plain_yaml import dump_yaml
 
 
-def training_page(snapshot: TrainingSnapshot, *, said: str, thumbnails: Thumbnails | None = None) -> Page:
+def training_page(snapshot: TrainingSnapshot, *, said: Sequence[str], thumbnails: Thumbnails | None = None) -> Page:
     """The page of a training run.
 
     Args:
         snapshot: the run.
-        said: name of the run as the user typed it, for the commands that the page proposes.
+        said: words that name the run in a command, as the user typed them.
         thumbnails: gives the pictures of the worst errors; None: they are named only.
     """
     evidence = RunEvidence(snapshot, said)

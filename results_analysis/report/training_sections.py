@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from results_analysis.findings.finding import format_score
@@ -153,15 +154,24 @@ def _gallery(snapshot: TrainingSnapshot, thumbnails: Thumbnails | None) -> Itera
             f"The network is wrong on {len(wrong):,} of {counted(total, 'validation image')}. These are its most confident "
             "mistakes: look for wrong labels, and for what the images have in common."
         )
-    yield Gallery("worst", "Worst errors", caption, [_card(error, pictures, numbers=numbers) for error in worst])
+    folder = _common_folder(snapshot.predictions["image"])
+    cards = [_card(error, pictures, folder=folder, numbers=numbers) for error in worst]
+    yield Gallery("worst", "Worst errors", caption, cards)
 
 
-def _card(error: WorstError, pictures: Mapping[str | int, Thumbnail], *, numbers: bool) -> Card:
+def _common_folder(images: Iterable[object]) -> str:
+    """Folder that all files of a run are below, with its slash; empty where there is none."""
+    folders = (image.split("/")[:-1] for image in images if isinstance(image, str))
+    shared = takewhile(lambda level: len(set(level)) == 1, zip(*folders, strict=False))
+    return "".join(f"{level[0]}/" for level in shared)
+
+
+def _card(error: WorstError, pictures: Mapping[str | int, Thumbnail], *, folder: str, numbers: bool) -> Card:
     picture = pictures.get(error.image, Thumbnail(None, "not shown"))
     size = (
         f"off by {error.size:.4g}" if numbers else f"confidence {error.size:.1%}" if not math.isnan(error.size) else ""
     )
-    name = error.image if isinstance(error.image, str) else f"image {error.image}"
+    name = error.image.removeprefix(folder) if isinstance(error.image, str) else f"image {error.image}"
     group = f"group {error.group}" if error.group is not None else ""
     lines = [f"predicted {error.prediction}", size, printable(name), group]
     return Card(f"true {error.truth}", [line for line in lines if line], picture)
@@ -176,8 +186,8 @@ def _checkpoints(snapshot: TrainingSnapshot) -> Table:
     return Table(
         "files",
         "On disk",
-        f"{len(on_disk)} of {counted(len(points), 'checkpoint')} are on disk, {sum(p.size_mb for p in on_disk):.1f} MB; the others "
-        "were rotated out.",
+        f"{len(on_disk)} of {counted(len(points), 'checkpoint')}, {sum(p.size_mb for p in on_disk):.1f} MB"
+        + ("; the others were rotated out." if len(on_disk) < len(points) else "."),
         _frame_of(on_disk),
     )
 

@@ -45,14 +45,14 @@ def report(
                 f"--trial {trial}: {found.name} is a single training run; --trial chooses a trial of a search"
             )
         found = trial_of(found, trial)
-    write = _writer(found, output)
+    write = _writer(found, output, trial)
     file = write()
     say(short(file), error=is_stream(file))  # the page itself may be the output
     if serve:
         _serve(found, file, write, port)
 
 
-def _writer(found: Run | Trained, output: Path | None) -> Callable[[], Path]:
+def _writer(found: Run | Trained, output: Path | None, trial: int | None) -> Callable[[], Path]:
     """Function that writes the report of a run's current state, and returns the file."""
     from results_analysis import Run, write_report, write_training_report
 
@@ -63,9 +63,10 @@ def _writer(found: Run | Trained, output: Path | None) -> Callable[[], Path]:
     from search.artifacts.thumbnails import thumbnails
 
     folder, data = found.folder, found.recipe.get("data")
-    called = cli_name(folder.root.absolute())
+    root = folder.root.absolute()
+    words = [cli_name(root)] if trial is None else [cli_name(root.parents[1]), "--trial", str(trial)]
     return lambda: write_training_report(
-        found.read_again(), output, said=called, thumbnails=lambda images: thumbnails(data, images)
+        found.read_again(), output, said=words, thumbnails=lambda images: thumbnails(data, images)
     )
 
 

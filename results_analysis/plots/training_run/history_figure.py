@@ -13,6 +13,7 @@ from results_analysis.plots.style import (
     ORANGE,
     PURPLE,
     SKY,
+    around_equal,
     escaped,
     new_figure,
     short_label,
@@ -84,10 +85,10 @@ def draw_history(drawn: History, metric: Metric) -> Figure:
     for row, (title, names) in enumerate(rows.items(), start=1):
         for name in names:
             _add_line(figure, drawn, name, metric, row)
-        # One value alone has no decade to span.
-        spread = 1 if title == "learning rate" and len(drawn.epochs) > 1 else 30
         curves = [drawn.curves[name] for name in names]
-        scale = _log_axis(curves) if is_log(curves, spread=spread) else {}
+        flat = around_equal(value for curve in curves for value in curve)
+        is_wide = is_log(curves, spread=1 if title == "learning rate" else 30)
+        scale = flat or (_log_axis(curves) if is_wide else {})
         figure.update_yaxes(title=words(metric.value) if names == ["score"] else title, **scale, row=row, col=1)
     best_row = next((row for row, names in enumerate(rows.values(), start=1) if _scored(metric) in names), None)
     if best_row and drawn.best_epoch in drawn.epochs:

@@ -173,7 +173,7 @@ def test_a_flag_that_ended_trials_and_one_of_the_best_epoch_are_told(said):
     trials = [{"scores": [0.5], "flags": {1: ["gap"]}}]
     trials += [{"scores": [0.1], "flags": {1: ["nan"]}, "status": "pruned", "stopped_for": "nan"}]
     found = said(trials)(Topic.FLAGGED)
-    assert "Loss not a number (nan): trial 1 of 2; 1 stopped for it." in found
+    assert "Loss not a number (nan): trial 1 (1 of 2 trials); 1 stopped for it." in found
     assert "The best epoch of the best trial was flagged: gap." in found
 
 

@@ -29,6 +29,7 @@ READING = (
     *(("results", "RUN", "--format", kind) for kind in ("csv", "json", "markdown")),
     ("results", "RUN", "-o", "OUT/table.parquet"),
     ("report", "RUN"),
+    ("report", "RUN", "--trial", "0", "-o", "OUT/trial.html"),
     ("watch", "RUN", "--once"),
     ("checkpoints", "RUN", "--trial", "0"),
     ("checkpoints", "RUN", "verify", "--trial", "0"),
