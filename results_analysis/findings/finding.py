@@ -21,7 +21,7 @@ class Topic(StrEnum):
 
     BEST = "Best trial"
     RESULT = "Result"
-    """Of a single training run, which has no best trial."""
+    """Heading for a single training run, which has no best trial."""
     SURE = "How certain"
     MATTERED = "What mattered"
     FLAGGED = "Warning signs"

@@ -196,7 +196,7 @@ def _long_after(evidence: RunEvidence) -> Steps:
 
 
 def _deeper(evidence: RunEvidence) -> Steps:
-    """Whether opening blocks paid off, from the stages' gains."""
+    """Gain from opening blocks in the last stage."""
     snapshot = evidence.snapshot
     if not snapshot.is_over or len(evidence.gains) < 2 or len(evidence.gains) < len(snapshot.stages):
         return

@@ -114,7 +114,7 @@ class Page:
     """Content of a page."""
 
     kind: str
-    """What the page is about, such as `Report of a search`."""
+    """Subject of the page, such as `Report of a search`."""
     name: str
     subtitle: str
     live: str = ""

@@ -178,7 +178,7 @@ def _stages(facts: Facts) -> list[tuple[str, str]]:
         return [("stages:", "one: a network with random weights has nothing to keep frozen"), (f"  {stage}", "")]
     rate = "backbone_lr_ratio: 0.1"
     return [
-        (f"# For {advice.size} training images, by rule of thumb; the search tries other depths:", ""),
+        (f"# By rule of thumb, with {advice.size} images to train on (the search tries other depths, too):", ""),
         (f"#   depth: {advice.depth}", ""),
         (f"#   mode: {advice.mode}", ""),
         (f"#   schedule: {advice.schedule}", ""),

@@ -165,7 +165,7 @@ def test_where_nothing_can_be_told_of_importance_that_is_said(said, trials, text
 
 def test_flags_are_counted_and_the_value_that_goes_with_them_is_named(said):
     found = said(searched_trials(40))(Topic.FLAGGED)
-    assert "Loss far above its recent level (spike): trials 2, 19, 32, 39 of 40" in found
+    assert "Loss far above its recent level (spike): trials 2, 19, 32, 39 (4 of 40 trials)" in found
     assert "these trials tend to have a high head_lr (median 0.07" in found
 
 
