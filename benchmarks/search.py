@@ -45,7 +45,8 @@ def trials_of(count: int, stages: int) -> list[dict]:
 
 def stages_of(backbone: str, count: int) -> list[tuple[str, int]]:
     """Name and position of the first open block of each stage."""
-    from trainables.recipe.backbone_catalog import BACKBONES, first_open_block
+    from trainables.recipe.backbone_catalog import BACKBONES
+    from trainables.recipe.rules.stage_openings import first_open_block
 
     blocks = BACKBONES[backbone].blocks
     cuts = {"half": len(blocks) // 2}

@@ -22,8 +22,9 @@ from torch.nn import functional as F
 from trainables.models.build_model import build_model
 from trainables.models.small_map_convolutions import train_fast_on_small_maps
 from trainables.models.staged_model import StagedModel
-from trainables.recipe.backbone_catalog import BACKBONES, first_open_block
+from trainables.recipe.backbone_catalog import BACKBONES
 from trainables.recipe.model_config import ModelConfig
+from trainables.recipe.rules.stage_openings import first_open_block
 
 
 def step_ms(model: StagedModel, cut: int, features: torch.Tensor, labels: torch.Tensor) -> float:

@@ -33,8 +33,9 @@ from torch.utils.data import DataLoader, Dataset
 from trainables.data.dataset import open_dataset
 from trainables.models.build_model import build_model
 from trainables.models.staged_model import StagedModel
-from trainables.recipe.backbone_catalog import BACKBONES, first_open_block
+from trainables.recipe.backbone_catalog import BACKBONES
 from trainables.recipe.recipe import parse_recipe
+from trainables.recipe.rules.stage_openings import first_open_block
 from trainables.training.freezing import apply_opening
 from trainables.training.stage_plan import Opening
 from trainables.training.trainer import Trainer

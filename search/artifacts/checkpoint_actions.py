@@ -98,8 +98,8 @@ def compared(folder: TrialLayout, a: str, b: str) -> tuple[tuple[str, str], Mapp
             {**{name: before[name] for name in names - own.keys() if name in before}, **own}
             for own, names in ((of_a, of_b.keys()), (of_b, of_a.keys()))
         )
-    found = differences(of_a, of_b, recipe.blocks)
-    return (paths[0].name, paths[1].name), found, [block for block in recipe.blocks if block not in found]
+    found = differences(of_a, of_b, recipe.backbone_blocks)
+    return (paths[0].name, paths[1].name), found, [block for block in recipe.backbone_blocks if block not in found]
 
 
 def prune(folder: TrialLayout, *, best_only: bool) -> list[Path]:

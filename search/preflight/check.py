@@ -169,14 +169,15 @@ def stages_to_try(recipe: Recipe, others: Sequence[Recipe]) -> list[tuple[Recipe
     """Stages to measure: a recipe's own, and from other recipes the stage that opens the most and the one that opens
     the fewest blocks, if that is more or fewer than any of its own."""
     chosen = [(recipe, i) for i in range(len(recipe.train.stages))]
-    cuts = [recipe.cut(i) for _, i in chosen]
+    depths = [recipe.depth(i) for _, i in chosen]
+    own = recipe.backbone_blocks
     beyond = sorted(
-        ((other, i) for other in others for i in range(len(other.train.stages)) if other.blocks == recipe.blocks),
-        key=lambda stage: stage[0].cut(stage[1]),
+        ((other, i) for other in others for i in range(len(other.train.stages)) if other.backbone_blocks == own),
+        key=lambda stage: stage[0].depth(stage[1]),
     )
-    if beyond and beyond[0][0].cut(beyond[0][1]) < min(cuts):
+    if beyond and beyond[0][0].depth(beyond[0][1]) < min(depths):
         chosen.append(beyond[0])
-    if beyond and beyond[-1][0].cut(beyond[-1][1]) > max(cuts):
+    if beyond and beyond[-1][0].depth(beyond[-1][1]) > max(depths):
         chosen.append(beyond[-1])
     return chosen
 

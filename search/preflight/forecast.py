@@ -106,8 +106,8 @@ def timeline_of(recipe: Recipe, costs: Sequence[StageCost], scheduler: Scheduler
         scheduler: settings of the scheduler.
         rungs: rungs at which it compares trials.
     """
-    seconds = {cost.cut: cost.epoch_s for cost in costs}
-    parameters = {cost.cut: float(cost.trained_parameters) for cost in costs}
+    seconds = {cost.depth: cost.epoch_s for cost in costs}
+    parameters = {cost.depth: float(cost.trained_parameters) for cost in costs}
     compute = _cumulative(recipe, parameters, data=True)
     compared, passed, position = [], 0, Position()
     for i, stage in enumerate(recipe.train.stages):
@@ -123,17 +123,18 @@ def timeline_of(recipe: Recipe, costs: Sequence[StageCost], scheduler: Scheduler
     return Timeline(_cumulative(recipe, seconds), compared)
 
 
-def _cumulative(recipe: Recipe, of_cut: Mapping[int, float], *, data: bool = False) -> list[float]:
-    """Cumulative sum over the epochs of a quantity that is known for some cuts.
+def _cumulative(recipe: Recipe, of_depth: Mapping[float, float], *, data: bool = False) -> list[float]:
+    """Cumulative sum over the epochs of a quantity that is known for some depths.
 
     Args:
         recipe: the recipe.
-        of_cut: cut -> quantity of an epoch.
+        of_depth: `Recipe.depth` of a stage -> quantity of an epoch.
         data: True if it grows with the share of the images that a stage sees. (Measured seconds include that.)
     """
-    cuts = sorted(of_cut)
+    depths = sorted(of_depth)
     of_epochs = [
-        float(np.interp(recipe.cut(i), cuts, [of_cut[cut] for cut in cuts])) * (stage.data_fraction if data else 1.0)
+        float(np.interp(recipe.depth(i), depths, [of_depth[depth] for depth in depths]))
+        * (stage.data_fraction if data else 1.0)
         for i, stage in enumerate(recipe.train.stages)
         for _ in range(stage.epochs)
     ]

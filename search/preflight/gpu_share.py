@@ -33,8 +33,8 @@ def heaviest_stages(recipes: Sequence[Recipe]) -> list[tuple[Recipe, int]]:
         return int(recipe.batch_size(stage) * recipe.image_size(stage) ** 2)
 
     stages = [(recipe, i) for recipe in recipes for i in range(len(recipe.train.stages))]
-    largest = min(stages, key=lambda s: (-pixels(*s), s[0].cut(s[1])))
-    deepest = min(stages, key=lambda s: (s[0].cut(s[1]), -pixels(*s)))
+    largest = min(stages, key=lambda s: (-pixels(*s), s[0].depth(s[1])))
+    deepest = min(stages, key=lambda s: (s[0].depth(s[1]), -pixels(*s)))
     return [largest] if largest == deepest else [largest, deepest]
 
 

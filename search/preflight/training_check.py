@@ -16,6 +16,7 @@ from trainables.models.precision import device_of
 from trainables.recipe.backbone_catalog import backbone_info
 from trainables.recipe.recipe import Recipe
 from trainables.training.freezing import set_training_mode
+from trainables.training.stage_plan import opening_of
 
 
 def training_problems(recipe: Recipe, dataset: Dataset, *, here: bool) -> Iterator[Problem]:
@@ -47,14 +48,15 @@ def training_problems(recipe: Recipe, dataset: Dataset, *, here: bool) -> Iterat
 
 def _takes_one_image(recipe: Recipe, stage: int, dataset: Dataset) -> bool:
     """Tries a stage's open blocks on one image, as in training: torch refuses BatchNorm of a single value."""
-    cut, channels = recipe.cut(stage), backbone_info(recipe.model.backbone).channels
-    model = build_model(recipe.model, classes=2, cosine_scale=None, generator=torch.Generator()).model
+    opening, channels = opening_of(recipe, stage, head=True), backbone_info(recipe.model.backbone).channels
+    generator = torch.Generator()
+    model = build_model(recipe.model, classes=2, cosine_scale=None, generator=generator, blocks=recipe.blocks).model
     *depth, _, _, _ = dataset.images.shape[1:]
     image = torch.zeros(1, channels, *depth, *[recipe.image_size(stage)] * 2)
-    set_training_mode(model, cut)
+    set_training_mode(model, opening)
     try:
         with torch.no_grad():
-            model.tail(cut)(model.prefix(image, cut))
+            model.tail(opening.cut)(model.prefix(image, opening.cut))
     except ValueError:
         return False
     return True

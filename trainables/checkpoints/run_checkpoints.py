@@ -71,7 +71,7 @@ class RunCheckpoints:
         self._registry, self._config_hash = layout.registry, config_hash(self.config)
         self._entries: dict[int, Entry] = {}
         """Registry entries of the existing files, by epoch."""
-        self._parameters, self._blocks = {name for name, _ in model.named_parameters()}, recipe.blocks
+        self._parameters, self._blocks = {name for name, _ in model.named_parameters()}, recipe.backbone_blocks
         self._tracker = WeightTracker(self._parameters, self._blocks)
         self._held: _Held | None = None
         self._backup = Backup(layout, self._policy.backup)

@@ -74,6 +74,7 @@ class PrefixCache:
         prefix: Callable[[Tensor, int, int], Tensor],
         *,
         blocks: Sequence[str],
+        cut_keys: Sequence[str],
         batch: int,
         rounded_to: torch.dtype | None,
         progress: Progress | None,
@@ -83,12 +84,13 @@ class PrefixCache:
         Args:
             prefix: `prefix(x, start, cut)` passes [b, …] inputs of block `start` on to the input of block `cut`.
             blocks: names of the blocks.
+            cut_keys: identity of each cut, from 0 to the number of blocks, in all recipes of the network.
             batch: number of images that pass through the prefix at a time.
             rounded_to: type of the cached features; None: the type they are computed in.
             progress: callback for the progress of computing features.
         """
         self._prefix, self._progress = prefix, progress
-        self._blocks, self._batch, self._rounded_to = blocks, batch, rounded_to
+        self._blocks, self._cut_keys, self._batch, self._rounded_to = blocks, cut_keys, batch, rounded_to
         self._refused: dict[tuple[str, int], str] = {}
         self.spent_s = 0.0
         """Seconds spent on computing features for the cache."""
@@ -103,12 +105,12 @@ class PrefixCache:
         Raises:
             UncachedError: if caching costs more than it saves, there is no room, or another process is computing the features.
         """
-        if (found := load_features(_array(images, cut))) is not None:
+        if (found := load_features(self._array(images, cut))) is not None:
             return found
         if reason := self._refused.get((images.key, cut)):
             raise UncachedError(reason)
         try:
-            with cache_folder.building(*(_array(images, c) for c in self._missing(images, cut)), wait=False):
+            with cache_folder.building(*(self._array(images, c) for c in self._missing(images, cut)), wait=False):
                 began = time.perf_counter()
                 self._build(images, cut)
                 self.spent_s += time.perf_counter() - began
@@ -116,7 +118,7 @@ class PrefixCache:
             raise UncachedError("another run is computing them right now") from None
         except OSError as error:
             raise self._refusal(images, cut, f"they cannot be written to the cache: {error}") from None
-        if (found := load_features(_array(images, cut))) is None:
+        if (found := load_features(self._array(images, cut))) is None:
             raise self._refusal(images, cut, "they were deleted at once to make room for others")
         return found
 
@@ -127,14 +129,14 @@ class PrefixCache:
 
     def _missing(self, images: CachedImages, cut: int) -> list[int]:
         """This cut and the needed cuts below it whose features are not cached yet, ascending."""
-        return [c for c in range(1, cut + 1) if images.epochs.get(c) and load_features(_array(images, c)) is None]
+        return [c for c in range(1, cut + 1) if images.epochs.get(c) and load_features(self._array(images, c)) is None]
 
     def _build(self, images: CachedImages, cut: int) -> None:
         missing = self._missing(images, cut)
         if cut not in missing:
             return  # another run was faster
         # Rounded features cannot be a starting point: the result would differ from that of the images.
-        start, below = (0, None) if self._rounded_to else _largest_below(images, missing[0])
+        start, below = (0, None) if self._rounded_to else self._largest_below(images, missing[0])
         count = len(images.positions)
 
         def entering(first: int) -> Tensor:
@@ -144,8 +146,8 @@ class PrefixCache:
         sizes = self._worth_it(images, entering(0), start, missing)
         if cut not in sizes:
             raise self._refusal(images, cut, "they would cost more than they save")
-        arrays = {c: _array(images, c) for c in sizes}
-        cache_folder.make_room(sum(sizes.values()) * count, beside=[*arrays.values(), _array(images, start)])
+        arrays = {c: self._array(images, c) for c in sizes}
+        cache_folder.make_room(sum(sizes.values()) * count, beside=[*arrays.values(), self._array(images, start)])
         with ExitStack() as stack:
             writers = {c: FeatureWriter(stack.enter_context(replacing(a, "wb")), count) for c, a in arrays.items()}
             for first in range(0, count, self._batch):
@@ -164,6 +166,16 @@ class PrefixCache:
             start = cut
             yield cut, x
 
+    def _array(self, images: CachedImages, cut: int) -> Path:
+        return cache_folder.entry_path("features", f"{VERSION}\0{images.key}\0{self._cut_keys[cut]}")
+
+    def _largest_below(self, images: CachedImages, cut: int) -> tuple[int, Tensor | None]:
+        """Returns the largest cached cut below this one and its features; 0 and None if there is none."""
+        for start in range(cut - 1, 0, -1):
+            if (features := load_features(self._array(images, start))) is not None:
+                return start, features
+        return 0, None
+
     def _worth_it(self, images: CachedImages, chunk: Tensor, start: int, cuts: Sequence[int]) -> dict[int, int]:
         """Returns the bytes an image takes, for each of some ascending cuts that is worth caching; timed on one chunk of images."""
         worth: dict[int, int] = {}
@@ -178,18 +190,6 @@ class PrefixCache:
                 if is_worth_caching(epochs=epochs, compute_s=compute_s, gather_s=size / memory, write_s=size / disk):
                     worth[cut] = size
         return worth
-
-
-def _array(images: CachedImages, cut: int) -> Path:
-    return cache_folder.entry_path("features", f"{VERSION}\0{images.key}\0{cut}")
-
-
-def _largest_below(images: CachedImages, cut: int) -> tuple[int, Tensor | None]:
-    """Returns the largest cached cut below this one and its features; 0 and None if there is none."""
-    for start in range(cut - 1, 0, -1):
-        if (features := load_features(_array(images, start))) is not None:
-            return start, features
-    return 0, None
 
 
 _MEMORY_BYTES_PER_S = 2e9

@@ -86,7 +86,12 @@ class FrozenPrefix:
         rounded = recipe.train.prefix_dtype == "bf16" and recipe.train.precision == "fp32"
         self._rounded_to = torch.bfloat16 if rounded else None
         self.cache = PrefixCache(
-            self.apply, blocks=recipe.blocks, batch=self._batch, rounded_to=self._rounded_to, progress=progress
+            self.apply,
+            blocks=recipe.blocks,
+            cut_keys=recipe.cut_keys,
+            batch=self._batch,
+            rounded_to=self._rounded_to,
+            progress=progress,
         )
 
     @property

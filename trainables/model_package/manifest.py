@@ -119,7 +119,7 @@ class Manifest(Config):
     backbone: str
     """Name of the network, see `model.backbone` of a recipe."""
     blocks: tuple[str, ...]
-    """Block names from input to head."""
+    """Names of the blocks, or of the parts of blocks, between which stages of its training cut, from input to head."""
     head: Literal["linear", "cosine"]
     """Kind of last layer. cosine: outputs are `cosine_scale` · cosines between features and class directions, as for LDAM."""
     cosine_scale: float | None

@@ -143,7 +143,13 @@ def new_model(manifest: Manifest) -> StagedModel:
     weights = "default" if is_custom(manifest.backbone) else "none"
     config = ModelConfig(backbone=manifest.backbone, weights=weights)
     generator = torch.Generator().manual_seed(0)
-    return build_model(config, classes=manifest.outputs, cosine_scale=manifest.cosine_scale, generator=generator).model
+    return build_model(
+        config,
+        classes=manifest.outputs,
+        cosine_scale=manifest.cosine_scale,
+        generator=generator,
+        blocks=manifest.blocks,
+    ).model
 
 
 def load_package(

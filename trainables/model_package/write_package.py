@@ -99,6 +99,7 @@ def validated_network(
         classes=task.outputs,
         cosine_scale=task.cosine_scale,
         generator=generator(recipe.train.seed, "head", 0),
+        blocks=recipe.blocks,
     )
     if state["pretrained"] != built.fingerprint:
         raise PackageError(
@@ -142,8 +143,7 @@ def _load_scored_weights(model: StagedModel, checkpoint: Mapping[str, Any]) -> N
     """Loads the weights that were scored for a checkpoint over the pretrained ones."""
     missing, unexpected = model.load_state_dict(scored_weights(checkpoint), strict=False)
     assert not unexpected
-    never_open = range(checkpoint["trainer"]["deepest_cut"])
-    assert all(name.startswith(tuple(f"blocks.{i}." for i in never_open)) for name in missing)
+    assert model.weights_from(checkpoint["trainer"]["deepest_cut"]).keys().isdisjoint(missing)
 
 
 def _manifest(

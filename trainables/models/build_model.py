@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 # Most families need it; here it is imported with everything else that a process keeps (`gc_tuning`).
 import trainables.models.backbones.torchvision_import  # noqa: F401
+from trainables.models.backbones.block_parts import paths_of
 from trainables.models.networks import networks_of
 from trainables.models.pretrained_weights import Pretrained
 from trainables.models.staged_model import GlobalAverage, Head, StagedModel, new_last_layer, to_channels_last
@@ -44,7 +46,12 @@ def check_model(config: ModelConfig, *, image_size: int, depth: int | None = Non
 
 
 def build_model(
-    config: ModelConfig, *, classes: int, cosine_scale: float | None, generator: torch.Generator
+    config: ModelConfig,
+    *,
+    classes: int,
+    cosine_scale: float | None,
+    generator: torch.Generator,
+    blocks: Sequence[str] | None = None,
 ) -> BuiltModel:
     """Builds the pretrained network with a new last layer.
 
@@ -53,13 +60,15 @@ def build_model(
         classes: outputs of the last layer.
         cosine_scale: scale of a cosine layer; None: the last layer is linear.
         generator: random numbers for the new last layer, and for the whole network if it has no pretrained weights.
+        blocks: names of the blocks, or of their parts, between which stages cut; None: the backbone's own blocks.
     Raises:
-        ConfigError: if the weights cannot be loaded or the user's function fails.
+        ConfigError: if the weights cannot be loaded, the user's function fails, or the network has other blocks.
     """
     parts, mean, std, fingerprint = networks_of(config.backbone).start(config, generator)
     last = new_last_layer(parts.features, classes, cosine_scale=cosine_scale, generator=generator)
     pool = GlobalAverage() if parts.pool is None else parts.pool
     head = Head(nn.Identity() if parts.hidden is None else parts.hidden, last)
-    model = StagedModel(list(parts.blocks.values()), pool, head)
+    paths = None if blocks is None else paths_of(parts.blocks, blocks)
+    model = StagedModel(list(parts.blocks.values()), pool, head, paths)
     to_channels_last(model)
     return BuiltModel(model, mean, std, fingerprint)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from trainables.models.backbones.block_parts import from_part
 
 
 class CosineLinear(nn.Module):
@@ -91,21 +94,35 @@ class Tail(nn.Module):
 
 
 class StagedModel(nn.Module):
-    """Blocks in order, pool and head. A cut is the position of the first block that trains; `len(blocks)`: the head alone.
+    """Blocks in order, pool and head. A cut is the position of the first part that trains; `len(parts)`: the head alone.
 
-    The pool has no parameters. If the head alone trains, it is part of the prefix.
+    The parts are the blocks, or layers of a block between which a stage cuts. The names of parameters do not depend on them. The
+    pool has no parameters. If the head alone trains, it is part of the prefix.
 
     Args:
         blocks: blocks from input to head.
         pool: last block's output -> input of the head.
         head: pooled features -> logits.
+        paths: paths in `blocks` of the modules of each part, see `block_parts.paths_of`; None: the parts are the blocks.
     """
 
-    def __init__(self, blocks: Sequence[nn.Module], pool: nn.Module, head: Head):
+    def __init__(
+        self, blocks: Sequence[nn.Module], pool: nn.Module, head: Head, paths: Sequence[tuple[str, ...]] | None = None
+    ):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.pool = pool
         self.head = head
+        self._paths = [(str(i),) for i in range(len(blocks))] if paths is None else list(paths)
+
+    @property
+    def parts(self) -> list[list[nn.Module]]:
+        """Modules of each part, from input to head."""
+        return [[self.blocks.get_submodule(path) for path in paths] for paths in self._paths]
+
+    def block_of(self, cut: int) -> int:
+        """Position of the block that a part belongs to; the number of blocks for the head alone."""
+        return len(self.blocks) if cut == len(self._paths) else int(self._paths[cut][0].partition(".")[0])
 
     def prefix(self, x: Tensor, cut: int, *, start: int = 0) -> Tensor:
         """Input of the tail at a cut: the output of the last frozen block or, if the head alone trains, of the pool, [b, f] (except
@@ -113,23 +130,28 @@ class StagedModel(nn.Module):
 
         Args:
             x: [b, channels, h, w] (volumes: [b, channels, d, h, w]), or the output of the prefix of an earlier cut.
-            cut: position of the first block that trains.
+            cut: position of the first part that trains.
             start: the earlier cut, if `x` is its output.
         """
-        for block in self.blocks[start:cut]:
-            x = block(x)
-        pooled: Tensor = self.pool(x) if cut == len(self.blocks) else x
+        for module in chain.from_iterable(self.parts[start:cut]):
+            x = module(x)
+        pooled: Tensor = self.pool(x) if cut == len(self._paths) else x
         return pooled
 
     def tail(self, cut: int) -> Tail:
-        """Part of the model that trains at a cut."""
-        return Tail(list(self.blocks[cut:]), self.pool, self.head)
+        """Rest of the model after a cut."""
+        first = self.block_of(cut)
+        blocks = list(self.blocks[first:])
+        if cut > 0 and self.block_of(cut - 1) == first:
+            blocks[0] = from_part(blocks[0], self._paths[cut][0].partition(".")[2])
+        return Tail(blocks, self.pool, self.head)
 
     def weights_from(self, cut: int) -> dict[str, Tensor]:
         """Weights of the part after a cut, by their names in the model."""
-        parts = {f"blocks.{i}": self.blocks[i] for i in range(cut, len(self.blocks))} | {"head": self.head}
+        open_paths = [path for paths in self._paths[cut:] for path in paths]
+        opened = {f"blocks.{path}": self.blocks.get_submodule(path) for path in open_paths} | {"head": self.head}
         return {
-            f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()
+            f"{part}.{name}": tensor for part, module in opened.items() for name, tensor in module.state_dict().items()
         }
 
     def forward(self, images: Tensor) -> Tensor:

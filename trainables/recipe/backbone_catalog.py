@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pkgutil import resolve_name
+from types import MappingProxyType
 from typing import NamedTuple
 
 from trainables.core.config_errors import nearest
@@ -37,16 +38,33 @@ class BackboneInfo(NamedTuple):
     """Channels of the input."""
     standardises: bool = False
     """True if each volume is standardised to mean 0 and deviation 1 by its own voxels, as for its published weights."""
+    parts: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    """Blocks that a stage can cut further: name -> names of their parts from input to head, which may have parts, too."""
 
 
 def _features(count: int) -> tuple[str, ...]:
     return tuple(f"features.{i}" for i in range(count))
 
 
-_RESNET_BLOCKS = (STEM, "layer1", "layer2", "layer3", "layer4")
-_RESNET = BackboneInfo(_RESNET_BLOCKS)
-_VIDEO_RESNET = BackboneInfo(_RESNET_BLOCKS, dims=3)
-_MEDICALNET = BackboneInfo(_RESNET_BLOCKS, dims=3, channels=1, standardises=True)
+def _parts(counts: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
+    """Numbered parts of blocks that have several."""
+    return {block: tuple(f"{block}.{i}" for i in range(count)) for block, count in counts.items() if count > 1}
+
+
+def _resnet(*layers: int, dims: int = 2, parts_of_stem: tuple[str, ...] = ()) -> BackboneInfo:
+    """ResNet with so many residual blocks in its four layers."""
+    names = ("layer1", "layer2", "layer3", "layer4")
+    parts = _parts(dict(zip(names, layers, strict=True))) | ({STEM: parts_of_stem} if parts_of_stem else {})
+    return BackboneInfo((STEM, *names), dims=dims, parts=parts)
+
+
+def _medicalnet(*layers: int) -> BackboneInfo:
+    return _resnet(*layers, dims=3)._replace(channels=1, standardises=True)
+
+
+_LAYERS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
+"""Residual blocks in the layers of a ResNet, by its depth."""
+_EFFICIENTNET_PARTS = _parts({f"features.{i}": n for i, n in enumerate((1, 2, 2, 3, 3, 4, 1), start=1)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,24 +97,25 @@ FAMILIES = (
         known={
             "mobilenet_v3_small": BackboneInfo(_features(13)),
             "mobilenet_v3_large": BackboneInfo(_features(17)),
-            "resnet18": _RESNET,
-            "resnet34": _RESNET,
-            "resnet50": _RESNET,
-            "efficientnet_b0": BackboneInfo(_features(9)),
+            **{f"resnet{depth}": _resnet(*_LAYERS[depth]) for depth in (18, 34, 50)},
+            "efficientnet_b0": BackboneInfo(_features(9), parts=_EFFICIENTNET_PARTS),
         },
     ),
     BackboneFamily(
         networks="trainables.models.backbones.efficientnet_lite0:NETWORKS",
         # TensorFlow's asymmetric padding equals the fixed one used here only at multiples of 32.
-        known={"efficientnet_lite0": BackboneInfo(_features(9), size_multiple=32)},
+        known={"efficientnet_lite0": BackboneInfo(_features(9), size_multiple=32, parts=_EFFICIENTNET_PARTS)},
     ),
     BackboneFamily(
         networks="trainables.models.backbones.torchvision_networks:OF_VOLUMES",
-        known=dict.fromkeys(("r3d_18", "mc3_18", "r2plus1d_18"), _VIDEO_RESNET),
+        known={
+            **dict.fromkeys(("r3d_18", "mc3_18"), _resnet(*_LAYERS[18], dims=3)),
+            "r2plus1d_18": _resnet(*_LAYERS[18], dims=3, parts_of_stem=("stem.0", "stem.3")),
+        },
     ),
     BackboneFamily(
         networks="trainables.models.backbones.medicalnet:NETWORKS",
-        known={f"medicalnet_resnet{depth}": _MEDICALNET for depth in (10, 18, 34, 50)},
+        known={f"medicalnet_resnet{depth}": _medicalnet(*layers) for depth, layers in _LAYERS.items()},
     ),
     BackboneFamily(
         networks="trainables.models.backbones.timm_backbones:NETWORKS",
@@ -158,26 +177,3 @@ def backbone_info(backbone: str) -> BackboneInfo:
         return family.known[backbone]
     info: BackboneInfo = resolve_name(family.info)(backbone)
     return info
-
-
-def first_open_block(unfreeze_from: str, blocks: tuple[str, ...]) -> int:
-    """Position of the first block that trains: `len(blocks)` for the head alone, 0 for the whole network.
-
-    Args:
-        unfreeze_from: name of a block, `head`, `all`, or `last:N` for the last N blocks.
-        blocks: block names from input to head.
-    Raises:
-        ValueError: if it is none of these.
-    """
-    if unfreeze_from == HEAD:
-        return len(blocks)
-    if unfreeze_from == "all":
-        return 0
-    if unfreeze_from in blocks:
-        return blocks.index(unfreeze_from)
-    word, _, count = unfreeze_from.partition(":")
-    if word == "last" and count.isdecimal() and 1 <= int(count) <= len(blocks):
-        return len(blocks) - int(count)
-    raise ValueError(
-        f"{unfreeze_from!r} is not a block ({blocks[0]} … {blocks[-1]}, {HEAD}, all, last:1 … last:{len(blocks)})"
-    )

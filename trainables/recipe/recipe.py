@@ -9,10 +9,11 @@ from pydantic import ValidationError
 
 from trainables.core.config_errors import Config, ConfigError, Path, Problem, dotted, misread_numbers, problems_of
 from trainables.core.dotted_paths import resolve, with_values
-from trainables.recipe.backbone_catalog import backbone_info, first_open_block
+from trainables.recipe.backbone_catalog import backbone_info
 from trainables.recipe.data_config import DataConfig
 from trainables.recipe.model_config import ModelConfig
 from trainables.recipe.rules.across_sections import problems_across_sections
+from trainables.recipe.rules.stage_openings import divided_blocks, frozen_blocks, positions_of
 from trainables.recipe.rules.task_rules import with_task_defaults
 from trainables.recipe.scheduled_changes import fixed_reason
 from trainables.recipe.stage_config import EarlyStop, Stage
@@ -27,13 +28,44 @@ class Recipe(Config):
     train: TrainConfig
 
     @property
-    def blocks(self) -> tuple[str, ...]:
-        """Names of the backbone's blocks, from input to head."""
+    def backbone_blocks(self) -> tuple[str, ...]:
+        """Names of the backbone's own blocks, from input to head."""
         return backbone_info(self.model.backbone).blocks
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """Names of the blocks that stages open, from input to head: the backbone's own, or their parts where a stage names one."""
+        return divided_blocks(backbone_info(self.model.backbone), self.train.stages)
+
+    def frozen(self, stage: int) -> frozenset[int]:
+        """Positions of the blocks that do not train in a stage."""
+        return frozen_blocks(self.train.stages[stage], backbone_info(self.model.backbone), self.blocks)
 
     def cut(self, stage: int) -> int:
         """Position of the first block that trains in a stage; the number of blocks if only the head trains."""
-        return first_open_block(self.train.stages[stage].unfreeze_from, self.blocks)
+        frozen = self.frozen(stage)
+        return next(i for i in range(len(self.blocks) + 1) if i not in frozen)
+
+    def depth(self, stage: int) -> float:
+        """Position of the first block that trains among the backbone's own blocks, whatever the other stages divide: 4.5 is halfway
+        through the fifth."""
+        own, blocks, cut = self.backbone_blocks, self.blocks, self.cut(stage)
+        if cut == len(blocks):
+            return len(own)
+        i, parts = next((i, parts) for i, block in enumerate(own) if cut in (parts := positions_of(block, blocks)))
+        return i + parts.index(cut) / len(parts)
+
+    @property
+    def cut_keys(self) -> tuple[str, ...]:
+        """Identity of each cut from 0 to the number of blocks: the same in all recipes of the backbone, whatever they divide."""
+        own, blocks = self.backbone_blocks, self.blocks
+        keys = {positions_of(block, blocks)[0]: str(i) for i, block in enumerate(own)}
+        return (*(keys.get(cut, block) for cut, block in enumerate(blocks)), str(len(own)))
+
+    def opens_new_blocks(self, stage: int) -> bool:
+        """Returns True if blocks train in a stage that have trained in none before."""
+        always_frozen = frozenset(range(len(self.blocks))).intersection(*map(self.frozen, range(stage)))
+        return not always_frozen <= self.frozen(stage)
 
     def image_size(self, stage: int) -> int:
         """Side of the images the network sees in a stage, in pixels."""
@@ -68,9 +100,10 @@ class Recipe(Config):
 
     def _resolved(self, stage: int) -> Stage:
         """Stage with its defaults filled in from the recipe, without its name and the rules for its end."""
-        same = {"name": "", "epochs": 1, "plateau": None, "continues": False}
+        same = {"name": "", "epochs": 1, "plateau": None, "continues": False, "unfreeze_from": ""}
         resolved = {"image_size": self.image_size(stage), "batch_size": self.batch_size(stage)}
-        return self.train.stages[stage].model_copy(update={**same, **resolved, "unfreeze_from": str(self.cut(stage))})
+        frozen = tuple(self.blocks[i] for i in sorted(self.frozen(stage)))
+        return self.train.stages[stage].model_copy(update={**same, **resolved, "freeze": frozen})
 
     def head_frozen_epochs(self, stage: int) -> int:
         """Number of first epochs of a stage in which the head is frozen: as given, else 3 where `train.freeze_head_at` says so, but
@@ -78,11 +111,10 @@ class Recipe(Config):
         given, epochs = self.train.stages[stage].head_frozen_epochs, self.train.stages[stage].epochs
         if given is not None:
             return given
-        if self.train.stages[stage].continues:
-            return 0
-        deepest = min((self.cut(before) for before in range(stage)), default=0)
-        under_new = self.train.freeze_head_at == "first_opening" and deepest < len(self.blocks)
-        return min(3, epochs - 1) if self.cut(stage) < deepest and not under_new else 0
+        opened_before = any(self.cut(before) < len(self.blocks) for before in range(stage))
+        freezes = self.train.freeze_head_at == "every_opening" or not opened_before
+        opens = stage > 0 and not self.train.stages[stage].continues and self.opens_new_blocks(stage)
+        return min(3, epochs - 1) if opens and freezes else 0
 
     def ending_rule(self, stage: int) -> EarlyStop | None:
         """Rule that can end a stage before its last epoch, with its defaults filled in; None: there is none."""

@@ -145,7 +145,10 @@ class Stage(Config):
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")
     """Name of the stage in logs and checkpoint names."""
     unfreeze_from: str
-    """First block that trains; all later ones train, too. A block's name, `head`, `last:N` or `all`."""
+    """First block that trains; all later ones train, too. The name of a block or of a part of one (`layer4.2`), `head`, `last:N` or
+    `all`."""
+    freeze: tuple[str, ...] = ()
+    """Blocks that stay frozen although they come after `unfreeze_from`: `[layer1, layer2]` leaves the stem open."""
     epochs: int = Field(10, ge=1, le=10_000)
     """Largest number of epochs of the stage."""
     plateau: Plateau | None = Plateau()

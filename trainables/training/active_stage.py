@@ -17,7 +17,7 @@ from trainables.training.freezing import apply_opening, set_training_mode
 from trainables.training.learning_rates import Rates
 from trainables.training.optimizers import build_optimizer, carry_state, parameter_groups, set_rates
 from trainables.training.replicas import Replicas
-from trainables.training.stage_plan import EpochPlan, Opening
+from trainables.training.stage_plan import EpochPlan, Opening, opening_of
 
 
 class ActiveStage:
@@ -51,7 +51,8 @@ class ActiveStage:
         self.stage = recipe.train.stages[index]
         if before and not self.stage.continues:
             before.restore_best()
-        self.cut = recipe.cut(index)
+        self._with_head = opening_of(recipe, index, head=True)
+        self.cut = self._with_head.cut
         self.tail = model.tail(self.cut)
         self.tail.head.dropout.p = self.stage.dropout
         ema = recipe.train.ema
@@ -114,7 +115,7 @@ class ActiveStage:
         if plan.opening != self._opening:
             self._open(plan.opening)
         self._rates = cycle(plan.rates)
-        set_training_mode(self._model, self.cut)
+        set_training_mode(self._model, plan.opening)
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradients of a loss to those of the next step."""
@@ -166,7 +167,7 @@ class ActiveStage:
         # If they are the current weights, refer to the same tensors: a file then stores them only once.
         best = dict(self.scored_tail.state_dict()) if self._best_is_now else self._best_weights
         return {
-            "cut": self.cut,
+            "cut": self._model.block_of(self.cut),
             "head_trains": self._opening.head,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
@@ -180,7 +181,7 @@ class ActiveStage:
         Raises:
             ValueError: if the state belongs to another network.
         """
-        self._open(Opening(self.cut, head=state["head_trains"]))
+        self._open(self._with_head._replace(head=state["head_trains"]))
         assert self.optimizer is not None
         self.optimizer.load_state_dict(state["optimizer"])
         for parameter, moments in self.optimizer.state.items():

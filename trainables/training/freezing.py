@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from torch import nn
@@ -22,24 +23,27 @@ def apply_opening(model: StagedModel, opening: Opening, *, bn_affine: bool) -> N
         bn_affine: whether scale and shift of BatchNorm train in open blocks.
     """
     model.requires_grad_(False)
-    for block in model.blocks[opening.cut :]:
-        for parameter in trainable_parameters(block, bn_affine=bn_affine):
-            parameter.requires_grad_(True)
+    for position, modules in enumerate(model.parts):
+        if opening.trains(position):
+            for parameter in trainable_parameters(modules, bn_affine=bn_affine):
+                parameter.requires_grad_(True)
     model.head.requires_grad_(opening.head)
 
 
-def trainable_parameters(block: nn.Module, *, bn_affine: bool) -> Iterator[nn.Parameter]:
-    """Yields the parameters that train in an open block."""
-    for module in block.modules():
+def trainable_parameters(block: Iterable[nn.Module], *, bn_affine: bool) -> Iterator[nn.Parameter]:
+    """Yields the parameters that train in an open block, given its modules."""
+    for module in chain.from_iterable(each.modules() for each in block):
         if bn_affine or not isinstance(module, _BATCH_NORMS):
             yield from module.parameters(recurse=False)
 
 
-def set_training_mode(model: StagedModel, cut: int) -> None:
+def set_training_mode(model: StagedModel, opening: Opening) -> None:
     """Sets open blocks and the head to training mode, frozen blocks to evaluation mode."""
     model.train()
-    for block in model.blocks[:cut]:
-        block.eval()  # not only requires_grad=False: running statistics would drift, and stochastic depth would act
+    for position, modules in enumerate(model.parts):
+        if not opening.trains(position):
+            for module in modules:
+                module.eval()  # not only requires_grad=False: running statistics would drift, and stochastic depth would act
 
 
 def opened_parts(model: StagedModel, names: Sequence[str]) -> dict[str, Any]:
@@ -49,13 +53,14 @@ def opened_parts(model: StagedModel, names: Sequence[str]) -> dict[str, Any]:
 
     Args:
         model: the model.
-        names: names of its blocks.
+        names: names of its blocks, or of their parts.
     """
     head = set(model.head.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad or p in head)
     norms = [module for module in model.modules() if isinstance(module, _BATCH_NORMS)]
+    trains = [any(p.requires_grad for module in part for p in module.parameters()) for part in model.parts]
     return {
-        "blocks": [n for n, b in zip(names, model.blocks, strict=True) if any(p.requires_grad for p in b.parameters())],
+        "blocks": [name for name, part_trains in zip(names, trains, strict=True) if part_trains],
         "parameters": trained,
         "share": trained / sum(p.numel() for p in model.parameters()),
         "batch_norms_open": sum(norm.training for norm in norms),

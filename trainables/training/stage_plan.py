@@ -158,6 +158,24 @@ class Opening(NamedTuple):
     """Position of the first open block; the number of blocks if none is open."""
     head: bool
     """True if the head trains."""
+    frozen: frozenset[int] = frozenset()
+    """Positions of blocks after the cut that stay frozen."""
+
+    def trains(self, block: int) -> bool:
+        """Returns True if the block at a position trains."""
+        return block >= self.cut and block not in self.frozen
+
+
+def opening_of(recipe: Recipe, stage: int, *, head: bool) -> Opening:
+    """Parts of the model that train in a stage.
+
+    Args:
+        recipe: recipe of the run.
+        stage: position of the stage.
+        head: whether the head trains.
+    """
+    cut = recipe.cut(stage)
+    return Opening(cut, head, frozenset(i for i in recipe.frozen(stage) if i > cut))
 
 
 class EpochPlan(NamedTuple):
@@ -189,7 +207,7 @@ def plan_epoch(recipe: Recipe, position: Position, *, steps_in_epoch: Callable[[
         steps_in_epoch: position of a stage -> optimizer steps in each of its epochs; needed for `schedule_by: step`.
     """
     stage, done = position.stage, position.epoch_in_stage
-    opening = Opening(recipe.cut(stage), head=done >= recipe.head_frozen_epochs(stage))
+    opening = opening_of(recipe, stage, head=done >= recipe.head_frozen_epochs(stage))
     opens_blocks = _opens_blocks(recipe, position)
     rates = rates_of_epoch(recipe, stage, done, losses=position.losses, steps_in_epoch=steps_in_epoch)
     drw_start = recipe.train.drw_start

@@ -75,6 +75,7 @@ class Trainer:
             classes=self.task.outputs,
             cosine_scale=self.task.cosine_scale,
             generator=generator(train.seed, "head", 0),
+            blocks=recipe.blocks,
         )
         if self.device.type == "cpu":
             train_fast_on_small_maps(built.model)
@@ -151,9 +152,9 @@ class Trainer:
 
     def _enter_next_stage(self) -> None:
         self.history.position = self.position.next_stage()
-        cut = self.recipe.cut(self.position.stage)
-        self._active = self._stage(self._active, opens_blocks=cut < self._deepest_cut)
-        self._deepest_cut = min(cut, self._deepest_cut)
+        stage = self.position.stage
+        self._active = self._stage(self._active, opens_blocks=self.recipe.opens_new_blocks(stage))
+        self._deepest_cut = min(self.recipe.cut(stage), self._deepest_cut)
 
     def _stage(self, before: ActiveStage | None = None, *, opens_blocks: bool = True) -> ActiveStage:
         build = partial(ActiveStage, self.model, self.recipe, self.position.stage, before, opens_blocks=opens_blocks)

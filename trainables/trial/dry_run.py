@@ -35,8 +35,8 @@ class StageCost:
 
     stage: str
     unfreeze_from: str
-    cut: int
-    """Position of the first block that trains."""
+    depth: float
+    """Position of the first block that trains, see `Recipe.depth`."""
     epochs: int
     """Largest number of epochs of the stage."""
     batch: tuple[int, ...]
@@ -123,11 +123,11 @@ def measure_stage(recipe: Recipe, index: int, dataset: Dataset) -> StageCost:
         cache_bytes = sum(entry.bytes for entry in cache_folder.entries())
     share = len(data.train) / len(dataset.train)
     views = (recipe.train.augment.views or 1) if recipe.train.augment else 1
-    model, cut, channels = trainer.model, recipe.cut(index), backbone_info(recipe.model.backbone).channels
+    model, cut, channels = trainer.model, alone.cut(0), backbone_info(recipe.model.backbone).channels
     return StageCost(
         stage=stage.name,
         unfreeze_from=stage.unfreeze_from,
-        cut=cut,
+        depth=recipe.depth(index),
         epochs=stage.epochs,
         **_shapes(
             model, cut, (channels, *dataset.images.shape[1:-1]), min(batch_size, len(dataset.train)), trainer.device

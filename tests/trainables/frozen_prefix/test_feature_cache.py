@@ -21,6 +21,8 @@ from trainables.training.trainer import Trainer
 
 HEAD = {"name": "head", "unfreeze_from": "head", "epochs": 2, "head_lr": 0.05, "plateau": None}
 TOP = {"name": "top", "unfreeze_from": "last:2", "epochs": 2, "head_lr": 0.05, "plateau": None, "head_frozen_epochs": 0}
+DIVIDING = {**TOP, "name": "parts", "unfreeze_from": "all", "freeze": ["features.6.2"], "epochs": 1}
+PART = {**TOP, "unfreeze_from": "features.6.2"}
 NEW = "training images are augmented differently in each epoch; train.augment.views limits them to a number of views"
 VIEWS = {"views": 2, "crop": {"min_scale": 0.5}, "horizontal_flip": 0.5}
 
@@ -51,6 +53,7 @@ def kept():
     [
         pytest.param({}, id="images as they are"),
         pytest.param({"augment": VIEWS}, id="two views"),
+        pytest.param({"stages": [HEAD, PART]}, id="a cut inside a block"),
         pytest.param({"augment": VIEWS, "balance": "sampler"}, id="views mixed in a batch"),
         pytest.param({"batch_size": 7, "accumulate": 3, "ema": {"decay": 0.9}}, id="batches that do not fit chunks"),
         pytest.param({"loss": {"kind": "ldam"}, "drw": {"start_epoch": 3}}, id="LDAM-DRW"),
@@ -105,6 +108,7 @@ def test_bf16_features_are_half_as_large_and_move_the_results(make_recipe):
         pytest.param({"train": {"stages": [HEAD | {"head_lr": 0.5, "dropout": 0.0}, TOP]}}, True, id="learning rate"),
         pytest.param({"train": {"seed": 1, "batch_size": 5}}, True, id="seed and batch size"),
         pytest.param({"train": {"loss": {"kind": "ldam"}}}, True, id="loss"),
+        pytest.param({"train": {"stages": [HEAD, TOP, DIVIDING]}}, True, id="a stage that divides a block"),
         pytest.param({"train": {"precision": "bf16"}}, False, id="precision"),
         pytest.param({"train": {"cpu_threads": 2}}, False, id="threads, which may move the last bit"),
         pytest.param({"data": {"image_size": 64}}, False, id="image size"),
@@ -267,7 +271,13 @@ def test_runs_that_start_together_agree_and_leave_one_set_of_features(make_recip
 # --- the cache by itself --------------------------------------------------------------------------------------------
 
 
-CHAIN = {"batch": PREFIX_BATCH, "blocks": ("first", "second", "third"), "rounded_to": None, "progress": None}
+CHAIN = {
+    "batch": PREFIX_BATCH,
+    "blocks": ("first", "second", "third"),
+    "cut_keys": ("0", "1", "2", "3"),
+    "rounded_to": None,
+    "progress": None,
+}
 
 
 def chain_of():

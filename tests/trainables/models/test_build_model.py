@@ -16,8 +16,9 @@ from trainables.models.backbones.torchvision_import import models
 from trainables.models.build_model import BuiltModel, build_model
 from trainables.models.published_networks import published_networks_of
 from trainables.models.staged_model import CosineLinear, new_last_layer
-from trainables.recipe.backbone_catalog import BACKBONES, HEAD, first_open_block
+from trainables.recipe.backbone_catalog import BACKBONES, HEAD
 from trainables.recipe.model_config import ModelConfig
+from trainables.recipe.rules.stage_openings import first_open_block
 from trainables.training.freezing import apply_opening
 from trainables.training.optimizers import parameter_groups
 from trainables.training.stage_plan import Opening

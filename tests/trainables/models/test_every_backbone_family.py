@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from trainables.core.config_errors import ConfigError
+from trainables.models.backbones.block_parts import parts_of_blocks
 from trainables.models.build_model import build_model, check_model
 from trainables.models.networks import networks_of
-from trainables.models.published_networks import PublishedNetworks
-from trainables.recipe.backbone_catalog import BACKBONE_PATTERN, CUSTOM, FAMILIES, backbone_info, family_of
+from trainables.models.published_networks import PublishedNetworks, published_networks_of
+from trainables.recipe.backbone_catalog import BACKBONE_PATTERN, BACKBONES, CUSTOM, FAMILIES, backbone_info, family_of
 from trainables.recipe.model_config import ModelConfig
 
 EXAMPLES = {
@@ -61,6 +62,14 @@ def test_the_network_is_what_the_recipe_is_told(family, example):
     assert tuple(start.parts.blocks) == info.blocks
     assert start.parts.dims == info.dims
     assert len(start.mean) == len(start.std) == info.channels
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_catalog_lists_the_parts_that_the_blocks_of_a_network_have(backbone):
+    networks = published_networks_of(backbone)
+    with torch.device("meta"):
+        network = networks.new_network(backbone)
+    assert parts_of_blocks(networks.in_parts(network, backbone).blocks) == dict(backbone_info(backbone).parts)
 
 
 @each_family

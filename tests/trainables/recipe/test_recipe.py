@@ -4,9 +4,10 @@ import pickle
 import pytest
 
 from trainables.core.config_errors import ConfigError
-from trainables.recipe.backbone_catalog import BACKBONES, first_open_block
+from trainables.recipe.backbone_catalog import BACKBONES
 from trainables.recipe.loss_config import CrossEntropy, Ldam
 from trainables.recipe.recipe import channel_problems, parse_recipe
+from trainables.recipe.rules.stage_openings import first_open_block
 from trainables.recipe.stage_config import Cosine, Stage, Step
 from trainables.recipe.train_config import TrainConfig
 

@@ -99,15 +99,15 @@ def test_an_opening_opens_blocks_from_the_cut_on(model, cut, head, bn_affine):
 @pytest.mark.parametrize("cut", [0, 4, 9])
 def test_frozen_blocks_stand_still_and_open_ones_train(model, cut):
     model.eval()
-    set_training_mode(model, cut)
+    set_training_mode(model, Opening(cut, head=True))
     modes = [{module.training for module in block.modules()} for block in model.blocks]
     assert modes == [{False}] * cut + [{True}] * (BLOCKS - cut)
     assert all(module.training for module in model.head.modules())
 
 
 def test_freezing_after_opening_puts_blocks_back_to_rest(model):
-    set_training_mode(model, 0)
-    set_training_mode(model, BLOCKS)
+    set_training_mode(model, Opening(0, head=True))
+    set_training_mode(model, Opening(BLOCKS, head=True))
     assert not any(module.training for module in model.blocks.modules() if module is not model.blocks)
 
 
@@ -166,6 +166,44 @@ def test_blocks_that_a_later_stage_freezes_stay_as_the_stage_before_left_them(ma
     before = copy_of(trainer.model)
     next(trainer)
     assert moved(trainer.model, before) == HEAD_MOVED | parts([8], "weight", "statistic")
+
+
+def test_a_stage_that_opens_part_of_a_block_moves_that_part_and_what_follows(make_recipe):
+    trainer = trainer_of(make_recipe(stages=[stage("s", "features.6.3")]))
+    before = copy_of(trainer.model)
+    report = next(trainer)
+    assert report.open_from == "features.6.3"
+    names = [name for name, tensor in trainer.model.state_dict().items() if not torch.equal(tensor, before[name])]
+    assert {name.split(".")[2] for name in names if name.startswith("blocks.6.")} == {"3"}
+    assert {name.split(".")[1] for name in names if name.startswith("blocks.")} == {"6", "7", "8"}
+    assert trainer.changed_weights().keys() >= set(names)
+    assert not [
+        name for name in trainer.changed_weights() if name.startswith(("blocks.5.", "blocks.6.0.", "blocks.6.2."))
+    ]
+
+
+def test_blocks_that_a_stage_freezes_above_an_open_stem_stay_as_they_are(make_recipe):
+    frozen = stage("s", "all", freeze=["features.1", "features.2", "features.6.0"])
+    trainer = trainer_of(make_recipe(stages=[frozen]))
+    before = copy_of(trainer.model)
+    report = next(trainer)
+    assert (report.open_from, report.uncached) == ("features.0", "the first block trains")
+    moved_blocks = moved(trainer.model, before)
+    assert moved_blocks == HEAD_MOVED | parts((0, 3, 4, 5, 6, 7, 8), "weight", "statistic")
+    state = trainer.model.state_dict()
+    still = [name for name in state if name.startswith("blocks.6.0.")]
+    assert still
+    assert all(torch.equal(state[name], before[name]) for name in still)
+
+
+def test_blocks_that_were_frozen_above_an_open_stem_start_without_moments_when_they_open(make_recipe):
+    trainer = trainer_of(make_recipe(stages=[stage("stem", "all", freeze=["features.1"]), stage("all", "all")]))
+    next(trainer)
+    steps = []
+    handle = register_optimizer_step_pre_hook(lambda optimizer, *_: steps.append(len(optimizer.state)))
+    next(trainer)
+    handle.remove()
+    assert steps[0] == 0
 
 
 def test_validation_moves_nothing(make_recipe):

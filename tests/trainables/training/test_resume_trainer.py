@@ -93,6 +93,18 @@ RECIPES: dict[str, tuple[int, dict[str, Any]]] = {
             "seed": 7,
         },
     ),
+    "cuts inside a block, blocks frozen above an open stem, EMA": (
+        5,
+        {
+            "stages": [
+                stage("head", "head", 1),
+                stage("part", "features.6.2", 2, head_frozen_epochs=1),
+                stage("stem", "all", 2, freeze=["features.1", "features.6.0"], continues=True),
+            ],
+            "ema": {"decay": 0.9},
+            "optimizer": {"kind": "sgd", "layer_decay": 0.8},
+        },
+    ),
     "augmented images, new ones each epoch": (
         4,
         {

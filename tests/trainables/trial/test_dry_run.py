@@ -69,8 +69,8 @@ def at_a_glance(monkeypatch):
 def test_each_stage_is_tried_as_the_recipe_has_it(tried):
     _, _, done = tried
     head, top = done.stages
-    assert (head.stage, head.unfreeze_from, head.cut, head.epochs) == ("head", "head", 9, 2)
-    assert (top.stage, top.unfreeze_from, top.cut, top.epochs) == ("top", "last:2", 7, 2)
+    assert (head.stage, head.unfreeze_from, head.depth, head.epochs) == ("head", "head", 9, 2)
+    assert (top.stage, top.unfreeze_from, top.depth, top.epochs) == ("top", "last:2", 7, 2)
     assert (head.batch, head.features, head.logits) == ((16, 3, 32, 32), (16, 1280), (16, 10))
     assert (top.batch, top.features, top.logits) == ((16, 3, 32, 32), (16, 192, 1, 1), (16, 10))
     assert head.trained_parameters == 1280 * 10 + 10

@@ -70,6 +70,7 @@ ACTS: dict[str, tuple[dict[str, object], object]] = {
     ),
     "train.stages.name": ({}, "crown"),
     "train.stages.unfreeze_from": ({}, "all"),
+    "train.stages.freeze": ({f"{TOP}.unfreeze_from": "all"}, ["two"]),
     "train.stages.epochs": ({}, 3),
     "train.stages.plateau.patience": ({"train.stages[head].epochs": 4, "train.stages[head].plateau": ENDS_AT_ONCE}, 2),
     "train.stages.plateau.threshold": (

@@ -18,6 +18,7 @@ import trainables.models.backbones.torchvision_import  # noqa: F401  users' modu
 from trainables.core.config_errors import ConfigError, Problem, nearest
 from trainables.core.own_code import is_trusted, refusal
 from trainables.models.backbone import Backbone
+from trainables.models.backbones.block_parts import parts_of_blocks
 from trainables.models.networks import Start, drawing_as
 from trainables.models.pretrained_weights import fingerprint
 from trainables.models.staged_model import GlobalAverage
@@ -33,7 +34,12 @@ def info(name: str) -> BackboneInfo:
     """
     with torch.random.fork_rng(devices=[]):
         backbone = call_function(name)
-    return BackboneInfo(tuple(backbone.blocks), dims=backbone.dims, channels=len(backbone.mean))
+    return BackboneInfo(
+        tuple(backbone.blocks),
+        dims=backbone.dims,
+        channels=len(backbone.mean),
+        parts=parts_of_blocks(backbone.blocks),
+    )
 
 
 def call_function(name: str) -> Backbone:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import trainables.models.backbones.torchvision_import  # noqa: F401  timm imports torchvision, which needs its declarations
 from trainables.core.config_errors import ConfigError, Problem, nearest
 from trainables.models.backbone import Backbone
+from trainables.models.backbones.block_parts import parts_of_blocks
 from trainables.models.backbones.timm_blocks import Anatomy, UnstageableError, anatomy_of, cut
 from trainables.models.pretrained_weights import Pretrained, Statistics, described
 from trainables.models.published_networks import PublishedNetworks
@@ -44,7 +45,7 @@ def info(backbone: str) -> BackboneInfo:
         ConfigError: if there is no such network, or it cannot be cut into blocks.
     """
     study = _studied(backbone)
-    return BackboneInfo(tuple(study.anatomy.blocks), only_size=study.only_size)
+    return BackboneInfo(tuple(study.anatomy.blocks), only_size=study.only_size, parts=study.parts)
 
 
 def in_parts(network: nn.Module, backbone: str) -> Backbone:
@@ -98,6 +99,7 @@ class _Study(NamedTuple):
     groups: Mapping[str, int]
     classifier: str
     only_size: int | None
+    parts: Mapping[str, tuple[str, ...]]
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -118,8 +120,9 @@ def _studied(backbone: str) -> _Study:
             anatomy = anatomy_of(network, groups, classifier, (channels, height, width))
         except UnstageableError as error:
             _refuse("backbone", f"{backbone} cannot be trained in stages: {error}; choose another model")
+    parts = parts_of_blocks(cut(network, anatomy, groups, classifier).blocks)
     mean, std = tuple(published["mean"]), tuple(published["std"])
-    return _Study(anatomy, groups, classifier, height if only else None, mean, std)
+    return _Study(anatomy, groups, classifier, height if only else None, parts, mean, std)
 
 
 def _groups(network: nn.Module) -> dict[str, int]:

@@ -9,14 +9,15 @@ from pydantic import ValidationError
 
 from trainables.core.config_errors import Config, ConfigError, Path, Problem
 from trainables.recipe.backbone_catalog import (
+    HEAD,
     IMAGE_BACKBONES,
     VOLUME_BACKBONES,
     BackboneInfo,
     backbone_info,
-    first_open_block,
 )
 from trainables.recipe.data_config import DataConfig
 from trainables.recipe.model_config import ModelConfig
+from trainables.recipe.rules.stage_openings import opening_problems
 from trainables.recipe.rules.task_rules import task_problems
 from trainables.recipe.source_catalog import sources_with
 from trainables.recipe.stage_config import Stage
@@ -57,12 +58,8 @@ def _unfit_stage(backbone: str, info: BackboneInfo, stage: Stage, place: Path) -
     """Yields the reasons why a backbone cannot be trained as a stage says."""
     if stage.image_size and (message := _unfit_size(backbone, info, stage.image_size)):
         yield Problem((*place, "image_size"), message)
-    try:
-        cut = first_open_block(stage.unfreeze_from, info.blocks)
-    except ValueError as error:
-        yield Problem((*place, "unfreeze_from"), f"{error} of {backbone}")
-        return
-    if stage.head_frozen_epochs and cut == len(info.blocks):
+    yield from (Problem((*place, *key), message) for key, message in opening_problems(stage, backbone, info))
+    if stage.head_frozen_epochs and stage.unfreeze_from == HEAD:
         message = f"only the head trains in stage {stage.name!r}, so it cannot be frozen; remove it"
         yield Problem((*place, "head_frozen_epochs"), message)
 

@@ -27,7 +27,7 @@ def why_uncached(recipe: Recipe, stage: int, *, trains: bool = True) -> str | No
     """
     train, cut, blocks = recipe.train, recipe.cut(stage), recipe.blocks
     if cut == 0:
-        return "nothing is frozen"
+        return "the first block trains" if recipe.frozen(stage) else "nothing is frozen"
     if not train.prefix_cache:
         return "train.prefix_cache is off"
     if any(recipe.cut(before) < cut for before in range(stage)):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from trainables.core.config_errors import counted
+from trainables.recipe.backbone_catalog import HEAD
 from trainables.recipe.recipe import Recipe
+from trainables.recipe.rules.stage_openings import first_open_block, positions_of
 from trainables.recipe.stage_config import Cosine, Plateau, Step
 
 Rule = Callable[[Recipe, int], str | None]
@@ -39,6 +41,16 @@ def _plateau(recipe: Recipe, i: int) -> str | None:
         return "the last stage ends by train.early_stop, not by a plateau rule; set patience and threshold there"
     if early_stop is not None and early_stop.patience < stage.epochs - 1:
         return "null, but train.early_stop can end the last stage before its last epoch; set train.early_stop: null"
+    return None
+
+
+def _freeze(recipe: Recipe, i: int) -> str | None:
+    stage, own = recipe.train.stages[i], recipe.backbone_blocks
+    first = first_open_block(stage.unfreeze_from, recipe.blocks, own)
+    if idle := [name for name in stage.freeze if positions_of(name, recipe.blocks)[-1] < first]:
+        return f"frozen anyway, because the stage opens {stage.unfreeze_from}: {', '.join(idle)}; remove it"
+    if stage.freeze and not opens_blocks(recipe, i):
+        return f"freezes all that {stage.unfreeze_from} opens; set unfreeze_from: {HEAD} instead"
     return None
 
 
@@ -100,6 +112,7 @@ def _continues(recipe: Recipe, i: int) -> str | None:  # noqa: ARG001
 
 STAGE_RULES: Mapping[str, Rule] = {
     "train.stages[*].plateau": _plateau,
+    "train.stages[*].freeze": _freeze,
     "train.stages[*].backbone_lr": _backbone_rate,
     "train.stages[*].backbone_lr_ratio": _backbone_rate,
     "train.stages[*].backbone_warmup_epochs": _backbone_warmup,

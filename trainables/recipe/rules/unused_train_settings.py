@@ -23,7 +23,7 @@ def _batch_size(recipe: Recipe, _: int) -> str | None:
 
 
 def _layer_decay(recipe: Recipe, _: int) -> str | None:
-    if not _each(recipe, lambda r, i: r.cut(i) >= len(r.blocks) - 1):
+    if not _each(recipe, lambda r, i: r.depth(i) >= len(r.backbone_blocks) - 1):
         return None
     return "no stage opens more than the last block, whose learning rate is not lowered; remove it"
 

@@ -24,10 +24,11 @@ def planned_compute(recipe: Recipe, model: StagedModel, images: Callable[[int], 
         model: model of the recipe.
         images: function that takes a stage's position and returns the training images it sees in an epoch.
     """
-    blocks = [sum(p.numel() for p in trainable_parameters(block, bn_affine=recipe.bn_affine)) for block in model.blocks]
+    blocks = [sum(p.numel() for p in trainable_parameters(part, bn_affine=recipe.bn_affine)) for part in model.parts]
     head = sum(p.numel() for p in model.head.parameters())
     spent = 0
     for i, stage in enumerate(recipe.train.stages):
         rest = min(recipe.head_frozen_epochs(i), stage.epochs)
-        spent += images(i) * (sum(blocks[recipe.cut(i) :]) * stage.epochs + head * (stage.epochs - rest))
+        opened = sum(count for block, count in enumerate(blocks) if block not in recipe.frozen(i))
+        spent += images(i) * (opened * stage.epochs + head * (stage.epochs - rest))
     return spent

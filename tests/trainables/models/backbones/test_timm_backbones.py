@@ -13,9 +13,10 @@ from trainables.models.backbones import timm_backbones
 from trainables.models.backbones.timm_blocks import UnstageableError, anatomy_of
 from trainables.models.build_model import build_model
 from trainables.models.published_networks import pretrained
-from trainables.recipe.backbone_catalog import backbone_info, first_open_block
+from trainables.recipe.backbone_catalog import backbone_info
 from trainables.recipe.model_config import ModelConfig
 from trainables.recipe.recipe import parse_recipe
+from trainables.recipe.rules.stage_openings import first_open_block
 from trainables.training.ema import weight_average
 from trainables.training.freezing import apply_opening
 from trainables.training.stage_plan import Opening
