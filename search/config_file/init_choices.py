@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainables.data.detection.detect_source import DetectedSource
-from trainables.recipe.backbone_catalog import BACKBONES
+from trainables.data.detection.sample import Sample
+from trainables.recipe.backbone_catalog import BACKBONES, BackboneInfo
 from trainables.recipe.data_settings.image_settings import Fit
 
 IMAGE_BACKBONE = "efficientnet_lite0"
@@ -90,3 +91,16 @@ def batch_size(trained: int, *, volumes: bool = False) -> int:
     BatchNorm learns nothing."""
     usual = 4 if volumes else 8 if trained < _FEW_IMAGES else 16 if trained < 500 else 32 if trained < 5000 else 64
     return next((size for size in range(min(usual, trained), 2, -1) if trained % size != 1), 2)
+
+
+def size_settings(sample: Sample, backbone: BackboneInfo) -> dict[str, int | str]:
+    """Size of the images as a network sees them, and the way to make them square, as keys of `data`.
+
+    Args:
+        sample: some images.
+        backbone: the network.
+    """
+    _, middle, _ = sample.sides
+    if sample.depths is not None:
+        return {"image_size": volume_side(middle), "depth": volume_depth(sample.depths[1])}
+    return {"image_size": backbone.only_size or image_size(middle, backbone.size_multiple), "fit": sample.fit}

@@ -1,0 +1,1 @@
+"""Embeddings: features of images projected to a plane, clustered, and drawn as a map."""

@@ -1,0 +1,59 @@
+"""Features of a pretrained network before any training, from the cache that training uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from trainables.data.batches.batches import generator
+from trainables.data.batches.image_loader import ImageLoader
+from trainables.data.dataset import Dataset
+from trainables.frozen_prefix.feature_cache import Progress
+from trainables.frozen_prefix.frozen_prefix import FrozenPrefix, StageImages
+from trainables.models.build_model import build_model
+from trainables.models.precision import autocast, device_of
+from trainables.recipe.recipe import Recipe
+from trainables.recipe.rules.prefix_rules import prefix_batch
+
+
+@torch.inference_mode()
+def pretrained_features(
+    recipe: Recipe, dataset: Dataset, parts: Sequence[np.ndarray], *, progress: Progress | None = None
+) -> np.ndarray:
+    """Inputs of the last layer for some images, in their first stage, in which the head alone trains.
+
+    Each part is cached by itself, because training caches the training and the validation images of a search by themselves.
+
+    Args:
+        recipe: recipe whose only stage trains the head, without augmentation.
+        dataset: its data.
+        parts: ascending positions of images; none is empty.
+        progress: called as `progress(done, total)` for each part while its features are computed.
+    Returns:
+        [n, f] float32, part by part.
+    Raises:
+        ConfigError: if the weights cannot be loaded, or the recipe needs a GPU and there is none.
+    """
+    torch.set_num_threads(recipe.train.cpu_threads)
+    device, batch, cut = device_of(recipe), prefix_batch(recipe), recipe.cut(0)
+    built = build_model(
+        recipe.model, classes=1, cosine_scale=None, generator=generator(recipe.train.seed, "head", 0)
+    )
+    built.model.to(device).eval()
+    images = ImageLoader(recipe, dataset, mean=built.mean, std=built.std, device=device)
+    prefix = FrozenPrefix(recipe, built, images, device=device, sharing_runs=1, progress=progress)
+    tail = built.model.tail(cut).eval()
+    found = []
+    for part in parts:
+        of_stage = StageImages(images.of_stage(0), part, stage=0, trains=False)
+        lookup, _ = prefix.cached(of_stage, None)
+        for first in range(0, len(part), batch):
+            some = part[first : first + batch]
+            x = lookup(some, None) if lookup else prefix.compute(of_stage, some, None)
+            with autocast(device, recipe.train):
+                found.append(tail.features(x).float().cpu().numpy())
+            if progress and not lookup:
+                progress(min(first + batch, len(part)), len(part))
+    return np.concatenate(found)
