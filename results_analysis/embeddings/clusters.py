@@ -28,7 +28,7 @@ class Clusters(NamedTuple):
     """Mean silhouette of the images in clusters, −1 … 1; None if there is no second cluster."""
 
     @property
-    def count(self) -> int:
+    def number(self) -> int:
         """Number of clusters."""
         return int(self.of.max()) + 1
 
@@ -85,7 +85,7 @@ def agreement(clusters: Clusters, labels: Sequence[str]) -> Agreement:
 def _kmeans(points: np.ndarray, count: int, seed: int) -> np.ndarray:
     from sklearn.cluster import KMeans
 
-    found: np.ndarray = KMeans(count, n_init=5, random_state=seed).fit_predict(points)
+    found: np.ndarray = KMeans(count, n_init=3, random_state=seed).fit_predict(points)
     return found
 
 

@@ -10,7 +10,7 @@ import numpy as np
 Reduction = Literal["pca", "umap", "tsne"]
 
 COMPONENTS = 50
-"""Principal components that features are reduced to before UMAP, t-SNE and clustering, as is usual: it removes noise and saves time."""
+"""Principal components to which features are reduced before UMAP, t-SNE and clustering: it removes noise and saves time."""
 _NEIGHBOURS = 15
 """Neighbours of an image in UMAP; umap-learn's default."""
 _PERPLEXITY = 30.0
@@ -32,7 +32,9 @@ def check_features(features: np.ndarray) -> None:
     if len(features) < 2:
         raise ProjectionError("there is only one image: a map or clusters need at least two")
     if (features == features[0]).all():
-        raise ProjectionError(f"all {len(features)} images have the same features: there is nothing to tell them apart by")
+        raise ProjectionError(
+            f"all {len(features)} images have the same features: there is nothing to tell them apart by"
+        )
 
 
 def principal_components(features: np.ndarray, count: int = COMPONENTS, *, seed: int = 0) -> np.ndarray:
@@ -82,12 +84,13 @@ def _tsne(features: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _umap(features: np.ndarray, seed: int) -> np.ndarray:
+    if (count := len(features)) < 3:
+        raise ProjectionError("umap needs at least 3 images; use pca")
     from umap import UMAP
 
-    count = len(features)
     # The spectral start needs more images than it finds eigenvectors.
     init = "spectral" if count > 2 * _NEIGHBOURS else "random"
     # One job, because several give other results each time, whatever the seed.
-    reducer = UMAP(n_neighbors=max(2, min(_NEIGHBOURS, count - 1)), init=init, random_state=seed, n_jobs=1)
+    reducer = UMAP(n_neighbors=min(_NEIGHBOURS, count - 1), init=init, random_state=seed, n_jobs=1)
     found: np.ndarray = reducer.fit_transform(features)
     return found.astype(np.float64)

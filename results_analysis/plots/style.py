@@ -138,7 +138,7 @@ def around_equal(values: Iterable[float]) -> dict[str, Any]:
     return {"range": [value - room, value + room]}
 
 
-def new_figure(*, height: int = 380, **layout: Any) -> Figure:
+def new_figure(*, height: int | None = 380, **layout: Any) -> Figure:
     """An empty picture in the page's style."""
     from plotly.graph_objects import Figure
 

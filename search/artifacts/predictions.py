@@ -1,4 +1,4 @@
-"""`thaw predict` and `thaw embed`: run images through a model, and write a table or arrays."""
+"""Runs images through a trained model, for `thaw predict` and `thaw embed`, and writes tables of predictions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainables.core.config_errors import counted, listed
 from trainables.core.printable import printable
 from trainables.model_package.input_images import Columns, Item, find_images
 from trainables.model_package.manifest import Manifest
-from trainables.model_package.network import Network, load_package, predictions
+from trainables.model_package.network import Network, load_package
 from trainables.model_package.predict import Results, run
 from trainables.tasks.metrics import evaluate
 from trainables.tasks.regression_metrics import evaluate_numbers
@@ -173,34 +173,3 @@ def write_table(table: pd.DataFrame, file: Path) -> None:
             table.to_json(stream, orient="records", indent=2, force_ascii=False, double_precision=15)
         else:
             stream.write(to_csv(table))
-
-
-def write_features(manifest: Manifest, items: Sequence[Item], results: Results, file: Path) -> None:
-    """Writes features with path, truth (if known) and prediction: as columns f0, f1, … of a table, or as arrays of an
-    NPZ file.
-
-    Args:
-        manifest: manifest of the package.
-        items: the images.
-        results: their features and outputs.
-        file: output file; its ending determines the format.
-    """
-    features, predicted = results.outcome.features, predictions(manifest, results.outcome.outputs)
-    table = prediction_table(manifest, items, predicted, top=1).drop(columns="probability", errors="ignore")
-    if file.suffix.lower() == ".npz":
-        arrays: dict[str, Any] = {"features": features, **{name: _array(table[name]) for name in table.columns}}
-        with replacing(file, "wb") as stream:
-            np.savez(stream, **arrays)
-        return
-    import pandas as pd
-
-    names = [f"f{i}" for i in range(features.shape[1])]
-    write_table(pd.concat([table, pd.DataFrame(features, columns=names)], axis=1), file)
-
-
-def _array(column: pd.Series[Any]) -> np.ndarray:
-    """Column as an array that can be read without unpickling: numbers, or texts of a fixed length. Unknown values are
-    NaN or empty."""
-    if column.dtype.kind == "f":
-        return column.to_numpy(np.float64)
-    return np.array(["" if value is None else str(value) for value in column])

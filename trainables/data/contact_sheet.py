@@ -110,7 +110,7 @@ def draw_pairs(dataset: Dataset, pairs: Sequence[tuple[int, int]], name: Callabl
         y = 50 + row * (tile + 10)
         for column, i in enumerate(pair):
             x = _MARGIN + column * (width // 2)
-            sheet.paste(_tile(_pictures(dataset.images[i][None])[0], tile), (x, y))
+            sheet.paste(tile_of(pictures_of(dataset.images[i][None])[0], tile), (x, y))
             side, colour = _side_of(dataset, i)
             room = width // 2 - tile - 2 * _MARGIN
             draw.text((x + tile + 10, y + 4), _cut(_truth_of(dataset, i), 15, room), _INK, _font(15))
@@ -140,17 +140,19 @@ def _versions_of(dataset: Dataset, j: int, grid: Grid, config: Augment | None, s
     positions = random_state(seed, f"contact_sheet/{j}").permutation(of_class)[: grid.samples]
     originals = dataset.images[positions]
     if config is None:
-        return [_pictures(original[None]) for original in originals]
+        return [pictures_of(original[None]) for original in originals]
     versions = np.tile(np.arange(grid.versions), len(positions))
     each = np.repeat(np.arange(len(positions)), grid.versions)
     varied = augment(torch.from_numpy(originals[each]), config, seed=seed, positions=positions[each], versions=versions)
     made = (
         varied.round().clamp(0, 255).to(torch.uint8).numpy().reshape(len(positions), grid.versions, *originals[0].shape)
     )
-    return [np.concatenate([_pictures(one[None]), _pictures(its)]) for one, its in zip(originals, made, strict=True)]
+    return [
+        np.concatenate([pictures_of(one[None]), pictures_of(its)]) for one, its in zip(originals, made, strict=True)
+    ]
 
 
-def _pictures(images: np.ndarray) -> np.ndarray:
+def pictures_of(images: np.ndarray) -> np.ndarray:
     """Images as they are shown, [k, h, w, c] uint8; of volumes, the middle slice."""
     flat = images if images.ndim == 4 else images[:, images.shape[1] // 2]
     return scaled(flat, np.iinfo(flat.dtype).max, deep=False)
@@ -188,12 +190,12 @@ def _draw_counts(draw: ImageDraw.ImageDraw, x: int, y: int, name: str, counts: l
 def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, versions: np.ndarray, x: int, y: int, tile: int) -> None:
     for place, pixels in enumerate(versions):
         left = x + place * (tile + _GAP)
-        sheet.paste(_tile(pixels, tile), (left, y))
+        sheet.paste(tile_of(pixels, tile), (left, y))
         if place == 0 and len(versions) > 1:
             draw.rectangle((left - 1, y - 1, left + tile, y + tile), outline=_ORIGINAL, width=3)
 
 
-def _tile(pixels: np.ndarray, side: int) -> Image.Image:
+def tile_of(pixels: np.ndarray, side: int) -> Image.Image:
     """Image at the sheet's tile size; the pixels of tiny images stay visible."""
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     enlarged = 2 * image.width <= side

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from trainables.recipe.rules.prefix_rules import prefix_batch
 
 @torch.inference_mode()
 def pretrained_features(
-    recipe: Recipe, dataset: Dataset, parts: Sequence[np.ndarray], *, progress: Progress | None = None
+    recipe: Recipe, dataset: Dataset, parts: Mapping[str, np.ndarray], *, progress: Progress | None = None
 ) -> np.ndarray:
     """Inputs of the last layer for some images, in their first stage, in which the head alone trains.
 
@@ -29,7 +29,7 @@ def pretrained_features(
     Args:
         recipe: recipe whose only stage trains the head, without augmentation.
         dataset: its data.
-        parts: ascending positions of images; none is empty.
+        parts: part of the split -> ascending positions of its images; none is empty.
         progress: called as `progress(done, total)` for each part while its features are computed.
     Returns:
         [n, f] float32, part by part.
@@ -38,16 +38,14 @@ def pretrained_features(
     """
     torch.set_num_threads(recipe.train.cpu_threads)
     device, batch, cut = device_of(recipe), prefix_batch(recipe), recipe.cut(0)
-    built = build_model(
-        recipe.model, classes=1, cosine_scale=None, generator=generator(recipe.train.seed, "head", 0)
-    )
+    built = build_model(recipe.model, classes=1, cosine_scale=None, generator=generator(recipe.train.seed, "head", 0))
     built.model.to(device).eval()
     images = ImageLoader(recipe, dataset, mean=built.mean, std=built.std, device=device)
     prefix = FrozenPrefix(recipe, built, images, device=device, sharing_runs=1, progress=progress)
     tail = built.model.tail(cut).eval()
     found = []
-    for part in parts:
-        of_stage = StageImages(images.of_stage(0), part, stage=0, trains=False)
+    for name, part in parts.items():
+        of_stage = StageImages(images.of_stage(0), part, stage=0, trains=name == "train")
         lookup, _ = prefix.cached(of_stage, None)
         for first in range(0, len(part), batch):
             some = part[first : first + batch]

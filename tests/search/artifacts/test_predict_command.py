@@ -231,11 +231,11 @@ def test_features_are_written_with_what_is_known_of_each_image(thaw, model):
     _, err = thaw("embed", model, "photos", "-o", "features.npz")
     table, arrays = pd.read_parquet("features.parquet"), np.load("features.npz")
     assert err == "features.npz: 70 images, 1280 features each\n"
-    assert list(table)[:4] == ["path", "truth", "prediction", "f0"]
+    assert list(table)[:4] == ["path", "label", "prediction", "f0"]
     assert np.array_equal(table.filter(regex=r"^f\d+$").to_numpy(np.float32), arrays["features"])
     assert arrays["features"].shape == (70, 1280)
     assert arrays["path"].tolist() == table["path"].tolist()
-    assert arrays["truth"].tolist() == table["truth"].tolist()
+    assert arrays["label"].tolist() == table["label"].tolist()
 
 
 def test_features_of_one_class_lie_together(thaw, model):
@@ -243,8 +243,34 @@ def test_features_of_one_class_lie_together(thaw, model):
 
     thaw("embed", model, "photos", "-o", "features.npz")
     arrays = np.load("features.npz")
-    told = LogisticRegression(max_iter=500).fit(arrays["features"][::2], arrays["truth"][::2])
-    assert told.score(arrays["features"][1::2], arrays["truth"][1::2]) > 0.7
+    told = LogisticRegression(max_iter=500).fit(arrays["features"][::2], arrays["label"][::2])
+    assert told.score(arrays["features"][1::2], arrays["label"][1::2]) > 0.7
+
+
+@pytest.mark.slow
+def test_a_models_features_are_mapped_and_clustered(thaw, model):
+    _, err = thaw(
+        "embed", model, "photos", "-o", "map.parquet", "--reduce", "pca", "--cluster", "kmeans", "--clusters", "3"
+    )
+    assert "kmeans on principal components: 3 clusters, silhouette" in err
+    assert "agreement with 3 labels: adjusted Rand" in err
+    assert {"x", "y", "cluster", "label", "prediction"} < set(pd.read_parquet("map.parquet"))
+    assert Path("map.png").exists()
+    assert Path("map.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["model", "photos", "--backbone", "resnet18"],
+            "--backbone: model is a trained model, with a network of its own",
+        ),
+        (["model"], "model is a trained model: name the images to embed after it"),
+    ],
+)
+def test_a_model_has_its_own_network_and_needs_images(thaw, words, message):
+    assert message in thaw("embed", *words, "-o", "x.npz", code=2).err
 
 
 def test_features_want_a_format_that_can_hold_them(thaw, model):

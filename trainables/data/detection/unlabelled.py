@@ -56,9 +56,7 @@ def open_unlabelled(config: DataConfig, places: list[Place], *, progress: Progre
     )
     store = stores[config.image_size]
     every = np.arange(len(store.images))
-    return Dataset(
-        store.images, np.zeros_like(every), (), every, every[:0], store.fingerprint, details=store.details
-    )
+    return Dataset(store.images, np.zeros_like(every), (), every, every[:0], store.fingerprint, details=store.details)
 
 
 def _source(places: list[Place], config: DataConfig) -> Source:
