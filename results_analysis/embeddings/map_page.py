@@ -40,9 +40,7 @@ def write_map_page(drawn: ImageMap, file: Path) -> None:
         drawn: the map.
         file: file to write.
     """
-    html = draw_interactive_map(drawn).to_html(
-        include_plotlyjs=True, post_script=_SCRIPT, config={"responsive": True}
-    )
+    html = draw_interactive_map(drawn).to_html(include_plotlyjs=True, post_script=_SCRIPT, config={"responsive": True})
     with replacing(file) as stream:
         stream.write(html.replace("<head>", f"<head>{_HEAD}<title>{escaped(drawn.title)}</title>", 1))
 

@@ -44,7 +44,7 @@ _OPTIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkChoice:
-    """What the user says about the network; None: not said."""
+    """Network as the user chooses it; None: the default."""
 
     backbone: str | None = None
     weights: str | None = None

@@ -48,7 +48,7 @@ _AXES = {"pca": ("component 1", "component 2"), "umap": ("UMAP 1", "UMAP 2"), "t
 
 @dataclass(frozen=True, kw_only=True)
 class Analysis:
-    """What is done with the features."""
+    """Map and clusters to make of the features."""
 
     reduction: Reduction | None = None
     clustering: Clustering | None = None
