@@ -29,12 +29,13 @@ RECIPE_KEYS = ("data", "model", "train")
 
 
 def load_recipe(source: Source) -> Recipe:
-    """Loads the recipe of a file for `thaw train`. An exported config's `provenance` is ignored, and its code is not trusted.
+    """Loads the recipe of a file for `thaw train`. Its section `ablate` is ignored; so is an exported config's `provenance`, and its
+    code is not trusted.
 
     Raises:
         InputError: with all mistakes.
     """
-    data = {key: value for key, value in source.data.items() if key != "provenance"}
+    data = {key: value for key, value in source.data.items() if key not in {"provenance", "ablate"}}
     if extra := [key for key in ("space", "search") if key in data]:
         raise InputError(
             f"{source.file} is a search (it has `{extra[0]}`): run it with {command_line('search', source.file)}"
