@@ -56,7 +56,8 @@ def nearest(key: str, valid: Sequence[str]) -> str:
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], data: Any) -> list[Problem]:
-    """Turns pydantic's errors into problems whose paths are those of `data`, without the tags of discriminated unions.
+    """Turns pydantic's errors into problems whose paths are those of `data`, without the tags of discriminated unions. A value that
+    fits none of several types is one problem.
 
     Args:
         error: error that pydantic raised.
@@ -64,12 +65,21 @@ def problems_of(error: ValidationError, model: type[BaseModel], data: Any) -> li
         data: plain data that was validated.
     """
     items = [(_path_in_data(item["loc"], data), item) for item in error.errors(include_url=False)]
-    return [
-        Problem(path, _message(item, path, model))
-        for path, item in items
+    messages: dict[Path, list[str]] = {}
+    for path, item in items:
         # pydantic also reports a list as too short if its items are invalid; the messages about the items are enough.
-        if not (item["type"] == "too_short" and any(len(p) > len(path) and p[: len(path)] == path for p, _ in items))
-    ]
+        if not (item["type"] == "too_short" and any(len(p) > len(path) and p[: len(path)] == path for p, _ in items)):
+            messages.setdefault(path, []).append(_message(item, path, model))
+    return [Problem(path, _either(tried)) for path, tried in messages.items()]
+
+
+_SHOULD = ": input should be "
+
+
+def _either(messages: Sequence[str]) -> str:
+    """Message for a value that fits none of several types: `-1: input should be at least 0, or 'middle'`."""
+    first, *others = messages
+    return "".join([first, *(f", or {other.partition(_SHOULD)[2] or other}" for other in others)])
 
 
 def _path_in_data(loc: Path, data: Any) -> Path:
@@ -95,7 +105,8 @@ def _message(item: Any, path: Path, model: type[BaseModel]) -> str:
     if kind == "extra_forbidden":
         return f"unknown key; {right_key(path, keys_at(model, item['loc'][:-1]), {'': model})}"
     if kind == "missing":
-        return "is required and missing"
+        too_few = isinstance(value, list | tuple) and isinstance(item["loc"][-1], int)
+        return f"{shown(value)}{_SHOULD}a longer list" if too_few else "is required and missing"
     if kind in {"value_error", "assertion_error"}:
         return bounded(str(item["ctx"]["error"]))
     if kind == "union_tag_invalid":
@@ -109,7 +120,27 @@ def _message(item: Any, path: Path, model: type[BaseModel]) -> str:
         example = value if value in kinds else kinds[0]
         return f"{shown(value)}: input should be a section such as {{kind: {example}}}, with one of the kinds {', '.join(kinds)}"
     text = item["msg"][0].lower() + item["msg"][1:]
+    for pydantics, plain in _PLAIN.items():
+        text = text.replace(pydantics, plain)
     return f"{shown(value)}: {bounded(text)}"
+
+
+_PLAIN = {
+    "string should match pattern": "input should be text of the form",
+    ", unable to parse string as an integer": "",
+    ", unable to parse string as a number": "",
+    "tuple should have": "list should have",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid string": "text",
+    "a valid tuple": "a list",
+    "a valid dictionary": "a section of keys and values",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    "greater than": "above",
+    "less than": "below",
+}
+"""Parts of pydantic's messages, in plain words."""
 
 
 def right_key(path: Path, valid: Sequence[str], models: Mapping[str, type[BaseModel]]) -> str:

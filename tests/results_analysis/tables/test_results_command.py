@@ -169,7 +169,7 @@ def epochs_are_a_folder(trial):
         (torn_middle, "epochs.jsonl:1: not a line of JSON"),
         (binary_epochs, "epochs.jsonl:1: not a line of JSON"),
         (foreign_epochs, "epochs.jsonl:1: the epoch report has no epoch, stage"),
-        (wrong_kinds, "epochs.jsonl: metrics.kappa: 'high': input should be a valid number"),
+        (wrong_kinds, "epochs.jsonl: metrics.kappa: 'high': input should be a number"),
         (epochs_are_a_folder, "Is a directory"),
     ],
 )

@@ -41,7 +41,7 @@ PBT = "search.scheduler={kind: pbt}"
             "scheduler.kind: pbt must know which values it can change, and my_functions:",
         ),
         (["search.scheduler.every_epochs=16"], "scheduler.every_epochs: 16: no trial has more than 16 epochs, so none"),
-        (["search.scheduler.quantile=0.6"], "scheduler.quantile: 0.6: input should be less than or equal to 0.5"),
+        (["search.scheduler.quantile=0.6"], "scheduler.quantile: 0.6: input should be at most 0.5"),
     ],
 )
 def test_a_search_that_has_no_population_is_a_mistake(mistakes, functions, overrides, message):

@@ -29,7 +29,7 @@ def test_each_searched_path_is_judged_by_itself(mistakes):
         "space.train.stages[7].head_lr: train.stages has no item [7]; it has 2 items",
         "space.train.stages[8].head_lr: train.stages has no item [8]; it has 2 items",
         "space.train.metric: cannot be searched: trials would be compared by different metrics",
-        "space.train.batch_size: -3: input should be greater than or equal to 1",
+        "space.train.batch_size: -3: input should be at least 1",
         "space.train.stages[*].unfreeze_from: 'features.9' is not a block",
         "space.train.stages[*].unfreeze_from: 'features.10' is not a block",
     ]
@@ -37,7 +37,7 @@ def test_each_searched_path_is_judged_by_itself(mistakes):
 
 def test_a_range_whose_upper_part_is_wrong_is_one_mistake(mistakes):
     (line,) = mistakes(FILE, "space={train.ema.decay: {float: [0.5, 1.5]}}")
-    assert line.endswith("space.train.ema.decay: 1.5: input should be less than 1")
+    assert line.endswith("space.train.ema.decay: 1.5: input should be below 1")
 
 
 @pytest.mark.parametrize(
@@ -136,4 +136,4 @@ def test_whole_sections_are_searched_by_name(load):
 
 def test_a_named_section_is_judged_by_its_recipe(mistakes):
     (line,) = mistakes(FILE, "space={train.ema: {choice: {off: null, on: {decay: 1.5}}}}")
-    assert line.endswith("space.train.ema: 1.5: input should be less than 1")
+    assert line.endswith("space.train.ema: 1.5: input should be below 1")

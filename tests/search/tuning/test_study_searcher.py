@@ -259,7 +259,7 @@ def test_a_point_that_is_no_valid_recipe_is_a_failed_trial_and_the_search_goes_o
         assert (record.params["train.batch_size"] == -1) == (state == "FAIL")
         if state == "FAIL":
             assert record.status is TrialStatus.FAILED
-            assert record.reason == "not trained: train.batch_size: -1: input should be greater than or equal to 1"
+            assert record.reason == "not trained: train.batch_size: -1: input should be at least 1"
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ PLACE = "train.changes[0].set"
             [after(4, **{HEAD_LR: 0.1})],
             "train.changes[0].after_epoch: 4: no epoch follows it (the run has at most 4)",
         ),
-        ([after(0, **{HEAD_LR: 0.1})], "train.changes[0].after_epoch: 0: input should be greater than or equal to 1"),
+        ([after(0, **{HEAD_LR: 0.1})], "train.changes[0].after_epoch: 0: input should be at least 1"),
         ([{"after_epoch": 1, "set": {}}], "train.changes[0].set: {}: dictionary should have at least 1 item"),
         (
             [after(2, **{HEAD_LR: 0.1}), after(1, **{HEAD_LR: 0.2})],
@@ -189,7 +189,7 @@ PLACE = "train.changes[0].set"
             [after(1, **{HEAD_LR: 0.1}), after(1, **{HEAD_LR: 0.2})],
             "train.changes: after_epoch 1, 1: must be ascending",
         ),
-        ([after(1, **{HEAD_LR: -1})], f"{PLACE}.{HEAD_LR}: -1: input should be greater than 0"),
+        ([after(1, **{HEAD_LR: -1})], f"{PLACE}.{HEAD_LR}: -1: input should be above 0"),
         (
             [after(1, **{"train.stages[7].head_lr": 1})],
             f"{PLACE}.train.stages[7].head_lr: train.stages has no item [7]",

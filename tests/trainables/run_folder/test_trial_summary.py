@@ -104,11 +104,11 @@ def test_records_of_before_have_neither_summary_nor_objectives(folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kappa": "high"}, r"epochs\.jsonl: metrics\.kappa: 'high': input should be a valid number"),
+        ({"kappa": "high"}, r"epochs\.jsonl: metrics\.kappa: 'high': input should be a number"),
         ({"best_epoch": None}, r"epochs\.jsonl:1: the epoch report has 'None' for best_epoch"),
         ({"flags": "gap"}, r"epochs\.jsonl:1: the epoch report has 'gap' for flags"),
         ({"val_s": "soon"}, r"epochs\.jsonl:1: the epoch report has 'soon' for val_s"),
-        ({"stopped_for": 3}, r"epochs\.jsonl: stopped_for: 3: input should be a valid string"),
+        ({"stopped_for": 3}, r"epochs\.jsonl: stopped_for: 3: input should be text"),
     ],
 )
 def test_values_of_a_wrong_kind_are_refused_by_file(folder, changes, message):

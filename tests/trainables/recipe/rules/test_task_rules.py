@@ -157,14 +157,14 @@ def test_a_recipe_written_down_is_the_same_recipe(task):
         ),
         pytest.param(
             plain(loss={"kind": "huber", "delta": 0}),
-            ["train.loss.delta: 0: input should be greater than 0"],
+            ["train.loss.delta: 0: input should be above 0"],
             id="delta",
         ),
         pytest.param(
             plain(loss={"kind": "ldam"}, metric="auc", batch_size=0, data={"fold": 1}),
             [
                 "data.fold: 1: there are no folds; set their number in data.folds, or remove it",
-                "train.batch_size: 0: input should be greater than or equal to 1",
+                "train.batch_size: 0: input should be at least 1",
                 f"train.metric: 'auc' is a metric of classification, {REGRESSION}; "
                 "use one of val_loss, spearman, r2, mae, rmse",
                 f"train.loss.kind: 'ldam' is a loss of classification, {REGRESSION}; use one of huber, mse",
