@@ -29,7 +29,7 @@ RECIPE_KEYS = ("data", "model", "train")
 
 
 def load_recipe(source: Source) -> Recipe:
-    """Loads the recipe of a file for `thaw train`. Its section `ablate` is ignored; so is an exported config's `provenance`, and its
+    """Loads the recipe of a file for `thaw train`, which ignores the section `ablate`, and the `provenance` of an exported config, whose
     code is not trusted.
 
     Raises:

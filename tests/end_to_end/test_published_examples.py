@@ -72,7 +72,7 @@ PRESETS = {name: name for name in TOY} | {"long_run": "unfreezing"}
 
 
 def test_each_has_a_toy():
-    assert NAMES == sorted(TOY)
+    assert sorted(TOY) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
