@@ -29,8 +29,9 @@ RECIPE_KEYS = ("data", "model", "train")
 
 
 def load_recipe(source: Source) -> Recipe:
-    """Loads the recipe of a file for `thaw train`, which ignores the section `ablate`, and the `provenance` of an exported config, whose
-    code is not trusted.
+    """Loads the recipe of a file for `thaw train`, which ignores its sections `ablate` and `provenance`.
+
+    A file with `provenance` is an exported config: its code is not trusted.
 
     Raises:
         InputError: with all mistakes.

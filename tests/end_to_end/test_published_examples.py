@@ -35,6 +35,13 @@ def exams(folder):
     (folder / "exams.csv").write_text("\n".join(["file,density,patient", *rows]) + "\n")
 
 
+def views(folder):
+    """`thumbnails.csv` of images and how often they were seen."""
+    photos(folder, images=10)
+    rows = [f"{name}/{i}.png,{10 ** (1 + n) + i}" for n, name in enumerate(("cat", "dog", "owl")) for i in range(10)]
+    (folder / "thumbnails.csv").write_text("\n".join(["path,views", *rows]) + "\n")
+
+
 def scans(folder):
     """A folder of NIfTI volumes for each class, of several spacings."""
     random = np.random.default_rng(0)
@@ -47,28 +54,27 @@ def scans(folder):
 
 
 SMALL = ["model.weights=none", "train.device=cpu", "train.precision=fp32"]
-SHORT = [
-    *SMALL,
-    "train.stages[*].epochs=2",
-    "train.stages[*].head_frozen_epochs=1",
-    "train.stages[*].backbone_warmup_epochs=1",
-]
+PHOTOS = [*SMALL, "data.path=.", "data.image_size=32"]
+GROWN = [*PHOTOS, "train.stages[*].image_size=32", "train.stages[*].epochs=1"]
 TOY = {
-    "thumbnails": (photos, [*SHORT, "data.path=.", "data.image_size=32", "train.stages[0].head_frozen_epochs=null"]),
+    "long_run": (photos, [*PHOTOS, "train.stages[*].epochs=2"]),
     "mammography": (exams, [*SMALL, "data.image_size=32", "train.stages[*].epochs=2", "data.validation=0.4"]),
+    "popularity": (views, [*SMALL, "data.image_size=32", "train.stages[*].epochs=2"]),
+    "progressive": (photos, GROWN),
+    "progressive_full": (photos, GROWN),
+    "thumbnails": (photos, [*PHOTOS, "train.stages[*].epochs=2"]),
     "volumes": (
         scans,
         [*SMALL, "data.image_size=16", "data.depth=16", "train.stages[*].epochs=2", "train.drw.start_epoch=2"],
     ),
-    "long_run": (photos, [*SMALL, "data.path=.", "data.image_size=32", "train.stages[*].epochs=2"]),
-    "progressive": (
-        photos,
-        [*SMALL, "data.path=.", "data.image_size=32", "train.stages[*].image_size=32", "train.stages[*].epochs=1"],
-    ),
 }
 """What makes the data of each, and what makes it small."""
 FOR_PRESET = {"volumes": ["train.drw={start_fraction: 0.25}"]}
-PRESETS = {name: name for name in TOY} | {"long_run": "unfreezing"}
+PRESETS = {name: name for name in TOY} | {
+    "long_run": "unfreezing",
+    "popularity": "thumbnails",
+    "progressive_full": "progressive",
+}
 
 
 def test_each_has_a_toy():

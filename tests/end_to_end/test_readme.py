@@ -18,7 +18,8 @@ from trainables.recipe.data_config import DataConfig
 from trainables.recipe.model_config import ModelConfig
 from trainables.recipe.recipe import parse_recipe
 
-PAGES = {page.stem: page.read_text(encoding="utf-8") for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]}
+FILES = {page.stem: page for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]}
+PAGES = {name: page.read_text(encoding="utf-8") for name, page in FILES.items()}
 
 
 def shown(page: str, language: str) -> list[str]:
@@ -100,8 +101,7 @@ def test_the_readme_groups_the_commands_as_the_help_does():
 
 @pytest.mark.parametrize(("page", "target"), named(r"\]\(([\w./-]+)[)#]"))
 def test_what_it_links_to_is_there(page, target):
-    folder = ROOT if page == "README" else ROOT / "docs"
-    assert (folder / target).exists()
+    assert (FILES[page].parent / target).exists()
 
 
 def test_the_volumes_of_the_example_can_be_made_and_read(tmp_path, monkeypatch):
