@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 
 from search.config.rung_positions import rungs_of
 from search.config.scheduler import Hyperband
@@ -14,6 +14,7 @@ from spaces.space import FunctionSpace, SpaceError
 from trainables.core.config_errors import ConfigError, Path, Problem, counted, dotted
 from trainables.core.dotted_paths import PathError, resolve
 from trainables.recipe.recipe import Recipe
+from trainables.recipe.rules.imbalance_rules import corrected_twice
 from trainables.recipe.rules.unused_settings import unused_settings
 
 _MORE_DRAWS = 300
@@ -36,7 +37,7 @@ def unused_in_search(config: SearchConfig, source: Source) -> list[Problem]:
     corners = config.corner_recipes()
     groups = [*_of_overrides(source), *_of_space(config)]
     if not (problems := _of_the_user(_problems(corners, groups), source)):
-        return []
+        return _of_the_user([*_corrected_twice(config, corners)], source)
     return _of_the_user(_problems([*corners, *_drawn(config)], groups), source)
 
 
@@ -62,6 +63,20 @@ def _drawn(config: SearchConfig) -> Iterator[Recipe]:
             continue
         except (StopIteration, SpaceError):  # a function that raises ends the draws
             return
+
+
+def _corrected_twice(config: SearchConfig, corners: Sequence[Recipe]) -> Iterator[Problem]:
+    """Yields the problem of searched values that correct the imbalance beside a loss that does so itself, in whichever trial."""
+    found = (
+        problem for recipe in chain(corners, islice(_drawn(config), 30)) for problem in corrected_twice(recipe.train)
+    )
+    for problem in dict.fromkeys(found):
+        searched = (
+            key
+            for key, places in _of_space(config)
+            if any(at[:2] in {problem.path, ("train", "loss")} for at in places)
+        )
+        yield Problem(next(searched, problem.path), f"in some trials {problem.message}")
 
 
 def _one_point(config: SearchConfig) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ from trainables.data.dataset import Dataset, open_dataset
 from trainables.data.pixel_doubts import pixel_doubts
 from trainables.recipe.data_config import DataConfig
 from trainables.recipe.recipe import Recipe, channel_problems
+from trainables.recipe.rules.imbalance_rules import class_weight_problems
 
 
 def check_data_and_weights(
@@ -59,7 +60,9 @@ def check_data_and_weights(
             from trainables.models.precision import device_of
 
         for recipe in recipes:
-            if problems := channel_problems(recipe, datasets[recipe.data].images.shape[-1]):
+            dataset = datasets[recipe.data]
+            problems = channel_problems(recipe, dataset.images.shape[-1])
+            if problems := problems + class_weight_problems(recipe.train, dataset.classes):
                 raise ConfigError(problems)
         models = dict.fromkeys((r.model, r.data.image_size, r.data.depth) for r in recipes)
         weights = {model: check_model(model, image_size=size, depth=depth) for model, size, depth in models}

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from trainables.core.config_errors import listed, nearest
 from trainables.data.formats import nifti, npz
 from trainables.data.formats.file_decoder import read_file
 from trainables.data.formats.image_files import is_image
-from trainables.data.formats.windowing import array_levels
+from trainables.data.formats.windowing import array_levels, coloured, grey
 from trainables.data.sources.class_mapping import class_of
 from trainables.data.sources.image_folder import ImageFile, read_image_folder
 from trainables.data.sources.tables.missing_files import missing_files
@@ -223,9 +222,9 @@ def _as_taken(image: np.ndarray, manifest: Manifest) -> np.ndarray:
         raise PackageError("the arrays are in colour, but this model takes grey images")
     image = array_levels(image, deep=deep, window=given.window)
     if image.shape[-1] == 1 and given.channels == 3:
-        return np.repeat(image, 3, axis=-1)
+        return coloured(image)
     if image.shape[-1] == 3 and given.channels == 1:
         if given.depth or deep:
             raise PackageError("the arrays are in colour, but this model takes grey images")
-        return np.asarray(Image.fromarray(image).convert("L"))[:, :, None]
+        return grey(image)
     return image

@@ -22,7 +22,7 @@ from trainables.data.stage_view import data_of_stage
 from trainables.data.store.decoded_images import Progress
 from trainables.model_package.manifest import Inference, Input, Manifest, PackageError, Target, resize_rule
 from trainables.model_package.network import Outcome, TorchNetwork, chosen_device
-from trainables.models.build_model import BuiltModel, build_model
+from trainables.models.build_model import BuiltModel, build_model, normalised_as
 from trainables.models.staged_model import StagedModel
 from trainables.recipe.backbone_catalog import backbone_info
 from trainables.recipe.recipe import Recipe
@@ -101,6 +101,7 @@ def validated_network(
         generator=generator(recipe.train.seed, "head", 0),
         blocks=recipe.blocks,
     )
+    built = normalised_as(built, recipe.data)
     if state["pretrained"] != built.fingerprint:
         raise PackageError(
             f"{folder.root} started from other pretrained weights ({state['pretrained'][:12]}) than {recipe.model.backbone} "

@@ -14,6 +14,8 @@ from trainables.models.backbones.block_parts import paths_of
 from trainables.models.networks import networks_of
 from trainables.models.pretrained_weights import Pretrained
 from trainables.models.staged_model import GlobalAverage, Head, StagedModel, new_last_layer, to_channels_last
+from trainables.recipe.data_config import DataConfig
+from trainables.recipe.data_settings.image_settings import PerChannel
 from trainables.recipe.model_config import ModelConfig
 
 
@@ -28,6 +30,18 @@ class BuiltModel(NamedTuple):
     """Standard deviation for normalising images, like `mean`."""
     fingerprint: str
     """SHA-256 of the initial weights; `random` if the whole network is drawn at random."""
+
+
+def normalised_as(built: BuiltModel, data: DataConfig) -> BuiltModel:
+    """Model whose images are normalised by `data.mean` and `data.std`, where these are given."""
+    return built._replace(mean=_per_channel(data.mean, built.mean), std=_per_channel(data.std, built.std))
+
+
+def _per_channel(given: PerChannel | None, default: tuple[float, ...]) -> tuple[float, ...]:
+    if given is None:
+        return default
+    values = given if isinstance(given, tuple) else (given,)
+    return values * len(default) if len(values) == 1 else values
 
 
 def check_model(config: ModelConfig, *, image_size: int, depth: int | None = None) -> Pretrained | None:

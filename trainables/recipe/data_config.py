@@ -8,7 +8,16 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from trainables.core.config_errors import Config, nearest
 from trainables.core.vocabulary import Task
-from trainables.recipe.data_settings.image_settings import Background, Fit, Frame, GivenSpacing, Spacing, Window
+from trainables.recipe.data_settings.image_rules import ImageRules
+from trainables.recipe.data_settings.image_settings import (
+    Background,
+    Fit,
+    Frame,
+    GivenSpacing,
+    PerChannel,
+    Spacing,
+    Window,
+)
 from trainables.recipe.data_settings.label_names import Labels
 from trainables.recipe.data_settings.table_columns import Columns
 from trainables.recipe.source_catalog import SOURCES, SPECIAL_KEYS, SourceName, source_names, source_spec, sources_with
@@ -32,7 +41,7 @@ class LongTail(Config):
     """Training images of the largest class (n_max); null: as many as possible so that every class j has at least its n_j."""
 
 
-class DataConfig(Config):
+class DataConfig(ImageRules):
     """Images, their labels and how they are split."""
 
     source: SourceName = Field(
@@ -64,6 +73,14 @@ class DataConfig(Config):
     """Range of values shown of grey images and volumes: `{center: 2048, width: 4096}` for 12 bits in 16-bit files. null: all values
     that a file can store; of DICOM files their own first window or look-up table, or else their darkest to brightest pixel (8-bit
     files are not changed); of NIfTI volumes their 0.5 to 99.5 percentile."""
+    channels: Annotated[Literal[1, 3] | None, SEARCHABLE] = None
+    """Channels that images are decoded to: 1, grey, or 3, colour; null: grey if all images are grey. A network for colours sees a
+    grey image as three equal channels: the same as a network for grey whose first weights are summed over the colours."""
+    mean: Annotated[PerChannel | None, SEARCHABLE] = None
+    """Mean for normalising the network's input, (value − mean) / std, of values from 0 to 1: one number, or one for each channel.
+    null: that of the images on which the network was pretrained."""
+    std: Annotated[PerChannel | None, SEARCHABLE] = None
+    """Standard deviation for normalising the network's input, like `mean`."""
     image_size: Annotated[int, SEARCHABLE] = Field(224, ge=8)
     """Side of the square images the network sees, in pixels; for volumes, height and width of the slices."""
     depth: Annotated[int | None, SEARCHABLE] = Field(None, ge=2)
@@ -114,7 +131,10 @@ class DataConfig(Config):
     def spacing(self) -> Spacing | None:
         """`spacing_mm` of each axis."""
         given = self.spacing_mm
-        return given if given is None or isinstance(given, tuple) else (given, given, given)
+        if given is None:
+            return None
+        z, y, x = given if isinstance(given, tuple) else (given,) * 3
+        return z, y, x
 
     @property
     def box(self) -> int | None:
@@ -176,44 +196,6 @@ class DataConfig(Config):
     def _classification_only(cls, value: Any, info: ValidationInfo) -> Any:
         if value is not None and info.data.get("task") == "regression":
             raise ValueError("applies only to classes, but data.task is 'regression'; remove it")
-        return value
-
-    @field_validator("depth")
-    @classmethod
-    def _no_frame_of_a_volume(cls, value: int | None, info: ValidationInfo) -> int | None:
-        if value is not None and info.data.get("frame") is not None:
-            raise ValueError(
-                f"{value}: a volume is read whole, but data.frame chooses one of its slices; remove one of the two"
-            )
-        return value
-
-    @field_validator("spacing_mm")
-    @classmethod
-    def _spacing_of_volumes(cls, value: GivenSpacing | None, info: ValidationInfo) -> GivenSpacing | None:
-        if value is not None and info.data.get("depth", 0) is None:
-            raise ValueError(
-                "applies only to volumes; set data.depth to the slices that the network sees, or remove it"
-            )
-        return value
-
-    @field_validator("background")
-    @classmethod
-    def _background_of_volumes(cls, value: Background, info: ValidationInfo) -> Background:
-        if value != "black" and info.data.get("depth", 0) is None:
-            raise ValueError(f"{value!r} applies only to volumes (data.depth); remove it")
-        return value
-
-    @field_validator("fit")
-    @classmethod
-    def _fit_of_volumes(cls, value: Fit, info: ValidationInfo) -> Fit:
-        if value == "crop" or info.data.get("depth") is None or "spacing_mm" not in info.data:
-            return value
-        if info.data["spacing_mm"] is None:
-            raise ValueError(
-                f"{value!r} is for images, but a volume is resampled whole unless data.spacing_mm is set; remove it"
-            )
-        if value == "stretch":
-            raise ValueError("'stretch' ignores the spacing; remove it, or data.spacing_mm")
         return value
 
     @field_validator("fold")

@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from trainables.core.config_errors import Config
 from trainables.core.vocabulary import Flag, Metric
 from trainables.recipe.augment_config import Augment, Mix
+from trainables.recipe.data_settings.label_names import label_name
 from trainables.recipe.loss_config import CrossEntropy, Drw, Loss
 from trainables.recipe.scheduled_changes import Change
 from trainables.recipe.stage_config import EarlyStop, OneCycle, RunCosine, Stage
 from trainables.storage.destination import Destination
+
+
+def _by_class_name(given: object) -> object:
+    """Weights by the names of classes, as `data.labels` and files give them."""
+    if given is None or isinstance(given, list | tuple):
+        return given
+    if not isinstance(given, Mapping):
+        raise ValueError(
+            f"{given!r}: give a weight for each class, as in {{rare: 5, common: 1}}, or a list in their order"
+        )
+    named = [label_name(name) for name in given]
+    if len(set(named)) < len(named):
+        raise ValueError(f"{', '.join(sorted({name for name in named if named.count(name) > 1}))}: given twice")
+    return dict(zip(named, given.values(), strict=True))
+
+
+_Weight = Annotated[float, Field(gt=0)]
+ClassWeights = Annotated[
+    Annotated[dict[str, _Weight], Tag("names")] | Annotated[tuple[_Weight, ...], Field(min_length=2), Tag("list")],
+    Discriminator(lambda given: "names" if isinstance(given, Mapping) else "list"),
+    BeforeValidator(_by_class_name),
+]
+"""`train.class_weights`."""
 
 # --- training --------------------------------------------------------------------------------------------------------
 
@@ -98,6 +123,9 @@ class TrainConfig(Config):
     balance: Literal["none", "sampler", "class_weights", "auto"] = "none"
     """Correction of class imbalance: rare classes are drawn more often (`sampler`), weighted more (`class_weights`), or as `auto`
     chooses."""
+    class_weights: ClassWeights | None = None
+    """Weights of the classes in the loss, above 0: by name, as in `{rare: 5, common: 1}`, where classes that are not named have
+    weight 1; or a list in the order of the classes. Only their ratios matter. null: all equal, or as `balance` says."""
     ema: Ema | None = None
     """Average of the weights over the steps; null: off."""
     augment: Augment | None = None
@@ -162,10 +190,17 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _one_way_of_balancing(self) -> TrainConfig:
-        if self.drw and self.balance in {"sampler", "class_weights"}:
-            raise ValueError(
-                f"drw and balance {self.balance!r} would correct the imbalance twice; set balance: none or drop drw"
+        given = {
+            "drw": self.drw is not None,
+            "class_weights": self.class_weights is not None,
+            f"balance {self.balance!r}": self.balance in {"sampler", "class_weights"},
+        }
+        both = [name for name, is_given in given.items() if is_given]
+        if len(both) > 1:
+            mend = (
+                "set balance: none or drop drw" if both == [*given][::2] else f"drop all but one of {', '.join(both)}"
             )
+            raise ValueError(f"{' and '.join(both)} would correct the imbalance twice; {mend}")
         return self
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -14,9 +14,11 @@ from trainables.data.batches.mixing import Mixing
 from trainables.data.dataset import Dataset
 from trainables.recipe.loss_config import loss_spec
 from trainables.recipe.recipe import Recipe
-from trainables.tasks.class_balance import chosen_balance
+from trainables.recipe.train_config import TrainConfig
+from trainables.tasks.class_balance import Balance, chosen_balance, given_weights
 from trainables.tasks.class_prior import learned_prior
 from trainables.tasks.classification_loss import build_loss
+from trainables.tasks.losses import inverse_frequency_weights
 from trainables.tasks.metrics import Evaluation, evaluate
 from trainables.tasks.regression import Regression
 
@@ -107,9 +109,15 @@ class Classification:
             train.loss,
             torch.from_numpy(self._counts),
             drw=train.drw,
-            class_weights=balance == "class_weights",
+            class_weights=self._class_weights(train, dataset.classes, balance),
             device=device,
         )
+
+    def _class_weights(self, train: TrainConfig, classes: Sequence[str], balance: Balance) -> Tensor | None:
+        """Class weights [c] before re-weighting; None: all equal."""
+        if (given := given_weights(train, classes)) is not None:
+            return torch.from_numpy(given)
+        return inverse_frequency_weights(torch.from_numpy(self._counts)) if balance == "class_weights" else None
 
     @property
     def constants(self) -> Mapping[str, float]:

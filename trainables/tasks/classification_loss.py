@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trainables.recipe.loss_config import Drw, Loss, loss_spec
-from trainables.tasks.losses import LossFunction, effective_number_weights, inverse_frequency_weights
+from trainables.tasks.losses import LossFunction, effective_number_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def build_loss(
     counts: Sequence[int] | Tensor,
     *,
     drw: Drw | None,
-    class_weights: bool,
+    class_weights: Tensor | None,
     device: torch.device | str,
 ) -> ClassificationLoss:
     """Builds the training loss of a recipe.
@@ -80,7 +80,7 @@ def build_loss(
         loss_config: `train.loss` of the recipe.
         counts: [c] training images of each class.
         drw: deferred re-weighting; None: off.
-        class_weights: weigh classes by inverse frequency before re-weighting.
+        class_weights: [c] class weights before re-weighting; None: all equal.
         device: device of the weights and margins.
     Raises:
         ValueError: if the counts are needed and a class has no training image.
@@ -89,6 +89,6 @@ def build_loss(
     build = resolve_name(loss_spec(loss_config).build)
     return ClassificationLoss(
         function=build(loss_config, n, device),
-        class_weights=inverse_frequency_weights(n).to(device) if class_weights else None,
+        class_weights=None if class_weights is None else class_weights.float().to(device),
         drw_weights=effective_number_weights(n, drw.beta).to(device) if drw else None,
     )

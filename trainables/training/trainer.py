@@ -13,7 +13,7 @@ import torch
 from trainables.data.batches.batches import derived_seed, generator
 from trainables.data.dataset import Dataset
 from trainables.frozen_prefix.feature_cache import Progress
-from trainables.models.build_model import build_model
+from trainables.models.build_model import build_model, normalised_as
 from trainables.models.precision import device_of
 from trainables.models.small_map_convolutions import train_fast_on_small_maps
 from trainables.recipe.recipe import Recipe
@@ -77,6 +77,7 @@ class Trainer:
             generator=generator(train.seed, "head", 0),
             blocks=recipe.blocks,
         )
+        built = normalised_as(built, recipe.data)
         if self.device.type == "cpu":
             train_fast_on_small_maps(built.model)
         self.model = built.model.to(self.device)

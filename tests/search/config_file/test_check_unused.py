@@ -39,7 +39,6 @@ def test_a_setting_without_effect_in_any_trial_is_refused_at_its_place(mistakes,
             "train.stages[head].backbone_lr_ratio=0.5",
             "{'train.stages[head].unfreeze_from': {choice: [head, 'last:1']}}",
         ),
-        ("train.balance=sampler", "{train.loss.kind: {choice: [ldam, cross_entropy]}}"),
         ("train.checkpoints.milestones=[17]", "{'train.stages[*].epochs': {int: [1, 12]}}"),
         ("search.scheduler={kind: asha, before_drw: wait}", "{train.drw.start_fraction: {float: [0.2, 0.8]}}"),
         # both a long stage and a short warm-up, which no corner has
@@ -52,6 +51,19 @@ def test_a_setting_without_effect_in_any_trial_is_refused_at_its_place(mistakes,
 )
 def test_a_setting_that_some_trial_uses_is_not(load, typed, space):
     assert load(FILE, typed, f"space={space}")
+
+
+@pytest.mark.parametrize(
+    ("typed", "space"),
+    [
+        ("train.balance=sampler", "{train.loss.kind: {choice: [ldam, cross_entropy]}}"),
+        ("train.class_weights=[1,1,1,1,1,1,1,1,1,5]", "{train.loss.kind: {choice: [cross_entropy, balanced_softmax]}}"),
+        ("train.loss.kind=balanced_softmax", "{train.balance: {choice: [none, sampler]}}"),
+    ],
+)
+def test_an_imbalance_is_corrected_twice_in_no_trial(mistakes, typed, space):
+    (line,) = mistakes(FILE, typed, f"space={space}")
+    assert "would correct the imbalance twice; set" in line
 
 
 def test_a_searched_value_without_effect_in_any_trial_is_refused_at_its_key(mistakes):

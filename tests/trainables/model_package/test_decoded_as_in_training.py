@@ -40,6 +40,9 @@ FILES = {
     "transparent": (transparent, {}),
     "padded": (colour, {"fit": "pad"}),
     "stretched": (transparent, {"fit": "stretch"}),
+    "grey of colours": (colour, {"channels": 1}),
+    "grey of transparent colours": (transparent, {"channels": 1, "fit": "stretch"}),
+    "colours of grey": (lambda random, i: colour(random, i).convert("L"), {"channels": 3}),
     "16 bits as 8": (lambda random, i: Image.fromarray(grey16(random, i)), {}),
     "16 bits windowed": (lambda random, i: Image.fromarray(grey16(random, i)), WINDOW),
     "16 bits": (lambda random, i: Image.fromarray(grey16(random, i)), {"bits": 16, "fit": "pad"}),
@@ -77,6 +80,16 @@ def test_volumes_of_a_common_spacing(tmp_path, given, size):
     reading = {"image_size": 16, "depth": 8, "spacing_mm": [2, 1.2, 1.2], "validation": 0.25, **given}
     data = DataConfig(source="folder", path=str(tmp_path / "scans"), **reading)
     check(data, sorted(map(str, tmp_path.rglob("*.nii"))), size=size)
+
+
+@pytest.mark.parametrize(("stored", "channels"), [((), 3), ((3,), 1)])
+def test_arrays_in_other_channels(tmp_path, stored, channels):
+    images = np.random.default_rng(0).integers(0, 256, (8, 20, 25, *stored), np.uint8)
+    np.savez(tmp_path / "scans.npz", train_images=images, train_labels=np.arange(8) % 2)
+    path = str(tmp_path / "scans.npz")
+    data = DataConfig(source="npz", path=path, image_size=12, channels=channels, validation=0.25)
+    check(data, [path])
+    assert open_dataset(data).images.shape[-1] == channels
 
 
 def check(data: DataConfig, given: list[str], size: int | None = None) -> None:

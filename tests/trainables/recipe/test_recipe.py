@@ -214,6 +214,49 @@ def mistakes(data):
             id="a volume of known spacing stretched",
         ),
         pytest.param(
+            plain(data={**FILES, "mean": 123.7}),
+            "data.mean: 123.7: values are scaled to 0 … 1 first; divide mean and std by 255",
+            id="a mean of 0 to 255",
+        ),
+        pytest.param(
+            plain(data={**FILES, "std": [0.2, 0.2]}),
+            "data.std: 2 numbers, but resnet18 takes 3 channels; give as many, or one number",
+            id="statistics of too few channels",
+        ),
+        pytest.param(
+            plain(data={**FILES, "bits": 16, "channels": 3}),
+            "data.channels: 3: images of data.bits 16 are grey; keep one of the two",
+            id="16 bits in colour",
+        ),
+        pytest.param(
+            plain(
+                data={**FILES, "depth": 16, "mean": 0.5}, model={"backbone": "medicalnet_resnet10", "weights": "none"}
+            ),
+            "data.mean: medicalnet_resnet10 gets each volume standardised by its own voxels; remove it",
+            id="a mean for MedicalNet",
+        ),
+        pytest.param(
+            plain(class_weights={"a": 2}, balance="sampler"),
+            "train: class_weights and balance 'sampler' would correct the imbalance twice; drop all but one of class_weights, "
+            "balance 'sampler'",
+            id="weights and the sampler",
+        ),
+        pytest.param(
+            plain(class_weights={"a": 0}),
+            "train.class_weights.a: 0: input should be greater than 0",
+            id="a class without weight",
+        ),
+        pytest.param(
+            plain(class_weights="auto"),
+            "train.class_weights: 'auto': give a weight for each class, as in {rare: 5, common: 1}, or a list in their order",
+            id="weights in words",
+        ),
+        pytest.param(
+            plain(data={**FILES, "depth": 16, "spacing_mm": [1, -1, 1]}, model={"backbone": "r3d_18"}),
+            "data.spacing_mm[1]: -1: input should be greater than 0",
+            id="a negative spacing",
+        ),
+        pytest.param(
             plain(data={**FILES, "spacing_mm": [1, 1, 1]}),
             "data.spacing_mm: applies only to volumes; set data.depth to the slices that the network sees, or remove it",
             id="spacing of images",

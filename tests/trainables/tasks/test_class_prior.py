@@ -7,6 +7,7 @@ import torch
 from trainables.recipe.loss_config import BalancedSoftmax, CrossEntropy, Drw, Focal, Ldam
 from trainables.tasks.class_prior import learned_prior
 from trainables.tasks.classification_loss import build_loss
+from trainables.tasks.losses import inverse_frequency_weights
 from trainables.tasks.metrics import evaluate
 
 COUNTS = np.array([1000, 100, 10])
@@ -45,7 +46,13 @@ def test_what_is_left_of_the_training_prior(loss, weights, evenly_drawn, left):
 
 @pytest.mark.parametrize("counts", [COUNTS, np.array([125, 89, 64, 46, 33, 23, 16, 12, 8, 6])])
 def test_rounding_of_class_weights_does_not_decide_between_classes_that_tie(counts):
-    function = build_loss(CE, torch.from_numpy(counts), drw=None, class_weights=True, device="cpu")
+    function = build_loss(
+        CE,
+        torch.from_numpy(counts),
+        drw=None,
+        class_weights=inverse_frequency_weights(torch.from_numpy(counts)),
+        device="cpu",
+    )
     left = learned_prior(CE, counts, weights=function.weights(reweighted=False).numpy(), evenly_drawn=False)
     assert left.tolist() == [1.0] * len(counts)
 
@@ -59,7 +66,13 @@ def fitted(loss, *, counts=COUNTS, evenly_drawn=False, drw=None, class_weights=F
     drawn = np.full(3, counts.sum()) if evenly_drawn else counts
     images = torch.tensor([x for y in range(3) for x in range(3) for _ in range(round(drawn[y] * LIKELIHOOD[y, x]))])
     labels = torch.tensor([y for y in range(3) for x in range(3) for _ in range(round(drawn[y] * LIKELIHOOD[y, x]))])
-    function = build_loss(loss, torch.from_numpy(counts), drw=drw, class_weights=class_weights, device="cpu")
+    function = build_loss(
+        loss,
+        torch.from_numpy(counts),
+        drw=drw,
+        class_weights=inverse_frequency_weights(torch.from_numpy(counts)) if class_weights else None,
+        device="cpu",
+    )
     logits = torch.zeros(3, 3, requires_grad=True)
     optimizer = torch.optim.LBFGS([logits], lr=1, max_iter=300, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
 

@@ -35,7 +35,7 @@ def recipe_of(spec, task=None):
 
 
 def loss_of_classes(spec, counts=COUNTS):
-    return build_loss(spec.config(kind=spec.kind), counts, drw=None, class_weights=False, device="cpu")
+    return build_loss(spec.config(kind=spec.kind), counts, drw=None, class_weights=None, device="cpu")
 
 
 def test_the_recipe_knows_the_declared_losses_and_no_others():
@@ -118,6 +118,6 @@ def test_the_power_it_declares_is_what_it_adds_of_the_prior(spec):
     logits, labels = torch.tensor([[1.0, -2.0, 0.5], [0.0, 0.3, -1.0]]), torch.tensor([2, 0])
     for power in (0.0, 0.7, 1.0):
         config = spec.config(kind=spec.kind, **{spec.prior_power: power})
-        loss = build_loss(config, COUNTS, drw=None, class_weights=False, device="cpu")
+        loss = build_loss(config, COUNTS, drw=None, class_weights=None, device="cpu")
         expected = F.cross_entropy(logits + power * shares.log(), labels).item()
         assert loss(logits, labels, reweighted=False).item() == pytest.approx(expected)

@@ -9,6 +9,7 @@ from trainables.data.dataset import open_dataset
 from trainables.recipe.loss_config import loss_kinds
 from trainables.recipe.train_config import TrainConfig
 from trainables.tasks.classification_loss import build_loss
+from trainables.tasks.losses import inverse_frequency_weights
 from trainables.training.trainer import Trainer
 
 COUNTS = torch.tensor([6, 3, 2])
@@ -17,7 +18,13 @@ LOSSES = [{"kind": kind} for kind in loss_kinds("classification")]
 
 def loss_of(config, *, class_weights=False):
     train = TrainConfig.model_validate({"stages": [{"name": "s", "unfreeze_from": "head"}], "loss": config})
-    return build_loss(train.loss, COUNTS, drw=None, class_weights=class_weights, device="cpu")
+    return build_loss(
+        train.loss,
+        COUNTS,
+        drw=None,
+        class_weights=inverse_frequency_weights(torch.as_tensor(COUNTS)) if class_weights else None,
+        device="cpu",
+    )
 
 
 @pytest.fixture

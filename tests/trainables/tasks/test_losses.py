@@ -141,7 +141,13 @@ PLAIN = {
 
 
 def loss_of(config, *, weighted):
-    return build_loss(config, [80, 15, 5], drw=None, class_weights=weighted, device="cpu")
+    return build_loss(
+        config,
+        [80, 15, 5],
+        drw=None,
+        class_weights=losses.inverse_frequency_weights(torch.tensor([80, 15, 5])) if weighted else None,
+        device="cpu",
+    )
 
 
 @pytest.mark.parametrize("config", PLAIN.values(), ids=PLAIN.keys())
@@ -179,7 +185,7 @@ def test_unmixed_images_cost_what_they_did(config, weighted):
 
 
 def test_a_mixed_batch_is_re_weighted_too():
-    loss = build_loss(CrossEntropy(), [80, 15, 5], drw=Drw(start_epoch=1), class_weights=False, device="cpu")
+    loss = build_loss(CrossEntropy(), [80, 15, 5], drw=Drw(start_epoch=1), class_weights=None, device="cpu")
     logits, labels = batch()
     ones = torch.ones(len(labels))
     plain, deferred = (
@@ -256,7 +262,13 @@ def test_ldam_is_the_authors_formula_on_scaled_cosines():
 
 
 def build(config, counts=COUNTS, *, drw=None, class_weights=False):
-    return build_loss(config, counts, drw=drw, class_weights=class_weights, device=torch.device("cpu"))
+    return build_loss(
+        config,
+        counts,
+        drw=drw,
+        class_weights=losses.inverse_frequency_weights(torch.as_tensor(counts)) if class_weights else None,
+        device=torch.device("cpu"),
+    )
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,8 @@ CHANGE = {"train.changes": [{"after_epoch": 3, "set": {"train.clip_norm": 0.01}}
 ACTS: dict[str, tuple[dict[str, object], object]] = {
     # field: (what it needs, another value)
     "data.labels": ({}, {"0": "a", "1": "a"} | {str(n): str(n) for n in range(2, 10)}),
+    "data.mean": ({}, 0.5),
+    "data.std": ({}, [0.3, 0.4, 0.5]),
     "data.image_size": ({}, 24),
     "data.folds": ({"data.validation": None}, 5),
     "data.fold": ({"data.validation": None, "data.folds": 5}, 1),
@@ -131,6 +133,7 @@ ACTS: dict[str, tuple[dict[str, object], object]] = {
     "train.drw.start_fraction": ({"train.drw": {"start_fraction": 0.2}}, 0.5),
     "train.drw.beta": (DRW, 0.5),
     "train.balance": ({}, "sampler"),
+    "train.class_weights": ({}, {"0": 5}),
     "train.ema.decay": (EMA, 0.05),
     "train.ema.judge": (EMA, "raw"),
     "train.augment.views": (AUGMENTED, 1),
@@ -194,6 +197,7 @@ OF_OTHER_DATA = {
     "data.window.width",
     "data.depth",
     "data.fit",
+    "data.channels",
     "data.spacing_mm",
     "data.background",
     "data.on_bad",
@@ -344,6 +348,10 @@ REFUSED = [
     ({"train.balance": "sampler", "train.loss": {"kind": "balanced_softmax"}}, "twice"),
     ({"train.balance": "class_weights", "train.loss": {"kind": "ldam"}}, "twice"),
     ({"train.drw": {"start_epoch": 2}, "train.loss": {"kind": "balanced_softmax"}}, "twice"),
+    ({"train.class_weights": {"0": 2}, "train.loss": {"kind": "balanced_softmax"}}, "twice"),
+    ({"train.class_weights": {"0": 2}, "train.loss": {"kind": "ldam"}}, "twice"),
+    ({"train.class_weights": {"0": 1}}, "all classes have weight 1"),
+    ({"train.class_weights": [3] * 10}, "all classes have the same weight"),
     ({"train.mix": {"mixup_alpha": 0.4, "probability": 0}}, "no image is mixed"),
     ({"train.drw": {"start_epoch": 2, "beta": 0}}, "all classes have the same weight"),
 ]

@@ -37,7 +37,7 @@ def files_decoder(
     headers = list(read_headers(places))
     if deep or config.window:
         _check_grey(places, headers, config)
-    grey = all(header.grey for header in headers)
+    grey = all(header.grey for header in headers) if config.channels is None else config.channels == 1
     return 1 if grey else 3, lambda i: read_file(places[i], config, grey=grey), dtype, lambda i: str(places[i])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from PIL import Image
 
 from trainables.recipe.data_settings.image_settings import Window
 
@@ -73,3 +74,13 @@ def scaled(values: np.ndarray, highest: int, *, deep: bool) -> np.ndarray:
         return values.astype(f"u{1 + deep}")
     levels: np.ndarray = ((values.astype(np.uint64) * wanted + highest // 2) // highest).astype(f"u{1 + deep}")
     return levels
+
+
+def grey(image: np.ndarray) -> np.ndarray:
+    """Converts colours [h, w, 3] uint8 to grey [h, w, 1] by their luminance, as Pillow does."""
+    return np.asarray(Image.fromarray(image).convert("L"))[:, :, None]
+
+
+def coloured(image: np.ndarray) -> np.ndarray:
+    """Converts grey […, 1] to three equal channels […, 3]."""
+    return np.repeat(image, 3, axis=-1)

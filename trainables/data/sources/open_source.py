@@ -8,7 +8,7 @@ from pkgutil import resolve_name
 
 from trainables.core.config_errors import ConfigError, listed
 from trainables.data.messages import path_error
-from trainables.data.sources.source import Source
+from trainables.data.sources.source import Source, with_channels
 from trainables.recipe.data_config import DataConfig
 from trainables.recipe.source_catalog import source_names, source_spec
 from trainables.storage.urls import is_url
@@ -25,7 +25,7 @@ def open_source(config: DataConfig) -> Source:
             some = ", ".join(source_names(lambda spec: spec.urls))
             raise ValueError(f"source {config.source!r} is read from disk; only {some} can be behind a URL")
         source: Source = resolve_name(source_spec(config.source).open)(config)
-    return source
+    return with_channels(source, config)
 
 
 def open_test_source(config: DataConfig) -> Source | None:
@@ -38,7 +38,7 @@ def open_test_source(config: DataConfig) -> Source | None:
         return None
     with _as_path_error(config):
         source: Source | None = resolve_name(opening)(config)
-    return source
+    return None if source is None else with_channels(source, config)
 
 
 def doubt_about_test(config: DataConfig, classes: Sequence[str]) -> str | None:

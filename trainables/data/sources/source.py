@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from trainables.data.formats.windowing import coloured, grey
 from trainables.data.sources.class_mapping import Mapped
 from trainables.recipe.data_config import DataConfig
 from trainables.recipe.data_settings.label_names import Labels
@@ -118,6 +119,22 @@ def read_as(key: str, config: DataConfig) -> str:
     how = {"bits": config.bits, "frame": config.frame, "window": config.window and config.window.model_dump()}
     key = key if how == {"bits": 8, "frame": None, "window": None} else f"{key}\0{json.dumps(how)}"
     return key if config.spacing is None else f"{key}\0{json.dumps(config.spacing)} mm"
+
+
+def with_channels(source: Source, config: DataConfig) -> Source:
+    """Source whose images have the channels that a config asks for: grey by the luminance of the colours, or grey three times."""
+    channels = config.channels
+    if channels is None:
+        return source
+
+    def converted() -> Reader:
+        reader = source.open()
+        if reader.channels == channels:
+            return reader
+        convert = grey if channels == 1 else coloured
+        return reader._replace(channels=channels, decode=lambda i: convert(reader.decode(i)))
+
+    return replace(source, key=f"{source.key}\0{channels} channels", open=converted)
 
 
 def given_validation(sizes: Sequence[int], config: DataConfig) -> np.ndarray | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from trainables.core.config_errors import Config
 
@@ -17,8 +17,18 @@ Fit = Literal["crop", "pad", "stretch"]
 Spacing = tuple[float, float, float]
 """Distance between voxels in mm: between slices, rows and columns."""
 _Millimetres = Annotated[float, Field(gt=0)]
-GivenSpacing = _Millimetres | tuple[_Millimetres, _Millimetres, _Millimetres]
+_Kind = Discriminator(lambda given: "list" if isinstance(given, list | tuple) else "number")
+GivenSpacing = Annotated[
+    Annotated[_Millimetres, Tag("number")]
+    | Annotated[tuple[_Millimetres, ...], Field(min_length=3, max_length=3), Tag("list")],
+    _Kind,
+]
 """Spacing as a config gives it: one number for all three axes, or one for each."""
+_Level = Annotated[float, Field(ge=0)]
+PerChannel = Annotated[
+    Annotated[_Level, Tag("number")] | Annotated[tuple[_Level, ...], Field(min_length=1), Tag("list")], _Kind
+]
+"""One number for all channels, or one for each."""
 Background = Literal["black", "noise"]
 """Black voxels of a volume as a network that standardises volumes sees them."""
 

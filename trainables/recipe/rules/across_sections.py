@@ -88,6 +88,15 @@ def _unfit_images(backbone: str, info: BackboneInfo, data: DataConfig) -> Iterat
         yield Problem(place, f"{backbone} takes {info.channels} channels, but images have 3")
     elif unfit := _unfit_size(backbone, info, data.image_size):
         yield Problem(("data", "image_size"), unfit)
+    for name in ("mean", "std"):
+        given = getattr(data, name)
+        if given is not None and info.standardises:
+            yield Problem(("data", name), f"{backbone} gets each volume standardised by its own voxels; remove it")
+        elif isinstance(given, tuple) and len(given) not in {1, info.channels}:
+            message = (
+                f"{len(given)} numbers, but {backbone} takes {info.channels} channels; give as many, or one number"
+            )
+            yield Problem(("data", name), message)
     if data.background != "black" and not info.standardises:
         message = f"{data.background!r} is for networks that standardise each volume, MedicalNet's, not for {backbone}; remove it"
         yield Problem(("data", "background"), message)

@@ -52,6 +52,8 @@ def _foreign(task: Task, train: Mapping[str, Any]) -> Iterator[tuple[Path, str]]
         return
     if train.get("drw") is not None:
         yield ("drw",), f"applies only to classes, {here}; remove it"
+    if train.get("class_weights") is not None:
+        yield ("class_weights",), f"applies only to classes, {here}; remove it"
     if train.get("balance", "none") != "none":
         yield ("balance",), f"{train['balance']!r} applies only to classes, {here}; remove it"
     stop_on = train.get("stop_on")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from trainables.core.config_errors import counted
 from trainables.core.vocabulary import Flag
 from trainables.recipe.augment_config import Augment
-from trainables.recipe.loss_config import loss_spec
 from trainables.recipe.recipe import Recipe
+from trainables.recipe.rules.imbalance_rules import balance_rule, class_weights_rule, drw_rule
 from trainables.recipe.rules.unused_stage_settings import Rule, opens_blocks
 
 
@@ -48,29 +48,6 @@ def _prefix_dtype(recipe: Recipe, _: int) -> str | None:
         return "no stage has frozen blocks; remove it"
     if recipe.train.precision != "fp32":
         return f"with train.precision {recipe.train.precision} these features have that type anyway; remove it"
-    return None
-
-
-def _corrects_imbalance(recipe: Recipe) -> bool:
-    spec, loss = loss_spec(recipe.train.loss), recipe.train.loss
-    return spec.corrects_imbalance and not (spec.prior_power and getattr(loss, spec.prior_power) == 0)
-
-
-def _balance(recipe: Recipe, _: int) -> str | None:
-    kind, balance = recipe.train.loss.kind, recipe.train.balance
-    if balance not in {"sampler", "class_weights"} or not _corrects_imbalance(recipe):
-        return None
-    return f"{balance!r} and train.loss {kind!r} would correct the imbalance twice; set balance: none, or another loss"
-
-
-def _drw(recipe: Recipe, _: int) -> str | None:
-    drw, loss = recipe.train.drw, recipe.train.loss
-    if drw is None:
-        return None
-    if drw.beta == 0:
-        return "with beta 0 all classes have the same weight; raise it, or set drw: null"
-    if loss_spec(loss).prior_power and _corrects_imbalance(recipe):
-        return f"drw and train.loss {loss.kind!r} would correct the imbalance twice; set drw: null, or another loss"
     return None
 
 
@@ -127,8 +104,9 @@ TRAIN_RULES: Mapping[str, Rule] = {
     "train.freeze_head_at": _freeze_head_at,
     "train.bn_affine": _bn_affine,
     "train.prefix_dtype": _prefix_dtype,
-    "train.balance": _balance,
-    "train.drw": _drw,
+    "train.balance": lambda recipe, _: balance_rule(recipe.train),
+    "train.class_weights": lambda recipe, _: class_weights_rule(recipe.train),
+    "train.drw": lambda recipe, _: drw_rule(recipe.train),
     "train.augment": _augment,
     "train.augment.erase": _erase,
     "train.mix": _mix,
