@@ -133,13 +133,14 @@ def test_it_says_what_it_has_and_refuses_what_it_has_not(spec, example):
         "frame": "middle",
         "window": {"center": 0, "width": 1},
         "depth": 8,
+        "spacing_mm": 1.5,
         "on_conflict": "drop",
         "on_bad": "skip",
     }
     assert values.keys() == {*SPECIAL_KEYS}
     for key, value in values.items():
         if key in spec.supports:
-            DataConfig(**example | {key: value})
+            DataConfig(**example | ({"depth": 8} if key == "spacing_mm" else {}) | {key: value})
         else:
             refused = f"(not to {spec.name!r}|{spec.name!r} cannot hold volumes).*; remove it"
             with pytest.raises(ValueError, match=rf"{key}\n.*{refused}"):
