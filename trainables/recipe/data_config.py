@@ -20,7 +20,7 @@ from trainables.recipe.data_settings.image_settings import (
 )
 from trainables.recipe.data_settings.label_names import Labels
 from trainables.recipe.data_settings.table_columns import Columns
-from trainables.recipe.source_catalog import SOURCES, SPECIAL_KEYS, SourceName, source_names, source_spec, sources_with
+from trainables.recipe.source_catalog import SOURCES, SourceName, source_names, source_spec
 from trainables.recipe.torchvision_catalog import CATALOG
 from trainables.storage.destination import refuse_password
 
@@ -146,19 +146,6 @@ class DataConfig(ImageRules):
         return hash(self.model_dump_json())
 
     # Rules between fields are validators of one of them, so that an error can point to its place.
-
-    @field_validator(*SPECIAL_KEYS)
-    @classmethod
-    def _a_key_that_the_source_has(cls, value: Any, info: ValidationInfo) -> Any:
-        key, source = info.field_name, info.data.get("source")
-        assert key is not None
-        if source is None or key in source_spec(source).supports or value == cls.model_fields[key].default:
-            return value
-        some = sources_with(key)
-        if key == "depth":
-            raise ValueError(f"source {source!r} cannot hold volumes, only {', '.join(some)} can; remove it")
-        names = repr(some[0]) if len(some) == 1 else ", ".join(some)
-        raise ValueError(f"applies only to source {names}, not to {source!r}; remove it")
 
     @field_validator("path", "images")
     @classmethod

@@ -1,15 +1,31 @@
-"""Rules between the settings of images: those that are for volumes alone, and values of each."""
+"""Rules between the settings of images: what a source does not have, and what is for volumes alone."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from pydantic import ValidationInfo, field_validator
 
 from trainables.core.config_errors import Config
 from trainables.recipe.data_settings.image_settings import Background, Fit, GivenSpacing, PerChannel
+from trainables.recipe.source_catalog import SPECIAL_KEYS, source_spec, sources_with
 
 
 class ImageRules(Config):
     """Rules of the fields that say how images are decoded, made square and normalised; `DataConfig` has these fields."""
+
+    @field_validator(*SPECIAL_KEYS, check_fields=False)
+    @classmethod
+    def _a_key_that_the_source_has(cls, value: Any, info: ValidationInfo) -> Any:
+        key, source = info.field_name, info.data.get("source")
+        assert key is not None
+        if source is None or key in source_spec(source).supports or value == cls.model_fields[key].default:
+            return value
+        some = sources_with(key)
+        if key == "depth":
+            raise ValueError(f"source {source!r} cannot hold volumes, only {', '.join(some)} can; remove it")
+        names = repr(some[0]) if len(some) == 1 else ", ".join(some)
+        raise ValueError(f"applies only to source {names}, not to {source!r}; remove it")
 
     @field_validator("depth", check_fields=False)
     @classmethod
