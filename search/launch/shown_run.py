@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from search.progress.tensorboard_events import TrialEvents
@@ -35,9 +35,45 @@ _SHORT = {
 class ShownRun:
     """Shows a run in the terminal, and draws its curves for TensorBoard."""
 
-    def __init__(self, recipe: Recipe, folder: TrialLayout, events: TrialEvents, console: Console):
-        self._recipe, self._folder, self._events, self._console = recipe, folder, events, console
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: TrialLayout,
+        events: TrialEvents,
+        console: Console,
+        show: Callable[[str, int, int], None],
+    ):
+        """
+        Args:
+            recipe: recipe of the run.
+            folder: its folder.
+            events: its curves.
+            console: shows its lines.
+            show: `changing_bar` on this console.
+        """
+        self._recipe, self._folder, self._events, self._console, self._show = recipe, folder, events, console, show
         self._shown_reason: str | None = None
+        self.epochs = 0
+        """Number of epochs shown."""
+
+    @property
+    def has_bar(self) -> bool:
+        """True if a bar can be seen."""
+        return self._console.is_terminal
+
+    def features(self, done: int, total: int) -> None:
+        """Shows the progress of computing features, in images."""
+        self._show("computing features of frozen blocks", done, total)
+
+    def steps(self, epoch: int, done: int, total: int) -> None:
+        """Shows the progress within an epoch, in steps.
+
+        Args:
+            epoch: number of the epoch.
+            done: number of steps done.
+            total: number of steps.
+        """
+        self._show(f"epoch {epoch}/{self._recipe.train.max_epochs}", done, total)
 
     def done_before(self, reports: Sequence[Mapping[str, Any]]) -> None:
         """Shows where a resumed run begins.
@@ -55,6 +91,7 @@ class ShownRun:
             report: report of the epoch.
             reports: reports of all epochs up to this one, as on disk.
         """
+        self.epochs += 1
         if report.opened:
             self._say(opening(vars(report), self._recipe))
         if report.uncached not in {None, self._shown_reason} and report.open_from != self._recipe.blocks[0]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import closing
@@ -18,41 +19,31 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Empty, Queue
 
 from search.config.yaml_source import InputError
+from search.launch.shown_run import ShownRun
 from search.launch.sigterm import sigterm_as_ctrl_c
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import open_dataset
 from trainables.models.precision import device_of
 from trainables.recipe.recipe import Recipe, parse_recipe
-from trainables.run_folder.epoch_report import EpochReport
 from trainables.run_folder.layout import RunFileError, TrialLayout
 from trainables.training.replicas import Processes
-from trainables.training.trainer import Trainer
+from trainables.training.trainer import ShowSteps, Trainer
 from trainables.trial.training_run import TrainingRun
 
 _PATIENCE_S = 24 * 3600
 """Seconds after which a process gives up waiting for the others: the first may compute cached features for hours."""
-Reports = list[dict[str, Any]]
-Tell = Callable[[EpochReport, Reports], None]
+_STEPS_EVERY_S = 0.5
+"""Seconds between two messages about the steps of an epoch."""
 
 
-def train_in_processes(
-    recipe: Recipe,
-    folder: TrialLayout,
-    *,
-    done_before: Callable[[Reports], None],
-    tell: Tell,
-    resume_from: str | None = None,
-) -> dict[str, Any]:
+def train_in_processes(recipe: Recipe, folder: TrialLayout, shown: ShownRun, *, resume_from: str | None = None) -> None:
     """Trains a run, or resumes it. The folder must be `owned`.
 
     Args:
         recipe: recipe of the run.
         folder: folder of the run.
-        done_before: called with the reports of the epochs that were trained before.
-        tell: called with each epoch's report, and all reports so far.
+        shown: shows the run.
         resume_from: checkpoint to resume from, see `TrainingRun`.
-    Returns:
-        Report of the last epoch.
     Raises:
         InputError: if a process was killed.
     """
@@ -67,21 +58,25 @@ def train_in_processes(
                 "folder": folder.root.absolute(),
                 "messages": messages,
                 "resume_from": resume_from,
+                "shows_steps": shown.has_bar,
             },
             scaling_config=_scaling(recipe),
             torch_config=TorchConfig(timeout_s=_PATIENCE_S),
             run_config=RunConfig(storage_path=ray_folder, name="run"),
         )
         ended = _in_a_thread(trainer.fit)
-        reports: Reports = []
+        show: dict[str, Callable[..., None]] = {
+            "done_before": shown.done_before,
+            "steps": shown.steps,
+            "epoch": shown.epoch,
+        }
         while not (over := ended.done()) or not messages.empty():
             try:
-                report, reports = messages.get(timeout=None if over else 0.2)
+                kind, *values = messages.get(timeout=None if over else 0.2)
             except Empty:
                 continue
-            done_before(reports) if report is None else tell(report, reports)
+            show[kind](*values)
         _raise_cause(ended, folder)
-    return reports[-1]
 
 
 def _scaling(recipe: Recipe) -> ScalingConfig:
@@ -132,9 +127,24 @@ def _work(assignment: dict[str, Any]) -> None:
         for _ in trainer:
             pass
         return
-    folder = TrialLayout(assignment["folder"])
-    with closing(TrainingRun(recipe, folder, replicas=replicas, resume_from=assignment["resume_from"])) as run:
+    folder, messages = TrialLayout(assignment["folder"]), assignment["messages"]
+    show_steps = _in_messages(messages) if assignment["shows_steps"] else None
+    options = {"replicas": replicas, "resume_from": assignment["resume_from"], "show_steps": show_steps}
+    with closing(TrainingRun(recipe, folder, **options)) as run:
         replicas.from_first(run.trainer.state_dict() if run.reports else None)
-        assignment["messages"].put((None, run.reports))
+        messages.put(("done_before", run.reports))
         for report in run:
-            assignment["messages"].put((report, run.reports))
+            messages.put(("epoch", report, run.reports))
+
+
+def _in_messages(messages: Queue) -> ShowSteps:
+    """Sends the progress within an epoch to the process that shows it, now and then."""
+    due = 0.0
+
+    def show_steps(epoch: int, done: int, total: int) -> None:
+        nonlocal due
+        if (now := time.monotonic()) >= due or done == total:
+            due = now + _STEPS_EVERY_S
+            messages.put(("steps", epoch, done, total))
+
+    return show_steps

@@ -13,16 +13,19 @@ from typing import Any
 import yaml
 
 from search.config.yaml_source import InputError
+from search.launch.run_files import write_run_files
 from search.launch.shown_run import ShownRun
 from search.launch.sigterm import sigterm_as_ctrl_c
-from search.progress.progress_bar import bar
+from search.progress.progress_bar import changing_bar
 from search.progress.tensorboard_events import TrialEvents
 from search.progress.terminal import Console
 from trainables.core.config_errors import ConfigError
 from trainables.core.plain_yaml import load_yaml
 from trainables.data.dataset import Dataset
 from trainables.recipe.recipe import Recipe, parse_recipe
+from trainables.run_folder.epoch_report import read_epochs
 from trainables.run_folder.layout import TrialLayout
+from trainables.training.trainer import Trainer
 from trainables.trial.training_run import TrainingRun
 
 
@@ -88,7 +91,7 @@ def _recipe_in(folder: TrialLayout) -> Recipe | None:
 def train(
     recipe: Recipe, folder: TrialLayout, dataset: Dataset, console: Console, *, resume_from: str | None = None
 ) -> dict[str, Any]:
-    """Trains a run, or resumes it, and prints a line for each epoch.
+    """Trains a run, or resumes it, prints a line for each epoch, and writes the files of `run_files` at its end.
 
     Args:
         recipe: recipe of the run.
@@ -99,23 +102,38 @@ def train(
     Returns:
         Report of the last epoch.
     """
-    with closing(TrialEvents(folder.root, params={})) as events:
-        shown = ShownRun(recipe, folder, events, console)
-        if recipe.train.workers > 1:
-            from search.launch.train_in_processes import train_in_processes  # imports Ray
+    with closing(TrialEvents(folder.root, params={})) as events, sigterm_as_ctrl_c(), changing_bar(console) as show:
+        shown = ShownRun(recipe, folder, events, console, show)
+        try:
+            trainer = _train(recipe, folder, dataset, shown, resume_from)
+        except KeyboardInterrupt:
+            if shown.epochs:
+                console.out(
+                    "stopped; writing the predictions of the best epoch (Ctrl+C again skips them)", highlight=False
+                )
+                write_run_files(recipe, folder, dataset)
+            raise
+        if shown.epochs or not folder.val_metrics.exists():
+            write_run_files(recipe, folder, dataset, trainer=trainer)
+    return read_epochs(folder.epochs)[-1]
 
-            return train_in_processes(
-                recipe, folder, done_before=shown.done_before, tell=shown.epoch, resume_from=resume_from
-            )
-        with (
-            sigterm_as_ctrl_c(),
-            bar(console, "computing features of frozen blocks") as show,
-            closing(TrainingRun(recipe, folder, dataset=dataset, progress=show, resume_from=resume_from)) as run,
-        ):
-            shown.done_before(run.reports)
-            for report in run:
-                shown.epoch(report, run.reports)
-    return run.reports[-1]
+
+def _train(
+    recipe: Recipe, folder: TrialLayout, dataset: Dataset, shown: ShownRun, resume_from: str | None
+) -> Trainer | None:
+    """Trains the run to its end. Returns its trainer if it is in this process."""
+    if recipe.train.workers > 1:
+        from search.launch.train_in_processes import train_in_processes  # imports Ray
+
+        train_in_processes(recipe, folder, shown, resume_from=resume_from)
+        return None
+    steps = shown.steps if shown.has_bar else None
+    options: dict[str, Any] = {"progress": shown.features, "show_steps": steps, "resume_from": resume_from}
+    with closing(TrainingRun(recipe, folder, dataset=dataset, **options)) as run:
+        shown.done_before(run.reports)
+        for report in run:
+            shown.epoch(report, run.reports)
+    return run.trainer
 
 
 def best_line(report: Mapping[str, Any], recipe: Recipe) -> str:

@@ -57,6 +57,9 @@ class Task(Protocol):
             [] weighted mean.
         """
 
+    def predictions(self, outputs: Tensor, /) -> np.ndarray:
+        """Turns outputs [n, c] into probabilities [n, c] or numbers [n], float64."""
+
     def validate(self, outputs: Tensor, truth: Tensor, /, *, reweighted: bool) -> tuple[float, Evaluation]:
         """Validates outputs.
 
@@ -151,6 +154,11 @@ class Classification:
             own, others = own * weights, others * weights[mixing.partners]
         return self._loss.mixed_loss(logits, labels, labels[mixing.partners], own, others, reweighted=reweighted)
 
+    def predictions(self, logits: Tensor) -> np.ndarray:
+        """Turns logits into probabilities, [n, c] float64."""
+        probabilities: np.ndarray = logits.double().softmax(dim=1).cpu().numpy()
+        return probabilities
+
     def validate(self, logits: Tensor, labels: Tensor, *, reweighted: bool) -> tuple[float, Evaluation]:
         """Validates logits.
 
@@ -161,11 +169,9 @@ class Classification:
         Returns:
             Validation loss, the plain cross-entropy whatever the training loss and its weights; and the other metrics.
         """
-        logits = logits.double()
-        probabilities = logits.softmax(dim=1).cpu().numpy()
         prior = self.learned_prior(reweighted=reweighted)
-        return float(F.cross_entropy(logits, labels)), evaluate(
-            probabilities, labels.cpu().numpy(), learned_prior=prior
+        return float(F.cross_entropy(logits.double(), labels)), evaluate(
+            self.predictions(logits), labels.cpu().numpy(), learned_prior=prior
         )
 
     def learned_prior(self, *, reweighted: bool) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pkgutil import resolve_name
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -69,6 +70,11 @@ class Regression:
             total = (own + foreign).sum()
         return losses.sum() / total.clamp_min(torch.finfo(torch.float32).tiny)  # all weights of a batch may be 0
 
+    def predictions(self, outputs: Tensor) -> np.ndarray:
+        """Turns outputs [n, 1] into numbers in the targets' unit, [n] float64."""
+        numbers: np.ndarray = (outputs.double().squeeze(1) * self._std + self._mean).cpu().numpy()
+        return numbers
+
     def validate(self, outputs: Tensor, targets: Tensor, *, reweighted: bool) -> tuple[float, Evaluation]:  # noqa: ARG002
         """Validates predictions.
 
@@ -80,10 +86,8 @@ class Regression:
             Validation loss, the mean squared error over the variance of the training targets whatever the training loss; and the
             other metrics, in the targets' unit.
         """
-        predicted = outputs.double().squeeze(1)
-        numbers = predicted * self._std + self._mean
-        val_loss = float(F.mse_loss(predicted, self._standardised(targets)))
-        return val_loss, evaluate_numbers(numbers.cpu().numpy(), targets.cpu().numpy())
+        val_loss = float(F.mse_loss(outputs.double().squeeze(1), self._standardised(targets)))
+        return val_loss, evaluate_numbers(self.predictions(outputs), targets.cpu().numpy())
 
     def _standardised(self, targets: Tensor) -> Tensor:
         return (targets - self._mean) / self._std

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -83,3 +83,17 @@ def train_epoch(
         grad_norm=float(torch.stack(norms).mean()) if norms else None,
         steps=count,
     )
+
+
+def shown(steps: Iterable[list[Batch]], show: Callable[[int, int], None], total: int) -> Iterator[list[Batch]]:
+    """Yields the steps, and reports after each that it is done.
+
+    Args:
+        steps: batches of each step.
+        show: called with the number of steps done, and of all.
+        total: number of steps.
+    """
+    for done, step in enumerate(steps):
+        show(done, total)
+        yield step
+    show(total, total)

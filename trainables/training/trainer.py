@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -21,8 +21,8 @@ from trainables.run_folder.epoch_report import EpochReport
 from trainables.tasks.classification import task_of
 from trainables.tasks.metrics import Evaluation
 from trainables.training.active_stage import ActiveStage
-from trainables.training.batch_feed import Feed
-from trainables.training.epoch_training import TrainedEpoch, train_epoch
+from trainables.training.batch_feed import Batch, Feed
+from trainables.training.epoch_training import TrainedEpoch, shown, train_epoch
 from trainables.training.freezing import opened_parts
 from trainables.training.history.compute_cost import planned_compute, trained_parameters
 from trainables.training.history.report_epoch import MeasuredEpoch, report_epoch
@@ -32,6 +32,8 @@ from trainables.training.stage_plan import EpochPlan, Position, plan_epoch, stag
 from trainables.training.validation import outputs_of, with_others
 
 State = dict[str, Any]
+ShowSteps = Callable[[int, int, int], None]
+"""Number of an epoch, steps done, steps in all."""
 
 
 class Trainer:
@@ -49,6 +51,7 @@ class Trainer:
         replicas: Replicas = ALONE,
         sharing_runs: int = 1,
         progress: Progress | None = None,
+        show_steps: ShowSteps | None = None,
     ):
         """Builds the model of a recipe and prepares its first stage.
 
@@ -58,6 +61,7 @@ class Trainer:
             replicas: processes that train the run together; each iterates over a trainer of its own.
             sharing_runs: runs that are expected to need the same features of frozen blocks, this one included.
             progress: callback for the progress of computing features to cache, in images.
+            show_steps: callback for the progress of training an epoch.
         Raises:
             ConfigError: if the recipe needs a GPU and there is none, or the pretrained weights cannot be loaded.
         """
@@ -66,7 +70,7 @@ class Trainer:
         self._given, self.recipe = recipe, recipe.in_epoch(1)
         """Recipe as given, and as it is now, with the changes that are due (`train.changes`)."""
         self.dataset = dataset
-        self.replicas = replicas
+        self.replicas, self._show_steps = replicas, show_steps
         self.device = device_of(recipe)
         train = recipe.train
         self.task = task_of(recipe, dataset, device=self.device)
@@ -173,8 +177,12 @@ class Trainer:
         # Each process draws dropout for its own part of the batch.
         purpose = f"dropout {rank}" if (rank := self.replicas.rank) else "dropout"
         torch.manual_seed(derived_seed(self.recipe.train.seed, purpose, epoch))
+        steps: Iterable[list[Batch]] = self.feed.steps(epoch, stage=self.position.stage)
+        if self._show_steps:
+            total = self.feed.steps_in_epoch(self.position.stage)
+            steps = shown(steps, partial(self._show_steps, epoch), total)
         trained = train_epoch(
-            self.feed.steps(epoch, stage=self.position.stage),
+            steps,
             self._active,
             self.task,
             self.recipe.train,
@@ -194,6 +202,15 @@ class Trainer:
             reweighted: whether the weights were trained with DRW's class weights, on which the corrected metrics depend.
         """
         return self._validate(self._feed_of(dataset, replicas=ALONE), reweighted=reweighted, replicas=ALONE)
+
+    def predict(self) -> np.ndarray:
+        """Predictions of the scored weights for the validation images, in this process alone: probabilities [m, c], or numbers
+        [m]."""
+        self.model.eval()
+        feed = self.feed if self.replicas is ALONE else self._feed_of(self.dataset, replicas=ALONE)
+        tails, images = [self._active.scored_tail.eval()], feed.validation(stage=self.position.stage)
+        (outputs,), _ = outputs_of(tails, images, self.recipe.train, device=self.device, replicas=ALONE)
+        return self.task.predictions(outputs)
 
     def _validate(self, feed: Feed, *, reweighted: bool, replicas: Replicas) -> Evaluation:
         """Validates the scored weights, and the others of a run with a weight average; see `validation.with_others`."""

@@ -29,7 +29,7 @@ from trainables.run_folder.layout import RunFileError, TrialLayout
 from trainables.training.history.run_history import OtherOriginError
 from trainables.training.history.stage_words import beginning, stage_lines
 from trainables.training.replicas import ALONE, Replicas
-from trainables.training.trainer import Trainer
+from trainables.training.trainer import ShowSteps, Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,7 @@ class TrainingRun:
         replicas: Replicas = ALONE,
         sharing_runs: int = 1,
         progress: Progress | None = None,
+        show_steps: ShowSteps | None = None,
         check_ownership: Callable[[], None] = lambda: None,
         resume_from: str | None = None,
     ):
@@ -64,7 +65,7 @@ class TrainingRun:
             recipe: recipe of the run.
             folder: folder of the run.
             dataset: data set of the recipe, if it is open already; None: it is opened here.
-            replicas, sharing_runs, progress: see `Trainer`. Of several processes, only the first uses the folder.
+            replicas, sharing_runs, progress, show_steps: see `Trainer`. Of several processes, only the first uses the folder.
             check_ownership: called before anything is written; raises `SupersededError` if the folder has a new owner.
             resume_from: checkpoint to resume from, as `CheckpointFolder.named` takes it; later epochs are trained again. None: the
                 newest readable one.
@@ -76,6 +77,7 @@ class TrainingRun:
         self._check_ownership = check_ownership
         dataset = dataset or open_dataset(recipe.data, image_sizes=recipe.image_sizes)
         options: dict[str, Any] = {"replicas": replicas, "sharing_runs": sharing_runs, "progress": progress}
+        options["show_steps"] = show_steps
         self._new_trainer = partial(Trainer, recipe, dataset, **options)
         self.trainer = self._new_trainer()
         self._checkpoints = RunCheckpoints(recipe, folder, self.trainer.model, in_processes=replicas.count > 1)

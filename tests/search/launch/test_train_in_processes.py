@@ -180,6 +180,8 @@ def test_two_processes_train_as_one_does_go_on_when_they_are_killed_or_stopped_a
     assert [report["epoch"] for report in expected] == list(range(1, EPOCHS + 1))
     assert straight.stdout.count("\nepoch ") == EPOCHS
     assert list(first.glob("events.out.tfevents*"))
+    assert (first / "val_metrics.json").exists()
+    assert (first / "val_predictions.parquet").exists()
     first.rename(folder / "straight")
 
     with monkeypatch.context() as here:
