@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from results_analysis.findings.finding import Conclusion, Evidence, Topic
+from results_analysis.findings.finding import Conclusion, Evidence, Topic, trial_names
 from results_analysis.plots.style import words
 from results_analysis.runs.columns import NULL
 from results_analysis.statistics.importance import FEWEST, comparable
 from results_analysis.tables.pareto import pareto_front
 from results_analysis.tables.results_table import why_no_best
 from results_analysis.tables.search_ranges import Searched, value_in
+from trainables.core.config_errors import counted
 from trainables.core.printable import command_line
 from trainables.core.vocabulary import mode_of_objective
 
@@ -74,8 +75,8 @@ def _front(evidence: Evidence) -> Iterator[Conclusion]:
     listed = ", ".join(map(str, best)) + (" …" if len(front) > len(best) else "")
     text = (
         f"The search has {len(modes)} objectives: {evidence.metric}, {', '.join(map(words, names))}. Of the "
-        f"{len(evidence.finished)} finished trials {len(front)} cannot be improved in one without losing in another (the Pareto "
-        f"front): {listed}."
+        f"{counted(len(evidence.finished), 'finished trial')} {len(front)} cannot be improved in one without losing in another "
+        f"(the Pareto front): {listed}."
     )
     yield Conclusion(Topic.BEST, text, command=command_line("results", evidence.run_as_typed, "--pareto"))
 
@@ -87,10 +88,15 @@ def _second(evidence: Evidence) -> Iterator[Conclusion]:
     gap = evidence.gain(best["score"], second["score"])
     median = evidence.competitors["score"].median()
     of_second = evidence.format_score(second["score"])
-    text = f"It is {evidence.format_score(gap)} better than the second best, trial {second['trial']} ({of_second})"
-    if len(evidence.competitors) > 3:
-        over_median = evidence.format_score(evidence.gain(best["score"], median))
-        text += f", and {over_median} better than the median of the {len(evidence.competitors)} finished trials"
+    if gap:
+        text = f"It is {evidence.format_gain(gap)} better than the second best, trial {second['trial']} ({of_second})"
+    else:
+        equal = evidence.competitors.loc[evidence.competitors["score"] == best["score"], "trial"].iloc[1:]
+        text = f"It shares this score with {trial_names(equal)}; of equal trials the one with the lowest number counts as best"
+    ahead, trials = evidence.gain(best["score"], median), len(evidence.competitors)
+    if trials > 3 and ahead:
+        joined = ", and" if gap else ". It is"
+        text += f"{joined} {evidence.format_gain(ahead)} better than the median of the {trials} finished trials"
     yield Conclusion(Topic.BEST, f"{text}.")
 
 
@@ -116,7 +122,7 @@ def _defaults(evidence: Evidence) -> Iterator[Conclusion]:
             return
         used = "the search file's own values" if mean.min() == 0 else "values close to the search file's own"
         text = f"Trial {nearest['trial']} used {used} and scored {evidence.format_score(nearest['score'])}"
-        yield Conclusion(Topic.BEST, f"{text}, so searching gained {evidence.format_score(gap)}.")
+        yield Conclusion(Topic.BEST, f"{text}, so searching gained {evidence.format_gain(gap)}.")
     else:
         text = (
             "What searching gained over the search file's own values is unknown, because no finished trial used values "
@@ -180,9 +186,10 @@ def _curse(evidence: Evidence) -> Iterator[Conclusion]:
         yield Conclusion(Topic.SURE, text, "good")
         return
     assert evidence.spread is not None
+    lead = f"the lead of {evidence.format_gain(gap)} is {gap / evidence.spread.error:.1f} standard errors"
     text = (
-        f"The order at the top is uncertain: the lead of {evidence.format_score(gap)} is "
-        f"{gap / evidence.spread.error:.1f} standard errors, and with other validation images trial "
+        f"The order at the top is uncertain: {lead if gap else 'the best two have the same score'}, and with other validation "
+        "images trial "
         f"{first['trial']} would come first {standing.wins:.0%} of the time"
     )
     rivals = f"; {standing.rivals} trials could well be the best" if standing.rivals > 1 else ""

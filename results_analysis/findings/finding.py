@@ -80,6 +80,10 @@ class Evidence:
         """See `format_score`."""
         return format_score(score)
 
+    def format_gain(self, gap: float) -> str:
+        """See `format_gain`."""
+        return format_gain(gap)
+
     @property
     def metric(self) -> str:
         """Name of the metric in words."""
@@ -93,3 +97,15 @@ class Evidence:
 def format_score(score: float) -> str:
     """Formats a score with four decimals, or five significant digits from 10 on."""
     return f"{score:.4f}" if abs(score) < 10 else f"{score:.5g}"
+
+
+def format_gain(gap: float) -> str:
+    """Formats the difference of two different scores, which is not 0 however small it is."""
+    return "less than 0.0001" if 0 < gap < 0.00005 else format_score(gap)
+
+
+def trial_names(numbers: pd.Series[int]) -> str:
+    """Names trials in words: `trial 3`, `trials 3, 9`, or `41 trials` where there are more than six."""
+    if len(numbers) > 6:
+        return f"{len(numbers)} trials"
+    return f"trial{'s' if len(numbers) > 1 else ''} {', '.join(map(str, sorted(numbers)))}"

@@ -12,6 +12,7 @@ from results_analysis.findings.finding import Conclusion, Evidence, Topic
 from results_analysis.plots.learning_curves import rungs
 from results_analysis.tables.run_snapshot import Snapshot
 from results_analysis.tables.search_ranges import Searched
+from trainables.core.config_errors import counted
 from trainables.core.dotted_paths import with_values
 from trainables.core.printable import command_line
 from trainables.core.vocabulary import TrialStatus
@@ -128,8 +129,8 @@ def _few(evidence: Evidence) -> Steps:
     trials, dimensions = max(len(snapshot.trials), coming), len(snapshot.searched)
     if dimensions and trials < FEW * dimensions:
         yield (
-            f"{trials} trials are few for {dimensions} searched values. With {FEW * dimensions} or more, the report can say "
-            "which values mattered.",
+            f"{counted(trials, 'trial')} are few for {counted(dimensions, 'searched value')}. "
+            f"With {FEW * dimensions} or more, the report can say which values mattered.",
             None,
         )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from results_analysis.findings.finding import Conclusion, Topic, format_score
+from results_analysis.findings.finding import Conclusion, Topic, format_gain, format_score
 from results_analysis.findings.warning_signs import class_signs, flag_words
 from results_analysis.plots.classes import class_recall
 from results_analysis.plots.style import words
@@ -114,7 +114,7 @@ def _stages(evidence: RunEvidence) -> Iterator[Conclusion]:
         return
     first, *later = evidence.gains
     parts = [
-        f"{row['stage']} added {format_score(gain)}" if gain else f"{row['stage']} added nothing" for row, gain in later
+        f"{row['stage']} added {format_gain(gain)}" if gain else f"{row['stage']} added nothing" for row, gain in later
     ]
     text = f"By stage: {first[0]['stage']} reached {format_score(first[1])}, {', '.join(parts)}."
     yield Conclusion(Topic.RESULT, text)

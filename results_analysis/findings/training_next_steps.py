@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from results_analysis.findings.finding import Conclusion, Topic, format_score
+from results_analysis.findings.finding import Conclusion, Topic, format_gain, format_score
 from results_analysis.findings.training_conclusions import RunEvidence
 from trainables.core.config_errors import counted
 from trainables.core.printable import command_line
@@ -205,7 +205,7 @@ def _deeper(evidence: RunEvidence) -> Steps:
     if not opens_more:
         return
     if gain <= noise:
-        small = f"only {format_score(gain)}, within one standard error" if gain else "nothing"
+        small = f"only {format_gain(gain)}, within one standard error" if gain else "nothing"
         yield (
             f"Opening the network from {row['open from']} (stage {row['stage']}) gained {small}: end before it, or give it a "
             "lower backbone_lr.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from results_analysis.findings.finding import Conclusion, Evidence, Topic
+from results_analysis.findings.finding import Conclusion, Evidence, Topic, trial_names
 from results_analysis.plots.classes import class_recall
 from results_analysis.runs.columns import UNREADABLE
 from results_analysis.tables.data_sets import data_set_of
@@ -156,10 +156,3 @@ def class_signs(frame: pd.DataFrame, who: str) -> Iterator[Conclusion]:
             f"{worst['high']:.2f}, {counted(worst['images'], 'image')}), compared with {mean:.2f} on average."
         )
         yield Conclusion(Topic.FLAGGED, text)
-
-
-def trial_names(numbers: pd.Series[int]) -> str:
-    """Names trials in words: `trial 3`, `trials 3, 9`, or `41 trials` where there are more than six."""
-    if len(numbers) > 6:
-        return f"{len(numbers)} trials"
-    return f"trial{'s' if len(numbers) > 1 else ''} {', '.join(map(str, sorted(numbers)))}"

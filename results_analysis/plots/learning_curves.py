@@ -15,6 +15,7 @@ from results_analysis.plots.style import (
     PURPLE,
     SKY,
     VERMILION,
+    around_equal,
     new_figure,
     whole,
     words,
@@ -160,7 +161,8 @@ def draw_learning_curves(
         _draw_band(figure, bands[quantity], row)
         _draw_lines(figure, frame, quantity, row)
         _draw_marks(figure, marked, quantity, row)
-        figure.update_yaxes(title=words(metric.value if quantity == "score" else quantity), row=row, col=1)
+        title = words(metric.value if quantity == "score" else quantity)
+        figure.update_yaxes(title=title, **around_equal(frame[quantity]), row=row, col=1)
     for rung in records(judged):
         figure.add_vline(rung["epoch"], line={"dash": "dot", "width": 1, "color": ORANGE})
         figure.add_annotation(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from results_analysis.plots.style import FRONT_LAST, escaped, marker_of, new_figure, subsampled
+from results_analysis.plots.style import FRONT_LAST, around_equal, escaped, marker_of, new_figure, subsampled
 from results_analysis.tables.run_snapshot import Snapshot
 from results_analysis.tables.search_ranges import Searched
 
@@ -52,4 +52,5 @@ def draw_slice(frame: pd.DataFrame, value: Searched) -> Figure:
     figure.update_xaxes(
         tickvals=places, ticktext=list(map(escaped, texts)), range=[low - room, high + room], title=escaped(value.name)
     )
+    figure.update_yaxes(**around_equal(shown["score"]))
     return figure

@@ -117,9 +117,8 @@ def axis_title(metric: Metric) -> str:
 
 def words(name: str) -> str:
     """Name of a metric in words: `val_loss` -> `validation loss`."""
-    spoken = {"train_loss": "training loss"} | {
-        metric.value: spec.words for metric, spec in METRICS.items() if spec.words
-    }
+    short = {metric.value: spec.words for metric, spec in METRICS.items() if spec.words}
+    spoken = {**short, "train_loss": "training loss", "spearman": "Spearman's rank correlation"}
     return spoken.get(name, name.replace("_", " "))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from results_analysis.runs.run import Run, RunError, load
 from results_analysis.statistics.paired_seeds import Estimate, estimate, paired_difference, seeds_to_tell
+from trainables.core.config_errors import counted
 from trainables.core.vocabulary import CANDIDATE, SEED, Metric, TrialStatus
 from trainables.run_folder.layout import TrialLayout
 
@@ -155,7 +156,9 @@ def verdict(comparison: Comparison) -> list[str]:
         return ["No run has a score: nothing is confirmed."]
     winner, *others = comparison.scored
     score = estimate(list(winner.scores.values()))
-    lines = [f"{winner.name} is best: {comparison.metric.value} {score} over {_seeds(score.seeds)}."]
+    # A single candidate is best of nothing.
+    says = "is best:" if others else "has"
+    lines = [f"{winner.name} {says} {comparison.metric.value} {score} over {counted(score.seeds, 'seed')}."]
     if winner.search_score is not None:
         lines.append(_against_search(score, winner.search_score, comparison.metric))
     if others:
@@ -165,7 +168,7 @@ def verdict(comparison: Comparison) -> list[str]:
         lines.append(f"On the test split, which no choice was based on: {test}.")
     for candidate in comparison.candidates:
         if candidate.failed:
-            lines.append(f"{candidate.name}: {_seeds(len(candidate.failed))} gave no score.")
+            lines.append(f"{candidate.name}: {counted(len(candidate.failed), 'seed')} gave no score.")
     return lines
 
 
@@ -181,20 +184,16 @@ def _against_runner_up(comparison: Comparison, winner: Candidate, second: Candid
     if ahead is None:
         return f"It has no seed in common with {second.name}: they cannot be compared."
     if ahead.seeds == 1:
-        return (
-            f"It is {ahead.mean:.4f} better than {second.name} with one common seed: more seeds are needed to be sure."
-        )
+        lead = f"is {ahead.mean:.4f} better than" if ahead.mean else "has the same score as"
+        return f"It {lead} {second.name} with one common seed: more seeds are needed to be sure."
     interval = f"{ahead.low:.4f} … {ahead.high:.4f}"
     if ahead.excludes_zero:
         return f"It is reliably better than {second.name}: by {ahead.mean:.4f}, 95% interval {interval}, compared seed by seed."
     cheaper = min((winner, second), key=lambda candidate: candidate.train_s)
     needed = seeds_to_tell(ahead)
     enough = f"; about {needed} seeds would settle it" if needed and needed > ahead.seeds else ""
+    lead = f"{ahead.mean:.4f} on average" if ahead.mean else "the same on average"
     return (
-        f"It is not reliably better than {second.name}: {ahead.mean:.4f} on average, 95% interval {interval}{enough}. "
+        f"It is not reliably better than {second.name}: {lead}, 95% interval {interval}{enough}. "
         f"{cheaper.name} is the cheaper one ({winner.train_s:.0f} s and {second.train_s:.0f} s of training)."
     )
-
-
-def _seeds(count: int) -> str:
-    return f"{count} seed{'s' * (count != 1)}"

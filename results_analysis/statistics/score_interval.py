@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from results_analysis.statistics.bootstrap import CONFUSION_METRICS, resampled_scores
+from trainables.core.config_errors import counted
 from trainables.core.vocabulary import METRICS, Metric
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ def _bootstrapped(counts: np.ndarray, metric: Metric) -> Spread | None:
     low, high = np.quantile(scores, [0.025, 0.975])
     if low == high == 1.0:  # without a mistake, every resample is perfect: the bound of a share is used instead
         low = proportion_interval(images, images)[0]
-        return Spread(low, 1.0, (1 - low) / Z, f"none of {images:,} validation images was misclassified")
-    return Spread(float(low), float(high), float(scores.std()), f"bootstrap over {images:,} validation images")
+        return Spread(low, 1.0, (1 - low) / Z, f"none of {counted(images, 'validation image')} was misclassified")
+    return Spread(float(low), float(high), float(scores.std()), f"bootstrap over {counted(images, 'validation image')}")
 
 
 def _error_of_classes(rows: np.ndarray, score: float, metric: Metric) -> float | None:

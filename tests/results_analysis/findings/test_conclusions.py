@@ -70,6 +70,20 @@ def test_of_a_loss_less_is_ahead(said):
     assert "0.2500 better than the second best, trial 0 (0.5000)." in found(Topic.BEST)
 
 
+def test_a_tie_is_called_one(said):
+    found = said(scored(0.7, 0.75, 0.75, 0.75))
+    assert "It shares this score with trials 2, 3; of equal trials the one with the lowest number counts" in found(
+        Topic.BEST
+    )
+    assert "0.0000" not in found(Topic.BEST)
+    assert "uncertain: the best two have the same score, and" in found(Topic.SURE)
+
+
+def test_a_small_lead_is_not_0(said):
+    found = said(scored(0.75, 0.75001))
+    assert "It is less than 0.0001 better than the second best, trial 0 (0.7500)." in found(Topic.BEST)
+
+
 @pytest.mark.parametrize(
     ("trials", "text"),
     [

@@ -22,7 +22,7 @@ from results_analysis.plots.parallel_coordinates import draw_parallel_coordinate
 from results_analysis.plots.score_over_trials import draw_score_over_trials, score_over_trials
 from results_analysis.plots.slices import draw_slice, slices
 from results_analysis.plots.stage_timeline import draw_stage_timeline, stage_timeline
-from results_analysis.plots.style import escaped, subsampled
+from results_analysis.plots.style import around_equal, escaped, subsampled
 from results_analysis.statistics.importance import importances
 from results_analysis.tables.run_snapshot import records, take_snapshot
 from tests.support.searched_runs import searched_trials, write_search, write_trial
@@ -253,6 +253,14 @@ def test_a_contour_is_high_where_scores_are_and_silent_where_no_trial_is(snapsho
 def test_choices_have_no_contours(snapshot):
     assert all("choice" not in (a.scale, b.scale) for a, b in pairs(snapshot.searched))
     assert len(pairs(snapshot.searched)) == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "ends"),
+    [([1.0, 1.0], [0.9, 1.1]), ([0.0], [-0.1, 0.1]), ([math.nan, 2.0], [1.8, 2.2]), ([1.0, 2.0], None)],
+)
+def test_equal_scores_are_shown_close_up(values, ends):
+    assert around_equal(values).get("range") == (ends and pytest.approx(ends))
 
 
 # --- classes --------------------------------------------------------------------------------------------------------

@@ -88,6 +88,16 @@ def test_what_cannot_be_told_apart_is_said_with_the_cheaper_one(write_comparison
     assert "is the cheaper one (2 s and 2 s of training)" in said
 
 
+def test_a_single_candidate_is_best_of_nothing(write_comparison):
+    (alone, *_) = verdict(load_comparison(write_comparison({"a": {1: 0.79, 2: 0.81}})))
+    assert alone == "a has balanced_accuracy 0.8000 ± 0.0141 over 2 seeds."
+
+
+def test_equal_candidates_are_called_equal(write_comparison):
+    found = load_comparison(write_comparison({"a": {1: 0.8}, "b": {1: 0.8}}))
+    assert "It has the same score as b with one common seed: more seeds are needed to be sure." in verdict(found)
+
+
 @pytest.mark.parametrize(
     ("search_scores", "words"),
     [
