@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from search.config.yaml_source import InputError, read_source
 from search.config_file.init_choices import IMAGE_BACKBONE, size_settings
-from search.config_file.load import load_recipe, load_search
+from search.config_file.load import is_search, load_recipe, load_search
 from search.progress.progress_bar import bar
 from search.progress.terminal import Console
 from trainables.core.config_errors import ConfigError, Problem, counted, dotted
@@ -114,8 +114,7 @@ def _of_file(file: Path, choice: NetworkChoice, wishes: Wishes, console: Console
     if wishes.typed:
         raise InputError(f"{file} says how its data are read; change it there instead of on the command line")
     source = read_source(file)
-    is_search = "space" in source.data or "search" in source.data
-    given = load_search(source).recipe if is_search else load_recipe(source)
+    given = load_search(source).recipe if is_search(source) else load_recipe(source)
     data, train = given.data.model_dump(mode="json", exclude_unset=True), given.train
     same = {name: getattr(train, name) for name in ("precision", "prefix_dtype", "cpu_threads")}
     model = given.model.model_dump() if choice.backbone in {None, given.model.backbone} else {}

@@ -31,12 +31,12 @@ def train(
 ) -> None:
     """Train one recipe, without a search.
 
-    Resumes the newest run of the same recipe if there is one.
+    Of a search file, trains its own values. Resumes the newest run of the same recipe if there is one.
 
     Example: thaw train runs/photos/best.yaml
     """
     from search.config.yaml_source import InputError, read_source
-    from search.config_file.load import load_recipe
+    from search.config_file.load import is_search, load_recipe
     from search.preflight.data_and_weights import check_data_and_weights
     from search.preflight.same_origin import EarlierRuns
     from search.progress.terminal import Console
@@ -51,6 +51,8 @@ def train(
     console = Console()
     source = read_source(file, [*(overrides or ()), *([] if workers is None else [f"train.workers={workers}"])])
     recipe = load_recipe(source)
+    if is_search(source):
+        console.out(f"{file} is a search: this run trains the file's own values", highlight=False)
     with deferred_interrupt():  # imports torch
         from search.launch.train_one import best_line, compared_with, fingerprint_warning, new_folder, run_to_resume
         from search.launch.train_one import train as train_in

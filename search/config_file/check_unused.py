@@ -26,8 +26,9 @@ for the place itself; and the places."""
 
 
 def unused_in_recipe(recipe: Recipe, source: Source) -> list[Problem]:
-    """Problems of settings without effect in a recipe."""
-    return _of_the_user(_problems([recipe], list(_of_overrides(source))), source)
+    """Problems of settings without effect in a recipe; of a search, whose settings may act in other trials, only what was typed."""
+    problems = _problems([recipe], list(_of_overrides(source)))
+    return _typed(problems, source) if "space" in source.data else _of_the_user(problems, source)
 
 
 def unused_in_search(config: SearchConfig, source: Source) -> list[Problem]:
@@ -44,8 +45,11 @@ def unused_in_search(config: SearchConfig, source: Source) -> list[Problem]:
 def _of_the_user(problems: Sequence[Problem], source: Source) -> list[Problem]:
     """Problems that the user is told: those of a file, and beside values on the command line, or in an exported config, those of
     these values alone. With `train.stages[*].epochs=1` for a quick try, a schedule of the file need not have an effect."""
-    if not source.overrides and "provenance" not in source.data:
-        return list(problems)
+    return _typed(problems, source) if source.overrides or "provenance" in source.data else list(problems)
+
+
+def _typed(problems: Sequence[Problem], source: Source) -> list[Problem]:
+    """Problems of values on the command line."""
     return [
         problem
         for problem in problems

@@ -19,27 +19,28 @@ from spaces.parser import parse_space
 from spaces.space import FunctionSpace, SpaceError, SpaceProblem
 from trainables.core.config_errors import Config, ConfigError, Problem, misread_numbers, problems_of, right_key, shown
 from trainables.core.own_code import ADVICE, is_trusted, refusal, trust, trust_all
-from trainables.core.printable import command_line
 from trainables.core.vocabulary import Flag
 from trainables.recipe.backbone_catalog import is_custom
 from trainables.recipe.recipe import Recipe, parse_recipe, redundant_stages
 from trainables.storage.urls import is_url
 
 RECIPE_KEYS = ("data", "model", "train")
+OF_A_SEARCH = ("space", "search", "ablate")
 
 
 def load_recipe(source: Source) -> Recipe:
-    """Loads the recipe of a file for `thaw train`, which ignores its sections `ablate` and `provenance`.
+    """Loads the recipe of a file for `thaw train`: of a search file its own values. All other sections are ignored.
 
     A file with `provenance` is an exported config: its code is not trusted.
 
     Raises:
         InputError: with all mistakes.
     """
-    data = {key: value for key, value in source.data.items() if key not in {"provenance", "ablate"}}
-    if extra := [key for key in ("space", "search") if key in data]:
+    others = ("provenance", *OF_A_SEARCH)
+    data = {key: value for key, value in source.data.items() if key not in others}
+    if typed := [place for place in source.overrides if place[0] in OF_A_SEARCH]:
         raise InputError(
-            f"{source.file} is a search (it has `{extra[0]}`): run it with {command_line('search', source.file)}"
+            source.describe([Problem(place, "has no effect on a single run; remove it") for place in typed])
         )
     exported = "provenance" in source.data
     if not exported or any(place == ("model", "backbone")[: len(place)] for place in source.overrides):
@@ -50,12 +51,18 @@ def load_recipe(source: Source) -> Recipe:
     try:
         recipe = _with_absolute_paths(parse_recipe(data))
         # A trial's stages may be alike, and an exported config must train what its trial did.
-        problems += ([] if exported else redundant_stages([recipe])) or unused_in_recipe(recipe, source)
+        several = exported or is_search(source)
+        problems += ([] if several else redundant_stages([recipe])) or unused_in_recipe(recipe, source)
     except ConfigError as error:
         problems += error.problems
     if problems:
         raise InputError(source.describe(problems))
     return recipe
+
+
+def is_search(source: Source) -> bool:
+    """True if a file is a search: it says more than what one run trains."""
+    return "space" in source.data or "search" in source.data
 
 
 def _with_absolute_paths(recipe: Recipe) -> Recipe:
@@ -208,7 +215,7 @@ def _settings_and_recipe(source: Source) -> tuple[SearchSettings | None, Recipe 
         raise InputError(
             f"{source.file} belongs to a comparison: the same `thaw confirm` or `thaw ablate` command resumes it"
         )
-    known = (*RECIPE_KEYS, "space", "search", "ablate")
+    known = (*RECIPE_KEYS, *OF_A_SEARCH)
     homes: dict[str, type[Config]] = {"": Recipe, "search.": SearchSettings}
     problems = [Problem((key,), f"unknown key; {right_key((key,), known, homes)}") for key in data if key not in known]
     recipe = settings = None

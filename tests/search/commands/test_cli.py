@@ -66,8 +66,8 @@ def make_run(folder, name, text=None):
     [
         (["search", "nothing.yaml"], "error: nothing.yaml cannot be read: No such file or directory\n"),
         (
-            ["train", "small.yaml"],
-            "error: small.yaml is a search (it has `space`): run it with thaw search small.yaml\n",
+            ["train", "small.yaml", "search.trials=3"],
+            "error: command line (search.trials=3) search.trials: has no effect on a single run; remove it\n",
         ),
         (["results", "nothing"], "error: no run 'nothing' in 'runs'; there are no runs\n"),
     ],

@@ -236,11 +236,13 @@ def test_an_exported_config_is_a_recipe(write):
     assert load_recipe(read_source(write(text))) == parse_recipe(copy.deepcopy(RECIPE))
 
 
-def test_a_search_is_no_recipe(write):
-    with pytest.raises(
-        InputError, match=r"search.yaml is a search \(it has `space`\): run it with thaw search search.yaml"
-    ):
-        load_recipe(read_source(write(FILE)))
+def test_the_recipe_of_a_search_is_its_own_values(write):
+    recipe = load_recipe(read_source(write(FILE)))
+    assert (recipe.train.loss.kind, recipe.train.stages[1].epochs) == ("ldam", 6)
+    in_some_trials = FILE.replace("metric: kappa", "metric: kappa\n  drw: {start_epoch: 3}\n  ema: null")
+    assert load_recipe(read_source(write(in_some_trials)))
+    with pytest.raises(InputError, match=r"command line \(space.x=3\) space.x: has no effect on a single run"):
+        load_recipe(read_source(write(FILE), ["space.x=3"]))
 
 
 def test_a_recipes_mistakes_have_their_lines(write):
