@@ -37,7 +37,8 @@ from trainables.data.dataset import Dataset as ThawDataset
 from trainables.data.dataset import open_dataset
 from trainables.data.sources.open_source import open_source
 from trainables.data.sources.source import Source
-from trainables.data.store.decoded_images import VERSION, open_store, open_stores
+from trainables.data.store.build_stores import VERSION
+from trainables.data.store.decoded_images import open_store, open_stores
 from trainables.recipe.data_config import DataConfig
 from trainables.storage.cache_folder import add, building, entry_path
 

@@ -1,7 +1,8 @@
-"""CPU cores that this process may use. `os.cpu_count()` counts those of the whole machine instead."""
+"""CPU cores that this process may use, and its own share of them. `os.cpu_count()` counts those of the whole machine instead."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,21 @@ def available_cpus(root: Path = Path("/")) -> int:
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(min([allowed, *_quotas(root)])))
+
+
+_share = math.inf
+"""Cores that were given to this process; see `set_own_cpus`."""
+
+
+def own_cpus() -> int:
+    """Number of cores for this process's own threads: all that are available, or its share if it runs beside others."""
+    return max(1, int(min(available_cpus(), _share)))
+
+
+def set_own_cpus(cpus: float) -> None:
+    """Limits `own_cpus` to this process's share of the machine: a trial's cores, or those of one of several processes."""
+    global _share  # of the process, as torch's number of threads is
+    _share = cpus
 
 
 def _quotas(root: Path) -> Iterator[float]:

@@ -18,9 +18,11 @@ from trainables.data.sources.unreadable_images import LeftOut, without
 from trainables.data.splits.by_class import given_split, long_tailed, stratified_folds, stratified_split
 from trainables.data.splits.by_group import grouped_sides, joined_groups
 from trainables.data.splits.by_number import split_by_number
+from trainables.data.store.build_stores import Progress
 from trainables.data.store.config_stores import stores_of
-from trainables.data.store.decoded_images import Progress
+from trainables.data.store.decoded_images import why_streamed
 from trainables.data.store.image_details import ImageDetails
+from trainables.data.store.images import Images
 from trainables.recipe.data_config import DEFAULT_VALIDATION, DataConfig
 from trainables.recipe.source_catalog import source_spec
 
@@ -32,9 +34,9 @@ class Dataset:
     For regression there are no classes, all labels are 0, and `targets` has the numbers.
     """
 
-    images: np.ndarray
-    """[n, h, w, c], or volumes [n, d, h, w, c]: uint8 or uint16, memory-mapped and read-only; c is 1 if all images are grey, else
-    3."""
+    images: Images
+    """[n, h, w, c], or volumes [n, d, h, w, c]: uint8 or uint16, memory-mapped and read-only, or streamed; c is 1 if all images are
+    grey, else 3."""
     labels: np.ndarray
     """[n] int64, positions in `classes`."""
     classes: tuple[str, ...]
@@ -48,7 +50,7 @@ class Dataset:
     """[n] float64, numbers to predict in regression; None in classification."""
     weights: np.ndarray | None = None
     """[n] float64, at least 0: weight of each image in the training loss; None: all equal."""
-    images_at: Mapping[int, np.ndarray] = field(default_factory=dict)
+    images_at: Mapping[int, Images] = field(default_factory=dict)
     """Side in pixels -> [n, (d,) side, side, c]: the same images at each size requested from `open_dataset`."""
     test: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     """[t] int64, positions of the images that `data.test` sets aside, ascending; used neither for training nor for validation."""
@@ -58,6 +60,8 @@ class Dataset:
     """[n] int64, number of the group of each image, which stays on one side of the split; None: no groups."""
     left_out: LeftOut | None = None
     """Images of the source that are not included because they cannot be read."""
+    streamed: str | None = None
+    """Reason why some images are decoded again in each epoch, for people; None: all are in the cache."""
     notes: tuple[str, ...] = ()
     """Files, rows and images that the source leaves out, counted, and doubts about its labels: a line each, for people."""
 
@@ -147,6 +151,7 @@ def _open(request: _Request) -> Dataset:
         groups=source.groups,
         left_out=left_out,
         weights=source.weights,
+        streamed=why_streamed(stores),
         notes=source.notes,
     )
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from trainables.data.dataset import Dataset
 from trainables.data.splits.by_class import fraction_of
+from trainables.data.store.images import Images
 from trainables.recipe.recipe import Recipe
 
 
@@ -28,6 +27,6 @@ def data_of_stage(recipe: Recipe, dataset: Dataset, stage: int) -> Dataset:
     return replace(dataset, images=_images_at(recipe.image_size(stage), recipe, dataset), train=train)
 
 
-def _images_at(size: int, recipe: Recipe, dataset: Dataset) -> np.ndarray:
+def _images_at(size: int, recipe: Recipe, dataset: Dataset) -> Images:
     """Images [n, (d,) s, s, c] at a size that the recipe names."""
     return dataset.images if size == recipe.data.image_size else dataset.images_at[size]

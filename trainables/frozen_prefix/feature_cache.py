@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,8 +61,8 @@ class CachedImages:
     """Readable name of the data source."""
     positions: np.ndarray
     """[n] positions in the data set, ascending."""
-    load: Callable[[np.ndarray], Tensor]
-    """Loads the images at positions [b] as the network takes them."""
+    load: Callable[[Sequence[np.ndarray]], Iterator[Tensor]]
+    """Yields the images at the positions [b] of each chunk as the network takes them."""
     epochs: Mapping[int, float]
     """Number of epochs, over all runs, that will read the features, by cut."""
 
@@ -139,19 +140,23 @@ class PrefixCache:
         start, below = (0, None) if self._rounded_to else self._largest_below(images, missing[0])
         count = len(images.positions)
 
-        def entering(first: int) -> Tensor:
-            part = slice(first, first + self._batch)
-            return images.load(images.positions[part]) if below is None else below[part]
+        starts = range(0, count, self._batch)
 
-        sizes = self._worth_it(images, entering(0), start, missing)
+        def entering(some: Sequence[int]) -> Iterator[Tensor]:
+            parts = [slice(first, first + self._batch) for first in some]
+            return (
+                images.load([images.positions[part] for part in parts]) if below is None else (below[p] for p in parts)
+            )
+
+        sizes = self._worth_it(images, partial(entering, starts[:1]), start, missing)
         if cut not in sizes:
             raise self._refusal(images, cut, "they would cost more than they save")
         arrays = {c: self._array(images, c) for c in sizes}
         cache_folder.make_room(sum(sizes.values()) * count, beside=[*arrays.values(), self._array(images, start)])
         with ExitStack() as stack:
             writers = {c: FeatureWriter(stack.enter_context(replacing(a, "wb")), count) for c, a in arrays.items()}
-            for first in range(0, count, self._batch):
-                for c, features in self._along(entering(first), start, list(arrays)):
+            for first, chunk in zip(starts, entering(starts), strict=True):
+                for c, features in self._along(chunk, start, list(arrays)):
                     writers[c].write(features if self._rounded_to is None else features.to(self._rounded_to))
                 if self._progress:
                     self._progress(min(first + self._batch, count), count)
@@ -176,11 +181,17 @@ class PrefixCache:
                 return start, features
         return 0, None
 
-    def _worth_it(self, images: CachedImages, chunk: Tensor, start: int, cuts: Sequence[int]) -> dict[int, int]:
-        """Returns the bytes an image takes, for each of some ascending cuts that is worth caching; timed on one chunk of images."""
+    def _worth_it(
+        self, images: CachedImages, load: Callable[[], Iterator[Tensor]], start: int, cuts: Sequence[int]
+    ) -> dict[int, int]:
+        """Returns the bytes an image takes, for each of some ascending cuts that is worth caching; timed on one chunk of images.
+
+        Loading it counts, too, because streamed images are decoded in each epoch whose features are not cached.
+        """
         worth: dict[int, int] = {}
         for _ in range(2):  # the first pass includes torch's one-time preparations
             began, worth = time.perf_counter(), {}
+            (chunk,) = load()
             for cut, features in self._along(chunk, start, cuts):
                 compute_s = (time.perf_counter() - began) / len(chunk)
                 size = features[0].numel() * (self._rounded_to or features.dtype).itemsize

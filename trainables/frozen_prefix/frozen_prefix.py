@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import starmap
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 from torch import Tensor
 
 from trainables.data.batches.gpu_resident import resident_features
-from trainables.data.batches.image_loader import ImageLoader
+from trainables.data.batches.image_loader import ImageLoader, Part
 from trainables.data.dataset import Dataset
 from trainables.frozen_prefix.feature_cache import CachedImages, PrefixCache, Progress, UncachedError
 from trainables.frozen_prefix.feature_file import gather_features
@@ -22,8 +24,8 @@ from trainables.models.staged_model import StagedModel
 from trainables.recipe.recipe import Recipe
 from trainables.recipe.rules.prefix_rules import epochs_by_cut, prefix_batch, why_uncached
 
-Lookup = Callable[[np.ndarray, np.ndarray | None], Tensor]
-"""Loads the features [b, …] of images, given their positions [b] and versions [b]."""
+Load = Callable[[Sequence[Part]], Iterator[Tensor]]
+"""Yields the features [b, …] of the images of each part."""
 
 
 class StageImages(NamedTuple):
@@ -113,18 +115,17 @@ class FrozenPrefix:
         with autocast(self._device, self._recipe.train):
             return apply_prefix(self._built.model, x, cut, start=start, batch=self._batch)
 
-    def compute(self, stage_images: StageImages, positions: np.ndarray, versions: np.ndarray | None) -> Tensor:
-        """Computes the features of some images now.
+    def compute(self, stage_images: StageImages, parts: Sequence[Part]) -> Iterator[Tensor]:
+        """Computes the features of the images of each part now.
 
         Args:
             stage_images: training or validation images of a stage.
-            positions: [b] positions of the images.
-            versions: [b] numbers of the augmented views; None: images are not augmented.
-        Returns:
+            parts: positions and versions of the images.
+        Yields:
             [b, …] output of the stage's frozen blocks; the images themselves if no block is frozen.
         """
-        images = self._images.load(positions, versions, stage=stage_images.stage)
-        return self.features(images, self._recipe.cut(stage_images.stage))
+        for images in self._images.load_each(parts, stage=stage_images.stage):
+            yield self.features(images, self._recipe.cut(stage_images.stage))
 
     def features(self, images: Tensor, cut: int) -> Tensor:
         """Passes at most a prefix batch of images through all frozen blocks, and rounds the result as the recipe says.
@@ -140,7 +141,7 @@ class FrozenPrefix:
         features = self.apply(images, 0, cut)
         return features if self._rounded_to is None else features.to(self._rounded_to).float()
 
-    def cached(self, stage_images: StageImages, versions: np.ndarray | None) -> tuple[Lookup | None, str | None]:
+    def cached(self, stage_images: StageImages, versions: np.ndarray | None) -> tuple[Load | None, str | None]:
         """Opens the cached features of an epoch, computing them first if necessary.
 
         Args:
@@ -159,7 +160,7 @@ class FrozenPrefix:
             return None, str(error)
         return self._lookup(stage_images, views, features), None
 
-    def _lookup(self, stage_images: StageImages, views: list[int | None], features: list[Tensor]) -> Lookup:
+    def _lookup(self, stage_images: StageImages, views: list[int | None], features: list[Tensor]) -> Load:
         """Returns the function that looks up images in the features of some views.
 
         Args:
@@ -183,7 +184,7 @@ class FrozenPrefix:
             found = found.to(self._device, non_blocking=True)
             return found if self._rounded_to is None else found.float()
 
-        return lookup
+        return partial(starmap, lookup)
 
     def _in_view(self, stage_images: StageImages, view: int | None) -> CachedImages:
         recipe, train, model = self._recipe, self._recipe.train, self._recipe.model
@@ -203,9 +204,9 @@ class FrozenPrefix:
         views = (train.augment.views or 1) if augmented and train.augment else 1
         epochs = epochs_by_cut(recipe, stage_images.stage, trains=stage_images.trains)
 
-        def load(positions: np.ndarray) -> Tensor:
-            of_chunk = None if versions is None else versions[: len(positions)]
-            return self._images.load(positions, of_chunk, stage=stage_images.stage)
+        def load(chunks: Sequence[np.ndarray]) -> Iterator[Tensor]:
+            parts = [(positions, None if versions is None else versions[: len(positions)]) for positions in chunks]
+            return self._images.load_each(parts, stage=stage_images.stage)
 
         return CachedImages(
             name=name if augmented is None else f"{name}, view {view}",

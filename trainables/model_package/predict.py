@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from trainables.data.formats.images import BadImageError
-from trainables.data.store.decoded_images import Progress, decode_resized, in_parallel
+from trainables.data.store.build_stores import Progress
+from trainables.data.store.decoding import decode_resized, in_parallel
 from trainables.model_package.input_images import Item
 from trainables.model_package.manifest import Input
 from trainables.model_package.network import Network, Outcome

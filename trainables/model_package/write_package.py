@@ -19,7 +19,8 @@ from trainables.core.atomic_write import FILE_MODE, FOLDER_MODE, naming
 from trainables.data.batches.batches import generator
 from trainables.data.dataset import Dataset
 from trainables.data.stage_view import data_of_stage
-from trainables.data.store.decoded_images import Progress
+from trainables.data.store.build_stores import Progress
+from trainables.data.store.streamed_images import StreamedImages
 from trainables.model_package.manifest import Inference, Input, Manifest, PackageError, Target, resize_rule
 from trainables.model_package.network import Outcome, TorchNetwork, chosen_device
 from trainables.models.build_model import BuiltModel, build_model, normalised_as
@@ -200,7 +201,10 @@ def _validated(
 ) -> Validated:
     positions, parts = data.validation, []
     done = 0
-    for part in network.outcomes((data.images[i] for i in positions), total=len(positions)):
+    images = (
+        data.images.at(positions) if isinstance(data.images, StreamedImages) else (data.images[i] for i in positions)
+    )
+    for part in network.outcomes(images, total=len(positions)):
         parts.append(part)
         done += len(part.outputs)
         if progress:

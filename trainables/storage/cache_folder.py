@@ -30,6 +30,8 @@ from trainables.core.config_errors import ConfigError, Problem
 _GIB = 2**30
 _SHARE_OF_DISK = 0.5
 """Share of the disk space that is free or taken by entries: as much as they may use, unless `THAW_CACHE_GIB` sets a limit."""
+STREAMED = "streamed"
+"""Kind of entries that do not count against the limit: they are tiny, and to replace one, all images would be decoded again."""
 _NAME = re.compile(r"[\w.-]+-[0-9a-f]{20}\.npy")
 """Pattern of array file names; no other file in the folder is touched."""
 
@@ -44,7 +46,7 @@ class Entry:
 
     array: Path
     kind: str
-    """Kind of content: `images`."""
+    """Kind of content: `images`, `features` or `streamed`."""
     source: str
     """Source of the content, for people: kind and path."""
     what: str
@@ -146,7 +148,7 @@ def add(array: Path, *, kind: str, source: str, what: str, images: int, own: dic
         json.dump(facts, file)
     # Again, because builds that ran at the same time made room without knowing of each other.
     with _room_lock():
-        existing = entries()
+        existing = _counted()
         others = [entry for entry in existing if entry.array != array]
         _shrink(others, limit(existing) - array.stat().st_size)
 
@@ -171,6 +173,11 @@ def entries() -> list[Entry]:
     return sorted(filter(None, map(_read, arrays)), key=lambda entry: (entry.last_used, entry.array))
 
 
+def _counted() -> list[Entry]:
+    """Entries that count against the limit, and can be removed for others."""
+    return [entry for entry in entries() if entry.kind != STREAMED]
+
+
 def make_room(size: int, *, beside: Collection[Path] = ()) -> None:
     """Removes the least recently used entries until a new one fits, and the remains of killed builds.
 
@@ -183,7 +190,7 @@ def make_room(size: int, *, beside: Collection[Path] = ()) -> None:
     """
     with _room_lock():
         _sweep()
-        existing = entries()
+        existing = _counted()
         most = limit(existing)
         others = [entry for entry in existing if entry.array not in beside]
         needed = size + sum(entry.bytes for entry in existing) - sum(entry.bytes for entry in others)

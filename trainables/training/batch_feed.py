@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import islice, repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from trainables.data.batches.image_loader import ImageLoader
 from trainables.data.batches.mixing import Mixing, draw_mixing, mixed
 from trainables.data.dataset import Dataset
 from trainables.frozen_prefix.feature_cache import Progress
-from trainables.frozen_prefix.frozen_prefix import FrozenPrefix, Lookup, StageImages
+from trainables.frozen_prefix.frozen_prefix import FrozenPrefix, Load, StageImages
 from trainables.models.build_model import BuiltModel
 from trainables.recipe.augment_config import Mix
 from trainables.recipe.recipe import Recipe
@@ -94,12 +94,12 @@ class Feed:
         order = epoch_order(data, balanced=self._balanced, seed=train.seed, epoch=epoch)
         versions = view_numbers(order, epoch=epoch, views=train.augment.views) if train.augment else None
         stage_images = StageImages(data, data.train, stage=stage, trains=True)
-        lookup, self.uncached = self._prefix.cached(stage_images, versions)
+        load, self.uncached = self._prefix.cached(stage_images, versions)
         batches_of = partial(self._batches, order, versions, stage=stage, whole=train.mix is not None)
-        if lookup:
-            batches = batches_of(lookup)
+        if load:
+            batches = batches_of(load)
         elif train.mixes_images or self._recipe.cut(stage) == 0:
-            batches = batches_of(partial(self.images.load, stage=stage))
+            batches = batches_of(partial(self.images.load_each, stage=stage))
         else:
             batches = batches_of(partial(self._prefix.compute, stage_images), chunk=self._chunk)
         if train.mix:
@@ -116,9 +116,9 @@ class Feed:
         """Yields all validation images in batches, without augmentation."""
         data = self.images.of_stage(stage)
         stage_images = StageImages(data, data.validation, stage=stage, trains=False)
-        lookup, _ = self._prefix.cached(stage_images, None)
-        if lookup:
-            return self._batches(stage_images.positions, None, lookup, stage=stage)
+        load, _ = self._prefix.cached(stage_images, None)
+        if load:
+            return self._batches(stage_images.positions, None, load, stage=stage)
         return self._batches(
             stage_images.positions, None, partial(self._prefix.compute, stage_images), stage=stage, chunk=self._chunk
         )
@@ -127,7 +127,7 @@ class Feed:
         self,
         order: np.ndarray,
         versions: np.ndarray | None,
-        load: Lookup,
+        load: Load,
         *,
         stage: int,
         chunk: int | None = None,
@@ -138,7 +138,7 @@ class Feed:
         Args:
             order: [n] positions of the images.
             versions: [n] numbers of the augmented views; None: images are not augmented.
-            load: loads the features for some positions and versions.
+            load: loads the features of each part.
             stage: position of the stage.
             chunk: number of images to load at a time; None: a batch.
             whole: yield the features of all images, not only of this process's part, because images are mixed across parts.
@@ -167,23 +167,24 @@ class Feed:
 
 
 def _in_chunks(
-    load: Lookup, positions: np.ndarray, versions: np.ndarray | None, sizes: Sequence[int], chunk: int | None
+    load: Load, positions: np.ndarray, versions: np.ndarray | None, sizes: Sequence[int], chunk: int | None
 ) -> Iterator[Tensor]:
     """Yields batches of features, loaded in chunks that may cross the batches' borders.
 
     Args:
-        load: loads the features for some positions and versions.
+        load: loads the features of each part.
         positions: [n] positions of the images.
         versions: [n] numbers of the augmented views; None: images are not augmented.
         sizes: number of images of each batch.
         chunk: number of images to load at a time; None: a batch.
     """
-    ready, done = torch.empty(0), 0
+    borders = np.arange(chunk, len(positions), chunk) if chunk else np.cumsum(sizes)[:-1]
+    of_parts = repeat(None) if versions is None else np.split(versions, borders)
+    loaded = load(list(zip(np.split(positions, borders), of_parts, strict=False)))
+    ready = torch.empty(0)
     for size in sizes:
         while len(ready) < size:
-            part = slice(done, done + (chunk or size))
-            more = load(positions[part], None if versions is None else versions[part])
+            more = next(loaded)
             ready = torch.cat([ready, more]) if len(ready) else more
-            done += len(more)
         yield ready[:size]
         ready = ready[size:]

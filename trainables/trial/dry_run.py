@@ -13,6 +13,7 @@ import torch
 from trainables.core.seeding import random_state
 from trainables.data.dataset import Dataset
 from trainables.data.stage_view import data_of_stage
+from trainables.data.store.streamed_images import StreamedImages
 from trainables.models.precision import device_of
 from trainables.models.staged_model import StagedModel
 from trainables.recipe.backbone_catalog import backbone_info
@@ -164,7 +165,9 @@ def _uncached(recipe: Recipe) -> Recipe:
 
 
 def sample(dataset: Dataset, count: int, *, seed: int) -> Dataset:
-    """Draws a small data set in memory: about `count` images each for training and validation, at least one of each class.
+    """Draws a small data set: about `count` images each for training and validation, at least one of each class.
+
+    They are in memory, unless they are streamed, so that decoding is measured, too.
 
     Args:
         dataset: data set to draw from.
@@ -172,11 +175,11 @@ def sample(dataset: Dataset, count: int, *, seed: int) -> Dataset:
         seed: seed of the draw.
     """
     sides = [_drawn(dataset, side, count, seed) for side in (dataset.train, dataset.validation)]
-    taken = np.concatenate(sides)
+    taken, images = np.concatenate(sides), dataset.images
     identity = hashlib.sha256(dataset.fingerprint.encode() + taken.tobytes()).hexdigest()
     return replace(
         dataset,
-        images=dataset.images[taken],
+        images=images.at(taken) if isinstance(images, StreamedImages) else images[taken],
         images_at={},
         labels=dataset.labels[taken],
         targets=None if dataset.targets is None else dataset.targets[taken],

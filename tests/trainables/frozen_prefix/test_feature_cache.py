@@ -291,8 +291,8 @@ ALL = {1: 1e9, 2: 1e9, 3: 1e9}
 def images_of(count=40, epochs=ALL):
     positions = np.arange(count) * 3
 
-    def load(wanted):
-        return torch.from_numpy(wanted).float().reshape(-1, 1, 1, 1).expand(-1, 2, 1, 1)
+    def load(chunks):
+        return (torch.from_numpy(wanted).float().reshape(-1, 1, 1, 1).expand(-1, 2, 1, 1) for wanted in chunks)
 
     return CachedImages(name="images", key="k", source="test", positions=positions, load=load, epochs=epochs)
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from trainables.data.dataset import open_dataset
-from trainables.data.store.decoded_images import decode_resized
+from trainables.data.store.decoding import decode_resized
 from trainables.model_package.input_images import find_images
 from trainables.model_package.manifest import Input, Manifest
 from trainables.model_package.predict import shape_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -12,13 +12,17 @@ from torch import Tensor
 
 from trainables.core.seeding import derived_seed, random_state
 from trainables.data.batches.gpu_resident import resident
+from trainables.data.batches.read_ahead import read_ahead
 from trainables.data.dataset import Dataset
+from trainables.data.store.images import Images
+from trainables.data.store.streamed_images import StreamedImages
 
 __all__ = [
     "derived_seed",
     "epoch_order",
     "fixed_noise",
     "gather",
+    "gather_each",
     "generator",
     "normalise",
     "own_parts",
@@ -107,12 +111,29 @@ def gather(
     Returns:
         Images [b, h, w, c] or volumes [b, d, h, w, c], uint8 or uint16, and labels [b] int64.
     """
-    device = torch.device(device)
     labels = torch.from_numpy(dataset.labels[indices]).to(device, non_blocking=True)
     images = dataset.images if image_size is None else dataset.images_at[image_size]
+    (gathered,) = gather_each(images, [indices], torch.device(device))
+    return gathered, labels
+
+
+def gather_each(images: Images, parts: Sequence[np.ndarray], device: torch.device) -> Iterator[Tensor]:
+    """Yields the images of each part, on the device; streamed images are decoded ahead.
+
+    Args:
+        images: the images.
+        parts: [b] positions of each part.
+        device: device of the result.
+    """
     if (on_gpu := resident(images, device)) is not None:
-        return on_gpu.take(torch.from_numpy(indices).to(device, non_blocking=True)), labels
-    return torch.from_numpy(images[indices]).to(device, non_blocking=True), labels
+        for part in parts:
+            yield on_gpu.take(torch.from_numpy(part).to(device, non_blocking=True))
+    elif isinstance(images, StreamedImages):
+        for batch in read_ahead(images, parts, pinned=device.type == "cuda"):
+            yield batch.to(device, non_blocking=True)
+    else:
+        for part in parts:
+            yield torch.from_numpy(images[part]).to(device, non_blocking=True)
 
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.data.store.images import Images
+
 _SHARE = 0.25
 """Share of a GPU's free memory that images may take; the rest is for the network and for other trials on that GPU."""
 _CHUNK_BYTES = 2**28
@@ -16,7 +18,7 @@ _CHUNK_BYTES = 2**28
 class Resident:
     """All images of a data set at one size, on a device."""
 
-    def __init__(self, images: np.ndarray, device: torch.device):
+    def __init__(self, images: Images, device: torch.device):
         self._dtype = torch.from_numpy(images[:0].copy()).dtype
         # Stored as int16, because indexing does not support uint16 everywhere; it only moves bits.
         signed = torch.int16 if self._dtype == torch.uint16 else self._dtype
@@ -34,7 +36,7 @@ class Resident:
 class _Same:
     """Array as a key of a cache; equal only to the same object."""
 
-    def __init__(self, array: np.ndarray | Tensor):
+    def __init__(self, array: Images | Tensor):
         self.array = array
 
     def __eq__(self, other: object) -> bool:
@@ -44,7 +46,7 @@ class _Same:
         return id(self.array)
 
 
-def resident(images: np.ndarray, device: torch.device) -> Resident | None:
+def resident(images: Images, device: torch.device) -> Resident | None:
     """Images on the device; None if it is not a GPU, or they would take too much of its free memory.
 
     The same array is copied there once, even if several runs of a process use it.
@@ -60,7 +62,7 @@ def resident_features(features: Tensor, device: torch.device) -> Tensor:
 @functools.lru_cache(maxsize=2)  # training and validation may see different sizes
 def _images_on(images: _Same, device: torch.device) -> Resident | None:
     array = images.array
-    assert isinstance(array, np.ndarray)
+    assert not isinstance(array, Tensor)
     return Resident(array, device) if array.nbytes <= _SHARE * _free_bytes(device) else None
 
 

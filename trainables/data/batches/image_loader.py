@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from trainables.data.batches.augment import augment
-from trainables.data.batches.batches import gather, normalise, own_statistics, standardise
+from trainables.data.batches.batches import gather_each, normalise, own_statistics, standardise
 from trainables.data.dataset import Dataset
 from trainables.data.stage_view import data_of_stage
 from trainables.recipe.backbone_catalog import backbone_info
 from trainables.recipe.recipe import Recipe
+
+Part = tuple[np.ndarray, np.ndarray | None]
+"""Positions [b] of some images in the data set, and [b] numbers of the augmented views to make; None: images are not augmented."""
 
 
 class ImageLoader:
@@ -52,7 +56,21 @@ class ImageLoader:
         Returns:
             [b, c, h, w], or [b, c, d, h, w] for volumes, float32.
         """
-        images, _ = gather(self.of_stage(stage), positions, self._device)
+        (images,) = self.load_each([(positions, versions)], stage=stage)
+        return images
+
+    def load_each(self, parts: Sequence[Part], *, stage: int = 0) -> Iterator[Tensor]:
+        """Yields the images of each part as the network sees them in a stage, see `load`; streamed images are decoded ahead.
+
+        Args:
+            parts: positions and versions of each part.
+            stage: position of the stage.
+        """
+        gathered = gather_each(self.of_stage(stage).images, [positions for positions, _ in parts], self._device)
+        for (positions, versions), images in zip(parts, gathered, strict=True):
+            yield self._as_input(images, positions, versions)
+
+    def _as_input(self, images: Tensor, positions: np.ndarray, versions: np.ndarray | None) -> Tensor:
         # Taken before augmentation: standardising afterwards would undo changes of brightness and contrast.
         statistics = own_statistics(images) if self._standardises else None
         train = self._recipe.train

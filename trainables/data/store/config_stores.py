@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from trainables.core.config_errors import ConfigError
 from trainables.data.sources.open_source import open_source, open_test_source
 from trainables.data.sources.source import Source
-from trainables.data.store.decoded_images import Progress, Store, open_stores
+from trainables.data.store.build_stores import Progress
+from trainables.data.store.decoded_images import Store, open_stores
 from trainables.recipe.data_config import DataConfig
 from trainables.storage.urls import absolute
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from itertools import pairwise
 
 import numpy as np
 
-_CHUNK = 1024
-"""Images whose hashes are computed at a time."""
+from trainables.data.store.images import Images
+
+_MOST_OF_SCENE = 1024
+"""Pictures, about, of which the mean of a scene is computed."""
 _MOST_VALUES = 2**24
 """Pixels and channels that are compared at a time."""
 _SAMPLED = 32
@@ -31,22 +32,24 @@ _FEWEST_PIXELS = 16
 are below the difference."""
 
 
-def copies(images: np.ndarray) -> np.ndarray:
+def copies(images: Images, checksums: np.ndarray) -> np.ndarray:
     """Position of the first image that has the same pixels, [n] int64; its own if there is none before it.
 
     Args:
         images: [n, …, c].
+        checksums: [n] their checksums.
     """
     first_of: dict[bytes, int] = {}
     found = np.arange(len(images))
-    checksums = np.fromiter((zlib.crc32(image) for image in images), np.uint32, len(images))
     _, group, count = np.unique(checksums, return_inverse=True, return_counts=True)
     for i in np.flatnonzero(count[group] > 1).tolist():
         found[i] = first_of.setdefault(hashlib.sha256(images[i]).digest(), i)
     return found
 
 
-def alike(images: np.ndarray, copy_of: np.ndarray, sides: np.ndarray) -> np.ndarray:
+def alike(
+    images: Images, copy_of: np.ndarray, sides: np.ndarray, *, hashes: np.ndarray, has_detail: np.ndarray
+) -> np.ndarray:
     """Position of the first image that shows the same picture, [n] int64; like `copies`, but also with pictures that are nearly
     the same.
 
@@ -54,9 +57,8 @@ def alike(images: np.ndarray, copy_of: np.ndarray, sides: np.ndarray) -> np.ndar
         images: [n, …, c].
         copy_of: result of `copies`.
         sides: [n] shorter side of each image before it was resized.
+        hashes, has_detail: [n] see `difference_hashes`.
     """
-    pictures = images if images.ndim == 4 else images[:, images.shape[1] // 2]
-    hashes, has_detail = _hashes(pictures)
     own = np.flatnonzero((copy_of == np.arange(len(images))) & has_detail & (sides >= _FEWEST_PIXELS))
     pairs = own[_close(hashes[own])]
     pairs = pairs[_differences(images, pairs) <= _MOST_DIFFERENCE]
@@ -65,7 +67,7 @@ def alike(images: np.ndarray, copy_of: np.ndarray, sides: np.ndarray) -> np.ndar
     return found
 
 
-def _without_scenes(images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def _without_scenes(images: Images, pairs: np.ndarray) -> np.ndarray:
     """Pairs [m, 2] without those of different pictures of one scene: many pictures from one fixed camera hardly differ, but each
     differs from their mean in its own way."""
     first = _joined(len(images), pairs)
@@ -74,7 +76,7 @@ def _without_scenes(images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     members_of, pairs_of = _positions(first), _positions(first[pairs[:, 0]])
     for root in roots[counts > _FEW].tolist():
         members, of_scene = members_of[root], pairs_of[root]
-        mean = images[members[:: 1 + len(members) // _CHUNK]].mean(0, dtype=np.float32)
+        mean = images[members[:: 1 + len(members) // _MOST_OF_SCENE]].mean(0, dtype=np.float32)
         same[of_scene] = _differences(images, pairs[of_scene], mean) <= _MOST_IN_SCENE
     return pairs[same]
 
@@ -97,19 +99,15 @@ def _joined(count: int, pairs: np.ndarray) -> np.ndarray:
     return joined
 
 
-def _hashes(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Difference hash of each picture [n, h, w, c], [n] uint64: the signs of brightness between 9 neighbouring cells in 8 rows; and
-    a mask of those that are not the same everywhere."""
+def difference_hashes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Difference hash of each image [n, h, w, c], or of the middle slice of each volume, [n] uint64: the signs of brightness
+    between 9 neighbouring cells in 8 rows; and a mask of those that are not the same everywhere."""
+    pictures = images if images.ndim == 4 else images[:, images.shape[1] // 2]
     _, h, w, c = pictures.shape
-    sampled = slice(None, None, max(1, h // _SAMPLED)), slice(None, None, max(1, w // _SAMPLED)), c // 2
-    parts, has_detail = [], []
-    for start in range(0, len(pictures), _CHUNK):
-        some = pictures[(slice(start, start + _CHUNK), *sampled)].astype(np.float32)
-        cells = np.matmul(_pooling(some.shape[1], 8).T, some @ _pooling(some.shape[2], 9))
-        signs = (cells[:, :, 1:] > cells[:, :, :-1]).reshape(len(some), 64)
-        parts.append(np.packbits(signs, axis=1).view(np.uint64)[:, 0])
-        has_detail.append(some.max((1, 2)) > some.min((1, 2)))
-    return np.concatenate(parts), np.concatenate(has_detail)
+    some = pictures[:, :: max(1, h // _SAMPLED), :: max(1, w // _SAMPLED), c // 2].astype(np.float32)
+    cells = np.matmul(_pooling(some.shape[1], 8).T, some @ _pooling(some.shape[2], 9))
+    signs = (cells[:, :, 1:] > cells[:, :, :-1]).reshape(len(some), 64)
+    return np.packbits(signs, axis=1).view(np.uint64)[:, 0], some.max((1, 2)) > some.min((1, 2))
 
 
 def _pooling(length: int, cells: int) -> np.ndarray:
@@ -135,7 +133,7 @@ def _close(hashes: np.ndarray) -> np.ndarray:
     return np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0)
 
 
-def _differences(images: np.ndarray, pairs: np.ndarray, mean: np.ndarray | float = 0.0) -> np.ndarray:
+def _differences(images: Images, pairs: np.ndarray, mean: np.ndarray | float = 0.0) -> np.ndarray:
     """Mean squared difference of each pair [m, 2], as a share of the variance of its images, of which a mean is subtracted."""
     found = np.zeros(len(pairs))
     chunk = max(1, _MOST_VALUES // max(1, images[:1].size))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from trainables.core.atomic_write import replacing
-from trainables.data.store.duplicates import alike, copies
+from trainables.data.store.duplicates import alike, copies, difference_hashes
+from trainables.data.store.images import Images
 
 _FACTS = np.dtype(
     [("height", "<i4"), ("width", "<i4"), ("lowest", "<u2"), ("highest", "<u2"), ("copy_of", "<i8"), ("like", "<i8")]
 )
-_CHUNK = 1024
-"""Images that are measured at a time."""
+_MEASURES = np.dtype([("lowest", "<u2"), ("highest", "<u2"), ("checksum", "<u4"), ("hash", "<u8"), ("has_detail", "?")])
+_CHUNK, _CHUNK_VALUES = 1024, 2**24
+"""Images that are measured at a time, and pixels and channels."""
 
 
 class ImageDetails:
@@ -51,21 +54,59 @@ class ImageDetails:
         return zipfile.is_zipfile(self._file)
 
 
-def write_details(file: Path, images: np.ndarray, sides: Sequence[tuple[int, int]], names: Sequence[str]) -> None:
-    """Measures images and writes their details.
+class Measures:
+    """Measurements of images, taken once from each as it is decoded."""
+
+    def __init__(self) -> None:
+        self._waiting: list[np.ndarray] = []
+        self._parts: list[np.ndarray] = []
+
+    def add(self, image: np.ndarray) -> None:
+        """Measures the next image [h, w, c], or volume [d, h, w, c]."""
+        self._waiting.append(image)
+        if len(self._waiting) >= min(_CHUNK, max(1, _CHUNK_VALUES // image.size)):
+            self._measure()
+
+    def all(self) -> np.ndarray:
+        """[n] records of all images: `lowest` and `highest` value, `checksum`, and `hash` and `has_detail`, see `duplicates`."""
+        self._measure()
+        return np.concatenate(self._parts)
+
+    def _measure(self) -> None:
+        if not self._waiting:
+            return
+        images = np.stack(self._waiting)
+        found = np.zeros(len(images), _MEASURES)
+        values = images.reshape(len(images), -1)
+        found["lowest"], found["highest"] = values.min(1), values.max(1)
+        found["checksum"] = [zlib.crc32(image) for image in images]
+        found["hash"], found["has_detail"] = difference_hashes(images)
+        self._parts.append(found)
+        self._waiting = []
+
+
+def write_details(
+    file: Path, images: Images, measures: np.ndarray, sides: Sequence[tuple[int, int]], names: Sequence[str]
+) -> None:
+    """Finds copies among images and writes their details.
 
     Args:
         file: file to write.
         images: [n, …, c].
+        measures: [n] records, see `Measures`.
         sides: height and width of each image before resizing.
         names: their names.
     """
     facts = np.zeros(len(images), _FACTS)
     facts["height"], facts["width"] = np.array(sides).T
-    for start in range(0, len(images), _CHUNK):
-        some = images[start : start + _CHUNK].reshape(len(images[start : start + _CHUNK]), -1)
-        facts["lowest"][start : start + _CHUNK], facts["highest"][start : start + _CHUNK] = some.min(1), some.max(1)
-    facts["copy_of"] = copies(images)
-    facts["like"] = alike(images, facts["copy_of"], np.array(sides).min(1))
+    facts["lowest"], facts["highest"] = measures["lowest"], measures["highest"]
+    facts["copy_of"] = copies(images, measures["checksum"])
+    facts["like"] = alike(
+        images,
+        facts["copy_of"],
+        np.array(sides).min(1),
+        hashes=measures["hash"],
+        has_detail=measures["has_detail"],
+    )
     with replacing(file, "wb") as target:
         np.savez(target, facts=facts, names=np.frombuffer(os.fsencode("\0".join(names)), np.uint8))

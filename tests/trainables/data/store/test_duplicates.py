@@ -7,7 +7,24 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from trainables.data.store.duplicates import alike, copies
+from trainables.data.store import duplicates
+from trainables.data.store.image_details import Measures
+
+
+def measured(images: np.ndarray) -> np.ndarray:
+    measures = Measures()
+    for image in images:
+        measures.add(image)
+    return measures.all()
+
+
+def copies(images: np.ndarray) -> np.ndarray:
+    return duplicates.copies(images, measured(images)["checksum"])
+
+
+def alike(images: np.ndarray, copy_of: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    found = measured(images)
+    return duplicates.alike(images, copy_of, sides, hashes=found["hash"], has_detail=found["has_detail"])
 
 
 def photos(count: int, size: int = 32) -> np.ndarray:
