@@ -21,6 +21,7 @@ from ray.util.queue import Empty, Queue
 from search.config.yaml_source import InputError
 from search.launch.shown_run import ShownRun
 from search.launch.sigterm import sigterm_as_ctrl_c
+from trainables.core.available_cpus import available_cpus, set_own_cpus
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import open_dataset
 from trainables.models.precision import device_of
@@ -120,6 +121,7 @@ def _raise_cause(ended: Future[None], folder: TrialLayout) -> None:
 def _work(assignment: dict[str, Any]) -> None:
     """Work of one process: the first owns the run's folder, the others only compute."""
     replicas, recipe = Processes(), parse_recipe(assignment["recipe"])
+    set_own_cpus(available_cpus() / replicas.count)  # to decode images; torch has threads of its own
     if replicas.rank:
         trainer = Trainer(recipe, open_dataset(recipe.data, image_sizes=recipe.image_sizes), replicas=replicas)
         if (state := replicas.from_first(None)) is not None:

@@ -4,10 +4,13 @@ only and does not start Ray."""
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from search.cluster.ray_connection import place_of
 from search.config.address import LOCAL
@@ -18,14 +21,19 @@ from search.preflight.data_and_weights import check_data_and_weights, data_warni
 from search.preflight.forecast import Forecast, Memory, forecast, memory, trials_at_once
 from search.preflight.local_machine import Machine, this_machine
 from search.progress.terminal import Console
+from trainables.core.available_cpus import set_own_cpus
 from trainables.core.config_errors import ConfigError
+from trainables.core.seeding import random_state
 from trainables.data.dataset import Dataset, open_dataset
 from trainables.data.overview import Overview, overview
 from trainables.data.sources.open_source import doubt_about_test
+from trainables.data.store.streamed_images import StreamedImages
 from trainables.recipe.data_settings.image_settings import Spacing
 from trainables.recipe.recipe import Recipe
 from trainables.trial.dry_run import DryRun, dry_run
 
+_DECODED = 64
+"""Images on which decoding is timed."""
 _FEW_VALIDATION_IMAGES = 5
 """Validation images of a class below which its recall is too coarse to rely on."""
 
@@ -60,6 +68,10 @@ class Check:
     data: Overview
     cache_bytes: dict[str, int]
     """Name of a cache -> its size on disk in bytes; all trials share it."""
+    streamed: str | None = None
+    """Reason why images are decoded again in each epoch; None: they are cached."""
+    decoding_s: float = 0.0
+    """Seconds that decoding takes in such an epoch, on a trial's cores; included in the times of the stages."""
     tried: DryRun
     """Costs of the file's own stages, then of searched stages that open more or fewer blocks than any of them."""
     own_stages: int
@@ -114,6 +126,7 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
         InputError: with the mistakes that `thaw search` would report.
     """
     machine, settings = this_machine(), config.settings
+    set_own_cpus(settings.resources.cpus)  # so that images are decoded as fast as in a trial
     at_once = trials_at_once(settings.resources, machine, settings.most_at_once, processes=config.recipe.train.workers)
     if at_once == 0 and place_of(settings.address) == LOCAL:
         raise InputError(_no_room(config, machine))
@@ -137,9 +150,11 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
         data_warnings=(*data_warnings(dataset, config.recipe.data), *([doubt] if doubt else [])),
         data=overview(dataset),
         cache_bytes={
-            "decoded images": dataset.images.nbytes,
+            **({} if isinstance(dataset.images, StreamedImages) else {"decoded images": dataset.images.nbytes}),
             "features of frozen blocks": sum(cost.cache_bytes for cost in tried.stages),
         },
+        streamed=dataset.streamed,
+        decoding_s=_decoding_s(dataset),
         tried=tried,
         own_stages=len(config.recipe.train.stages),
         machine=machine,
@@ -156,6 +171,18 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
         varied=varied(config.recipe, draws),
     )
     return found, dataset
+
+
+def _decoding_s(dataset: Dataset) -> float:
+    """Seconds to decode all images that an epoch reads, by those of a sample; 0 if they are cached."""
+    streamed = next((images for images in dataset.images_at.values() if isinstance(images, StreamedImages)), None)
+    if streamed is None:
+        return 0.0
+    read = np.concatenate([dataset.train, dataset.validation])
+    some = random_state(0, "decoding").permutation(read)[:_DECODED]
+    began = time.perf_counter()
+    _ = streamed[some]
+    return (time.perf_counter() - began) * len(read) / len(some)
 
 
 def _on_device(recipe: Recipe, config: SearchConfig) -> Recipe:

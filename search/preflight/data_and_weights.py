@@ -84,6 +84,8 @@ def check_data_and_weights(
         console.out(line, highlight=False)
     if any(recipe.train.bn_affine == "auto" and recipe.bn_affine for recipe in recipes):
         console.out("random weights: BatchNorm's scale and shift train, too (train.bn_affine: auto)", highlight=False)
+    for line in dict.fromkeys(filter(None, (dataset.streamed for dataset in datasets.values()))):
+        console.out(line, highlight=False)
     console.out(summary(datasets[recipes[0].data]), highlight=False)
     return datasets[recipes[0].data]
 

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from ray.exceptions import RayActorError, RayTaskError
 from torch._C._distributed_c10d import TCPStore
 
+from trainables.core.available_cpus import set_own_cpus
 from trainables.data.dataset import open_dataset
 from trainables.models.precision import device_of
 from trainables.recipe.recipe import Recipe, parse_recipe
@@ -84,6 +85,7 @@ class OtherProcess:
             rank: rank of this process, from 1 on.
         """
         recipe = parse_recipe(json.loads(recipe_json))
+        set_own_cpus(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))
         self._store = TCPStore(host, port, recipe.train.workers, is_master=False)
         replicas = _joined(recipe, self._store, rank=rank)
         data = open_dataset(recipe.data, image_sizes=recipe.image_sizes)

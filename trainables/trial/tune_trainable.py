@@ -21,6 +21,7 @@ from ray import tune
 from ray.tune import PlacementGroupFactory
 
 from trainables.core.atomic_write import replacing
+from trainables.core.available_cpus import set_own_cpus
 from trainables.data.dataset import open_dataset
 from trainables.recipe.recipe import parse_recipe
 from trainables.run_folder.cache_progress import CacheProgress
@@ -59,6 +60,8 @@ class StagedUnfreezing(tune.Trainable):
         self._output: TrialLog | None = None
         self._assignment = TrialAssignment.of_config(config)
         self._rungs = self._assignment.rungs
+        if self.trial_resources:
+            set_own_cpus(self.trial_resources.bundles[0].get("CPU", 1))
         # Free the memory of the previous trial for this one and for other processes.
         gc.collect()
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
@@ -189,11 +192,14 @@ def _open(assignment: TrialAssignment, processes: TrialProcesses | None) -> Trai
         fork(layout.trial(parent.trial), folder, recipe, after_epoch=parent.epoch)
     building = CacheProgress(folder.building)
     decoding = building.progress("decoding images")
+    dataset = open_dataset(recipe.data, image_sizes=recipe.image_sizes, progress=decoding)
+    if dataset.streamed:
+        _log.info(dataset.streamed)
     open_run = partial(
         TrainingRun,
         recipe,
         folder,
-        dataset=open_dataset(recipe.data, image_sizes=recipe.image_sizes, progress=decoding),
+        dataset=dataset,
         sharing_runs=assignment.trials,
         progress=building.progress("computing features"),
         check_ownership=check_ownership,

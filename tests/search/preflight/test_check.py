@@ -83,6 +83,13 @@ def test_data_stages_and_length_are_found(checked):
     assert 0 < found.forecast.expected_s <= found.forecast.most_s
 
 
+def test_streamed_images_are_not_said_to_be_on_disk(checked):
+    found, _, _ = checked
+    assert (found.streamed, found.decoding_s) == (None, 0)
+    text = said(replace(found, streamed="images of 32 px are streamed, and why", decoding_s=12.0), 200)
+    assert "images of 32 px are streamed, and why; decoding takes 12 s of it, while the network trains" in text
+
+
 def test_the_report_says_it(checked):
     found, _, _ = checked
     text = said(found)

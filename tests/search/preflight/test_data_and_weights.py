@@ -3,6 +3,7 @@
 import io
 import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,19 @@ def test_a_class_without_any_image_is_named(look):
 def test_weights_that_are_not_there_have_their_place(look):
     with pytest.raises(InputError, match=r"^command line \(model\.weights=nothing\.pt\) model\.weights: .*nothing\.pt"):
         look("model.weights=nothing.pt", counts={"cat": 4, "dog": 4})
+
+
+def test_images_for_which_the_cache_is_too_small_are_said_to_be_streamed(look, monkeypatch):
+    monkeypatch.setenv("THAW_CACHE_GIB", "0.00001")
+    dataset, said = look(counts={"cat": 8, "dog": 4})
+    line, summed_up = said.splitlines()
+    assert line == dataset.streamed
+    assert re.fullmatch(
+        r"images of 32 px are streamed, which decodes them again in each epoch: "
+        r"3\.43e-05 GiB are needed in .*: more than THAW_CACHE_GIB=0\.00001 allows",
+        line,
+    )
+    assert summed_up == "6 training images of 2 classes (4 … 2 each), 6 to validate, 32 px"
 
 
 def test_a_function_that_makes_no_network_has_its_place(look, own_module):

@@ -1,5 +1,6 @@
 """Cores that the process may use: the smallest of its affinity and of all quotas above it."""
 
+import math
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from trainables.core import available_cpus as module
 from trainables.core.available_cpus import available_cpus
 
 V2, V1 = "0::/a/b\n", "9:name=systemd:/\n4:cpu,cpuacct:/a\n3:cpuset:/x\n0::/\n"
@@ -47,6 +49,14 @@ def test_a_process_held_to_one_core_has_one():
         "print(this_machine().cpus)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
+
+
+@pytest.mark.parametrize(("share", "own"), [(math.inf, 8), (3.0, 3), (0.5, 1), (20, 8)])
+def test_a_trial_decodes_on_its_own_cores(monkeypatch, share, own):
+    monkeypatch.setattr(module, "available_cpus", lambda: 8)
+    monkeypatch.setattr(module, "_share", math.inf)
+    module.set_own_cpus(share)
+    assert module.own_cpus() == own
 
 
 def test_nothing_else_counts_cores():

@@ -11,7 +11,7 @@ import yaml
 
 from search.cli import main
 from trainables.checkpoints.checkpoint_folder import CheckpointFolder
-from trainables.data.dataset import open_dataset
+from trainables.data.dataset import _open, open_dataset
 from trainables.frozen_prefix.feature_file import load_features
 from trainables.models.backbones.medicalnet import MedicalNet
 from trainables.recipe.recipe import parse_recipe
@@ -121,6 +121,18 @@ def test_kept_features_change_no_bit_of_a_run(recipe_of, tmp_path, monkeypatch, 
     maps = [load_features(e.array) for e in cache_folder.entries() if e.kind == "features" and "layer3" in e.what]
     assert maps
     assert all(m.dim() == 5 and m.is_contiguous(memory_format=torch.channels_last_3d) for m in maps)
+
+
+def test_streamed_volumes_change_no_bit_of_a_run(recipe_of, tmp_path, monkeypatch):
+    recipe, found = recipe_of(augment=VIEWS, data={"bits": 16}), []
+    for name, gib in (("cached", "1"), ("streamed", str(60 / 2**20))):
+        monkeypatch.setenv("THAW_CACHE", str(tmp_path / name))
+        monkeypatch.setenv("THAW_CACHE_GIB", gib)
+        _open.cache_clear()
+        dataset = open_dataset(recipe.data)
+        found.append((dataset.fingerprint, numbers(Trainer(recipe, dataset))))
+        assert bool(dataset.streamed) == (name == "streamed")
+    assert found[0] == found[1]
 
 
 def test_every_fold_judges_other_patients(recipe_of):

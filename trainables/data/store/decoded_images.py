@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trainables.core.available_cpus import own_cpus
-from trainables.core.config_errors import counted
 from trainables.data.sources.source import Source
 from trainables.data.store.build_stores import Builder, OnBad, Progress, StorePaths, details_file, listing_file
 from trainables.data.store.image_details import ImageDetails
@@ -117,8 +115,7 @@ def why_streamed(stores: Mapping[int, Store]) -> str | None:
     if not streamed:
         return None
     sizes = " and ".join(f"{size} px" for size in streamed)
-    by = counted(own_cpus(), "thread")
-    return f"images of {sizes} are streamed: decoded again in each epoch, by {by}, because {max(streamed.items())[1].uncached}"
+    return f"images of {sizes} are streamed, which decodes them again in each epoch: {next(iter(streamed.values())).uncached}"
 
 
 def _without_room(

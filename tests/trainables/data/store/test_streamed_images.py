@@ -100,7 +100,9 @@ def test_the_sizes_that_fit_are_cached(photos, monkeypatch):
     streaming(monkeypatch, 42 * 16 * 16 * 3 / 1024 + 1)
     stores = open_stores(source_of(photos), [24, 16, 32])
     assert [size for size in stores if stores[size].uncached is None] == [16]
-    assert why_streamed(stores).startswith("images of 24 px and 32 px are streamed: decoded again in each epoch, by ")
+    assert why_streamed(stores).startswith(
+        "images of 24 px and 32 px are streamed, which decodes them again in each epoch: "
+    )
     assert why_streamed({16: stores[16]}) is None
 
 
