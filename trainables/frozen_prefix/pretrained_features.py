@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -46,12 +47,13 @@ def pretrained_features(
     found = []
     for name, part in parts.items():
         of_stage = StageImages(images.of_stage(0), part, stage=0, trains=name == "train")
-        lookup, _ = prefix.cached(of_stage, None)
-        for first in range(0, len(part), batch):
-            some = part[first : first + batch]
-            x = lookup(some, None) if lookup else prefix.compute(of_stage, some, None)
+        cached, _ = prefix.cached(of_stage, None)
+        load = cached or partial(prefix.compute, of_stage)
+        done = 0
+        for x in load([(part[first : first + batch], None) for first in range(0, len(part), batch)]):
             with autocast(device, recipe.train):
                 found.append(tail.features(x).float().cpu().numpy())
-            if progress and not lookup:
-                progress(min(first + batch, len(part)), len(part))
+            done += len(x)
+            if progress and not cached:
+                progress(done, len(part))
     return np.concatenate(found)
