@@ -14,7 +14,8 @@ from trainables.data.formats import nifti
 from trainables.data.formats.file_decoder import files_decoder
 from trainables.data.sources.image_folder import read_image_folder
 from trainables.data.sources.source import Reader, Source, files_key, read_as
-from trainables.data.store.build_stores import Progress, open_stores
+from trainables.data.store.build_stores import Progress
+from trainables.data.store.decoded_images import open_stores
 from trainables.recipe.data_config import DataConfig
 from trainables.storage.urls import Place, file_facts
 
