@@ -13,6 +13,7 @@ from spaces import parse_space, preset_names, preset_paths
 from spaces.space import Space, SpaceError
 from trainables.core.config_errors import ConfigError, Problem, counted, dotted
 from trainables.core.dotted_paths import PathError, resolve, with_values
+from trainables.core.vocabulary import Metric
 from trainables.recipe.data_config import SEARCHABLE, DataConfig
 from trainables.recipe.recipe import redundant_stages
 from trainables.recipe.rules.task_rules import task_problems
@@ -104,12 +105,19 @@ def _is_of_another_task(path: str, value: object, data: Mapping[str, Any]) -> bo
         return False  # reported elsewhere
 
 
+_OF_TARGETS = (
+    "val_loss is measured on the scale of the targets, which differs between trials; choose spearman, mae, rmse or r2"
+)
+
+
 def _why_unfit(path: str, config: SearchConfig) -> str | None:
     """Reason why a path cannot be searched at all; None if it can."""
     try:
         with_values(config.recipe.model_dump(mode="json"), {path: None})
     except PathError as error:
         return str(error)
+    if path.startswith("data.target") and config.recipe.train.metric == Metric.VAL_LOSS:
+        return f"cannot be searched: {_OF_TARGETS}"
     for fixed, why in _NOT_SEARCHABLE.items():
         if path == fixed or path.startswith(f"{fixed}."):
             return f"cannot be searched: {why}"

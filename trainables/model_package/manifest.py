@@ -14,6 +14,7 @@ from trainables.core.vocabulary import Task
 from trainables.recipe.data_config import DataConfig
 from trainables.recipe.data_settings.image_settings import Background, Fit, Frame, Spacing, Window
 from trainables.recipe.data_settings.table_columns import Columns
+from trainables.recipe.data_settings.target_settings import Transform
 from trainables.run_folder.layout import PackageLayout
 
 PACKAGE_SCHEMA = 1
@@ -92,10 +93,18 @@ class Inference(Config):
 
 
 class Target(Config):
-    """Scale of regression targets: a prediction is mean + std · output."""
+    """Scale of regression targets: mean + std · output is a prediction, or its transform."""
 
     mean: float
     std: float
+    transform: Transform = "none"
+    """Scale on which the targets were learned, see `data.target` of a recipe; a prediction is the inverse."""
+    knots: tuple[float, ...] = ()
+    """Targets, ascending, whose ranks are the `levels`; between them both are interpolated."""
+    levels: tuple[float, ...] = ()
+    """Transformed targets at the knots; for logarithms, the limits that they are clipped to."""
+    spread: float | None = None
+    """Standard deviation of the training targets in their own unit; null: `std`."""
 
 
 class OnnxFacts(Config):

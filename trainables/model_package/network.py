@@ -24,6 +24,7 @@ from trainables.models.staged_model import StagedModel
 from trainables.recipe.backbone_catalog import is_custom
 from trainables.recipe.model_config import ModelConfig
 from trainables.run_folder.layout import PackageLayout
+from trainables.tasks.target_scale import TargetScale
 
 
 class Outcome(NamedTuple):
@@ -65,7 +66,7 @@ def predictions(manifest: Manifest, outputs: np.ndarray, *, corrected: bool = Fa
     if manifest.target is not None:
         if corrected:
             raise PackageError("a regression model has no class frequencies to correct for")
-        numbers: np.ndarray = (values.squeeze(1) * manifest.target.std + manifest.target.mean).numpy()
+        numbers: np.ndarray = TargetScale(**manifest.target.model_dump()).targets(values.squeeze(1)).numpy()
         return numbers
     probabilities: np.ndarray = values.softmax(dim=1).numpy()
     if corrected:

@@ -22,6 +22,7 @@ from trainables.model_package.predict import shape_of
 from trainables.model_package.write_package import ValidatedModel, sha256_of
 from trainables.models.staged_model import StagedModel
 from trainables.run_folder.layout import PackageLayout
+from trainables.tasks.target_scale import TargetScale
 
 TOLERANCE = 1e-4
 """Largest valid difference between predictions of torch and onnxruntime: of a probability, or of a standardised target."""
@@ -48,7 +49,9 @@ class _WithPreprocessing(nn.Module):
         features = self._tail.features(self._network_input(images))
         outputs = self._tail.head.last(features)
         if (target := self._manifest.target) is not None:
-            return outputs * target.std + target.mean, outputs, features
+            if target.transform == "none":
+                return outputs * target.std + target.mean, outputs, features
+            return TargetScale(**target.model_dump()).targets(outputs.double()), outputs, features
         return outputs.softmax(dim=1), outputs, features
 
     def _network_input(self, images: Tensor) -> Tensor:
@@ -92,13 +95,17 @@ def write_onnx(model: ValidatedModel, file: Path) -> OnnxFacts:
 
 def _difference(model: ValidatedModel, file: Path, images: np.ndarray) -> float:
     manifest, outputs = model.network.manifest, model.validated.outcome.outputs[: len(images)]
-    onnx = OnnxNetwork(manifest, file)
-    expected = predictions(manifest, outputs)
-    unit = 1.0 if manifest.target is None else manifest.target.std
+    onnx, target = OnnxNetwork(manifest, file), manifest.target
+    # Numbers before they are scaled: the inverse of a logarithm or rank may be so steep that the last bits of outputs matter.
+    expected = predictions(manifest, outputs) if target is None else outputs[:, 0]
     largest = 0.0
     for batch in (len(images), 1):  # two batch sizes, because the file must not be limited to one
-        found = np.concatenate([onnx.predicted(images[i : i + batch]) for i in range(0, len(images), batch)])
-        largest = max(largest, float(np.abs(found - expected).max()) / unit)
+        parts = [onnx.predicted(images[i : i + batch]) for i in range(0, len(images), batch)]
+        found, raw = (np.concatenate(column) for column in zip(*parts, strict=True))
+        if target is not None:
+            gaps = np.abs(found - predictions(manifest, raw)) / (target.spread or target.std)
+            largest, found = max(largest, float(gaps.max())), raw[:, 0]
+        largest = max(largest, float(np.abs(found - expected).max()))
     if not largest <= TOLERANCE:
         raise PackageError(
             f"predictions of onnxruntime and torch differ by {largest:.2g} on {len(images)} validation images, more than "
@@ -131,11 +138,10 @@ class OnnxNetwork:
             outputs, features = self._session.run(["outputs", "features"], {"images": _as_input(np.stack(chunk))})
             yield Outcome(features, outputs)
 
-    def predicted(self, images: np.ndarray) -> np.ndarray:
-        """Predictions computed by the file itself: [n, c] probabilities, or [n] numbers."""
-        (found,) = self._session.run(["predictions"], {"images": _as_input(images)})
-        predicted: np.ndarray = found if self.manifest.target is None else found[:, 0]
-        return predicted
+    def predicted(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Predictions by the file itself, [n, c] probabilities or [n] numbers, and the outputs [n, c] that they are from."""
+        found, outputs = self._session.run(["predictions", "outputs"], {"images": _as_input(images)})
+        return found if self.manifest.target is None else found[:, 0], outputs
 
 
 def load_onnx(folder: str | Path, *, threads: int | None = None) -> OnnxNetwork:

@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ from trainables.recipe.rules.prefix_rules import prefix_batch
 from trainables.run_folder.layout import PackageLayout, TrialLayout
 from trainables.tasks.classification import Classification, Task, task_of
 from trainables.tasks.metrics import Evaluation
+from trainables.tasks.regression import Regression
 
 SAMPLE = 64
 """Validation images on which other runtimes are compared."""
@@ -153,7 +155,6 @@ def _manifest(
 ) -> Manifest:
     train, config, stage = recipe.train, recipe.data, report["stage_index"]
     prior = task.learned_prior(reweighted=report["reweighted"]) if isinstance(task, Classification) else None
-    constants = task.constants
     return Manifest(
         task=config.task,
         backbone=recipe.model.backbone,
@@ -163,7 +164,7 @@ def _manifest(
         classes=data.classes,
         labels=config.labels,
         columns=config.columns,
-        target=Target(mean=constants["target_mean"], std=constants["target_std"]) if constants else None,
+        target=Target(**asdict(task.scale)) if isinstance(task, Regression) else None,
         learned_prior=None if prior is None else tuple(prior.tolist()),
         input=Input(
             image_size=recipe.image_size(stage),

@@ -20,6 +20,7 @@ from trainables.recipe.data_settings.image_settings import (
 )
 from trainables.recipe.data_settings.label_names import Labels
 from trainables.recipe.data_settings.table_columns import Columns
+from trainables.recipe.data_settings.target_settings import TargetConfig, Transform
 from trainables.recipe.source_catalog import SOURCES, SourceName, source_names, source_spec
 from trainables.recipe.torchvision_catalog import CATALOG
 from trainables.storage.destination import refuse_password
@@ -50,6 +51,8 @@ class DataConfig(ImageRules):
     task: Task = "classification"
     """`classification`: predict one of several classes for each image; `regression`: predict a number, given in a table's label
     column."""
+    target: Annotated[TargetConfig | None, SEARCHABLE] = None
+    """Scale on which the numbers of a regression are learned; null: their own."""
     path: str | None = Field(
         None,
         description="Place of the data. "
@@ -137,6 +140,11 @@ class DataConfig(ImageRules):
         return z, y, x
 
     @property
+    def transform(self) -> Transform:
+        """`target.transform`."""
+        return "none" if self.target is None else self.target.transform
+
+    @property
     def box(self) -> int | None:
         """Height and width of volumes after resampling to the spacing, in voxels; None: volumes are resized as a whole."""
         return None if self.spacing_mm is None else self.image_size
@@ -176,6 +184,13 @@ class DataConfig(ImageRules):
         if source and value not in source_spec(source).tasks:
             some = " or ".join(map(repr, source_names(lambda spec: value in spec.tasks)))
             raise ValueError(f"{value!r} needs source {some} with a column of numbers; {source!r} has only classes")
+        return value
+
+    @field_validator("target")
+    @classmethod
+    def _regression_only(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None and info.data.get("task") == "classification":
+            raise ValueError("applies only to numbers, but data.task is 'classification'; remove it")
         return value
 
     @field_validator("labels", "long_tail")

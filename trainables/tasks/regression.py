@@ -17,10 +17,14 @@ from trainables.recipe.recipe import Recipe
 from trainables.tasks.losses import RegressionLossFunction
 from trainables.tasks.metrics import Evaluation
 from trainables.tasks.regression_metrics import evaluate_numbers
+from trainables.tasks.target_scale import fitted_scale
 
 
 class Regression:
-    """Prediction of a number for each image. The network outputs standard deviations of the training targets above their mean."""
+    """Prediction of a number for each image.
+
+    The network outputs standard deviations of the training targets above their mean, on the scale of `data.target`.
+    """
 
     balanced = False
     outputs = 1
@@ -31,12 +35,12 @@ class Regression:
         assert spec.task == "regression"
         assert targets is not None
         self._loss: RegressionLossFunction = resolve_name(spec.build)(recipe.train.loss)
-        self._mean, self._std = float(targets[dataset.train].mean()), float(targets[dataset.train].std())
+        self.scale = fitted_scale(targets[dataset.train], recipe.data.transform)
 
     @property
     def constants(self) -> Mapping[str, float]:
-        """Constants that turn outputs into predictions: `target_mean` + `target_std` · output."""
-        return {"target_mean": self._mean, "target_std": self._std}
+        """Constants that turn outputs into predictions: `target_mean` + `target_std` · output, on the scale of `data.target`."""
+        return {"target_mean": self.scale.mean, "target_std": self.scale.std}
 
     def loss(
         self,
@@ -58,7 +62,7 @@ class Regression:
         Returns:
             [] weighted mean.
         """
-        predicted, true = outputs.float().squeeze(1), self._standardised(targets).float()
+        predicted, true = outputs.float().squeeze(1), self.scale.outputs(targets).float()
         if mixing is None and weights is None:
             return self._loss(predicted, true, reduction="mean")
         count = torch.ones_like(predicted) if weights is None else weights
@@ -72,7 +76,7 @@ class Regression:
 
     def predictions(self, outputs: Tensor) -> np.ndarray:
         """Turns outputs [n, 1] into numbers in the targets' unit, [n] float64."""
-        numbers: np.ndarray = (outputs.double().squeeze(1) * self._std + self._mean).cpu().numpy()
+        numbers: np.ndarray = self.scale.targets(outputs.double().squeeze(1)).cpu().numpy()
         return numbers
 
     def validate(self, outputs: Tensor, targets: Tensor, *, reweighted: bool) -> tuple[float, Evaluation]:  # noqa: ARG002
@@ -83,11 +87,8 @@ class Regression:
             targets: [n] float64, in their own unit.
             reweighted: ignored; regression has no class weights.
         Returns:
-            Validation loss, the mean squared error over the variance of the training targets whatever the training loss; and the
-            other metrics, in the targets' unit.
+            Validation loss, the mean squared error over the variance of the training targets on the scale of `data.target`,
+            whatever the training loss; and the other metrics, in the targets' unit.
         """
-        val_loss = float(F.mse_loss(outputs.double().squeeze(1), self._standardised(targets)))
+        val_loss = float(F.mse_loss(outputs.double().squeeze(1), self.scale.outputs(targets)))
         return val_loss, evaluate_numbers(self.predictions(outputs), targets.cpu().numpy())
-
-    def _standardised(self, targets: Tensor) -> Tensor:
-        return (targets - self._mean) / self._std

@@ -66,6 +66,15 @@ def test_the_value_at_fault_is_named_not_its_neighbour(mistakes, space, message)
     assert line.partition(") ")[2].startswith(message)
 
 
+def test_scales_of_targets_are_compared_by_metrics_in_the_tables_unit(load, mistakes):
+    data = "data={source: table, path: a.csv, task: regression, image_size: 32}"
+    space = "space={data.target.transform: {choice: [none, log, rank]}}"
+    given = data, space, "train.loss={kind: huber}"
+    assert load(FILE, *given, "train.metric=mae")
+    (line,) = mistakes(FILE, *given, "train.metric=val_loss")
+    assert "space.data.target.transform: cannot be searched: val_loss is measured on the scale of the targets" in line
+
+
 def test_values_that_do_not_go_together_are_found_by_drawing(mistakes):
     text = replaced("{kind: ldam}", "{kind: ldam}\n  drw: {start_epoch: 1}")
     # Each alone is fine: up to 6 + 10 epochs, and DRW from 11 at the latest while the other stage has its 6.

@@ -85,10 +85,11 @@ def test_the_file_stands_for_itself(exported):
 
 def test_numbers_come_out_in_their_unit(own_model, tmp_path):
     recipe = regression_recipe(write_scored_digits(tmp_path / "scores", 30)) | {"model": own_model()}
+    recipe["data"]["target"] = {"transform": "rank_normal"}
     manifest, packed = pack(train(recipe, tmp_path / "run"), tmp_path / "model", onnx=True)
     assert manifest.input.channels == 1  # grey files, of which the network takes three channels
     expected = predictions(manifest, packed.validated.outcome.outputs)
-    found = load_onnx(tmp_path / "model").predicted(packed.validated.images)
+    found = load_onnx(tmp_path / "model").predicted(packed.validated.images)[0]
     assert np.abs(found - expected).max() / manifest.target.std < 1e-4
 
 

@@ -214,6 +214,11 @@ def mistakes(data):
             id="a volume of known spacing stretched",
         ),
         pytest.param(
+            plain(data={**FILES, "target": {"transform": "log"}}),
+            "data.target: applies only to numbers, but data.task is 'classification'; remove it",
+            id="a scale of classes",
+        ),
+        pytest.param(
             plain(data={**FILES, "mean": 123.7}),
             "data.mean: 123.7: values are scaled to 0 … 1 first; divide mean and std by 255",
             id="a mean of 0 to 255",
@@ -243,7 +248,7 @@ def mistakes(data):
         ),
         pytest.param(
             plain(class_weights={"a": 0}),
-            "train.class_weights.a: 0: input should be greater than 0",
+            "train.class_weights.a: 0: input should be above 0",
             id="a class without weight",
         ),
         pytest.param(
@@ -253,7 +258,7 @@ def mistakes(data):
         ),
         pytest.param(
             plain(data={**FILES, "depth": 16, "spacing_mm": [1, -1, 1]}, model={"backbone": "r3d_18"}),
-            "data.spacing_mm[1]: -1: input should be greater than 0",
+            "data.spacing_mm[1]: -1: input should be above 0",
             id="a negative spacing",
         ),
         pytest.param(

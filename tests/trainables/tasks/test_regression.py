@@ -13,6 +13,7 @@ from sklearn.metrics import mean_absolute_error, r2_score
 
 from tests.support.scored_digits import regression_recipe, write_scored_digits
 from trainables.data.dataset import Dataset, open_dataset
+from trainables.recipe.data_settings.target_settings import TargetConfig
 from trainables.recipe.recipe import parse_recipe
 from trainables.run_folder.epoch_report import OF_THE_MACHINE, read_epochs
 from trainables.run_folder.layout import RunFileError, TrialLayout
@@ -233,3 +234,26 @@ def test_diverged_outputs_are_no_numbers():
     )
     assert val_loss == math.inf
     assert all(math.isnan(value) for value in evaluation.metrics.values())
+
+
+# --- other scales ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transform", ["log", "rank_normal"])
+def test_metrics_are_in_the_tables_unit_whatever_the_scale(transform):
+    targets = np.array([1.0, 10.0, 100.0, 1000.0, 20.0, 50.0])
+    recipe = parse_recipe(regression_recipe("scores.csv"))
+    recipe = recipe.model_copy(
+        update={"data": recipe.data.model_copy(update={"target": TargetConfig(transform=transform)})}
+    )
+    regression = task_of(recipe, dataset_of(targets), device=CPU)
+    truth = torch.from_numpy(targets)
+    outputs = regression.scale.outputs(truth)[:, None]
+    loss, found = regression.validate(outputs, truth, reweighted=False)
+    assert loss == 0
+    assert found.metrics["mae"] == pytest.approx(0, abs=1e-6)
+    loss, found = regression.validate(outputs * 0, truth, reweighted=False)
+    middle = regression.scale.targets(torch.zeros(1, dtype=torch.float64)).item()
+    assert middle == pytest.approx(31.6, rel=0.01) if transform == "log" else 10 < middle < 100
+    assert found.metrics["mae"] == pytest.approx(np.abs(targets - middle).mean())
+    assert loss == pytest.approx((outputs**2).mean().item())

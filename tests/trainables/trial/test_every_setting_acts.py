@@ -183,6 +183,7 @@ OF_THE_MACHINE = {
 OF_OTHER_DATA = {
     "data.source",
     "data.task",
+    "data.target.transform",
     "data.path",
     "data.name",
     "data.columns.path",

@@ -283,3 +283,18 @@ def test_a_split_that_cannot_be_is_refused_at_the_field_that_asks_for_it(
     found = problems(write(photos.assign(**changes), **config))
     assert found[f"data.{place}"].startswith(message)
     assert not cache.exists(), "before anything is decoded"
+
+
+@pytest.mark.parametrize(
+    ("transform", "shift", "message"),
+    [
+        ("log", 0.5, "'log' needs targets above 0, but 1 of 40 images have none: 00.png (0); use log1p for counts from 0, or rank"),
+        ("log1p", 6.5, "'log1p' needs targets above -1, but 2 of 40 images have none: 00.png (-6), 01.png (-1); use rank"),
+    ],
+)  # fmt: skip
+def test_a_target_without_a_logarithm_is_named_before_anything_is_decoded(
+    photos, write, transform, shift, message, cache
+):
+    config = write(photos.assign(label=photos["label"] - shift), target={"transform": transform})
+    assert problems(config) == {"data.target.transform": message}
+    assert not cache.exists()

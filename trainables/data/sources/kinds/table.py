@@ -19,6 +19,7 @@ from trainables.data.sources.source import (
     with_sides,
 )
 from trainables.data.sources.tables.missing_files import missing_files
+from trainables.data.sources.tables.numeric_labels import untransformable
 from trainables.data.sources.tables.sample_weights import check_each_class_weighs
 from trainables.data.sources.tables.table_rows import has_test, read_rows
 from trainables.recipe.data_config import DataConfig
@@ -50,6 +51,8 @@ def _table(config: DataConfig, *, test: bool) -> Source:
         raise ConfigError([Problem(("data", typed), f"{getattr(config, typed):g}: {given}")])
     if numeric:
         targets = np.array([float(name) for name in rows.names])[rows.labels]
+        if problems := untransformable(targets, rows.files, config.transform):
+            raise ConfigError(problems)
         found = Mapped((), np.zeros(len(targets), np.int64), np.arange(len(targets)))
     else:
         targets, found = None, mapped(rows.names, rows.labels, config.labels)

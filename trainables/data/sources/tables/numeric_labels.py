@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trainables.core.config_errors import Problem, listed
+from trainables.recipe.data_settings.target_settings import Transform
 
 if TYPE_CHECKING:
     from trainables.data.sources.tables.table_cells import Cells
@@ -42,6 +44,29 @@ def without_number(labels: Cells, rows: np.ndarray | None) -> list[Problem]:
     many = "rows have" if len(bad) > 1 else "row has"
     message = f"{len(bad)} {many} no finite number (row numbers count from 1 below the header): {named}"
     return [Problem(("data", "columns", "label"), message)]
+
+
+_ABOVE: Mapping[Transform, float] = {"log": 0.0, "log1p": -1.0}
+"""Bound of the targets of a transform."""
+
+
+def untransformable(targets: np.ndarray, files: Sequence[str], transform: Transform) -> list[Problem]:
+    """Problem that lists the images whose target has no such transform; empty if there are none.
+
+    Args:
+        targets: [n] number of each image.
+        files: [n] images as the table names them.
+        transform: `data.target.transform`.
+    """
+    bound = _ABOVE.get(transform, -math.inf)
+    bad = np.flatnonzero(targets <= bound)
+    if not len(bad):
+        return []
+    named = listed([f"{files[i]} ({targets[i]:g})" for i in bad.tolist()])
+    other = "log1p for counts from 0, or rank" if transform == "log" else "rank"
+    found = f"{len(bad)} of {len(targets)} images have none: {named}"
+    message = f"{transform!r} needs targets above {bound:g}, but {found}; use {other}"
+    return [Problem(("data", "target", "transform"), message)]
 
 
 def by_number(labels: Cells) -> Cells:

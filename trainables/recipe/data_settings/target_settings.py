@@ -1,0 +1,18 @@
+"""Settings of the numbers that a regression predicts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from trainables.core.config_errors import Config
+
+Transform = Literal["none", "log", "log1p", "rank", "rank_normal"]
+"""Scale on which targets are learned."""
+
+
+class TargetConfig(Config):
+    """Scale on which the numbers are learned. Predictions and errors are in the table's unit, whatever the scale."""
+
+    transform: Transform = "none"
+    """`log`: the logarithm, for numbers above 0 that span decades; `log1p`: log(1 + number), for counts from 0; `rank`: the rank
+    among the training images, evenly from 0 to 1; `rank_normal`: ranks with the distances of a normal distribution."""
