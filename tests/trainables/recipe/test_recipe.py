@@ -99,7 +99,7 @@ def mistakes(data):
         ),
         pytest.param(plain([{"name": "head"}]), "train.stages[0].unfreeze_from: is required and missing", id="missing"),
         pytest.param(
-            plain([]), "train.stages: []: tuple should have at least 1 item after validation, not 0", id="none"
+            plain([]), "train.stages: []: list should have at least 1 item after validation, not 0", id="none"
         ),
         pytest.param([], "[]: input should be a section with keys such as data, model, train", id="no map at the top"),
         pytest.param(
