@@ -13,7 +13,7 @@ from results_analysis.plots.training_run.confusion_png import frequent_mistakes
 from results_analysis.plots.training_run.history import history
 from results_analysis.plots.training_run.history_figure import draw_history, history_table, rows_of
 from results_analysis.plots.training_run.predicted_numbers import draw_predicted_numbers, predicted_numbers
-from results_analysis.report.checkpoint_page import timeline
+from results_analysis.report.checkpoints.history import timeline
 from results_analysis.report.class_pictures import class_pictures
 from results_analysis.report.page import Card, Gallery, Picture, Section, Table, Thumbnail, Thumbnails
 from results_analysis.tables.training_run.snapshot import TrainingSnapshot

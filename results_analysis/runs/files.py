@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from trainables.core.config_errors import nearest
 from trainables.core.plain_yaml import load_yaml
 from trainables.core.vocabulary import Metric
 from trainables.run_folder.epoch_report import read_epochs
-from trainables.run_folder.layout import TrialLayout
+from trainables.run_folder.layout import CHECKPOINT_FILE, TrialLayout
 
 
 def read_environment(folder: TrialLayout) -> dict[str, Any]:
@@ -36,16 +37,16 @@ def read_environment(folder: TrialLayout) -> dict[str, Any]:
 
 
 def read_reports(folder: TrialLayout) -> list[dict[str, Any]]:
-    """Reads the epoch reports of a trial; `checkpoint` is None where the file has been rotated out since it was written.
+    """Reads the epoch reports of a trial; `checkpoint` is the file of the epoch that is on disk now, or None.
 
     Raises:
         RunFileError: if they cannot be read; names the file.
     """
-    there = {file.name for file in folder.checkpoints.iterdir()} if folder.checkpoints.is_dir() else set()
+    names = [file.name for file in folder.checkpoints.iterdir()] if folder.checkpoints.is_dir() else []
+    there = {int(name.partition("_")[0]): name for name in names if re.fullmatch(CHECKPOINT_FILE, name)}
     reports = read_epochs(folder.epochs)
     for report in reports:
-        if report["checkpoint"] not in there:
-            report["checkpoint"] = None
+        report["checkpoint"] = there.get(report["epoch"])
     return reports
 
 

@@ -58,7 +58,7 @@ def verified(folder: TrialLayout) -> Iterator[tuple[Path, str | None]]:
         )
     best = max((entry.epoch for entry in entries.values() if entry.best), default=None)
     for epoch, entry in entries.items():
-        if epoch not in files and (epoch == best or entry.milestone):
+        if epoch not in files and (epoch == best or entry.is_permanent):
             path = folder.checkpoints / entry.file
             yield path, f"{path} is missing: it should have been kept"
 
@@ -135,8 +135,8 @@ def prune(folder: TrialLayout, *, best_only: bool) -> list[Path]:
             raise InputError(f"{folder.recipe} cannot be read: {error}") from None
         entries = [entry for entry in read_registry(folder.registry) if entry.epoch in checkpoints.files]
         scores = {entry.epoch: float("nan") if entry.score is None else entry.score for entry in entries}
-        milestones = {entry.epoch for entry in entries if entry.milestone}
+        permanent = {entry.epoch for entry in entries if entry.is_permanent}
         unknown = checkpoints.files.keys() - scores.keys()
         return checkpoints.remove_all_but(
-            epochs_to_keep(scores, train.checkpoints, train.metric, milestones=milestones) | unknown
+            epochs_to_keep(scores, train.checkpoints, train.metric, permanent=permanent) | unknown
         )

@@ -17,15 +17,13 @@ from trainables.run_folder.layout import TrialLayout
 
 def listing(entries: Sequence[Entry], folder: TrialLayout) -> Table:
     """Table with a row for each checkpoint that is on disk."""
-    table = _table("epoch", "stage", "step", "score", "val loss", "MB", "", "time", left=("stage", "", "time"))
+    table = _table(
+        "epoch", "stage", "step", "score", "val loss", "MB", "saving", "", "time", left=("stage", "", "time")
+    )
     present = [entry for entry in entries if (folder.checkpoints / entry.file).is_file()]
     best = max((entry.epoch for entry in entries if entry.best), default=None)
     for entry in present:
-        marks = [
-            "best" if entry.epoch == best else "",
-            entry.milestone or "",
-            "newest" if entry is present[-1] else "",
-        ]
+        marks = [*entry.marks(best_epoch=best), *(["newest"] if entry is present[-1] else [])]
         table.add_row(
             str(entry.epoch),
             entry.stage,
@@ -33,7 +31,8 @@ def listing(entries: Sequence[Entry], folder: TrialLayout) -> Table:
             _number(entry.score),
             _number(entry.val_loss),
             f"{entry.size / 1e6:.1f}",
-            ", ".join(mark for mark in marks if mark),
+            "–" if entry.save_s is None else f"{entry.save_s:.2f} s",
+            ", ".join(marks),
             entry.time[5:16].replace("T", " "),
         )
     return table

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from search.progress.terminal import Console
     from trainables.run_folder.layout import TrialLayout
 
-_WORDS = {"list": (), "verify": (), "compare": ("A", "B"), "report": (), "backup": ("DEST",), "prune": ()}
+_WORDS = {"list": (), "save": (), "verify": (), "compare": ("A", "B"), "report": (), "backup": ("DEST",), "prune": ()}
 """Action -> the arguments that it takes."""
 
 
@@ -33,11 +33,21 @@ def checkpoints(
     runs: Runs = Path("runs"),
     trial: Annotated[int | None, typer.Option(min=0, metavar="N", help="Trial, if the run is a search.")] = None,
     best_only: Annotated[bool, typer.Option("--best-only", help="With prune: keep only the best checkpoint.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="With report: .html or .md file. Default: checkpoints.html in the run.",
+        ),
+    ] = None,
     trust_code: TrustCode = False,
 ) -> None:
-    """List, verify, compare, copy or remove checkpoints.
+    """List, save, verify, compare, copy or remove checkpoints.
 
-    The report action writes an HTML page about them; prune removes those that the policy in the recipe does not keep.
+    save asks a run that is being trained for a checkpoint of its current epoch, which is kept for good. report writes a
+    page about all of them; prune removes those that the policy in the recipe does not keep.
 
     Example: thaw checkpoints photos compare 4 best --trial 7
     """
@@ -50,16 +60,20 @@ def checkpoints(
         trust_all()
     arguments = tuple(words or ())
     if action not in _WORDS:
-        raise InputError(
-            f"{command_line('checkpoints', name, action)}: unknown action; choose from {', '.join(_WORDS)}"
-        )
+        swapped = f"the run comes first: {command_line('checkpoints', action, name)}" if name in _WORDS else None
+        choices = f"unknown action; choose from {', '.join(_WORDS)}"
+        raise InputError(f"{command_line('checkpoints', name, action)}: {swapped or choices}")
     if len(arguments) != len(_WORDS[action]):
         raise InputError(f"usage: {' '.join(('thaw checkpoints', name, action, *_WORDS[action]))}")
     if best_only and action != "prune":
         raise InputError("--best-only needs the action prune")
+    if output is not None and action != "report":
+        raise InputError("--output needs the action report")
     folder, console = folder_of(name, runs, trial), Console()
     if action == "prune":
         _prune(folder, console, best_only=best_only)
+    elif action == "report":
+        _report(folder, console, output)
     else:
         _ACTIONS[action](folder, console, *arguments)
 
@@ -90,10 +104,20 @@ def _compare(folder: TrialLayout, console: Console, a: str, b: str) -> None:
     console.print(comparison(*compared(folder, a, b)))
 
 
-def _report(folder: TrialLayout, console: Console) -> None:
-    from results_analysis.report.checkpoint_page import write_page
+def _report(folder: TrialLayout, console: Console, output: Path | None) -> None:
+    from results_analysis.report.checkpoints.write import write_report
 
-    console.out(f"Page: {short(write_page(folder))}", highlight=False)
+    for file in write_report(folder, output):
+        console.out(f"Wrote: {short(file)}", highlight=False)
+
+
+def _save(folder: TrialLayout, console: Console) -> None:
+    from search.artifacts.save_on_demand import request_save, saved_on_demand, wait_for_save
+
+    before = saved_on_demand(folder)
+    request_save(folder)
+    console.out("waiting for the end of the current epoch", highlight=False)
+    console.out(f"Saved: {short(wait_for_save(folder, before))}", highlight=False)
 
 
 def _backup(folder: TrialLayout, console: Console, place: str) -> None:
@@ -113,8 +137,8 @@ def _prune(folder: TrialLayout, console: Console, *, best_only: bool) -> None:
 
 _ACTIONS: dict[str, Callable[..., None]] = {
     "list": _list,
+    "save": _save,
     "verify": _verify,
     "compare": _compare,
-    "report": _report,
     "backup": _backup,
 }

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from search.launch.sigusr1 import SaveSignals
 from search.progress.tensorboard_events import TrialEvents
 from search.progress.terminal import Console
 from trainables.core.vocabulary import Metric
@@ -40,6 +41,7 @@ class ShownRun:
         recipe: Recipe,
         folder: TrialLayout,
         events: TrialEvents,
+        signals: SaveSignals,
         console: Console,
         show: Callable[[str, int, int], None],
     ):
@@ -48,10 +50,12 @@ class ShownRun:
             recipe: recipe of the run.
             folder: its folder.
             events: its curves.
+            signals: signals that ask for a checkpoint.
             console: shows its lines.
             show: `changing_bar` on this console.
         """
         self._recipe, self._folder, self._events, self._console, self._show = recipe, folder, events, console, show
+        self._signals = signals
         self._shown_reason: str | None = None
         self.epochs = 0
         """Number of epochs shown."""
@@ -101,6 +105,8 @@ class ShownRun:
         self._say(epoch_line(report, self._recipe))
         if report.stage_end:
             self._say(stage_lines(vars(report), self._recipe)[-1])
+        if saved := self._signals.answer():
+            self._say(f"saved: {saved}")
 
     def _say(self, line: str) -> None:
         self._console.out(line, highlight=False)

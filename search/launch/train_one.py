@@ -16,6 +16,7 @@ from search.config.yaml_source import InputError
 from search.launch.run_files import write_run_files
 from search.launch.shown_run import ShownRun
 from search.launch.sigterm import sigterm_as_ctrl_c
+from search.launch.sigusr1 import sigusr1_saves
 from search.progress.progress_bar import changing_bar
 from search.progress.tensorboard_events import TrialEvents
 from search.progress.terminal import Console
@@ -46,12 +47,12 @@ def run_to_resume(recipe: Recipe, runs: Path, name: str, *, new: bool, resume: s
         if not folder.recipe.is_file():
             existing = ", ".join(path.name for path in _folders(runs, name)) or "none"
             raise InputError(f"{folder.root} is not a training run; runs of {name!r}: {existing}")
-        if _recipe_in(folder) != recipe:
+        if not _trains(folder, recipe):
             raise InputError(f"{folder.root} has another recipe than {name!r} has now; --new starts a new run")
         return folder
     if not new:
         for path in reversed(_folders(runs, name)):
-            if _recipe_in(TrialLayout(path)) == recipe:
+            if _trains(TrialLayout(path), recipe):
                 return TrialLayout(path)
     return None
 
@@ -81,6 +82,15 @@ def _folders(runs: Path, name: str) -> list[Path]:
     return sorted(path for path in paths if TrialLayout(path).recipe.is_file())
 
 
+def _trains(folder: TrialLayout, recipe: Recipe) -> bool:
+    """True if the run in a folder has this recipe; its checkpoints may be written and kept by another policy."""
+    found = _recipe_in(folder)
+    if found is None:
+        return False
+    train = found.train.model_copy(update={"checkpoints": recipe.train.checkpoints})
+    return found.model_copy(update={"train": train}) == recipe
+
+
 def _recipe_in(folder: TrialLayout) -> Recipe | None:
     try:
         return parse_recipe(load_yaml(folder.recipe.read_text(encoding="utf-8")))
@@ -102,8 +112,13 @@ def train(
     Returns:
         Report of the last epoch.
     """
-    with closing(TrialEvents(folder.root, params={})) as events, sigterm_as_ctrl_c(), changing_bar(console) as show:
-        shown = ShownRun(recipe, folder, events, console, show)
+    with (
+        closing(TrialEvents(folder.root, params={})) as events,
+        sigterm_as_ctrl_c(),
+        sigusr1_saves(folder) as signals,
+        changing_bar(console) as show,
+    ):
+        shown = ShownRun(recipe, folder, events, signals, console, show)
         try:
             trainer = _train(recipe, folder, dataset, shown, resume_from)
         except KeyboardInterrupt:

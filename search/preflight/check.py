@@ -4,6 +4,7 @@ only and does not start Ray."""
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from search.preflight.data_and_weights import check_data_and_weights, data_warni
 from search.preflight.forecast import Forecast, Memory, forecast, memory, trials_at_once
 from search.preflight.local_machine import Machine, this_machine
 from search.progress.terminal import Console
+from trainables.checkpoints.disk_budget import DiskBudget, disk_budget, free_bytes
 from trainables.core.available_cpus import set_own_cpus
 from trainables.core.config_errors import ConfigError
 from trainables.core.seeding import random_state
@@ -78,6 +80,8 @@ class Check:
     """Number of the file's own stages."""
     machine: Machine
     memory: Memory
+    checkpoints: DiskBudget
+    """Checkpoints of the trial that keeps the most."""
     forecast: Forecast
     varied: tuple[str, ...]
     """Searched values that times and memory depend on; both were measured with the file's own values."""
@@ -104,13 +108,19 @@ class Check:
             found.append(
                 f"{self.forecast.at_once} trials run at once, but a GPU has room for {room}: raise search.resources.gpus"
             )
+        if self.checkpoints.total_bytes > self.checkpoints.free_bytes:
+            found.append(
+                "the checkpoints of all trials may not fit on the disk: set train.checkpoints.keep_last or milestones lower, or "
+                "stages that open fewer blocks"
+            )
         if self.machine.load > self.machine.cpus / 2:
             busy = f"{min(self.machine.load, self.machine.cpus):.1f} of {self.machine.cpus} cores"
             found.append(f"other programs kept {busy} busy: the measured times are probably too long")
         return found
 
     def to_json(self) -> str:
-        return json.dumps({**asdict(self), "warnings": self.warnings()}, indent=2)
+        numbers = {**asdict(self), "warnings": self.warnings()}
+        return json.dumps(numbers, indent=2, default=lambda policy: policy.model_dump(mode="json"))
 
 
 def check_search(config: SearchConfig, source: Source, console: Console) -> tuple[Check, Dataset]:
@@ -159,6 +169,7 @@ def check_search(config: SearchConfig, source: Source, console: Console) -> tupl
         own_stages=len(config.recipe.train.stages),
         machine=machine,
         memory=memory(tried, machine),
+        checkpoints=most_of_checkpoints([config.recipe, *draws], tried, trials=settings.trials),
         forecast=forecast(
             draws,
             tried.stages,
@@ -183,6 +194,23 @@ def _decoding_s(dataset: Dataset) -> float:
     began = time.perf_counter()
     _ = streamed[some]
     return (time.perf_counter() - began) * len(read) / len(some)
+
+
+def most_of_checkpoints(recipes: Sequence[Recipe], tried: DryRun, *, trials: int) -> DiskBudget:
+    """Disk space of the checkpoints of a search, with the recipe whose checkpoints take the most.
+
+    Args:
+        recipes: recipes of the search; those with another network than the first are left out.
+        tried: costs of the first one's stages.
+        trials: number of trials.
+    """
+    free = free_bytes(Path(os.environ.get("THAW_RUNS") or "runs"))
+    budgets = [
+        disk_budget(recipe, tried.stages[0].block_bytes, runs=trials, free_bytes=free)
+        for recipe in recipes
+        if recipe.blocks == recipes[0].blocks
+    ]
+    return max(budgets, key=lambda budget: budget.run_bytes)
 
 
 def _on_device(recipe: Recipe, config: SearchConfig) -> Recipe:

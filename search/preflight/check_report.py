@@ -16,6 +16,7 @@ from rich.text import Text
 from search.config.search_config import SearchConfig
 from search.preflight.check import Check, CheckLayout
 from search.progress.terminal import Console
+from trainables.checkpoints.disk_budget import DiskBudget
 from trainables.core.atomic_write import replacing
 from trainables.core.config_errors import counted
 from trainables.core.printable import printable
@@ -34,7 +35,7 @@ def render(found: Check) -> Group:
     """Report of a check."""
     parts: list[RenderableType] = [_heading("Data"), *_indented(_classes(found.data), *_about_data(found))]
     parts += [_heading("Stages, tried on a few batches"), *_indented(*_stages(found.tried.stages, found.own_stages))]
-    parts += [_heading("Memory"), *_indented(*_memory(found))]
+    parts += [_heading("Memory and disk"), *_indented(*_memory(found))]
     parts += [_heading("Search"), *_indented(*_search(found))]
     parts += [Text(f"warning: {warning}", style="yellow") for warning in found.warnings()]
     return Group(*parts)
@@ -197,6 +198,18 @@ def _memory(found: Check) -> Iterator[Text]:
             f"on a GPU: {size_of(memory.trial_gpu_bytes)} including CUDA's own, of {size_of(machine.gpu_bytes)}: "
             f"room for {memory.fit_on_a_gpu} on each of {machine.gpus}"
         )
+    yield _checkpoints(found.checkpoints)
+
+
+def _checkpoints(budget: DiskBudget) -> Text:
+    last, best, every = budget.policy.keep_last, budget.policy.keep_best, budget.policy.keep_every_epochs
+    kept = [f"the {last} newest" if last != 1 else "the newest", "the best" if best == 1 else f"the {best} best"]
+    kept += [f"every {every} epochs"] if every else []
+    kept += [f"milestones {', '.join(map(str, milestones))}"] if (milestones := budget.policy.milestones) else []
+    return Text(
+        f"checkpoints of a trial: at most {size_of(budget.run_bytes)} ({'; '.join(kept)}), for {budget.runs} trials "
+        f"{size_of(budget.total_bytes)}, less if trials are pruned; {size_of(budget.free_bytes)} of disk are free"
+    )
 
 
 def _search(found: Check) -> Iterator[Text]:

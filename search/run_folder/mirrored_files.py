@@ -148,7 +148,7 @@ def _files_of_run(layout: RunLayout) -> list[Path]:
 
 def _files_of_trial(folder: TrialLayout) -> list[Path]:
     """Files of a trial without its checkpoints and its record."""
-    left_out = {folder.trial, folder.building}
+    left_out = {folder.trial, folder.building, folder.save_request}
     found = [Path(place, name) for place, _, names in os.walk(folder.root) for name in names if _is_ours(name)]
     return [path for path in found if path not in left_out and path.parent != folder.checkpoints]
 

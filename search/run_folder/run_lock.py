@@ -35,7 +35,7 @@ def owned(layout: RunLayout | TrialLayout) -> Iterator[None]:
         raise InputError(f"{layout.root} is in use: it is running in another process") from None
 
 
-def is_owned(layout: RunLayout) -> bool:
+def is_owned(layout: RunLayout | TrialLayout) -> bool:
     """True if a process has locked the run folder, on this machine or on another that shares its storage and its locks."""
     try:
         with layout.lock.open("rb") as file:

@@ -18,6 +18,7 @@ from tests.support.object_store import BUCKET, ObjectStore
 from tests.support.ray_nodes import descendants
 from tests.support.recipes import RECIPE
 from tests.support.searches import PATIENCE_S, braked, epochs_done, start, study_of, thaw, wait_for
+from tests.support.small_disk import fill, small_disk
 from trainables.run_folder.epoch_report import OF_THE_MACHINE, read_epochs
 from trainables.run_folder.layout import RunLayout, TrialLayout
 from trainables.run_folder.trial_record import read_record
@@ -33,13 +34,8 @@ def calm(tmp_path_factory, thaw_here):
 @pytest.fixture
 def disk(tmp_path):
     """A small file system of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m", "tmpfs", folder], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("needs the right to mount")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with small_disk(tmp_path / "disk", 400) as folder:
+        yield folder
 
 
 def test_whatever_is_killed_or_damaged_the_search_finds_what_it_would_have_found(tmp_path, calm):
@@ -153,7 +149,7 @@ def write_training(folder):
     recipe = copy.deepcopy(RECIPE)
     head = {"name": "head", "unfreeze_from": "head", "epochs": TRAINED, "head_lr": 1e-30, "plateau": None}
     recipe["train"] |= {"stages": [head], "metric": "val_loss", "stop_on": [], "early_stop": None}
-    recipe["train"]["checkpoints"] = {"save_every_epochs": 1000}
+    recipe["train"]["checkpoints"] = {"save_every_epochs": 1000, "milestones": []}
     file = folder / "one.yaml"
     file.write_text(yaml.safe_dump(recipe))
     return braked(file)
@@ -180,7 +176,7 @@ def test_a_preempted_training_leaves_its_last_epoch_whatever_is_saved_and_goes_o
         assert "Traceback" not in said
         stopped, before = _only_run(tmp_path), done
         done = read_epochs(stopped.epochs)
-        assert done[-1]["checkpoint"] is None, "else the policy would have saved it anyway"
+        assert done[-1]["best_epoch"] == 1, "else the policy would have saved the last one anyway"
         newest = max(int(path.name[:4]) for path in stopped.checkpoints.glob("*.pt"))
         assert newest in {len(done), len(done) + 1}, "or the epoch that was over and not yet in the records"
         assert newest < TRAINED
@@ -196,8 +192,9 @@ def times(reports):
 
 
 def numbers(run):
-    ours = (*OF_THE_MACHINE, "checkpoint")  # the one that was written for the stop, no other run has
-    return [{key: value for key, value in report.items() if key not in ours} for report in read_epochs(run.epochs)]
+    return [
+        {key: value for key, value in report.items() if key not in OF_THE_MACHINE} for report in read_epochs(run.epochs)
+    ]
 
 
 def _only_run(folder):
@@ -275,16 +272,6 @@ def test_what_fails_fails_alone_and_for_a_reason_that_is_told(tmp_path):
 
 def _with_path(folder):
     return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
-
-
-def fill(file):
-    with file.open("wb") as filler:
-        try:
-            while True:
-                filler.write(bytes(2**16))
-                filler.flush()
-        except OSError:
-            pass
 
 
 @contextmanager

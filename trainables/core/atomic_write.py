@@ -1,4 +1,4 @@
-"""Write a file whole or not at all."""
+"""Write a file, or lines at its end, whole or not at all."""
 
 from __future__ import annotations
 
@@ -58,6 +58,22 @@ def replacing(path: Path, mode: str = "w", *, sync: bool = True) -> Iterator[IO[
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def append_whole(path: Path, text: str) -> None:
+    """Appends text to a file. If that fails, as on a full disk, nothing of it stays.
+
+    Raises:
+        OSError: naming the file.
+    """
+    with naming(path), path.open("ab", buffering=0) as file:
+        size, left = os.fstat(file.fileno()).st_size, memoryview(text.encode())
+        try:
+            while left:
+                left = left[file.write(left) :]
+        except BaseException:
+            os.ftruncate(file.fileno(), size)
+            raise
 
 
 @contextlib.contextmanager

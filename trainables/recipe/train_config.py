@@ -72,15 +72,17 @@ class CheckpointPolicy(Config):
     """Write a checkpoint every n epochs. The best epoch so far, milestones, those of `keep_every_epochs` and the last epoch are
     always written. A kill costs at most n epochs; Ctrl+C, SIGTERM and errors cost only the current epoch. Runs in several processes
     (`workers`) write every epoch."""
-    keep_last: int = Field(2, ge=1)
-    """Number of newest checkpoints that stay. A run resumes from the newest, or from the one before it if that is damaged."""
+    keep_last: int | None = Field(None, ge=1)
+    """Number of newest checkpoints that stay; null: 5, or 2 in a search and where the disk is short. A run resumes from the newest,
+    or from the one before it if that is damaged."""
     keep_best: int = Field(1, ge=1)
     """Number of best checkpoints that stay."""
     keep_every_epochs: int | None = Field(None, ge=1)
     """Additionally retain every n-th epoch, and the best epoch up to it, permanently."""
-    milestones: tuple[_Milestone, ...] = ()
+    milestones: tuple[_Milestone, ...] | None = None
     """Epochs to retain permanently in addition, as numbers (`10`) or shares of the plan (`50%`). A stage that ended early counts as
-    if it had used all its epochs; 100% is the last epoch, even if it comes early."""
+    if it had used all its epochs; 100% is the last epoch, even if it comes early. null: 25%, 50%, 75% and 100%, or none where the
+    disk is short."""
     compress: bool = False
     """Deflate checkpoint files: about a tenth smaller, and ten times slower to write."""
     backup: Destination | None = None

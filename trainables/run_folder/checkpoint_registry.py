@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from trainables.core.atomic_write import replacing
+from trainables.core.atomic_write import append_whole, replacing
 from trainables.core.config_errors import Config, dotted, problems_of
 from trainables.core.vocabulary import Metric
 from trainables.run_folder.layout import CHECKPOINT_FILE, RunFileError
@@ -55,8 +55,26 @@ class Entry(Config):
     """True if its epoch is the best so far."""
     milestone: str | None = None
     """Milestone of the policy that the epoch reaches, such as `10` or `50%`."""
+    on_demand: bool = False
+    """True if somebody asked for it; it is kept for good."""
+    save_s: float | None = None
+    """Seconds that writing it took; None if unknown."""
     blocks: dict[str, BlockChange] = Field(default_factory=dict)
     """Changes of the head and of the blocks that have trained so far, by name."""
+
+    @property
+    def is_permanent(self) -> bool:
+        """True if it is never rotated out."""
+        return self.on_demand or self.milestone is not None
+
+    def marks(self, *, best_epoch: int | None) -> list[str]:
+        """Reasons why it may be kept: `best`, its milestone, `on demand`."""
+        found = [
+            "best" if self.epoch == best_epoch else "",
+            self.milestone or "",
+            "on demand" if self.on_demand else "",
+        ]
+        return [mark for mark in found if mark]
 
 
 def config_hash(recipe: Mapping[str, Any]) -> str:
@@ -71,8 +89,7 @@ def metrics_in(report: Mapping[str, Any]) -> dict[str, float | None]:
 
 def append_entry(file: Path, entry: Entry) -> None:
     """Appends an entry to a registry."""
-    with file.open("a", encoding="utf-8") as lines:
-        lines.write(entry.model_dump_json() + "\n")
+    append_whole(file, entry.model_dump_json() + "\n")
 
 
 def write_registry(file: Path, entries: Iterable[Entry]) -> None:

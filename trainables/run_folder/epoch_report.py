@@ -180,7 +180,8 @@ class EpochReport:
     inherited: bool = field(default=False, metadata=_optional(False, of_the_machine=True, inherited=True))
     """True if the epoch was trained by the run that this one continues from; all times are 0 then."""
     checkpoint: str | None = field(default=None, metadata=_optional(None, log=(6, "checkpoint")))
-    """Name of the checkpoint file written after this epoch, if any; it may have been rotated out since."""
+    """Name of the checkpoint file written after this epoch, if any. Null in records, which would name it long after it has been
+    rotated out: the registry tells. (Older versions recorded it.)"""
 
     def to_json(self) -> str:
         """Writes the report as one line of JSON; metrics become fields like the others, and numbers that are not finite null."""

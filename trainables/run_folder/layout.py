@@ -92,7 +92,7 @@ class TrialLayout:
         self.epochs = self.root / "epochs.jsonl"
         """Epoch reports, one a line; everything known about the run follows from them."""
         self.log = self.root / "log.csv"
-        """Short log for spreadsheets: epoch, stage, stage_index, val_loss, score, checkpoint (if it exists), time."""
+        """Short log for spreadsheets: epoch, stage, stage_index, val_loss, score, checkpoint (filled in at the end), time."""
         self.checkpoints = self.root / "checkpoints"
         self.test = self.root / "test.json"
         """Metrics of the best epoch's weights on the test split, if it was evaluated."""
@@ -114,6 +114,9 @@ class TrialLayout:
         """Progress of what a search's trial is computing for its cache."""
         self.lock = self.root / ".lock"
         """Lock held by the process that trains a run outside a search."""
+
+        self.save_request = self.root / "save"
+        """Asks for a checkpoint of the current epoch; deleted when it is written."""
 
     @property
     def number(self) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from trainables.checkpoints.disk_budget import bytes_of_blocks
 from trainables.core.seeding import random_state
 from trainables.data.dataset import Dataset
 from trainables.data.stage_view import data_of_stage
@@ -63,6 +64,8 @@ class StageCost:
     """Size of those features on disk."""
     images: int
     """Number of images measured, for training and validation together."""
+    block_bytes: tuple[int, ...]
+    """Bytes of the weights of each block of the network, the head's last."""
 
     @property
     def finite(self) -> bool:
@@ -141,6 +144,7 @@ def measure_stage(recipe: Recipe, index: int, dataset: Dataset) -> StageCost:
         cache_s=views * building.cache_s / share,
         cache_bytes=int(views * cache_bytes / share),
         images=len(data.train) + len(data.validation),
+        block_bytes=bytes_of_blocks(model),
     )
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 import logging
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -24,14 +23,19 @@ from trainables.data.dataset import Dataset, open_dataset, open_test
 from trainables.frozen_prefix.feature_cache import Progress
 from trainables.recipe.recipe import Recipe
 from trainables.run_folder.environment import environment
-from trainables.run_folder.epoch_report import LOG_COLUMNS, EpochReport, completed, fault_of, finite, read_epochs
+from trainables.run_folder.epoch_report import EpochReport, completed, fault_of, finite, read_epochs
 from trainables.run_folder.layout import RunFileError, TrialLayout
 from trainables.training.history.run_history import OtherOriginError
 from trainables.training.history.stage_words import beginning, stage_lines
 from trainables.training.replicas import ALONE, Replicas
 from trainables.training.trainer import ShowSteps, Trainer
+from trainables.trial.run_records import RunRecords, complete_log
 
 logger = logging.getLogger(__name__)
+
+
+MOST_FAILED_SAVES = 3
+"""Epochs in a row that could not be saved after which a run ends with the storage's message."""
 
 
 class SupersededError(RuntimeError):
@@ -65,7 +69,8 @@ class TrainingRun:
             recipe: recipe of the run.
             folder: folder of the run.
             dataset: data set of the recipe, if it is open already; None: it is opened here.
-            replicas, sharing_runs, progress, show_steps: see `Trainer`. Of several processes, only the first uses the folder.
+            replicas, progress, show_steps: see `Trainer`. Of several processes, only the first uses the folder.
+            sharing_runs: runs that are expected to need the same features of frozen blocks, and share the disk; this one included.
             check_ownership: called before anything is written; raises `SupersededError` if the folder has a new owner.
             resume_from: checkpoint to resume from, as `CheckpointFolder.named` takes it; later epochs are trained again. None: the
                 newest readable one.
@@ -80,7 +85,14 @@ class TrainingRun:
         options["show_steps"] = show_steps
         self._new_trainer = partial(Trainer, recipe, dataset, **options)
         self.trainer = self._new_trainer()
-        self._checkpoints = RunCheckpoints(recipe, folder, self.trainer.model, in_processes=replicas.count > 1)
+        self._checkpoints = RunCheckpoints(
+            recipe, folder, self.trainer.model, in_processes=replicas.count > 1, runs=sharing_runs
+        )
+        self._records = RunRecords(folder)
+        self._failed_saves = 0
+        """Last epochs in a row that could not be saved."""
+        self._gave_up = False
+        """True if nothing more is written, because the storage refuses it."""
         self.reports: list[dict[str, Any]] = []
         """Reports of all epochs so far, as on disk."""
         check_ownership()
@@ -97,9 +109,9 @@ class TrainingRun:
         except BaseException as error:
             self._check_ownership()
             try:
-                self._checkpoints.close()
+                self._write_rest()
             except OSError as second:  # report the first error; both often have the same cause, such as a full disk
-                logger.warning("the last epoch's checkpoint could not be written: %s", second)
+                logger.warning("the last epoch could not be saved: %s", second)
             if not isinstance(error, KeyboardInterrupt):
                 with contextlib.suppress(OSError), replacing(self.folder.error) as file:
                     file.write(traceback.format_exc())
@@ -111,7 +123,10 @@ class TrainingRun:
             self._check_ownership()
         except SupersededError:
             return
-        self._checkpoints.close(before_backup=self._write_log if self.reports else None)
+        self._write_rest()
+        if self.reports and not self._gave_up:
+            complete_log(self.folder, self.reports)
+        self._checkpoints.close()
 
     def test(self) -> None:
         """Writes the metrics of the best epoch's weights on the test split, if the data have one and an epoch had a score.
@@ -148,9 +163,7 @@ class TrainingRun:
             file.write(dump_yaml(self._checkpoints.config, fast=True))
         with replacing(self.folder.environment, sync=False) as file:
             json.dump(self._environment(), file, indent=2)
-        with replacing(self.folder.epochs, sync=False) as file:
-            file.writelines(json.dumps(report) + "\n" for report in self.reports)
-        self._write_log()
+        self._records.restart(self.reports)
         self.folder.error.unlink(missing_ok=True)
 
     def _load_newest(self) -> dict[str, Any] | None:
@@ -223,25 +236,50 @@ class TrainingRun:
         self._check_ownership()
         before = self.reports[-1] if self.reports else None
         line = json.loads(report.to_json())
-        name = self._checkpoints.after_epoch(report, line, before, self.trainer)
-        self._record({**line, "checkpoint": name})
-        self._checkpoints.tidy()
+        on_demand = self.folder.save_request.exists()
+        self._checkpoints.add(report, line, before, self.trainer, on_demand=on_demand)
+        self.reports.append(line)
+        name = self._save(report)
+        if on_demand:
+            with contextlib.suppress(OSError):
+                self.folder.save_request.unlink()
         for words in stage_lines(line, self.recipe):
             logger.info("%s", words)
         return replace(report, checkpoint=name)
 
-    def _write_log(self) -> None:
-        """Writes the short log again, with the checkpoints that exist now: most are rotated out, and the last is written late."""
-        files = self._checkpoints.folder.files
-        existing = {epoch: path.name for epoch, path in files.items()}
-        with replacing(self.folder.log, sync=False) as file:
-            log = csv.DictWriter(file, LOG_COLUMNS, extrasaction="ignore")
-            log.writeheader()
-            log.writerows({**report, "checkpoint": existing.get(report["epoch"])} for report in self.reports)
+    def _write_rest(self) -> None:
+        """Writes what is not on disk yet. If that fails, nothing is tried again."""
+        if self._gave_up or not self.reports:
+            return
+        try:
+            self._records.write(up_to=self.reports[-1]["epoch"] - 1)
+            self._checkpoints.write_rest()
+            self._records.write()
+        except OSError:
+            self._gave_up = True
+            raise
 
-    def _record(self, report: Mapping[str, Any]) -> None:
-        self.reports.append(dict(report))
-        with self.folder.epochs.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(report) + "\n")
-        with self.folder.log.open("a", encoding="utf-8", newline="") as file:
-            csv.DictWriter(file, LOG_COLUMNS, extrasaction="ignore").writerow(report)
+    def _save(self, report: EpochReport) -> str | None:
+        """Writes the checkpoint and the record of an epoch. If the storage refuses them, training continues for some epochs.
+
+        Returns:
+            Name of the checkpoint's file; None if none was written.
+        Raises:
+            OSError: if nothing can be saved any more.
+        """
+        self._records.add(self.reports[-1])
+        try:
+            self._records.write(up_to=report.epoch - 1)  # else the records would have a gap after a kill
+            name = self._checkpoints.write()
+            self._records.write()
+            self._checkpoints.tidy()
+        except OSError as error:
+            self._failed_saves += 1
+            self._gave_up = report.finished or self._failed_saves == MOST_FAILED_SAVES
+            if self._gave_up:
+                raise
+            logger.warning("epoch %d could not be saved, and training continues: %s", report.epoch, error)
+            self._checkpoints.hold()
+            return None
+        self._failed_saves = 0
+        return name

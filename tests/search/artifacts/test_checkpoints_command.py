@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from results_analysis.report.checkpoint_page import course, timeline
+from results_analysis.report.checkpoints.history import changes_of_weights, timeline
 from search.cli import main
 from tests.support.recipes import RECIPE
 from trainables.checkpoints.checkpoint_file import load_checkpoint
@@ -67,7 +67,7 @@ def test_a_table_of_what_is_there(thaw, run):
     best = max(entry.epoch for entry in read_registry(run.registry) if entry.best)
     rows = [line.split() for line in lines[2:-1]]
     assert [int(row[0]) for row in rows] == epochs_in(run)
-    marks = {int(row[0]): " ".join(row[6:-2]) for row in rows}
+    marks = {int(row[0]): " ".join(row[8:-2]) for row in rows}
     assert marks[1] == "1"
     assert "50%" in marks[2]
     assert "best" in marks[best]
@@ -142,10 +142,22 @@ def test_differences_are_those_of_vectors():
 
 
 def test_a_page_needs_nothing_else(thaw, run):
-    assert thaw(NAME, "report") == [f"Page: runs/{NAME}/checkpoints.html"]
+    assert thaw(NAME, "report") == [f"Wrote: runs/{NAME}/checkpoints.html"]
     text = run.checkpoint_report.read_text()
     assert text.count('class="plotly-graph-div"') == 3
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=\"(?!data:)", text)
+
+
+def test_a_report_in_markdown_shows_its_picture(thaw, run, tmp_path):
+    assert thaw(NAME, "report", "-o", "report.md") == ["Wrote: report.md", "Wrote: report.png"]
+    text = (tmp_path / "report.md").read_text()
+    assert "](report.png)" in text
+    assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
+    for entry in read_registry(run.registry):
+        kept = (run.checkpoints / entry.file).is_file()
+        (row,) = (line for line in text.splitlines() if line.startswith(f"| {entry.epoch} |"))
+        assert ("rotated out" in row) != kept
+        assert f" {entry.save_s:.2f} s " in row
 
 
 ENTRY = Entry(
@@ -181,7 +193,7 @@ def test_the_numbers_of_a_page():
     first, second = timeline([ENTRY, LATER], {LATER.file})
     assert (first.kept, first.mark, first.score != first.score) == (False, "", True)
     assert (second.kept, second.mark, second.size_mb, second.score) == (True, "best, 50%", 2.0, 0.5)
-    moved = course([ENTRY, LATER])
+    moved = changes_of_weights([ENTRY, LATER])
     assert moved.blocks == ["features.8", "head"]
     assert moved.norms == [[None, 9], [2, 3]]
     assert moved.changes == [[None, None], [None, 0.1]]
@@ -235,11 +247,15 @@ def test_a_searchs_trial_is_named(thaw, run, tmp_path):
         (("nothing",), "error: no run 'nothing' in 'runs'; "),
         (
             (NAME, "lst"),
-            f"error: thaw checkpoints {NAME} lst: unknown action; choose from list, verify, compare, report, backup, prune",
+            f"error: thaw checkpoints {NAME} lst: unknown action; choose from list, save, verify, compare, report, backup, prune",
         ),
         ((NAME, "compare", "1"), f"error: usage: thaw checkpoints {NAME} compare A B"),
         ((NAME, "backup"), f"error: usage: thaw checkpoints {NAME} backup DEST"),
         ((NAME, "compare", "1", "77"), r"error: .* has no checkpoint '77'; available: best, newest and epochs 1, 2"),
+        (("save", NAME), f"error: thaw checkpoints save {NAME}: the run comes first: thaw checkpoints {NAME} save"),
+        ((NAME, "save"), f"error: runs/{NAME} is not being trained now"),
+        ((NAME, "report", "-o", "a.pdf"), r"error: a\.pdf: the ending must be one of \.html, \.md"),
+        ((NAME, "list", "-o", "a.md"), "error: --output needs the action report"),
         ((NAME, "list", "--best-only"), "error: --best-only needs the action prune"),
     ],
 )

@@ -188,6 +188,13 @@ def test_the_newest_run_of_this_name_and_recipe_is_chosen(tmp_path, make_recipe,
     assert (folder and folder.root) == (chosen and tmp_path / chosen)
 
 
+def test_a_run_is_resumed_with_another_policy_of_checkpoints(tmp_path, make_recipe, had):
+    had("a-20250101-000000")
+    recipe = make_recipe(checkpoints={"keep_last": 7})
+    for resume in (None, "a-20250101-000000"):
+        assert run_to_resume(recipe, tmp_path, "a", new=False, resume=resume).root.name == "a-20250101-000000"
+
+
 def test_a_damaged_recipe_is_passed_over(tmp_path, make_recipe, had):
     (had("a-20250101-000000") / "recipe.yaml").write_text("train: [")
     (had("a-20250101-000001") / "recipe.yaml").write_text("- 1")

@@ -103,6 +103,10 @@ def test_the_report_says_it(checked):
     assert re.search(r"6 trials, \d+ at once on \d+ core", text)
     assert duration(found.forecast.expected_s) in text
     assert duration(found.forecast.most_s) in text
+    kept = r"\(the 2 newest; the best; milestones 25%, 50%, 75%, 100%\)"
+    assert re.search(
+        rf"checkpoints of a trial: at most [\d.]+ MB {kept}, for 6 trials [\d.]+ MB, less if", " ".join(text.split())
+    )
 
 
 def test_the_report_fits_a_narrow_terminal(checked):
@@ -249,6 +253,7 @@ def test_what_a_person_should_look_at_is_warned_of(checked):
         ({"tried": wild}, "the loss is not finite after a few steps in head"),
         ({"memory": replace(calm.memory, fit_in_ram=0)}, "free memory has room for 0"),
         ({"memory": replace(calm.memory, fit_on_a_gpu=0)}, "a GPU has room for 0"),
+        ({"checkpoints": replace(calm.checkpoints, free_bytes=10**5)}, "the checkpoints of all trials may not fit"),
         ({"machine": replace(calm.machine, load=1.5)}, "kept 1.5 of 2 cores busy"),
     ]:
         (warning,) = replace(calm, **change).warnings()

@@ -21,6 +21,7 @@ GIB = 2**30
 
 def cost(cut, epoch_s, parameters=1):
     return StageCost(
+        block_bytes=(),
         stage="s", unfreeze_from="?", depth=cut, epochs=1, batch=(1,), features=(1,), logits=(1,), trained_parameters=parameters,
         train_loss=1.0, val_loss=1.0, train_s=0.75 * epoch_s, val_s=0.25 * epoch_s, cache_s=0.0, cache_bytes=0, images=1,
     )  # fmt: skip

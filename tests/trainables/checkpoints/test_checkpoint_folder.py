@@ -63,12 +63,10 @@ def test_the_epochs_whose_checkpoints_stay(scores, policy, metric, kept):
 
 def test_milestones_stay_also_the_one_that_is_the_best():
     policy = CheckpointPolicy(keep_last=1)
-    assert epochs_to_keep(PEAK_AT_2, policy, Metric.KAPPA, milestones={2, 3}) == {2, 3, 5}
+    assert epochs_to_keep(PEAK_AT_2, policy, Metric.KAPPA, permanent={2, 3}) == {2, 3, 5}
     later = PEAK_AT_2 | {6: 0.95}
-    assert epochs_to_keep(later, policy, Metric.KAPPA, milestones={2}) == {2, 6}, (
-        "no longer the best, still a milestone"
-    )
-    assert epochs_to_keep({5: 0.1}, policy, Metric.KAPPA, milestones={2}) == {5}, "one whose file is lost"
+    assert epochs_to_keep(later, policy, Metric.KAPPA, permanent={2}) == {2, 6}, "no longer the best, still a milestone"
+    assert epochs_to_keep({5: 0.1}, policy, Metric.KAPPA, permanent={2}) == {5}, "one whose file is lost"
 
 
 STAGES = [Stage(name="a", unfreeze_from="head", epochs=4), Stage(name="b", unfreeze_from="all", epochs=6)]

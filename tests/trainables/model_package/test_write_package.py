@@ -17,7 +17,7 @@ from tests.support.photo_runs import pack, photo_recipe, train, validation_files
 from tests.support.recipes import TINY_NETWORK
 from tests.support.scored_digits import regression_recipe, write_scored_digits
 from trainables.checkpoints.checkpoint_file import scored_weights
-from trainables.checkpoints.checkpoint_folder import load_checkpoint
+from trainables.checkpoints.checkpoint_folder import CheckpointFolder, load_checkpoint
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import open_dataset
 from trainables.model_package.input_images import find_images
@@ -80,6 +80,10 @@ STAGES = {
 }
 
 
+def best_file(folder):
+    return CheckpointFolder(folder.checkpoints).best()
+
+
 @pytest.mark.parametrize("changes", STAGES.values(), ids=STAGES)
 def test_the_package_validates_as_the_epochs_report_says_to_the_last_bit(changes, photos, tmp_path):
     trained = train(photo_recipe(photos, **changes), tmp_path / "run")
@@ -102,7 +106,7 @@ def test_outputs_are_those_of_the_trainers_validation_bit_for_bit(photos, traine
     dataset = open_dataset(recipe.data)
     best = training_in(trained.root).best
     trainer = Trainer(recipe, dataset)
-    trainer.load_state_dict(load_checkpoint(trained.checkpoints / best["checkpoint"])["trainer"])
+    trainer.load_state_dict(load_checkpoint(best_file(trained))["trainer"])
     trainer.model.eval()
     tail = trainer._active.scored_tail.eval()
     feed: Feed = trainer.feed
@@ -324,7 +328,7 @@ def export(run, folder):
 
 def test_a_checkpoint_that_was_removed_is_missed_by_name(run_copy, tmp_path):
     best = training_in(run_copy.root).best
-    (run_copy.checkpoints / best["checkpoint"]).unlink()
+    best_file(run_copy).unlink()
     with pytest.raises(
         PackageError, match=rf"the checkpoint of its best epoch \({best['epoch']}\) is missing; in checkpoints: "
     ):
@@ -333,7 +337,7 @@ def test_a_checkpoint_that_was_removed_is_missed_by_name(run_copy, tmp_path):
 
 
 def test_a_damaged_checkpoint_is_refused(run_copy, tmp_path):
-    file = run_copy.checkpoints / training_in(run_copy.root).best["checkpoint"]
+    file = best_file(run_copy)
     file.write_bytes(file.read_bytes()[:5000])
     with pytest.raises(PackageError, match="is damaged or not a checkpoint"):
         export(run_copy, tmp_path / "model")
@@ -347,7 +351,7 @@ def test_a_damaged_checkpoint_is_refused(run_copy, tmp_path):
     ],
 )
 def test_other_data_and_other_pretrained_weights_are_refused(run_copy, tmp_path, key, message):
-    file = run_copy.checkpoints / training_in(run_copy.root).best["checkpoint"]
+    file = best_file(run_copy)
     state = load_checkpoint(file)
     state["trainer"][key] = "0" * 64
     torch.save(state, file)
@@ -357,7 +361,7 @@ def test_other_data_and_other_pretrained_weights_are_refused(run_copy, tmp_path,
 
 
 def test_weights_that_are_no_numbers_are_refused_whatever_score_was_recorded(run_copy, tmp_path):
-    file = run_copy.checkpoints / training_in(run_copy.root).best["checkpoint"]
+    file = best_file(run_copy)
     state = load_checkpoint(file)
     for values in scored_weights(state).values():
         if values.is_floating_point():

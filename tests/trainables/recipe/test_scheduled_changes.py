@@ -11,6 +11,7 @@ from search.config.yaml_source import InputError, read_source
 from search.config_file.load import load_recipe
 from tests.support.recipes import RECIPE
 from trainables.checkpoints.checkpoint_file import load_checkpoint
+from trainables.checkpoints.checkpoint_folder import CheckpointFolder
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import open_dataset
 from trainables.model_package.write_package import validated_network
@@ -163,7 +164,9 @@ def test_a_model_is_packed_as_it_was_when_it_was_judged(tmp_path, trainer_of, be
     packed = validated_network(recipe, dataset, folder, report, origin={})
     assert packed.reproduces
     assert packed.network.manifest.cosine_scale == (20.0 if best <= AFTER else 4.0)
-    assert load_checkpoint(folder.checkpoints / report["checkpoint"])["recipe"] == recipe.model_dump(mode="json")
+    assert load_checkpoint(CheckpointFolder(folder.checkpoints).named(str(best)))["recipe"] == recipe.model_dump(
+        mode="json"
+    )
 
 
 # --- mistakes -------------------------------------------------------------------------------------------------------

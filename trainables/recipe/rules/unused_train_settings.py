@@ -83,9 +83,10 @@ def _stop_on(recipe: Recipe, i: int) -> str | None:
     return f"{str(Flag.DRW_DROP)!r} is raised only with train.drw; remove it"
 
 
-def _milestone(recipe: Recipe, i: int) -> str | None:
-    epoch = recipe.train.checkpoints.milestones[i]
-    if isinstance(epoch, str) or epoch <= recipe.train.max_epochs:
+def _milestones(recipe: Recipe, _: int) -> str | None:
+    epochs = (epoch for epoch in recipe.train.checkpoints.milestones or () if isinstance(epoch, int))
+    epoch = max(epochs, default=0)
+    if epoch <= recipe.train.max_epochs:
         return None
     most = counted(recipe.train.max_epochs, "epoch")
     return f"{epoch}: the run has at most {most}; give an epoch of the run, or a share such as 50%"
@@ -112,7 +113,7 @@ TRAIN_RULES: Mapping[str, Rule] = {
     "train.mix": _mix,
     "train.mix.at": _mix_at,
     "train.stop_on[*]": _stop_on,
-    "train.checkpoints.milestones[*]": _milestone,
+    "train.checkpoints.milestones": _milestones,
     "train.checkpoints.keep_every_epochs": _keep_every,
 }
 """Path of a setting -> its rule."""

@@ -5,74 +5,16 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from results_analysis.runs.run import RunError
-from trainables.core.atomic_write import replacing
-from trainables.run_folder.checkpoint_registry import Entry, read_registry
-from trainables.run_folder.layout import RunFileError, TrialLayout
+from results_analysis.report.checkpoints.history import Point, WeightChanges, changes_of_weights, summary, timeline
+from trainables.run_folder.checkpoint_registry import Entry
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _STAGES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's colours, which are distinct with any colour vision, on white and on black."""
-
-
-class Point(NamedTuple):
-    """A checkpoint on the timeline."""
-
-    epoch: int
-    stage: str
-    score: float
-    """Score of the epoch; NaN where there is none."""
-    kept: bool
-    """True where the file is on disk."""
-    mark: str
-    """Comma-separated marks: `best`, a milestone, both, or empty."""
-    size_mb: float
-
-
-class WeightChanges(NamedTuple):
-    """Changes of the weights by block and epoch."""
-
-    blocks: list[str]
-    """Blocks that trained, from input to head."""
-    epochs: list[int]
-    norms: list[list[float | None]]
-    """[block][epoch] norm of the weights; None where the block is still frozen, or the norm is unknown."""
-    changes: list[list[float | None]]
-    """[block][epoch] change of the weights in the epoch, relative to their norm."""
-
-
-def timeline(entries: Sequence[Entry], kept: set[str]) -> list[Point]:
-    """Points of the timeline, one a checkpoint.
-
-    Args:
-        entries: the registry of checkpoints.
-        kept: names of the files on disk.
-    """
-    best = max((entry.epoch for entry in entries if entry.best), default=None)
-    return [
-        Point(
-            epoch=entry.epoch,
-            stage=entry.stage,
-            score=math.nan if entry.score is None else entry.score,
-            kept=entry.file in kept,
-            mark=", ".join(mark for mark in ("best" if entry.epoch == best else "", entry.milestone or "") if mark),
-            size_mb=entry.size / 1e6,
-        )
-        for entry in entries
-    ]
-
-
-def course(entries: Sequence[Entry]) -> WeightChanges:
-    """Changes by block and epoch. Blocks are unfrozen from the head down, so the entry with the most blocks lists all of them."""
-    blocks = max((list(entry.blocks) for entry in entries), key=len, default=[])
-    norms = [[entry.blocks[block].norm if block in entry.blocks else None for entry in entries] for block in blocks]
-    changes = [[entry.blocks[block].change if block in entry.blocks else None for entry in entries] for block in blocks]
-    return WeightChanges(blocks, [entry.epoch for entry in entries], norms, changes)
 
 
 def draw_timeline(points: Sequence[Point]) -> go.Figure:
@@ -154,24 +96,6 @@ def draw_changes(moved: WeightChanges) -> go.Figure:
     return figure
 
 
-def write_page(folder: TrialLayout) -> Path:
-    """Writes `checkpoints.html` into the run's folder, and returns the file.
-
-    Raises:
-        RunError: if the run has no checkpoints yet, or their registry cannot be read.
-    """
-    try:
-        entries = read_registry(folder.registry)
-    except RunFileError as error:
-        raise RunError(str(error)) from None
-    if not entries:
-        raise RunError(f"{folder.root} has no checkpoints yet")
-    kept = {path.name for path in folder.checkpoints.glob("[0-9]*.pt")}
-    with replacing(folder.checkpoint_report) as file:
-        file.write(page(folder.root.resolve().name, entries, kept))
-    return folder.checkpoint_report
-
-
 def page(name: str, entries: Sequence[Entry], kept: set[str]) -> str:
     """HTML of the page.
 
@@ -182,7 +106,7 @@ def page(name: str, entries: Sequence[Entry], kept: set[str]) -> str:
     """
     from plotly.offline import get_plotlyjs
 
-    points, moved = timeline(entries, kept), course(entries)
+    points, moved = timeline(entries, kept), changes_of_weights(entries)
     figures = [
         (
             "Timeline",
@@ -203,10 +127,12 @@ def page(name: str, entries: Sequence[Entry], kept: set[str]) -> str:
     parts = [
         f"<section><h2>{heading}</h2><p>{note}</p>{_embedded(figure)}</section>" for heading, note, figure in figures
     ]
-    size = sum(point.size_mb for point in points if point.kept)
-    summary = f"{sum(point.kept for point in points)} of {len(points)} checkpoints are on disk, {size:.1f} MB."
     return _PAGE.format(
-        title=html.escape(name), summary=summary, plotly=get_plotlyjs(), parts="".join(parts), rows=_rows(points)
+        title=html.escape(name),
+        summary=summary(points),
+        plotly=get_plotlyjs(),
+        parts="".join(parts),
+        rows=_rows(points),
     )
 
 
@@ -228,7 +154,7 @@ def _embedded(figure: go.Figure) -> str:
 def _rows(points: Sequence[Point]) -> str:
     return "".join(
         f"<tr><td>{point.epoch}<td>{html.escape(point.stage)}<td>{point.score:.4f}<td>{html.escape(point.mark)}"
-        f"<td>{point.size_mb:.1f}<td>{'on disk' if point.kept else 'rotated out'}</tr>"
+        f"<td>{point.size_mb:.1f}<td>{point.saved_in}<td>{'on disk' if point.kept else 'rotated out'}</tr>"
         for point in points
     )
 
@@ -247,7 +173,8 @@ th, td {{ padding: .15rem 1rem .15rem 0; text-align: left; border-bottom: 1px so
 <script>{plotly}</script>
 <h1>Checkpoints of {title}</h1><p>{summary}</p>
 {parts}
-<section><h2>All checkpoints</h2><table><tr><th>epoch<th>stage<th>score<th>mark<th>MB<th>file</tr>{rows}</table></section>
+<section><h2>All checkpoints</h2><table>
+<tr><th>epoch<th>stage<th>score<th>mark<th>MB<th>saved in<th>file</tr>{rows}</table></section>
 <script>
 const dark = matchMedia("(prefers-color-scheme: dark)");
 function paint() {{
