@@ -49,7 +49,7 @@ class NetworkChoice:
     backbone: str | None = None
     weights: str | None = None
     image_size: int | None = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int | None = None
     on_bad: Literal["skip", "fail"] | None = None
     seed: int = 0

@@ -38,7 +38,7 @@ def open_model(folder: Path, *, onnx: bool, device: str, threads: int | None, tr
     Args:
         folder: the package.
         onnx: True for its ONNX model on onnxruntime.
-        device: `auto`, `cpu` or `cuda`, for torch.
+        device: `auto`, `cpu`, `cuda` or `mps`, for torch.
         threads: CPU threads; None: as many as validation had.
         trust_code: True to import the function that the package names for its network; onnxruntime needs none.
     """

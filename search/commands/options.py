@@ -47,7 +47,10 @@ Images = Annotated[
     str | None,
     typer.Option(metavar="DIR", help="Folder that the paths of a table are relative to. Default: the table's folder."),
 ]
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto uses a GPU if there is one.")]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"],
+    typer.Option(help="auto uses an NVIDIA GPU if there is one; mps is Apple's."),
+]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="CPU threads. Default: as in training, which reproduces the same bits.")
 ]

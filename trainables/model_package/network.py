@@ -19,7 +19,7 @@ from trainables.data.batches.batches import normalise, own_statistics, split_bat
 from trainables.frozen_prefix.frozen_prefix import apply_prefix
 from trainables.model_package.manifest import Manifest, PackageError, read_manifest
 from trainables.models.build_model import build_model
-from trainables.models.precision import autocast
+from trainables.models.precision import autocast, device_here, for_device, laid_out, place
 from trainables.models.staged_model import StagedModel
 from trainables.recipe.backbone_catalog import is_custom
 from trainables.recipe.model_config import ModelConfig
@@ -86,12 +86,12 @@ class TorchNetwork:
 
     def __init__(self, model: StagedModel, manifest: Manifest, device: torch.device):
         self.manifest, self.device = manifest, device
-        self.model = model.to(device).eval()
+        self.model = place(model, device).eval()
         self._tail = self.model.tail(manifest.inference.cut).eval()
         settings = manifest.inference
-        # fp16 is meant for GPUs; on a CPU it is slower and less exact than fp32.
-        is_fp16_on_cpu = settings.precision == "fp16" and device.type == "cpu"
-        self._settings = settings.model_copy(update={"precision": "fp32"}) if is_fp16_on_cpu else settings
+        # fp16 is meant for NVIDIA GPUs; on a CPU it is slower and less exact than fp32.
+        is_fp16_elsewhere = settings.precision == "fp16" and device.type != "cuda"
+        self._settings = settings.model_copy(update={"precision": "fp32"}) if is_fp16_elsewhere else settings
 
     @torch.inference_mode()
     def outcomes(self, images: Iterable[np.ndarray], *, total: int) -> Iterator[Outcome]:
@@ -113,7 +113,7 @@ class TorchNetwork:
             self._settings.prefix_dtype == "bf16" and self._settings.precision == "fp32" and self._settings.cut > 0
         )
         while chunk := list(islice(images, self._settings.prefix_batch)):
-            x = self._network_input(torch.from_numpy(np.stack(chunk)).to(self.device))
+            x = laid_out(self._network_input(for_device(np.stack(chunk), self.device)))
             if self._settings.cut:
                 with autocast(self.device, self._settings):
                     x = apply_prefix(self.model, x, self._settings.cut, batch=self._settings.prefix_batch)
@@ -160,7 +160,7 @@ def load_package(
 
     Args:
         folder: folder of the package.
-        device: `auto` (the GPU if there is one), `cpu` or `cuda`.
+        device: `auto` (an NVIDIA GPU if there is one, else the CPU), `cpu`, `cuda` or `mps`.
         threads: torch's threads on the CPU; None: as many as in validation, which gives the same bits.
         trust_code: True to import and run the function that the package names for its network, if it is a user's own.
     Raises:
@@ -187,21 +187,22 @@ def load_package(
         raise PackageError(
             f"{layout.weights} does not fit the installed version of {manifest.backbone}: {reason}"
         ) from None
-    return TorchNetwork(model, manifest, chosen_device(device))
+    return TorchNetwork(model, manifest, network_device(device))
 
 
-def chosen_device(name: str) -> torch.device:
-    """Device for `auto`, `cpu` or `cuda`.
+def network_device(name: str) -> torch.device:
+    """Device for `auto`, `cpu`, `cuda` or `mps`.
 
     Raises:
-        PackageError: if the name is none of these, or it is `cuda` and there is no GPU.
+        PackageError: if the name is none of these, or this machine has no such GPU.
     """
-    if name not in {"auto", "cpu", "cuda"}:
-        raise PackageError(f"device {name!r}: valid devices are auto, cpu and cuda")
-    gpu = torch.cuda.is_available()
-    if name == "cuda" and not gpu:
-        raise PackageError("device cuda: this machine has no GPU that torch can use")
-    return torch.device("cuda" if gpu and name != "cpu" else "cpu")
+    if name not in {"auto", "cpu", "cuda", "mps"}:
+        raise PackageError(f"device {name!r}: valid devices are auto, cpu, cuda and mps")
+    if (device := device_here(name)) is None:
+        raise PackageError(
+            f"device {name}: this machine has no {'Apple ' if name == 'mps' else ''}GPU that torch can use"
+        )
+    return device
 
 
 def check_sha256(file: Path, expected: str) -> None:

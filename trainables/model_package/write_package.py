@@ -23,7 +23,7 @@ from trainables.data.stage_view import data_of_stage
 from trainables.data.store.build_stores import Progress
 from trainables.data.store.streamed_images import StreamedImages
 from trainables.model_package.manifest import Inference, Input, Manifest, PackageError, Target, resize_rule
-from trainables.model_package.network import Outcome, TorchNetwork, chosen_device
+from trainables.model_package.network import Outcome, TorchNetwork, network_device
 from trainables.models.build_model import BuiltModel, build_model, normalised_as
 from trainables.models.staged_model import StagedModel
 from trainables.recipe.backbone_catalog import backbone_info
@@ -115,7 +115,7 @@ def validated_network(
     data = data_of_stage(recipe, dataset, stage)
     manifest = _manifest(recipe, data, built, task, report, origin)
     torch.set_num_threads(recipe.train.cpu_threads)
-    network = TorchNetwork(built.model, manifest, chosen_device(recipe.train.device))
+    network = TorchNetwork(built.model, manifest, network_device(recipe.train.device))
     validated = _validated(network, data, task, report, progress)
     if not (_is_finite(built.model) and np.isfinite(validated.outcome.outputs).all()):
         raise PackageError(

@@ -141,8 +141,8 @@ class TrainConfig(Config):
     the run has settled after the start of a stage or of re-weighting (`stages.has_settled`)."""
     seed: int = Field(0, ge=0)
     """Seed of the initial head, batch order, dropout and augmentation."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device to train on; `auto`: the GPU if there is one."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device to train on; `auto`: an NVIDIA GPU if there is one, else the CPU. Apple GPUs (`mps`) are used only by name."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Precision of convolutions and matrix products, by autocast. fp16 scales gradients and needs a GPU; on CPU bf16 is slower than
     fp32."""

@@ -22,6 +22,7 @@ from trainables.data.dataset import Dataset
 from trainables.frozen_prefix.feature_cache import Progress
 from trainables.frozen_prefix.frozen_prefix import FrozenPrefix, Load, StageImages
 from trainables.models.build_model import BuiltModel
+from trainables.models.precision import for_device, laid_out
 from trainables.recipe.augment_config import Mix
 from trainables.recipe.recipe import Recipe
 from trainables.recipe.rules.prefix_rules import prefix_batch
@@ -145,13 +146,13 @@ class Feed:
         """
         data = self.images.of_stage(stage)
         sizes = [len(batch) for batch in split_batches(order, self._recipe.batch_size(stage))]
-        labels = torch.split(torch.from_numpy(data.truth[order]).to(self._device), sizes)
+        labels = torch.split(for_device(data.truth[order], self._device), sizes)
         weights: Sequence[Tensor | None] = [None] * len(sizes)
         if data.weights is not None:
-            weights = torch.split(torch.from_numpy(data.weights[order]).float().to(self._device), sizes)
+            weights = torch.split(for_device(data.weights[order], self._device).float(), sizes)
         own, own_sizes = own_parts(sizes, (ALONE if whole else self._replicas).part)
         features = _in_chunks(load, order[own], None if versions is None else versions[own], own_sizes, chunk)
-        for batch in zip(features, labels, weights, strict=True):
+        for batch in zip(map(laid_out, features), labels, weights, strict=True):
             yield Batch(*batch)
 
     def _mixed(self, plain: Iterator[Batch], config: Mix, epoch: int, *, stage: int) -> Iterator[Batch]:

@@ -79,7 +79,7 @@ def train_epoch(
         count += 1
     return TrainedEpoch(
         loss=float(total) / images,
-        accuracy=float((torch.cat(predicted) == torch.cat(truth)).double().mean()) if accuracy else None,
+        accuracy=int((torch.cat(predicted) == torch.cat(truth)).sum()) / images if accuracy else None,
         grad_norm=float(torch.stack(norms).mean()) if norms else None,
         steps=count,
     )

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainables.models import precision
 from trainables.models.staged_model import StagedModel
 from trainables.recipe.train_config import Optimizer
 from trainables.training.learning_rates import Rates
@@ -77,8 +78,9 @@ def build_optimizer(config: Optimizer, groups: Sequence[dict[str, Any]]) -> torc
     options: dict[str, Any] = (
         {"momentum": config.momentum} if config.kind == "sgd" else {"betas": (config.momentum, 0.999)}
     )
-    # Fused: a step passes over each parameter once instead of once for each operation.
-    optimizer: torch.optim.Optimizer = _KINDS[config.kind](groups, lr=0.0, fused=True, **options)
+    # Fused: a step passes over each parameter once instead of once for each operation. On mps it was wrong more than once.
+    fused = all(parameter.device.type != precision.APPLE for group in groups for parameter in group["params"])
+    optimizer: torch.optim.Optimizer = _KINDS[config.kind](groups, lr=0.0, fused=fused, **options)
     return optimizer
 
 

@@ -14,7 +14,7 @@ from trainables.data.batches.batches import derived_seed, generator
 from trainables.data.dataset import Dataset
 from trainables.frozen_prefix.feature_cache import Progress
 from trainables.models.build_model import build_model, normalised_as
-from trainables.models.precision import device_of
+from trainables.models.precision import device_of, place
 from trainables.models.small_map_convolutions import train_fast_on_small_maps
 from trainables.recipe.recipe import Recipe
 from trainables.run_folder.epoch_report import EpochReport
@@ -84,7 +84,7 @@ class Trainer:
         built = normalised_as(built, recipe.data)
         if self.device.type == "cpu":
             train_fast_on_small_maps(built.model)
-        self.model = built.model.to(self.device)
+        self.model = place(built.model, self.device)
         self.pretrained_fingerprint = built.fingerprint
         self._feed_of = partial(
             Feed,

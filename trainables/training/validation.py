@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.core.vocabulary import Metric, metric_of_weights
+from trainables.models import precision
 from trainables.models.precision import autocast
 from trainables.recipe.train_config import TrainConfig
 from trainables.tasks.metrics import Evaluation
@@ -43,7 +44,9 @@ def outputs_of(
             for tail, of_tail in zip(tails, outputs, strict=True):
                 of_tail.append(replicas.gathered(tail(batch.features), images=len(batch.labels)))
         truth.append(batch.labels)
-    return [torch.cat(of_tail) for of_tail in outputs], torch.cat(truth)
+    # Metrics are computed in float64, which mps lacks.
+    home = torch.device("cpu") if device.type == precision.APPLE else device
+    return [torch.cat(of_tail).to(home) for of_tail in outputs], torch.cat(truth).to(home)
 
 
 def with_others(

@@ -22,7 +22,7 @@ from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import open_dataset
 from trainables.model_package.input_images import find_images
 from trainables.model_package.manifest import PACKAGE_SCHEMA, PackageError, read_manifest
-from trainables.model_package.network import chosen_device, load_package, predictions
+from trainables.model_package.network import load_package, network_device, predictions
 from trainables.model_package.predict import run
 from trainables.model_package.write_package import sha256_of
 from trainables.models.staged_model import CosineLinear
@@ -312,8 +312,8 @@ def test_a_gpu_that_is_not_there_is_refused(package):
 
 
 def test_an_unknown_device_is_refused():
-    with pytest.raises(PackageError, match="device 'tpu': valid devices are auto, cpu and cuda"):
-        chosen_device("tpu")
+    with pytest.raises(PackageError, match="device 'tpu': valid devices are auto, cpu, cuda and mps"):
+        network_device("tpu")
 
 
 @pytest.fixture

@@ -4,12 +4,17 @@ from functools import partial
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from trainables.core.config_errors import ConfigError
 from trainables.data.dataset import open_dataset
+from trainables.models import precision
 from trainables.models.build_model import build_model
-from trainables.models.precision import device_of
+from trainables.models.precision import chosen_device
+from trainables.tasks.classification import task_of
 from trainables.training.active_stage import ActiveStage
+from trainables.training.batch_feed import Feed
 from trainables.training.replicas import ALONE
 from trainables.training.stage_plan import Position, plan_epoch
 from trainables.training.trainer import Trainer
@@ -28,33 +33,91 @@ OPEN = {
 
 
 @pytest.mark.parametrize(
-    ("gpu", "train", "device"),
+    ("wanted", "cuda", "mps", "device"),
     [
-        (True, {"device": "auto"}, "cuda"),
-        (True, {"device": "cuda", "precision": "fp16"}, "cuda"),
-        (True, {"device": "cpu"}, "cpu"),
-        (False, {"device": "auto"}, "cpu"),
-        (False, {"device": "auto", "precision": "bf16"}, "cpu"),
-        (False, {"device": "cpu"}, "cpu"),
+        ("auto", True, False, "cuda"),
+        ("auto", True, True, "cuda"),
+        ("auto", False, True, "cpu"),  # an Apple GPU is used only by name
+        ("auto", False, False, "cpu"),
+        ("cpu", True, True, "cpu"),
+        ("cuda", True, False, "cuda"),
+        ("cuda", False, True, None),
+        ("mps", False, True, "mps"),
+        ("mps", True, False, None),
     ],
 )
-def test_a_run_is_placed_where_the_recipe_says(make_recipe, monkeypatch, gpu, train, device):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    assert device_of(make_recipe(**train)).type == device
+def test_a_run_is_placed_where_the_recipe_says(wanted, cuda, mps, device):
+    assert chosen_device(wanted, cuda=cuda, mps=mps) == device
 
 
 @pytest.mark.parametrize(
     ("train", "message"),
     [
         ({"device": "cuda"}, r"^train\.device: cuda needs a GPU, but there is none here$"),
+        ({"device": "mps"}, r"^train\.device: mps needs an Apple GPU, but there is none here$"),
         ({"precision": "fp16"}, r"^train\.precision: fp16 needs a GPU, but there is none here$"),
     ],
 )
 def test_what_needs_a_gpu_is_refused_without_one(make_recipe, monkeypatch, train, message):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     recipe = make_recipe(**train)
     with pytest.raises(ConfigError, match=message):
         Trainer(recipe, open_dataset(recipe.data))
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ({"precision": "fp16"}, r"^train\.precision: fp16 scales gradients, which .* mps; use bf16 or fp32$"),
+        ({"compile": True}, r"^train\.compile: true: torch\.compile is not for mps yet; remove it$"),
+        ({"workers": 2}, r"^train\.workers: 2: an Apple computer has one GPU; give 1$"),
+    ],
+)
+def test_what_apple_gpus_cannot_do_is_a_mistake_in_the_recipe(make_recipe, train, message):
+    with pytest.raises(ConfigError, match=message):
+        make_recipe(device="mps", **train)
+
+
+class _WithoutFloat64(TorchDispatchMode):
+    """Refuses what mps refuses: float64 on the device; and layouts other than channels first in convolutions."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if torch.is_tensor(tensor) and tensor.device.type == "meta":
+                assert tensor.dtype not in {torch.float64, torch.uint16}, func
+        if func is torch.ops.aten.convolution.default:
+            assert args[0].is_contiguous()
+            assert args[1].is_contiguous()
+        return result
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        {"augment": {"rotate_degrees": 9, "brightness": 0.2, "erase": {}}, "balance": "class_weights"},
+        {"loss": {"kind": "ldam"}, "drw": {"start_epoch": 1}, "mix": {"mixup_alpha": 1.0}},
+    ],
+)
+def test_a_training_pass_does_without_what_apple_gpus_lack(make_recipe, monkeypatch, train):
+    """On the device `meta`, which has shapes and types but no values: there is no Apple GPU to try."""
+    monkeypatch.setattr(precision, "APPLE", "meta")
+    device = torch.device("meta")
+    recipe = make_recipe(data={"validation": 0.02}, stages=[OPEN], ema={"decay": 0.5}, **train)
+    dataset = open_dataset(recipe.data)
+    with _WithoutFloat64():
+        task = task_of(recipe, dataset, device=device)
+        numbers = torch.Generator().manual_seed(0)
+        built = build_model(recipe.model, classes=10, cosine_scale=task.cosine_scale, generator=numbers)
+        precision.place(built.model, device)
+        feed = Feed(recipe, dataset, built, balanced=False, device=device, replicas=ALONE)
+        stage = ActiveStage(built.model, recipe, 0, device=device, replicas=ALONE)
+        stage.begin_epoch(plan_epoch(recipe, Position()))
+        (batch,) = next(iter(feed.steps(1, stage=0)))
+        outputs = stage.tail(batch.features)
+        task.loss(outputs, batch.labels, reweighted=True, mixing=batch.mixing, weights=batch.weights).backward()
+        stage.step()
 
 
 def test_fp16_on_a_cpu_by_request_is_a_mistake_in_the_recipe(make_recipe):
@@ -67,14 +130,14 @@ def test_fp16_on_a_cpu_by_request_is_a_mistake_in_the_recipe(make_recipe):
 def test_bf16_computes_in_bf16_and_keeps_weights_and_results_in_full_precision(make_recipe):
     reports, dtypes = {}, set()
 
-    def note(precision, _module, _inputs, output):
-        dtypes.add((precision, output.dtype))
+    def note(kind, _module, _inputs, output):
+        dtypes.add((kind, output.dtype))
 
-    for precision in ("fp32", "bf16"):
-        recipe = make_recipe(data={"validation": 0.02}, stages=[OPEN], precision=precision)
+    for kind in ("fp32", "bf16"):
+        recipe = make_recipe(data={"validation": 0.02}, stages=[OPEN], precision=kind)
         trainer = Trainer(recipe, open_dataset(recipe.data))
-        handle = trainer.model.blocks[-1].register_forward_hook(partial(note, precision))
-        reports[precision] = next(trainer)
+        handle = trainer.model.blocks[-1].register_forward_hook(partial(note, kind))
+        reports[kind] = next(trainer)
         handle.remove()
         assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
     assert dtypes == {("fp32", torch.float32), ("bf16", torch.bfloat16)}

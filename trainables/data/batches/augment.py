@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.core.seeding import uniform_numbers
+from trainables.models.precision import exact_float, for_device
 from trainables.recipe.augment_config import Augment, Crop, Erase
 
 _GREY = (0.299, 0.587, 0.114)
@@ -195,7 +196,7 @@ def apply_variation(images: Tensor, variation: Variation) -> Tensor:
     """
 
     def on_device(values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(images.device, non_blocking=True)
+        return for_device(values, images.device)
 
     wide = images.dtype == torch.uint16
     if wide:
@@ -260,10 +261,10 @@ def _recoloured(planes: Tensor, factors: Tensor, mean_grey: Tensor, most: float)
 
 
 def _mean_colours(planes: Tensor) -> Tensor:
-    """Mean colours, [b, c] float64, of uint8 or uint16 images given as [b, c, …] float32."""
+    """Mean colours, [b, c] in the widest type of the device, of uint8 or uint16 images given as [b, c, …] float32."""
     # Sums over 256 pixels of a row are whole numbers below 2²⁴, with 16 bits, too: exact, so the same in every batch.
     rows = planes.flatten(2, -2)
-    row_sums = planes.new_zeros(rows.shape[:3], dtype=torch.float64)
+    row_sums = planes.new_zeros(rows.shape[:3], dtype=exact_float(planes.device))
     for part in torch.split(rows, 256, dim=3):
         row_sums += part.sum(dim=3)
     return row_sums.sum(dim=2) / rows.shape[2:].numel()

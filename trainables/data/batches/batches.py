@@ -16,6 +16,7 @@ from trainables.data.batches.read_ahead import read_ahead
 from trainables.data.dataset import Dataset
 from trainables.data.store.images import Images
 from trainables.data.store.streamed_images import StreamedImages
+from trainables.models.precision import for_device
 
 __all__ = [
     "derived_seed",
@@ -109,7 +110,7 @@ def gather(
         device: device of the result.
         image_size: a key of `dataset.images_at`, in pixels; None: the size in the data config.
     Returns:
-        Images [b, h, w, c] or volumes [b, d, h, w, c], uint8 or uint16, and labels [b] int64.
+        Images [b, h, w, c] or volumes [b, d, h, w, c], uint8 or uint16 (float32 in 0..255 on mps), and labels [b] int64.
     """
     labels = torch.from_numpy(dataset.labels[indices]).to(device, non_blocking=True)
     images = dataset.images if image_size is None else dataset.images_at[image_size]
@@ -130,10 +131,10 @@ def gather_each(images: Images, parts: Sequence[np.ndarray], device: torch.devic
             yield on_gpu.take(torch.from_numpy(part).to(device, non_blocking=True))
     elif isinstance(images, StreamedImages):
         for batch in read_ahead(images, parts, pinned=device.type == "cuda"):
-            yield batch.to(device, non_blocking=True)
+            yield for_device(batch, device)
     else:
         for part in parts:
-            yield torch.from_numpy(images[part]).to(device, non_blocking=True)
+            yield for_device(images[part], device)
 
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

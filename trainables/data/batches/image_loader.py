@@ -13,6 +13,7 @@ from trainables.data.batches.augment import augment
 from trainables.data.batches.batches import gather_each, normalise, own_statistics, standardise
 from trainables.data.dataset import Dataset
 from trainables.data.stage_view import data_of_stage
+from trainables.models.precision import laid_out
 from trainables.recipe.backbone_catalog import backbone_info
 from trainables.recipe.recipe import Recipe
 
@@ -77,5 +78,5 @@ class ImageLoader:
         if train.augment and versions is not None:
             images = augment(images, train.augment, seed=train.seed, positions=positions, versions=versions)
         if statistics:
-            return standardise(images, *statistics, noise=self._recipe.data.background == "noise")
-        return normalise(images, self.mean, self.std)
+            return laid_out(standardise(images, *statistics, noise=self._recipe.data.background == "noise"))
+        return laid_out(normalise(images, self.mean, self.std))

@@ -68,9 +68,21 @@ def _unfit_training(train: TrainConfig) -> Iterator[Problem]:
     """Yields the problems between values of `train`."""
     if train.precision == "fp16" and train.device == "cpu":
         yield Problem(("train", "precision"), "fp16 needs a GPU, but train.device is cpu; use bf16 or fp32")
+    if train.device == "mps":
+        yield from (Problem(("train", key), message) for key, message in _unfit_for_apple(train))
     if train.drw_start and train.drw_start > train.max_epochs:
         message = f"{train.drw_start}: re-weighting would start after the last epoch ({train.max_epochs})"
         yield Problem(("train", "drw", "start_epoch"), message)
+
+
+def _unfit_for_apple(train: TrainConfig) -> Iterator[tuple[str, str]]:
+    """Yields the settings of `train` that torch cannot follow on Apple GPUs, or does not follow correctly, and the reasons."""
+    if train.precision == "fp16":
+        yield "precision", "fp16 scales gradients, which torch does not do reliably on mps; use bf16 or fp32"
+    if train.compile:
+        yield "compile", "true: torch.compile is not for mps yet; remove it"
+    if train.workers > 1:
+        yield "workers", f"{train.workers}: an Apple computer has one GPU; give 1"
 
 
 def _unfit_images(backbone: str, info: BackboneInfo, data: DataConfig) -> Iterator[Problem]:
@@ -107,6 +119,10 @@ def _unfit_variations(train: TrainConfig, data: DataConfig) -> Iterator[Problem]
     for name in ("depth_flip", "tilt_degrees"):
         if data.depth is None and train.augment and (value := getattr(train.augment, name)):
             yield Problem(("train", "augment", name), f"{value:g}: applies only to volumes (data.depth); remove it")
+    if data.depth is not None and train.device == "mps":
+        yield Problem(
+            ("train", "device"), "mps: torch's 3-D convolutions have been wrong there; use cpu or cuda for volumes"
+        )
     if data.depth is not None and train.mix and train.mix.cutmix_alpha is not None:
         message = f"{train.mix.cutmix_alpha:g}: CutMix works on images only; use mixup_alpha for volumes"
         yield Problem(("train", "mix", "cutmix_alpha"), message)
