@@ -15,7 +15,7 @@ from results_analysis.plots.style import words
 from results_analysis.statistics.score_interval import Spread, spread_of
 from results_analysis.tables.training_run.snapshot import TrainingSnapshot
 from results_analysis.tables.training_run.stages import gains
-from trainables.core.config_errors import counted
+from trainables.core.config_errors import bounded, counted
 from trainables.core.printable import command_line
 from trainables.core.vocabulary import Flag
 
@@ -81,7 +81,8 @@ def _result(evidence: RunEvidence) -> Iterator[Conclusion]:
         yield Conclusion(Topic.RESULT, text, "good" if command and not best["flags"] else "plain", command)
         yield from _beside_guessing(snapshot)
     if not snapshot.is_over:
-        text = f"The run is not finished: {counted(done, 'epoch')}{planned} so far. It is running, or was interrupted."
+        state = "It failed." if snapshot.error else "It is running, or was interrupted."
+        text = f"The run is not finished: {counted(done, 'epoch')}{planned} so far. {state}"
         yield Conclusion(Topic.RESULT, text, "warning")
     elif snapshot.reports[-1]["stopped_for"]:
         flag = Flag(snapshot.reports[-1]["stopped_for"])
@@ -125,8 +126,8 @@ def _stages(evidence: RunEvidence) -> Iterator[Conclusion]:
 
 def _sure(evidence: RunEvidence) -> Iterator[Conclusion]:
     snapshot, spread = evidence.snapshot, evidence.spread
-    if not snapshot.best or len(snapshot.class_names) == 1:
-        return
+    if not snapshot.best or len(snapshot.class_names) == 1 or (spread and not spread.error):
+        return  # of a network that predicts one class for all images, the score is the same for any images
     if spread is None:
         text = (
             f"How much {evidence.metric} would change with other validation images is unknown: the run does not record "
@@ -146,7 +147,7 @@ def _sure(evidence: RunEvidence) -> Iterator[Conclusion]:
 
 def _failure(evidence: RunEvidence) -> Iterator[Conclusion]:
     if (error := evidence.snapshot.error) and not evidence.snapshot.is_over:
-        yield Conclusion(Topic.FLAGGED, f"The run failed: {error[:300]}", "warning")
+        yield Conclusion(Topic.FLAGGED, f"The run failed: {bounded(error, 800)}", "warning")
 
 
 def _flags(evidence: RunEvidence) -> Iterator[Conclusion]:

@@ -96,33 +96,13 @@ def _finite(evidence: RunEvidence, name: str) -> list[tuple[int, float]]:
 
 def training_next_steps(evidence: RunEvidence) -> Iterator[Conclusion]:
     """Conclusions of the topic `NEXT`."""
-    rules = (_memory, _unfinished, _diverged, _collapsed, _still_rising, _long_after, _deeper, _size)
+    rules = (_unfinished, _diverged, _collapsed, _still_rising, _long_after, _deeper, _size)
     for text, command in (step for rule in rules for step in rule(evidence)):
         yield Conclusion(Topic.NEXT, text, command=command)
 
 
 Steps = Iterator[tuple[str, str | None]]
 """Sentences, each with a command or None."""
-
-
-def _memory(evidence: RunEvidence) -> Steps:
-    error = (evidence.snapshot.error or "").lower()
-    if "memory" not in error or evidence.snapshot.is_over:
-        return
-    train, data = evidence.snapshot.section("train"), evidence.snapshot.section("data")
-    batch, size = train.get("batch_size", 32), data.get("image_size")
-    parts = []
-    if isinstance(batch, int) and batch > 1:
-        parts.append(
-            f"train.batch_size from {batch} to {batch // 2} with train.accumulate {2 * train.get('accumulate', 1)}, which keeps "
-            "the size of a step"
-        )
-    if isinstance(size, int) and size > 64:
-        parts.append(f"data.image_size (now {size})")
-    if train.get("precision", "fp32") == "fp32":
-        parts.append("train.precision to bf16 on a GPU")
-    parts.append("the number of open blocks (unfreeze_from), whose activations take most of it")
-    yield f"Memory was short. Lower, in this order: {'; '.join(parts)}.", None
 
 
 def _unfinished(evidence: RunEvidence) -> Steps:
@@ -132,7 +112,9 @@ def _unfinished(evidence: RunEvidence) -> Steps:
     words = ["train", str(folder.recipe), "--resume", folder.root.name]
     if folder.root.absolute().parent.name != "runs":
         words += ["--runs", str(folder.root.parent)]
-    yield "If it is no longer running, resume it.", command_line(*words)
+    failed = "When the cause is mended, resume it; with a changed recipe, thaw train starts a new run."
+    when = failed if evidence.snapshot.error else "If it is no longer running, resume it."
+    yield when, command_line(*words)
 
 
 def _diverged(evidence: RunEvidence) -> Steps:

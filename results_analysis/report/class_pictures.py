@@ -36,5 +36,5 @@ def class_pictures(report: Report, names: Sequence[str], who: str) -> Iterator[P
             "Mistakes lie off the diagonal.",
             [classes.draw_confusion(confusion)],
             confusion.rename_axis("true \\ predicted").reset_index(),
-            least_px=min(90 + 34 * len(confusion), 700) if len(confusion) <= 20 else 0,
+            least_px=min(90 + 34 * len(confusion), 700),
         )

@@ -30,7 +30,7 @@ def training_page(snapshot: TrainingSnapshot, *, said: Sequence[str], thumbnails
         kind="Report of a training run",
         name=snapshot.run.name,
         subtitle=_subtitle(snapshot),
-        live="" if snapshot.is_over else "not finished",
+        live="" if snapshot.is_over or snapshot.error else "not finished",
         as_of=reports[-1]["time"] if reports else "",
         facts=list(_facts(evidence)),
         conclusions=training_conclusions(evidence),

@@ -37,7 +37,7 @@ def proportion_interval(hits: int, n: int) -> tuple[float, float]:
     p, z2 = hits / n, Z * Z
     middle = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = Z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return 0.0 if hits == 0 else middle - half, 1.0 if hits == n else middle + half  # exact, whatever the rounding
 
 
 def spread_of(report: Mapping[str, Any], metric: Metric, *, images: int | None) -> Spread | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,7 +28,7 @@ class TrainingSnapshot:
     damage: str | None
     """Reason why the predictions cannot be read."""
     error: str | None
-    """Last line of the traceback of the last failure; None: the run has not failed, or continued since."""
+    """Message of the last failure, with its type; None: the run has not failed, or continued since."""
     checkpoints: list[Entry]
     """Registry of all checkpoints ever written."""
     kept: set[str]
@@ -94,7 +95,7 @@ def take_training_snapshot(run: Trained) -> TrainingSnapshot:
         run,
         predictions,
         damage,
-        _last_line(run),
+        _message(run),
         read_registry(folder.registry) if folder.registry.is_file() else [],
         {path.name for path in folder.checkpoints.glob("[0-9]*.pt")},
     )
@@ -115,8 +116,10 @@ def _predictions(run: Trained) -> tuple[pd.DataFrame | None, str | None]:
     return frame, None
 
 
-def _last_line(run: Trained) -> str | None:
+def _message(run: Trained) -> str | None:
+    """Last line of the traceback, without the packages of the error's type."""
     with suppress(OSError):
         lines = run.folder.error.read_text(encoding="utf-8", errors="replace").splitlines()
-        return next((line.strip() for line in reversed(lines) if line.strip()), None)
+        last = next((line.strip() for line in reversed(lines) if line.strip()), None)
+        return last and re.sub(r"^(\w+\.)+(?=\w+: )", "", last)
     return None

@@ -58,10 +58,10 @@ def opened(report: Report) -> str:
     facts = report.get("opened")
     if not isinstance(facts, dict):
         return ""
-    parts = [listed([str(block) for block in facts.get("blocks") or ["head"]], 4)]
+    parts = [listed(["head", *map(str, facts.get("blocks") or ())], 5)]
     if isinstance(numbers := facts.get("parameters"), int):
         share = facts.get("share")
-        parts.append(f"{numbers:,} numbers" + (f" ({_share(share)})" if isinstance(share, float | int) else ""))
+        parts.append(f"{numbers:,} parameters" + (f" ({_share(share)})" if isinstance(share, float | int) else ""))
     norms = facts.get("batch_norms_open"), facts.get("batch_norms_frozen")
     if isinstance(norms[0], int) and isinstance(norms[1], int) and sum(norms):  # type: ignore[arg-type]
         parts.append(f"BatchNorms: {norms[0]} open, {norms[1]} frozen")

@@ -60,7 +60,11 @@ def accuracies(train, validation):
             "All images get nearly the same number (collapse): epoch 1.",
         ),
         (Topic.FLAGGED, {"classes": ("only",)}, "The data has only one class"),
-        (Topic.FLAGGED, {"status": "running", "error": "Traceback\nKeyError: 3\n"}, "The run failed: KeyError: 3"),
+        (
+            Topic.FLAGGED,
+            {"status": "running", "error": "Traceback\na.b.BadError: 3 ran out\n"},
+            "The run failed: BadError: 3 ran out",
+        ),
         (
             Topic.FLAGGED,
             {
@@ -97,11 +101,7 @@ def accuracies(train, validation):
             {"environment": {"training_images": 400}},
             "(400 training images, fewer than 1,000) the rule of thumb",
         ),
-        (
-            Topic.NEXT,
-            {"status": "running", "error": "torch.OutOfMemoryError: CUDA out of memory"},
-            "train.batch_size from 32 to 16 with train.accumulate 2",
-        ),
+        (Topic.NEXT, {"status": "running", "error": "KeyError: 3"}, "When the cause is mended, resume it;"),
     ],
 )
 def test_a_run_is_told_of_in_words(said, topic, kinds, text):

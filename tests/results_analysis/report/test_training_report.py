@@ -24,7 +24,7 @@ NEW = {
     "grad_norm": 1.5,
     "stage_end": "plateau of 5 epochs at 0.41",
     "opened": {
-        "blocks": ["features.7", "head"],
+        "blocks": ["features.7"],
         "parameters": 123456,
         "share": 0.034,
         "batch_norms_open": 4,
@@ -53,7 +53,7 @@ def test_it_shows_the_run_its_stages_its_classes_and_its_worst_errors(write):
         *("training loss", "validation loss", "balanced accuracy", "training accuracy", "learning rate of the head"),
         *("learning rate of the backbone", "norm of the gradient", "best epoch (3)"),
     }
-    assert "features.7, head; 123,456 numbers (3.4% of the network); BatchNorms: 4 open, 40 frozen" in read.text
+    assert "head, features.7; 123,456 parameters (3.4% of the network); BatchNorms: 4 open, 40 frozen" in read.text
     assert "plateau of 5 epochs at 0.41" in read.text
     assert "The network is wrong on 3 of 4 validation images." in read.text
     gallery = read.text[read.text.index("The network is wrong on") :]
