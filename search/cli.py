@@ -117,6 +117,8 @@ def _is_a_user_error(error: Exception) -> bool:
     from trainables.core.config_errors import ConfigError
     from trainables.model_package.manifest import PackageError
     from trainables.run_folder.layout import RunFileError
+    from trainables.training.memory_advice import TrainingMemoryError
 
     # OSError: such as a full disk or a read-only folder. Its message names the file.
-    return isinstance(error, InputError | ConfigError | RunError | RunFileError | PackageError | OSError)
+    mistakes = InputError | ConfigError | RunError | RunFileError | PackageError | TrainingMemoryError
+    return isinstance(error, mistakes | OSError)

@@ -27,6 +27,7 @@ from trainables.data.dataset import open_dataset
 from trainables.models.precision import device_of
 from trainables.recipe.recipe import Recipe, parse_recipe
 from trainables.run_folder.layout import RunFileError, TrialLayout
+from trainables.training.memory_advice import TrainingMemoryError
 from trainables.training.replicas import Processes
 from trainables.training.trainer import ShowSteps, Trainer
 from trainables.trial.training_run import TrainingRun
@@ -107,7 +108,7 @@ def _raise_cause(ended: Future[None], folder: TrialLayout) -> None:
     error = ended.exception()
     failures = error.worker_failures if isinstance(error, WorkerGroupError) else {}
     for failure in failures.values():
-        if isinstance(failure, ConfigError | RunFileError | OSError):
+        if isinstance(failure, ConfigError | RunFileError | OSError | TrainingMemoryError):
             raise failure from None
     for rank, failure in failures.items():
         if isinstance(getattr(failure, "health_check_failure", None), RayActorError):

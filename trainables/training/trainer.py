@@ -27,6 +27,7 @@ from trainables.training.freezing import opened_parts
 from trainables.training.history.compute_cost import planned_compute, trained_parameters
 from trainables.training.history.report_epoch import MeasuredEpoch, report_epoch
 from trainables.training.history.run_history import RunHistory, check_origin
+from trainables.training.memory_advice import TrainingMemoryError, advice, ran_out
 from trainables.training.replicas import ALONE, Replicas
 from trainables.training.stage_plan import EpochPlan, Position, plan_epoch, stage_is_over
 from trainables.training.validation import outputs_of, with_others
@@ -122,6 +123,16 @@ class Trainer:
     def __next__(self) -> EpochReport:
         if self.finished:
             raise StopIteration
+        try:
+            return self._epoch()
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out(error):
+                raise
+            place = {"stage": self.position.stage, "epoch": self.position.epoch_in_stage + 1}
+            raise TrainingMemoryError(advice(self.recipe, **place, device=self.device.type)) from error
+
+    def _epoch(self) -> EpochReport:
+        """Trains and validates an epoch."""
         if any(change.after_epoch == self.position.epoch for change in self._given.train.changes):
             self._adopt(self._given.in_epoch(self.position.epoch + 1))
             self._active.change(self.recipe, cosine_scale=self.task.cosine_scale)

@@ -27,6 +27,7 @@ from trainables.run_folder.epoch_report import EpochReport, completed, fault_of,
 from trainables.run_folder.layout import RunFileError, TrialLayout
 from trainables.training.history.run_history import OtherOriginError
 from trainables.training.history.stage_words import beginning, stage_lines
+from trainables.training.memory_advice import TrainingMemoryError
 from trainables.training.replicas import ALONE, Replicas
 from trainables.training.trainer import ShowSteps, Trainer
 from trainables.trial.run_records import RunRecords, complete_log
@@ -115,6 +116,8 @@ class TrainingRun:
             if not isinstance(error, KeyboardInterrupt):
                 with contextlib.suppress(OSError), replacing(self.folder.error) as file:
                     file.write(traceback.format_exc())
+                    if isinstance(error, TrainingMemoryError):
+                        file.write(f"{error}\n")  # its last line is the reason that a search shows
             raise
 
     def close(self) -> None:
