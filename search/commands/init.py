@@ -10,6 +10,7 @@ import typer
 from search.commands.names import say
 from search.commands.options import Force
 from trainables.core.printable import command_line
+from trainables.recipe.rules.stage_plans import Plan
 
 _COLUMN = "Column of the table that holds"
 
@@ -39,6 +40,7 @@ def init(
     task: Annotated[
         Literal["classification", "regression"] | None, typer.Option(help="Labels are classes, or numbers.")
     ] = None,
+    plan: Annotated[Plan | None, typer.Option(help="Plan of stages; by default they fit the number of images.")] = None,
 ) -> None:
     """Write a commented search file for your images.
 
@@ -54,7 +56,7 @@ def init(
     from trainables.core.atomic_write import replacing
     from trainables.data.detection.wishes import Wishes
 
-    wishes = Wishes(images=images, path=path_column, label=label, group=group, split=split, task=task)
+    wishes = Wishes(images=images, path=path_column, label=label, group=group, split=split, task=task, plan=plan)
     text, table = starter(path, output, wishes)
     if table is not None:
         if table_of(output).exists() and not force:

@@ -20,10 +20,9 @@ from search.config.stop import Stop
 from search.config.storage import Storage
 from spaces.space import FunctionSpace, Space, SpaceError, SpaceProblem, random_study
 from trainables.core.config_errors import Config
-from trainables.core.dotted_paths import with_values
 from trainables.core.plain_yaml import dump_yaml
 from trainables.core.vocabulary import mode_of_objective
-from trainables.recipe.recipe import Recipe, parse_recipe
+from trainables.recipe.recipe import Recipe, recipe_with
 from trainables.storage.destination import Destination
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ class SearchConfig:
         Args:
             values: the trial's point in the space.
         """
-        return parse_recipe(with_values(self.recipe.model_dump(mode="json"), self.space.recipe_values(values)))
+        return recipe_with(self.recipe.model_dump(mode="json"), self.space.recipe_values(values))
 
     @property
     def mirror(self) -> str | None:

@@ -14,6 +14,7 @@ from trainables.core.config_errors import Problem, bounded, dotted, shown
 from trainables.core.dotted_paths import PathError, resolve, with_values
 from trainables.core.plain_yaml import MOST_CHARACTERS, compose_yaml, load_yaml
 from trainables.core.printable import one_message, printable
+from trainables.recipe.rules.stage_plans import with_planned_stages
 from trainables.storage.destination import without_passwords
 
 
@@ -66,13 +67,22 @@ def read_source(file: Path, overrides: Sequence[str] = ()) -> Source:
         if not equals:
             raise InputError(f"command line: {typed_as!r} is not an override; write it as train.batch_size=64")
         try:
-            data = with_values(data, {path: load_yaml(value)})
+            data = with_values(_ready_for(path, data), {path: load_yaml(value)})
             places = resolve(path, data)
         except (PathError, yaml.YAMLError) as error:
             raise InputError(f"command line ({typed_as}): {_reason(error)}") from None
         typed |= dict.fromkeys(places, typed_as)
         lines = {at: line for at, line in lines.items() if not any(at[: len(place)] == place for place in places)}
     return Source(file, data, lines, typed)
+
+
+def _ready_for(path: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Content of a file in which an override can be set: a plan that is typed replaces the file's stages, and the stages of the
+    file's plan are written out before a value in them is set."""
+    train = data.get("train")
+    if path == "train.plan" and isinstance(train, dict):
+        return {**data, "train": {key: value for key, value in train.items() if key != "stages"}}
+    return dict(with_planned_stages(data)) if path.startswith("train.stages[") else data
 
 
 def _text_of(file: Path) -> str:

@@ -33,7 +33,7 @@ def unused_in_recipe(recipe: Recipe, source: Source) -> list[Problem]:
 
 def unused_in_search(config: SearchConfig, source: Source) -> list[Problem]:
     """Problems of settings without effect in all trials of a search."""
-    if problems := _of_the_user([*_unused_settings(config), *_one_point(config)], source):
+    if problems := _of_the_user([*_unused_settings(config), *_one_point(config), *_replaced(config, source)], source):
         return problems
     corners = config.corner_recipes()
     groups = [*_of_overrides(source), *_of_space(config)]
@@ -89,6 +89,18 @@ def _one_point(config: SearchConfig) -> Iterator[Problem]:
     if config.settings.trials > 1 and len(points) == 1:
         message = f"holds a single point, so that all {config.settings.trials} trials would be the same"
         yield Problem(("space",), f"{message}; give a parameter more values")
+
+
+def _replaced(config: SearchConfig, source: Source) -> Iterator[Problem]:
+    """Yields the problem of stages that no trial trains, because each has a plan."""
+    resolved = "plan" in source.data["train"]  # as null, which only Thaw writes
+    if (
+        not resolved
+        and "stages" in source.data["train"]
+        and all(point.get("train.plan") for point in config.corner_points())
+    ):
+        message = "no trial trains these stages, because the space gives each a train.plan; give train.plan here, too"
+        yield Problem(("train", "stages"), message)
 
 
 def _unused_settings(config: SearchConfig) -> Iterator[Problem]:

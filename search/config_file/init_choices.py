@@ -11,6 +11,7 @@ from trainables.data.detection.detect_source import DetectedSource
 from trainables.data.detection.sample import Sample
 from trainables.recipe.backbone_catalog import BACKBONES, BackboneInfo
 from trainables.recipe.data_settings.image_settings import Fit
+from trainables.recipe.rules.stage_plans import Plan
 
 IMAGE_BACKBONE = "efficientnet_lite0"
 VOLUME_BACKBONE = "medicalnet_resnet10"
@@ -36,6 +37,8 @@ class Facts:
     """Smallest, median and largest number of slices of volumes; None for images."""
     targets: tuple[float, float] | None = None
     """Smallest and largest number in regression; None in classification."""
+    plan: Plan | None = None
+    """Plan of stages that the user names."""
     total: int = 0
     """Number of images that train or validate."""
 

@@ -67,7 +67,8 @@ def starter(path: Path, file: Path, wishes: Wishes | None = None) -> Starter:
     if found.table is not None:
         found.data["path"] = str(table_of(file))
     table = None if found.table is None else found.table.to_csv(index=False, lineterminator="\n")
-    return Starter(text_for(found, facts_of(found), file, path), table)
+    facts = replace(facts_of(found), plan=wishes.plan if wishes else None)
+    return Starter(text_for(found, facts, file, path), table)
 
 
 def text_for(found: DetectedSource, facts: Facts, file: Path, path: Path) -> str:
@@ -171,6 +172,8 @@ def _train(facts: Facts) -> str:
 
 
 def _stages(facts: Facts) -> list[tuple[str, str]]:
+    if facts.plan:
+        return [(f"plan: {facts.plan}", "stands for stages; the resolved recipe in the run's folder shows them")]
     advice = size_advice(facts.trained)
     head, top, deep = advice.epochs
     if facts.depths:
@@ -205,6 +208,11 @@ def _space(facts: Facts) -> str:
             ("train.stages[*].weight_decay: {log: [1.0e-6, 1.0e-2]}", ""),
             ("train.stages[*].dropout: {float: [0.0, 0.5]}", "thousands of features on few volumes"),
         ]
+    elif facts.plan:
+        lines = [("preset: imbalance", "losses")] if facts.imbalanced else []
+        lines.append(("train.stages[*].head_lr: {log: [3.0e-4, 1.0e-2]}", "learning rate"))
+        if facts.plan != "head_only":
+            lines.append(("train.stages[*].backbone_lr_ratio: {log: [0.01, 1.0]}", "the backbone's, as a share of it"))
     else:
         presets = "[unfreezing, imbalance]" if facts.imbalanced else "unfreezing"
         searched = "depth, plateaus, the backbone's learning rate, warm-up" + ("; losses" if facts.imbalanced else "")
@@ -224,7 +232,7 @@ def _space(facts: Facts) -> str:
 
 
 def _search(path: Path, facts: Facts) -> str:
-    staged = facts.depths is None
+    staged = facts.depths is None and facts.plan not in {"head_only", "last_block", "full"}
     why = [("# At the end of a stage the better half of the trials enters the next one.", "")] if staged else []
     if facts.imbalanced:
         why.append(

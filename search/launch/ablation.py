@@ -13,8 +13,8 @@ from search.config.yaml_source import InputError, Source
 from search.config_file.check_unused import unused_in_ablation
 from search.launch.seed_comparison import Comparison, comparison_of
 from trainables.core.config_errors import ConfigError, Problem, problems_of
-from trainables.core.dotted_paths import PathError, with_values
-from trainables.recipe.recipe import Recipe, parse_recipe
+from trainables.core.dotted_paths import PathError
+from trainables.recipe.recipe import Recipe, recipe_with
 
 BASELINE, TOGETHER = "baseline", "all together"
 
@@ -89,6 +89,6 @@ def _clashes(changes: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
 
 def _changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     try:
-        return parse_recipe(with_values(recipe.model_dump(mode="json"), values))
+        return recipe_with(recipe.model_dump(mode="json"), values)
     except PathError as error:
         raise ConfigError([Problem((), str(error))]) from None

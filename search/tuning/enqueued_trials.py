@@ -17,6 +17,7 @@ from spaces.space import FunctionSpace, Space, SpaceError
 from trainables.core.config_errors import ConfigError, Problem, dotted, nearest
 from trainables.core.dotted_paths import PathError, value_at, with_values
 from trainables.recipe.recipe import parse_recipe
+from trainables.recipe.rules.stage_plans import plan_of
 
 DEFAULTS = "defaults"
 
@@ -106,7 +107,7 @@ def _drawn_value(path: str, recipe: Mapping[str, Any], parameter: Distribution) 
                 continue
             if same:
                 return name
-    return value_at(path, recipe)
+    return plan_of(recipe) if path == "train.plan" else value_at(path, recipe)
 
 
 def _wrong_values(values: Mapping[str, Any], config: SearchConfig) -> dict[str, str]:

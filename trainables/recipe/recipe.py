@@ -14,6 +14,7 @@ from trainables.recipe.data_config import DataConfig
 from trainables.recipe.model_config import ModelConfig
 from trainables.recipe.rules.across_sections import problems_across_sections
 from trainables.recipe.rules.stage_openings import divided_blocks, frozen_blocks, positions_of
+from trainables.recipe.rules.stage_plans import plan_problems, with_planned_stages
 from trainables.recipe.rules.task_rules import with_task_defaults
 from trainables.recipe.scheduled_changes import fixed_reason
 from trainables.recipe.stage_config import EarlyStop, Stage
@@ -144,7 +145,9 @@ def parse_recipe(data: Mapping[str, Any]) -> Recipe:
     """
     problems: list[Problem] = []
     if isinstance(data, Mapping):
-        data = with_task_defaults(data)
+        if problems := plan_problems(data):
+            raise ConfigError(problems)
+        data = with_planned_stages(with_task_defaults(data))
     try:
         recipe = Recipe.model_validate(data)
         problems += misread_numbers(recipe, data)
@@ -155,6 +158,25 @@ def parse_recipe(data: Mapping[str, Any]) -> Recipe:
     if problems := _unfit_changes(recipe):
         raise ConfigError(problems)
     return recipe
+
+
+def recipe_with(recipe: Mapping[str, Any], values: Mapping[str, Any]) -> Recipe:
+    """Builds a recipe that differs from another, given as plain data, in some values.
+
+    Args:
+        recipe: the other recipe.
+        values: new values by dotted paths; a plan replaces the stages, before values in stages are set.
+    Raises:
+        ConfigError: with all problems of the new recipe.
+        PathError: if a path leads nowhere.
+    """
+    if values.get("train.plan") is not None:
+        in_stages = {path: value for path, value in values.items() if path.startswith("train.stages[")}
+        changed = with_values(recipe, {path: value for path, value in values.items() if path not in in_stages})
+        if "train.stages" not in values:
+            del changed["train"]["stages"]
+        recipe, values = parse_recipe(changed).model_dump(mode="json"), in_stages
+    return parse_recipe(with_values(recipe, values))
 
 
 def redundant_stages(recipes: Sequence[Recipe]) -> list[Problem]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from trainables.core.config_errors import Config
 from trainables.core.vocabulary import Flag, Metric
 from trainables.recipe.augment_config import Augment, Mix
 from trainables.recipe.data_settings.label_names import label_name
 from trainables.recipe.loss_config import CrossEntropy, Drw, Loss
+from trainables.recipe.rules.stage_plans import Plan
 from trainables.recipe.scheduled_changes import Change
 from trainables.recipe.stage_config import EarlyStop, OneCycle, RunCosine, Stage
 from trainables.storage.destination import Destination
@@ -90,11 +91,20 @@ class CheckpointPolicy(Config):
     run's name. If a copy fails, a warning is logged, and the next save tries again."""
 
 
+def _stages_or_plan(schema: dict[str, Any]) -> None:
+    schema["required"] = [key for key in schema["required"] if key != "stages"]
+    schema["anyOf"] = [{"required": ["stages"]}, {"required": ["plan"], "properties": {"plan": {"type": "string"}}}]
+
+
 class TrainConfig(Config):
     """Settings of training."""
 
+    model_config = ConfigDict(json_schema_extra=_stages_or_plan)
+
     stages: tuple[Stage, ...] = Field(min_length=1)
     """Stages in order; each starts from the best weights of the one before."""
+    plan: Plan | None = None
+    """Stages by one word, in place of `stages`; the resolved recipe has the stages that it stands for."""
     one_cycle: OneCycle | None = None
     """One learning-rate curve over the whole run, in place of the stages' schedules and warm-ups."""
     cosine: RunCosine | None = None

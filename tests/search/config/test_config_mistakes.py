@@ -273,7 +273,7 @@ def test_a_mistake_is_one_line_with_its_place_its_value_and_what_would_be_right(
         ),
         (
             "train=3",
-            "command line (train=3) train: 3: input should be a section with keys such as stages, one_cycle, metric",
+            "command line (train=3) train: 3: input should be a section with keys such as stages, plan, one_cycle",
         ),
         ("train.stages=[]", "command line (train.stages=[]) train.stages: []: list should have at least 1 item"),
     ],

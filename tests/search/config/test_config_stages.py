@@ -13,6 +13,44 @@ from tests.support.search_files import FILE, replaced
 
 write, load, mistakes = search_files.write, search_files.load, search_files.mistakes  # fixtures
 
+# --- stages by one word ---------------------------------------------------------------------------------------------
+
+STAGES = FILE[FILE.index("  stages:") : FILE.index("  loss:")]
+PLANNED = FILE.replace(STAGES, "  plan: head_only\n")
+SEARCHED = PLANNED.replace("space:\n", "space:\n  train.plan: {choice: [head_only, last_block, full]}\n")
+
+
+def test_a_plan_is_searched_and_values_in_its_stages_with_it(load):
+    config = load(SEARCHED)
+    point = {"train.loss.max_margin": 0.5, "train.stages[*].head_lr": 0.02, "train.plan": "last_block"}
+    (stage,) = config.recipe_of(point).train.stages
+    assert (stage.unfreeze_from, stage.head_lr) == ("features.8", 0.02)
+    assert {recipe.train.stages[0].unfreeze_from for recipe in config.corner_recipes()} == {"head", "features.8", "all"}
+    assert load(config.to_yaml()).to_yaml() == config.to_yaml()
+
+
+def test_the_plan_of_the_recipe_is_the_first_trials(load):
+    config = load(SEARCHED, "search.enqueue=[defaults]")
+    assert config.settings.enqueue[0]["train.plan"] == "head_only"
+
+
+def test_stages_that_each_trial_replaces_by_a_plan_are_refused(mistakes):
+    searched = FILE.replace("space:\n", "space:\n  train.plan: {choice: [head_only, full]}\n")
+    assert mistakes(searched) == [
+        "search.yaml:8 train.stages: no trial trains these stages, because the space gives each a train.plan; "
+        "give train.plan here, too"
+    ]
+
+
+def test_a_plan_on_the_command_line_replaces_the_stages_of_the_file(load):
+    assert [stage.unfreeze_from for stage in load(FILE, "train.plan=full").recipe.train.stages] == ["all"]
+
+
+def test_values_on_the_command_line_reach_into_the_stages_of_a_plan(load):
+    config = load(PLANNED, "train.stages[head].epochs=3", "train.plan=last_block", "train.stages[*].dropout=0.4")
+    assert [(s.unfreeze_from, s.epochs, s.dropout) for s in config.recipe.train.stages] == [("features.8", 50, 0.4)]
+
+
 # --- stages that change nothing -------------------------------------------------------------------------------------
 
 TWICE = "train.stages=[{name: a, unfreeze_from: 'last:2'}, {name: b, unfreeze_from: features.7, epochs: 3}]"

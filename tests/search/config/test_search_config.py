@@ -223,6 +223,11 @@ def test_the_schema_for_editors_takes_what_loads_and_refuses_typos(load):
         with pytest.raises(jsonschema.ValidationError, match=f"'{key}' was unexpected"):
             jsonschema.validate(data, schema)
         del place[key]
+    del data["train"]["stages"]
+    with pytest.raises(jsonschema.ValidationError, match="None is not of type 'string'"):
+        jsonschema.validate(data, schema)
+    jsonschema.validate({**data, "train": {**data["train"], "plan": "full"}}, schema)
+    data["train"]["plan"] = "full"
     data["search"]["name"] = "a/b"
     with pytest.raises(jsonschema.ValidationError, match="a/b"):
         jsonschema.validate(data, schema)

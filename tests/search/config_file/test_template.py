@@ -26,6 +26,7 @@ from trainables.data.dataset import open_dataset
 from trainables.data.detection.wishes import Wishes
 from trainables.data.sources.open_source import open_source
 from trainables.recipe.rules.size_advice import size_advice
+from trainables.recipe.rules.stage_plans import plan_of
 
 PIXELS = np.random.default_rng(0)
 
@@ -518,3 +519,12 @@ def test_a_patient_on_both_sides_of_a_split_of_folders_drops_the_split(here):
     text, rows = starter(Path("photos"), file, Wishes(group="patient"))
     assert rows is not None
     assert "the split that the folders name is not used, because" in text
+
+
+@pytest.mark.parametrize("plan", ["three_depths", "head_only", "progressive_unfreezing"])
+def test_a_plan_that_is_named_takes_the_place_of_the_stages(here, plan):
+    root = class_folders(here / "photos", {"cat": 40, "dog": 6})
+    file = Path("search.yaml")
+    file.write_text(starter(root.relative_to(here), file, Wishes(plan=plan)).text)
+    config = load_search(read_source(file))
+    assert plan_of(config.recipe.model_dump(mode="json")) == plan

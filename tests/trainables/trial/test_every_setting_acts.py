@@ -14,6 +14,7 @@ from tests.support.recipes import FEW, TINY_NETWORK
 from tests.support.small_runs import timeless
 from trainables.core.dotted_paths import with_values
 from trainables.data.dataset import open_dataset
+from trainables.recipe import recipe
 from trainables.recipe.data_config import SEARCHABLE, DataConfig
 from trainables.recipe.recipe import Recipe, parse_recipe
 from trainables.recipe.rules.unused_settings import RULES, unused_settings
@@ -70,6 +71,7 @@ ACTS: dict[str, tuple[dict[str, object], object]] = {
         {"model.backbone": "efficientnet_lite0", "data.image_size": 32, f"{TOP}.unfreeze_from": "last:1"},
         "none",
     ),
+    "train.plan": ({"train.plan": "three_depths", "train.stages[*].epochs": 1}, "head_only"),
     "train.stages.name": ({}, "crown"),
     "train.stages.unfreeze_from": ({}, "all"),
     "train.stages.freeze": ({f"{TOP}.unfreeze_from": "all"}, ["two"]),
@@ -278,7 +280,8 @@ def outcome_of(tmp_path_factory):
 def recipe_with(*changes):
     data = copy.deepcopy(BASE)
     for values in changes:
-        data = with_values(data, values)
+        planned = "train.plan" in values
+        data = recipe.recipe_with(data, values).model_dump(mode="json") if planned else with_values(data, values)
     return parse_recipe(data)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.core.vocabulary import Task
+from trainables.recipe.rules.stage_plans import Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,8 @@ class Wishes:
     group: str | None = None
     split: str | None = None
     task: Task | None = None
+    plan: Plan | None = None
+    """Plan of stages, in place of those that fit the number of images."""
     file: Path | None = None
     """Search file to write, for the commands in doubts; None: the usual one."""
 
@@ -31,7 +34,7 @@ class Wishes:
 
     @property
     def typed(self) -> dict[str, str]:
-        """Options that the user gave: name -> value."""
+        """Options about the data that the user gave: name -> value."""
         options = {"images": self.images, **self.columns, "task": self.task}
         return {name: str(value) for name, value in options.items() if value is not None}
 
@@ -42,6 +45,7 @@ class Wishes:
             data: path of the data.
             more: further options.
         """
-        options = [f"--{name} {shlex.quote(value)}" for name, value in (self.typed | more).items()]
+        plan = {"plan": self.plan} if self.plan else {}
+        options = [f"--{name} {shlex.quote(value)}" for name, value in (self.typed | plan | more).items()]
         output = [f"-o {shlex.quote(str(self.file))}"] if self.file else []
         return " ".join(["thaw init", shlex.quote(str(data)), *options, *output, "--force"])
