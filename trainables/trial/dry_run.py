@@ -19,7 +19,7 @@ from trainables.models.precision import device_of
 from trainables.models.staged_model import StagedModel
 from trainables.recipe.backbone_catalog import backbone_info
 from trainables.recipe.recipe import Recipe
-from trainables.recipe.rules.prefix_rules import why_uncached
+from trainables.recipe.rules.prefix_rules import prefix_batch, why_uncached
 from trainables.storage import cache_folder
 from trainables.training.trainer import Trainer
 from trainables.trial.peak_memory import PeakMemory
@@ -121,7 +121,9 @@ def measure_stage(recipe: Recipe, index: int, dataset: Dataset) -> StageCost:
     trainer = Trainer(_uncached(alone), one_batch)
     first, second = next(trainer), next(trainer)  # the first epoch also allocates memory and loads kernels
     batches = int(min(_MOST_BATCHES, max(1, _MEASURE_FOR_S / (second.train_s + second.val_s))))
-    data = sample(dataset, batch_size * batches, seed=seed)
+    # Fewer images than pass the frozen blocks together would take as long as those.
+    least = prefix_batch(recipe) if recipe.cut(index) else 1
+    data = sample(dataset, max(least, batch_size * batches), seed=seed)
     with cache_folder.temporary():
         building, measured = Trainer(alone, data, sharing_runs=_MANY)
         cache_bytes = sum(entry.bytes for entry in cache_folder.entries())

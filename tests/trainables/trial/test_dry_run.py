@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from tests.support.own_processes import CONTEXT, OwnProcess
-from tests.support.recipes import RECIPE
+from tests.support.recipes import FEW, RECIPE
 from trainables.data.dataset import Dataset, open_dataset
 from trainables.frozen_prefix import feature_cache
 from trainables.recipe.recipe import parse_recipe
+from trainables.recipe.rules.prefix_rules import PREFIX_BATCH
 from trainables.storage import cache_folder
 from trainables.trial.dry_run import dry_run, measure_stage, sample
 from trainables.trial.peak_memory import PeakMemory
@@ -64,6 +65,13 @@ def tried():
 def at_a_glance(monkeypatch):
     """One batch is enough, however fast the machine is at the moment."""
     monkeypatch.setattr("trainables.trial.dry_run._MEASURE_FOR_S", 0.0)
+
+
+def test_as_many_images_are_measured_as_pass_the_frozen_blocks_together(at_a_glance, make_recipe):
+    """With fewer, an image would seem to take several times as long as it does."""
+    recipe = make_recipe(data=FEW, batch_size=4, prefix_cache=False)
+    (frozen,) = dry_run([(recipe, 0)], open_dataset(recipe.data)).stages
+    assert frozen.images >= 2 * PREFIX_BATCH
 
 
 def test_each_stage_is_tried_as_the_recipe_has_it(tried):
