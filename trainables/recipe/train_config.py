@@ -57,7 +57,10 @@ class Ema(Config):
     """Exponential moving average of the weights. If it is on, both the average and the current weights are validated."""
 
     decay: float = Field(0.999, gt=0, lt=1)
-    """Share of the average that remains at each step; ramps up as (1 + n) / (10 + n) over the first steps of a stage."""
+    """Share of the average that remains at each step."""
+    warmup: bool = True
+    """Ramp the decay up as (1 + n) / (10 + n) over the first steps of a stage, so that 0.999 is reached after 9,000; false: the
+    full decay from the first step."""
     judge: Literal["ema", "raw"] = "ema"
     """Weights that are scored, and of which the best are used: `ema`, the average, or `raw`, the current weights. For the others
     the report has only the validation loss and the metric, as `raw_…` or `ema_…`."""

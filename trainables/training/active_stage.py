@@ -56,7 +56,7 @@ class ActiveStage:
         self.tail = model.tail(self.cut)
         self.tail.head.dropout.p = self.stage.dropout
         ema = recipe.train.ema
-        self._ema = weight_average(self.tail, ema.decay) if ema else None
+        self._ema = weight_average(self.tail, ema) if ema else None
         if recipe.train.compile:
             check_compiler(device)
         self._opening: Opening | None = None
@@ -104,7 +104,7 @@ class ActiveStage:
         self.tail.head.set_scale(cosine_scale)
         if self._ema is not None:
             assert recipe.train.ema is not None
-            set_decay(self._ema, recipe.train.ema.decay)
+            set_decay(self._ema, recipe.train.ema)
             average = self._ema.module
             assert isinstance(average, Tail)
             average.head.set_scale(cosine_scale)

@@ -5,6 +5,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from trainables.data.dataset import open_dataset
+from trainables.recipe.train_config import Ema
 from trainables.training.ema import weight_average
 from trainables.training.trainer import Trainer
 
@@ -14,9 +15,10 @@ def ramped(decay, n):
 
 
 @pytest.mark.parametrize("decay", [0.05, 0.15, 0.9, 0.999])
-def test_an_average_ramps_up_to_its_decay(decay):
+@pytest.mark.parametrize("warmup", [True, False])
+def test_an_average_ramps_up_to_its_decay_unless_it_has_no_warm_up(decay, warmup):
     module = nn.BatchNorm1d(3)
-    average = weight_average(module, decay)
+    average = weight_average(module, Ema(decay=decay, warmup=warmup))
     by_hand = {}
     for n in range(40):
         with torch.no_grad():
@@ -27,7 +29,7 @@ def test_an_average_ramps_up_to_its_decay(decay):
             if n == 0 or not tensor.is_floating_point():
                 by_hand[name] = tensor.double().clone()
             else:
-                by_hand[name] += (1 - ramped(decay, n)) * (tensor.double() - by_hand[name])
+                by_hand[name] += (1 - (ramped(decay, n) if warmup else decay)) * (tensor.double() - by_hand[name])
     assert set(by_hand) == {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
     for name, tensor in average.module.state_dict().items():
         assert torch.allclose(tensor.double(), by_hand[name], rtol=1e-5), name
@@ -36,7 +38,7 @@ def test_an_average_ramps_up_to_its_decay(decay):
 def test_an_average_leaves_the_module_alone():
     module = nn.Linear(2, 2)
     before = module.weight.detach().clone()
-    average = weight_average(module, 0.9)
+    average = weight_average(module, Ema(decay=0.9))
     average.update_parameters(module)
     with torch.no_grad():
         average.module.weight.zero_()

@@ -137,6 +137,7 @@ ACTS: dict[str, tuple[dict[str, object], object]] = {
     "train.balance": ({}, "sampler"),
     "train.class_weights": ({}, {"0": 5}),
     "train.ema.decay": (EMA, 0.05),
+    "train.ema.warmup": (EMA, False),
     "train.ema.judge": (EMA, "raw"),
     "train.augment.views": (AUGMENTED, 1),
     "train.augment.horizontal_flip": (AUGMENTED, 1.0),

@@ -17,6 +17,7 @@ from trainables.recipe.backbone_catalog import backbone_info
 from trainables.recipe.model_config import ModelConfig
 from trainables.recipe.recipe import parse_recipe
 from trainables.recipe.rules.stage_openings import first_open_block
+from trainables.recipe.train_config import Ema
 from trainables.training.ema import weight_average
 from trainables.training.freezing import apply_opening
 from trainables.training.stage_plan import Opening
@@ -102,7 +103,7 @@ def test_stochastic_depth_acts_where_a_block_trains():
 
 def test_an_averaged_tail_is_a_copy():
     tail = built("test_vit").model.tail(3)
-    average = weight_average(tail, 0.9).module
+    average = weight_average(tail, Ema(decay=0.9)).module
     assert {id(p) for p in average.parameters()}.isdisjoint(id(p) for p in tail.parameters())
     assert list(average.state_dict()) == list(tail.state_dict())
 
