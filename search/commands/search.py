@@ -109,12 +109,15 @@ def _run_on(here: LocalRay, config: SearchConfig, layout: RunLayout, source: Sou
     from search.preflight.data_and_weights import check_data_and_weights
     from search.preflight.same_origin import EarlierRuns
     from search.progress.terminal import Console
+    from search.progress.wandb_run import check_wandb
     from search.run_folder.run_lock import is_owned, owned
     from search.run_folder.status_file import read_status
     from search.tuning.warm_start import runs_to_learn_from
     from trainables.core.atomic_write import replacing
     from trainables.core.deferred_interrupt import deferred_interrupt
 
+    if config.settings.wandb:
+        check_wandb("search.wandb")
     flags = trust_flags(config)
     console, attempt, status = Console(), layout.read_attempt(), read_status(layout)
     over = status is not None and status.state == "complete"

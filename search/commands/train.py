@@ -27,6 +27,15 @@ def train(
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Processes or GPUs that share each batch.")
     ] = None,
+    wandb: Annotated[
+        str | None,
+        typer.Option(
+            "--wandb",
+            metavar="PROJECT",
+            envvar="THAW_WANDB",
+            help="Log the curves to this W&B project (ENTITY/PROJECT).",
+        ),
+    ] = None,
     trust_code: TrustCode = False,
 ) -> None:
     """Train one recipe, without a search.
@@ -48,6 +57,14 @@ def train(
         trust_all()
     if checkpoint is not None and resume is None:
         raise InputError("--checkpoint needs --resume NAME, the run that the checkpoint belongs to")
+    if wandb is not None:
+        from search.config.search_config import checked_project
+        from search.progress.wandb_run import check_wandb
+
+        try:
+            check_wandb(f"--wandb {checked_project(wandb)}")
+        except ValueError as error:
+            raise InputError(f"--wandb: {error}") from None
     console = Console()
     source = read_source(file, [*(overrides or ()), *([] if workers is None else [f"train.workers={workers}"])])
     recipe = load_recipe(source)
@@ -65,7 +82,7 @@ def train(
         console.out(warning, highlight=False)
     folder = folder or new_folder(runs, file.stem)
     with owned(folder):
-        report = train_in(recipe, folder, dataset, console, resume_from=checkpoint)
+        report = train_in(recipe, folder, dataset, console, resume_from=checkpoint, project=wandb)
     console.out(f"\nRun:   {short(folder.root)}", highlight=False)
     outcome = compared_with(provenance, report) if provenance else best_line(report, recipe)
     console.out(outcome, highlight=False)

@@ -42,6 +42,16 @@ def checked_name(name: str) -> str:
     return name
 
 
+_PROJECT = r"^([^\s/\\#?%:]+/)?[^\s/\\#?%:]{1,128}$"
+
+
+def checked_project(project: str) -> str:
+    """Validates the name of a W&B project."""
+    if not re.fullmatch(_PROJECT, project):
+        raise ValueError(f"{project!r} cannot be a W&B project: write PROJECT or ENTITY/PROJECT")
+    return project
+
+
 class SearchSettings(Config):
     """Settings of a search: how its space is searched, where and for how long."""
 
@@ -74,6 +84,11 @@ class SearchSettings(Config):
     mirror: Destination | None = None
     """Absolute path or URL (s3://bucket/runs) below which a copy of the run, under the run's name, is kept up to date;
     `thaw resume URL/NAME` resumes from it on another machine."""
+    wandb: (
+        Annotated[str, AfterValidator(checked_project), WithJsonSchema({"type": "string", "pattern": _PROJECT})] | None
+    ) = None
+    """W&B project, `PROJECT` or `ENTITY/PROJECT`, to which the curves of each trial are logged while it runs, in the group of the
+    search's name. Needs the extra `wandb`; WANDB_MODE, WANDB_API_KEY and the like work as always."""
     scheduler: Scheduler = Asha()
     """Rule that decides which trials stop early."""
     resources: Resources = Resources()

@@ -32,6 +32,7 @@ from search.progress.ray_callback import ProgressCallback
 from search.progress.search_state import SearchState
 from search.progress.tensorboard_callback import TensorBoardCallback
 from search.progress.terminal import Console
+from search.progress.wandb_callback import WandbCallback
 from search.run_folder.mirror import Mirror, MirrorCallback
 from search.run_folder.status_file import Attempt, RunStatus, forget_stop, seconds
 from search.tuning.schedulers import PopulationScheduler, RungScheduler, build_scheduler
@@ -99,6 +100,7 @@ def run_search(
             BudgetCallback(budget),
             failure := SameFailure(),
             *([MirrorCallback(mirror)] if mirror else []),
+            *([WandbCallback(config.settings.wandb, config.name, layout.root)] if config.settings.wandb else []),
         ]
         tuner = tune.Tuner(
             tune.with_resources(StagedUnfreezing, PlacementGroupFactory([resources] * processes)),

@@ -9,6 +9,7 @@ from typing import Any
 from search.launch.sigusr1 import SaveSignals
 from search.progress.tensorboard_events import TrialEvents
 from search.progress.terminal import Console
+from search.progress.wandb_run import WandbRun, run_id
 from trainables.core.vocabulary import Metric
 from trainables.recipe.recipe import Recipe
 from trainables.run_folder.epoch_report import EpochReport
@@ -34,7 +35,7 @@ _SHORT = {
 
 
 class ShownRun:
-    """Shows a run in the terminal, and draws its curves for TensorBoard."""
+    """Shows a run in the terminal, and draws its curves for TensorBoard and W&B."""
 
     def __init__(
         self,
@@ -44,18 +45,21 @@ class ShownRun:
         signals: SaveSignals,
         console: Console,
         show: Callable[[str, int, int], None],
+        project: str | None,
     ):
         """
         Args:
             recipe: recipe of the run.
             folder: its folder.
-            events: its curves.
+            events: its curves for TensorBoard.
             signals: signals that ask for a checkpoint.
             console: shows its lines.
             show: `changing_bar` on this console.
+            project: W&B project; None: not logged.
         """
         self._recipe, self._folder, self._events, self._console, self._show = recipe, folder, events, console, show
-        self._signals = signals
+        self._signals, self._project = signals, project
+        self._wandb: WandbRun | None = None
         self._shown_reason: str | None = None
         self.epochs = 0
         """Number of epochs shown."""
@@ -87,6 +91,18 @@ class ShownRun:
         """
         if reports:
             self._say(f"{self._folder.root}: {beginning(reports[-1], self._recipe)}")
+        if self._project:
+            recipe, name = self._recipe.model_dump(mode="json"), self._folder.root.name
+            identifier = run_id(name, self._recipe.model_dump_json())
+            self._wandb = WandbRun(
+                self._project,
+                self._folder.root,
+                identifier=identifier,
+                name=name,
+                group=None,
+                config=recipe,
+                earlier=reports,
+            )
 
     def epoch(self, report: EpochReport, reports: Sequence[Mapping[str, Any]]) -> None:
         """Shows an epoch.
@@ -102,11 +118,20 @@ class ShownRun:
             self._say(f"stage {report.stage}: frozen blocks run in each epoch: {report.uncached}")
         self._shown_reason = report.uncached
         self._events.epoch(reports[-1])
+        if self._wandb:
+            self._wandb.epoch(reports[-1])
         self._say(epoch_line(report, self._recipe))
         if report.stage_end:
             self._say(stage_lines(vars(report), self._recipe)[-1])
         if saved := self._signals.answer():
             self._say(f"saved: {saved}")
+
+    def __enter__(self) -> ShownRun:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if self._wandb:
+            self._wandb.finish(well=error is None)
 
     def _say(self, line: str) -> None:
         self._console.out(line, highlight=False)

@@ -99,7 +99,13 @@ def _recipe_in(folder: TrialLayout) -> Recipe | None:
 
 
 def train(
-    recipe: Recipe, folder: TrialLayout, dataset: Dataset, console: Console, *, resume_from: str | None = None
+    recipe: Recipe,
+    folder: TrialLayout,
+    dataset: Dataset,
+    console: Console,
+    *,
+    resume_from: str | None = None,
+    project: str | None = None,
 ) -> dict[str, Any]:
     """Trains a run, or resumes it, prints a line for each epoch, and writes the files of `run_files` at its end.
 
@@ -109,6 +115,7 @@ def train(
         dataset: its data.
         console: shows the epochs.
         resume_from: checkpoint to resume from, see `TrainingRun`.
+        project: W&B project to log to; None: none.
     Returns:
         Report of the last epoch.
     """
@@ -117,8 +124,8 @@ def train(
         sigterm_as_ctrl_c(),
         sigusr1_saves(folder) as signals,
         changing_bar(console) as show,
+        ShownRun(recipe, folder, events, signals, console, show, project) as shown,
     ):
-        shown = ShownRun(recipe, folder, events, signals, console, show)
         try:
             trainer = _train(recipe, folder, dataset, shown, resume_from)
         except KeyboardInterrupt:

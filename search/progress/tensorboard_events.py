@@ -27,18 +27,9 @@ from tensorboard.plugins.hparams.summary_v2 import (
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from search.progress.curve_points import points_of
 from spaces.distributions import Distribution
-from trainables.core.vocabulary import WEIGHTS, Flag, Metric, metric_of_weights
-from trainables.run_folder.epoch_report import CURVES
-from trainables.run_folder.trial_columns import AT_BEST
-
-_GROUPS = {
-    **CURVES,
-    **{name: f"validation/{name}" for name in AT_BEST},
-    Metric.VAL_LOSS.value: "loss/validation",
-    **{metric_of_weights(which, metric): f"{which}/{metric.value}" for which in WEIGHTS for metric in Metric},
-}
-"""Names in an epoch report -> tags, grouped as TensorBoard shows them."""
+from trainables.core.vocabulary import Metric
 
 
 class TrialEvents:
@@ -58,10 +49,8 @@ class TrialEvents:
 
     def epoch(self, report: Mapping[str, Any]) -> None:
         """Adds a point to each curve, and 0 or 1 for each flag; missing values are left out."""
-        points = {tag: float(report[name]) for name, tag in _GROUPS.items() if report.get(name) is not None}
-        points |= {f"health/{flag}": float(flag in report["flags"]) for flag in Flag}
         summary = Summary()  # one for all points: an event costs the writer more than a point
-        for tag, point in points.items():
+        for tag, point in points_of(report).items():
             summary.MergeFrom(scalar_pb(tag, point))
         self._add(summary, step=report["epoch"])
         self._writer.flush()
