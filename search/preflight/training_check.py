@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
 
 from search.preflight.process_check import process_problems
 from trainables.core.config_errors import ConfigError, Problem, counted
-from trainables.data.batches.batches import split_batches
+from trainables.data.batches.batches import batch_count, split_batches
 from trainables.data.dataset import Dataset
 from trainables.data.stage_view import data_of_stage
 from trainables.models.build_model import build_model
@@ -69,20 +70,27 @@ def training_warnings(recipes: Sequence[Recipe], dataset: Dataset) -> Iterator[s
         recipes: the recipes; each is on the same data.
         dataset: the data.
     """
-    averages = [(recipe.train.ema.decay, _longest_stage(recipe, dataset)) for recipe in recipes if recipe.train.ema]
-    if averages and all(decay > steps / (9 + steps) for decay, steps in averages):  # see `training/ema.py`
+    averages = [
+        (ema.decay, _longest_average(recipe, dataset) if ema.warmup else math.inf)
+        for recipe in recipes
+        if (ema := recipe.train.ema)
+    ]
+    if averages and all(
+        steps < math.inf and decay > steps / (9 + steps) for decay, steps in averages
+    ):  # see `training/ema.py`
         decay, steps = min(averages)
         yield (
             f"train.ema.decay: {decay:g} is not reached: the decay rises step by step, to {steps / (9 + steps):.3g} in the "
-            f"{counted(steps, 'step')} of the longest stage; any higher value gives the same average"
+            f"{counted(int(steps), 'step')} of the longest stage; any higher value gives the same average, unless "
+            "train.ema.warmup is false"
         )
 
 
-def _longest_stage(recipe: Recipe, dataset: Dataset) -> int:
-    """Optimizer steps of the longest stage."""
-    train = recipe.train
-    batches = (
-        len(split_batches(data_of_stage(recipe, dataset, i).train, recipe.batch_size(i)))
-        for i in range(len(train.stages))
-    )
-    return max(-(-count // train.accumulate) * stage.epochs for count, stage in zip(batches, train.stages, strict=True))
+def _longest_average(recipe: Recipe, dataset: Dataset) -> int:
+    """Optimizer steps of the longest stage, together with those that it continues."""
+    train, lengths = recipe.train, [0]
+    for i, stage in enumerate(train.stages):
+        batches = batch_count(len(data_of_stage(recipe, dataset, i).train), recipe.batch_size(i))
+        steps = -(-batches // train.accumulate) * stage.epochs
+        lengths.append(steps + (lengths[-1] if stage.continues else 0))
+    return max(lengths)
