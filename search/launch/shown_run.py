@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from search.launch.sigusr1 import SaveSignals
@@ -35,7 +36,7 @@ _SHORT = {
 
 
 class ShownRun:
-    """Shows a run in the terminal, and draws its curves for TensorBoard and W&B."""
+    """Shows a run in the terminal and its log, and draws its curves for TensorBoard and W&B."""
 
     def __init__(
         self,
@@ -134,6 +135,8 @@ class ShownRun:
             self._wandb.finish(well=error is None)
 
     def _say(self, line: str) -> None:
+        with self._folder.output.open("a", encoding="utf-8", errors="backslashreplace") as log:
+            log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}\n")
         self._console.out(line, highlight=False)
 
 

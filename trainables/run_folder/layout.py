@@ -109,7 +109,7 @@ class TrialLayout:
         self.error = self.root / "error.txt"
         """Traceback of the last failure."""
         self.output = self.root / "log.txt"
-        """Output of a search's trial: log messages, warnings and prints."""
+        """Output of a search's trial (log messages, warnings and prints), or the lines that `thaw train` has shown."""
         self.building = self.root / "building.json"
         """Progress of what a search's trial is computing for its cache."""
         self.lock = self.root / ".lock"

@@ -135,6 +135,7 @@ def test_each_trial_of_a_worker_has_its_own_log(make_recipe, assign, capfd):
         log = RunLayout(assign(number, make_recipe())["run"]).trial(number).output.read_text()
         assert f"trial {number}, attempt 1: process" in log
         assert f"trial {1 - number}," not in log
+        assert "stage head (1 of 2) trains the head alone: 12,810 parameters" in log
     assert "trial" not in capfd.readouterr().err
 
 
