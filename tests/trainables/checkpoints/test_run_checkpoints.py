@@ -166,7 +166,7 @@ def test_whatever_stops_a_run_in_an_epoch_the_one_before_is_on_disk(recipe_of, f
         raise error("in the middle of an epoch")
 
     monkeypatch.setattr(run.trainer, "_validate", stopped)
-    with pytest.raises(error, match="in the middle|memory ran out"):
+    with pytest.raises(error, match=r"in the middle|memory ran out"):
         next(run)
     assert max(on_disk(folder)) == 4
     assert folder.error.exists() == (error is not KeyboardInterrupt)
