@@ -61,7 +61,9 @@ def read_source(file: Path, overrides: Sequence[str] = ()) -> Source:
     """
     data, lines = _parse(file, _text_of(file))
     typed: dict[KeyPath, str] = {}
-    for override in overrides:
+    for override in sorted(
+        overrides, key=lambda typed: not typed.startswith("train.plan=")
+    ):  # before values in its stages
         path, equals, value = override.partition("=")
         typed_as = printable(bounded(without_passwords(override), 200))
         if not equals:

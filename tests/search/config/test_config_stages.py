@@ -47,8 +47,10 @@ def test_a_plan_on_the_command_line_replaces_the_stages_of_the_file(load):
 
 
 def test_values_on_the_command_line_reach_into_the_stages_of_a_plan(load):
-    config = load(PLANNED, "train.stages[head].epochs=3", "train.plan=last_block", "train.stages[*].dropout=0.4")
-    assert [(s.unfreeze_from, s.epochs, s.dropout) for s in config.recipe.train.stages] == [("features.8", 50, 0.4)]
+    config = load(PLANNED, "train.stages[head].epochs=3", "train.stages[*].dropout=0.4")
+    assert [(s.unfreeze_from, s.epochs, s.dropout) for s in config.recipe.train.stages] == [("head", 3, 0.4)]
+    config = load(PLANNED, "train.stages[*].epochs=3", "train.plan=last_block")
+    assert [(s.unfreeze_from, s.epochs) for s in config.recipe.train.stages] == [("features.8", 3)]
 
 
 # --- stages that change nothing -------------------------------------------------------------------------------------

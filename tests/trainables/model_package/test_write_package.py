@@ -72,7 +72,7 @@ STAGES = {
     "the head alone": {"stages": [HEAD]},
     "the whole network": {"stages": [HEAD | {"unfreeze_from": "all", "backbone_lr_ratio": 0.1}]},
     "the last blocks": {},
-    "an average that is judged": LDAM,
+    "an average that is judged, of a part of a block": {**LDAM, "stages": [HEAD | {"unfreeze_from": "features.6.2"}]},
     "weights beside an average": {"ema": {"decay": 0.5, "judge": "raw"}},
     "rounded features": {"prefix_dtype": "bf16"},
     "bf16": {"precision": "bf16"},

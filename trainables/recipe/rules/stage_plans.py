@@ -20,10 +20,10 @@ Plan = Literal[
 ]
 
 _GROWING = (
-    # name, share of the images, size of 224, batch of 512, epochs, scale of the learning rates
-    ("small", 0.5, 128, 1024, 10, 1.0),
-    ("middle", 0.75, 160, 768, 15, 0.8),
-    ("large", 1.0, 224, 512, 25, 0.5),
+    # name, share of the images, size of 224, batch of 512, scale of the learning rates
+    ("small", 0.5, 128, 1024, 1.0),
+    ("middle", 0.75, 160, 768, 0.8),
+    ("large", 1.0, 224, 512, 0.5),
 )
 _EPOCHS = 50
 """Epochs of plans of one stage: as many as the three stages of the others have together."""
@@ -84,18 +84,24 @@ def _info(recipe: Mapping[str, Any]) -> BackboneInfo | None:
         return None
 
 
-def _growing(info: BackboneInfo, recipe: Mapping[str, Any], openings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _growing(
+    info: BackboneInfo,
+    recipe: Mapping[str, Any],
+    openings: Sequence[dict[str, Any]],
+    epochs: Sequence[int] = (10, 15, 25),
+) -> list[dict[str, Any]]:
     """Three stages on more and larger images, whose sizes are relative to those of the recipe.
 
     Args:
         info: facts about the backbone.
         recipe: the recipe as plain data.
         openings: what each stage opens.
+        epochs: epochs of each stage.
     """
     size, batch = _number(recipe, "data", "image_size", 224), _number(recipe, "train", "batch_size", 32)
     stages: list[dict[str, Any]] = []
-    for (name, fraction, of_224, of_512, epochs, scale), opening in zip(_GROWING, openings, strict=True):
-        stage = {"name": name, **opening, "epochs": epochs, "plateau": None, "data_fraction": fraction}
+    for (name, fraction, of_224, of_512, scale), opening, most in zip(_GROWING, openings, epochs, strict=True):
+        stage = {"name": name, **opening, "epochs": most, "plateau": None, "data_fraction": fraction}
         smaller = _rounded(size * of_224 / 224, size, info)
         own_size = {} if smaller == size else {"image_size": smaller}
         own_batch = {} if of_512 == 512 else {"batch_size": batch * of_512 // 512}
@@ -133,7 +139,7 @@ def _freezing(info: BackboneInfo, recipe: Mapping[str, Any]) -> list[dict[str, A
 
 
 def _resizing(info: BackboneInfo, recipe: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return _growing(info, recipe, [{"unfreeze_from": "all"}] * 3)
+    return _growing(info, recipe, [{"unfreeze_from": "all"}] * 3, epochs=(15, 15, 20))
 
 
 def _last_block(info: BackboneInfo) -> str:

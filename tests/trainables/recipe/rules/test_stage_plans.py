@@ -24,20 +24,20 @@ def plain(plan, backbone="resnet50", image_size=224, batch_size=512, **train):
 
 def stages_of(recipe):
     return [
-        (s.unfreeze_from, s.freeze, s.data_fraction, recipe.image_size(i), recipe.batch_size(i), s.epochs, s.lr_scale)
+        (s.unfreeze_from, s.freeze, s.epochs, s.data_fraction, recipe.image_size(i), recipe.batch_size(i), s.lr_scale)
         for i, s in enumerate(recipe.train.stages)
     ]
 
 
-GROWING = [(0.5, 128, 1024, 10, 1.0), (0.75, 160, 768, 15, 0.8), (1.0, 224, 512, 25, 0.5)]
+GROWING = [(0.5, 128, 1024, 1.0), (0.75, 160, 768, 0.8), (1.0, 224, 512, 0.5)]
 
 
 @pytest.mark.parametrize(
     ("plan", "openings"),
     [
-        ("progressive_unfreezing", [("layer3", ()), ("layer2", ()), ("all", ())]),
-        ("progressive_freezing", [("all", ()), ("all", ()), ("all", ("layer1", "layer2"))]),
-        ("progressive_resizing", [("all", ()), ("all", ()), ("all", ())]),
+        ("progressive_unfreezing", [("layer3", (), 10), ("layer2", (), 15), ("all", (), 25)]),
+        ("progressive_freezing", [("all", (), 10), ("all", (), 15), ("all", ("layer1", "layer2"), 25)]),
+        ("progressive_resizing", [("all", (), 15), ("all", (), 15), ("all", (), 20)]),
     ],
 )
 def test_the_progressive_plans_grow_as_published(plan, openings):
