@@ -172,7 +172,7 @@ _FLAGS = {
     Flag.COLLAPSE: "some classes are never predicted and the others no better than by chance, or all images get the same number",
     Flag.DRW_DROP: "the score fell when re-weighting (DRW) began",
     Flag.STUCK_AUC: "no epoch reached an AUC of 0.70",
-    Flag.GAP: "the validation loss rose while the training loss still fell",
+    Flag.GAP: "the validation loss rose while the training loss fell, or training was far more accurate than validation",
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from results_analysis.runs.files import metric_in, read_environment, read_yaml
 from results_analysis.runs.run import Run, RunError, find_run, load
+from trainables.core.config_errors import nearest
 from trainables.core.vocabulary import Metric
 from trainables.run_folder.epoch_report import read_epochs
 from trainables.run_folder.layout import RunLayout, TrialLayout
@@ -90,4 +91,17 @@ def find_search_or_training(name: str | Path, runs_dir: str | Path = "runs") -> 
             return load(place)
         if training := training_in(place):
             return training
+    if is_name and not (Path(runs_dir) / name).is_dir() and (names := _names(Path(runs_dir))):
+        raise RunError(f"no run {str(name)!r} in {str(runs_dir)!r}; {nearest(str(name), names)}")
     return load(find_run(name, runs_dir))  # raises an error that says what is wrong
+
+
+def _names(runs_dir: Path) -> list[str]:
+    """Names of the searches and of the runs of `thaw train` in a folder, in alphabetical order."""
+    if not runs_dir.is_dir():
+        return []
+    return sorted(
+        folder.name
+        for folder in runs_dir.iterdir()
+        if RunLayout(folder).config.is_file() or TrialLayout(folder).recipe.is_file()
+    )

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from results_analysis import load, write_report
+from results_analysis import load, write_report, write_training_report
 from results_analysis.report.serve import report_server
 from tests.support.searched_runs import searched_trials, write_search, write_trial
+from tests.support.trained_runs import write_training
 
 CHROMIUM = "/usr/bin/chromium"
 pytestmark = [
@@ -80,6 +81,18 @@ def test_all_is_drawn_and_nothing_asks_for_scrolling_sideways(opened, device):
     too_wide = "[...document.querySelectorAll('.plot')].filter(p => p.scrollWidth > p.clientWidth + 1).length"
     assert page.evaluate(too_wide) == 0
     assert page.title() == "night · thaw report"  # nothing that a name holds was run
+
+
+@pytest.mark.parametrize("device", [LAPTOP, PHONE], ids=["laptop", "phone"])
+def test_the_page_of_a_single_run_fits_the_screen_too(opened, tmp_path, device):
+    rows = [{"image": f"{HOSTILE}{i}", "label": HOSTILE, "prediction": "dog", "confidence": 0.9} for i in range(30)]
+    classes = (HOSTILE, "dog", *(f"a long name of class {i}" for i in range(40)))
+    run = write_training(tmp_path / "run", (0.4, 0.5, 0.6), classes=classes, predictions=rows)
+    page = opened(write_training_report(run).as_uri(), **device)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator(".plot .main-svg").count() >= 3
+    assert page.locator(".gallery li").count() == 24
+    assert page.title() == "0000 · thaw report"
 
 
 def test_colours_follow_the_system_also_while_the_page_is_open(opened):

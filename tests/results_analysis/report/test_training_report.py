@@ -2,11 +2,14 @@
 
 import html
 import math
+import os
 
 import pytest
 
 from results_analysis import find_search_or_training, load, trial_of, write_training_report
 from results_analysis.report.page import Thumbnail
+from results_analysis.report.serve import state_of
+from results_analysis.runs.errors import RunError
 from tests.results_analysis.report.test_report import HOSTILE, Page, data_of
 from tests.support.project import PROJECT
 from tests.support.trained_runs import write_training
@@ -118,6 +121,17 @@ def test_a_trial_of_an_older_version_can_be_reported(tmp_path):
     assert "thaw export small --trial 0" in text
 
 
-def test_a_run_is_found_by_its_name(tmp_path, write):
+def test_a_run_is_found_by_its_name_and_proposed_for_one_that_is_misspelt(write):
     folder = write().folder.root
     assert find_search_or_training(folder.name, folder.parent).name == folder.name
+    with pytest.raises(RunError, match=f"no run '00x0' in .*; did you mean '{folder.name}'"):
+        find_search_or_training("00x0", folder.parent)
+
+
+def test_a_page_that_is_served_is_written_again_after_an_epoch(write):
+    run = write((0.5, 0.6), status="running")
+    before = state_of(run)
+    with run.folder.epochs.open("a") as file:
+        file.write("\n")
+    os.utime(run.folder.epochs, (1, 1))
+    assert state_of(run) != before
