@@ -27,22 +27,21 @@ _ADVICE = (
     SizeAdvice(
         f"fewer than {SMALL:,}",
         "train the head, then open the last block or two (last:1, last:2); opened further, it can learn few images by heart",
-        "unfreeze progressively, with augmentation and dropout in the stages that open blocks",
+        "step by step, or plan: last_block; with augmentation, and dropout in the stages that open blocks",
         "many epochs at constant rates, ended by plateaus; the backbone at a tenth of the head's rate or less",
         (8, 12, 16),
     ),
     SizeAdvice(
         f"{SMALL:,} to {LARGE:,}",
         "train the head, then open two to four of the last blocks (last:2, last:4)",
-        "unfreeze progressively, and compare the three depths head, last block and all",
+        "step by step; compare the depths (plan: head_only, last_block, full)",
         "a cosine in the stages that open blocks (schedule: cosine); the backbone at a tenth of the head's rate",
         (5, 8, 12),
     ),
     SizeAdvice(
         f"more than {LARGE:,}",
         "open everything in the end (all)",
-        "a short head stage, then the whole network; or grow the share and the size of the images stage by stage "
-        "(data_fraction, image_size)",
+        "plan: full; or progressive_unfreezing and progressive_resizing, which begin with fewer and smaller images",
         "few epochs, with a cosine in each stage or one curve over all (one_cycle)",
         (3, 6, 9),
     ),
