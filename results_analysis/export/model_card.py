@@ -231,7 +231,8 @@ def _limits_of_data(manifest: Manifest) -> Iterator[str]:
         yield "All training images were greyscale: colour images are converted to greyscale first."
     if manifest.target is not None:
         low, high = data["target_range"]
-        yield f"Training targets lie between {low:.4g} and {high:.4g}; predictions outside that range are extrapolated."
+        then = "" if manifest.time is None else f", in the units of {manifest.time.times[-1]:g} (`data.adjust_time`)"
+        yield f"Training targets lie between {low:.4g} and {high:.4g}{then}; predictions outside that range are extrapolated."
     if ":" in manifest.backbone:
         module = manifest.backbone.partition(":")[0]
         yield f"The network is built by `{manifest.backbone}`: the module `{module}` must be importable where the model is used."
@@ -251,7 +252,6 @@ def _preprocessing(manifest: Manifest) -> str:
     ]
     if given.standardises:
         rows.append(("normalised", "each volume by the mean and standard deviation of its voxels above 0"))
-        rows += [("voxels of 0", "filled with fixed noise")] if given.background == "noise" else []
     else:
         triple = f"mean {_numbers(given.mean)}, std {_numbers(given.std)}"
         rows.append(("normalised", f"value / {2**given.bits - 1}, then {triple}"))

@@ -39,6 +39,8 @@ def check(
     write_check(found, dataset, config, layout)
     console.print(render(found))
     console.out(f"\nPicture:  {layout.picture}\nPage:     {layout.page}\nNumbers:  {layout.numbers}", highlight=False)
+    if layout.targets.exists():
+        console.out(f"Targets:  {layout.targets}", highlight=False)
     if layout.duplicates.exists():
         console.out(f"Repeated: {layout.duplicates}", highlight=False)
     console.out(f"Resolved: {layout.config}", highlight=False)

@@ -48,6 +48,8 @@ class CheckLayout:
         self.numbers = root / "check.json"
         self.picture = root / "classes.png"
         """Picture with counts and samples of each class."""
+        self.targets = root / "targets.png"
+        """Distribution of the numbers that a regression predicts; exists only for one."""
         self.duplicates = root / "duplicates.png"
         """Pictures that are on both sides of the split or in two classes; exists only if there are any."""
         self.config = root / "search.yaml"

@@ -14,6 +14,7 @@ from trainables.core.seeding import derived_seed
 from trainables.data.sources.class_mapping import check_class_names
 from trainables.data.sources.open_source import open_source, open_test_source
 from trainables.data.sources.source import Source
+from trainables.data.sources.tables.time_levels import TimeLevels, fitted_levels
 from trainables.data.sources.unreadable_images import LeftOut, without
 from trainables.data.splits.by_class import given_split, long_tailed, stratified_folds, stratified_split
 from trainables.data.splits.by_group import grouped_sides, joined_groups
@@ -48,6 +49,10 @@ class Dataset:
     """SHA-256 (hex) of images, labels, class names and targets; independent of the split."""
     targets: np.ndarray | None = None
     """[n] float64, numbers to predict in regression; None in classification."""
+    time_levels: TimeLevels | None = None
+    """Levels by which `targets` are adjusted for their times; None: they are not."""
+    unadjusted: np.ndarray | None = None
+    """[n] float64, `targets` before they were adjusted; None: they are not."""
     weights: np.ndarray | None = None
     """[n] float64, at least 0: weight of each image in the training loss; None: all equal."""
     images_at: Mapping[int, Images] = field(default_factory=dict)
@@ -136,8 +141,11 @@ def _open(request: _Request) -> Dataset:
     images_at = {size: stores[size].images for size in sorted(stores)}
     fingerprint = store.fingerprint
     if source.targets is not None:  # not part of the store: the same images need not be decoded again for other numbers
-        fingerprint = hashlib.sha256(fingerprint.encode() + source.targets.astype("<f8").tobytes()).hexdigest()
-    return Dataset(
+        numbers = b"".join(
+            column.astype("<f8").tobytes() for column in (source.targets, source.times) if column is not None
+        )
+        fingerprint = hashlib.sha256(fingerprint.encode() + numbers).hexdigest()
+    dataset = Dataset(
         store.images,
         source.labels,
         source.classes,
@@ -154,6 +162,18 @@ def _open(request: _Request) -> Dataset:
         streamed=why_streamed(stores),
         notes=source.notes,
     )
+    if config.adjust_time is None or source.targets is None or source.times is None:
+        return dataset
+    levels = fitted_levels(source.targets[train], source.times[train], config.adjust_time)
+    return _adjusted(dataset, source, levels)
+
+
+def _adjusted(dataset: Dataset, source: Source, levels: TimeLevels) -> Dataset:
+    """Data set with its source's targets adjusted for their times."""
+    assert source.targets is not None
+    assert source.times is not None
+    targets = levels.adjusted(source.targets, source.times)
+    return replace(dataset, targets=targets, unadjusted=source.targets, time_levels=levels)
 
 
 def _with_duplicates_grouped(source: Source, like: np.ndarray) -> Source:
@@ -218,7 +238,7 @@ def open_test(config: DataConfig, dataset: Dataset, *, image_sizes: Collection[i
     stores = stores_of(config, source, sizes, test=True)
     source = source.without(stores[config.image_size].left_out)
     everything = np.arange(len(source.labels))
-    return replace(
+    found = replace(
         dataset,
         images=stores[config.image_size].images,
         details=stores[config.image_size].details,
@@ -230,6 +250,7 @@ def open_test(config: DataConfig, dataset: Dataset, *, image_sizes: Collection[i
         weights=source.weights,
         images_at={size: stores[size].images for size in sorted(stores)},
     )
+    return found if dataset.time_levels is None else _adjusted(found, source, dataset.time_levels)
 
 
 def sides_of(config: DataConfig, source: Source) -> tuple[np.ndarray, np.ndarray]:

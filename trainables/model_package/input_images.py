@@ -22,7 +22,10 @@ from trainables.data.sources.class_mapping import class_of
 from trainables.data.sources.image_folder import ImageFile, read_image_folder
 from trainables.data.sources.tables.missing_files import missing_files
 from trainables.data.sources.tables.numeric_labels import number_in
+from trainables.data.sources.tables.table_cells import Cells
 from trainables.data.sources.tables.table_file import TableError, TableFile, is_table_name, open_table_file
+from trainables.data.sources.tables.time_levels import TimeLevels
+from trainables.data.sources.tables.times import time_in
 from trainables.model_package.manifest import Manifest, PackageError
 from trainables.recipe.data_settings.label_names import label_name
 from trainables.storage.urls import Place, absolute, folder_of, is_url, places_of
@@ -164,7 +167,8 @@ def _rows(name: str, manifest: Manifest, columns: Columns) -> list[Item]:
                 f"{name}: the table has no column 'path'; {nearest('path', table.names)}; choose one with --path-column"
             )
         label = _column(table, columns.label, [trained.label if trained else "label", "label"], "--label-column")
-        cells = table.cells([path, *([label] if label else [])], exact={path})
+        time = _time_column(table, manifest)
+        cells = table.cells([path, *(column for column in (label, time) if column)], exact={path})
     except TableError as error:
         raise PackageError(str(error)) from None
     codes = cells[path].codes
@@ -182,15 +186,35 @@ def _rows(name: str, manifest: Manifest, columns: Columns) -> list[Item]:
         [None] * len(codes) if given is None else [given.values[c] if c >= 0 else None for c in given.codes.tolist()]
     )
 
-    def truth(text: str | None) -> str | float | None:
-        if text is None:
-            return None
-        return number_in(text) if manifest.task == "regression" else _class(text, manifest)
+    def truth(text: str | None, row: int) -> str | float | None:
+        if text is None or manifest.task == "classification":
+            return None if text is None else _class(text, manifest)
+        return _number(number_in(text), cells[time] if time else None, row, manifest)
 
-    return [
-        _file(places[code], manifest, name=cells[path].values[code], truth=truth(text), label=text)
-        for code, text in zip(codes.tolist(), labels, strict=True)
-    ]
+    def item(code: int, text: str | None, row: int) -> Item:
+        true = truth(text, row)
+        is_without_time = (
+            true is None and manifest.time is not None and text is not None and number_in(text) is not None
+        )
+        label = None if is_without_time else text  # nothing to compare with
+        return _file(places[code], manifest, name=cells[path].values[code], truth=true, label=label)
+
+    return [item(code, text, row) for row, (code, text) in enumerate(zip(codes.tolist(), labels, strict=True))]
+
+
+def _time_column(table: TableFile, manifest: Manifest) -> str | None:
+    """Column of times by which targets are adjusted as in training, if the table has it."""
+    column = manifest.columns.time if manifest.columns and manifest.time else None
+    return column if column in table.names else None
+
+
+def _number(target: float | None, times: Cells | None, row: int, manifest: Manifest) -> float | None:
+    """Target as the model predicts it, adjusted for its time as in training; None if it is not known."""
+    if target is None or manifest.time is None:
+        return target
+    time = time_in(times.values[times.codes[row]]) if times is not None and times.codes[row] >= 0 else None
+    levels = TimeLevels(**manifest.time.model_dump())
+    return None if time is None else float(levels.adjusted(np.array([target]), np.array([time]))[0])
 
 
 def _column(table: TableFile, asked: str | None, usual: Sequence[str], option: str) -> str | None:

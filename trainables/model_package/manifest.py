@@ -72,11 +72,12 @@ class Input(Config):
 
 def resize_rule(config: DataConfig) -> str:
     """Rule by which the images of a data config are resized, in words."""
+    black = "" if config.background == "black" else "; after normalisation black voxels are filled with fixed noise"
     if config.spacing is not None:
         millimetres = " × ".join(f"{side:g}" for side in config.spacing)
         resampled = f"the volume is resampled to {millimetres} mm (slices, rows, columns), trilinear, with antialiasing"
-        return f"{resampled}; {_TO_BOX[config.fit]}, and what is missing is black"
-    return _RESIZE[config.fit] if config.depth is None else _RESAMPLE
+        return f"{resampled}; {_TO_BOX[config.fit]}, and what is missing is black{black}"
+    return _RESIZE[config.fit] if config.depth is None else _RESAMPLE + black
 
 
 class Inference(Config):
@@ -105,6 +106,15 @@ class Target(Config):
     """Transformed targets at the knots; for logarithms, the limits that they are clipped to."""
     spread: float | None = None
     """Standard deviation of the training targets in their own unit; null: `std`."""
+
+
+class Levels(Config):
+    """Usual targets over time, see `data.adjust_time` of a recipe."""
+
+    by: Literal["ratio", "difference"]
+    times: tuple[float, ...]
+    """Times, ascending; between them the levels are interpolated."""
+    levels: tuple[float, ...]
 
 
 class OnnxFacts(Config):
@@ -140,6 +150,8 @@ class Manifest(Config):
     """Columns of the table of the training data, which tables to predict are expected to have; null: there was none."""
     target: Target | None
     """Scale of the targets in regression; null in classification."""
+    time: Levels | None = None
+    """Levels by which the targets were adjusted for their times: predictions are those of the latest time. null: they were not."""
     learned_prior: tuple[float, ...] | None
     """Class frequencies that the model learned; probabilities divided by these are those for equally common classes."""
     input: Input

@@ -22,7 +22,7 @@ from trainables.data.dataset import Dataset
 from trainables.data.stage_view import data_of_stage
 from trainables.data.store.build_stores import Progress
 from trainables.data.store.streamed_images import StreamedImages
-from trainables.model_package.manifest import Inference, Input, Manifest, PackageError, Target, resize_rule
+from trainables.model_package.manifest import Inference, Input, Levels, Manifest, PackageError, Target, resize_rule
 from trainables.model_package.network import Outcome, TorchNetwork, network_device
 from trainables.models.build_model import BuiltModel, build_model, normalised_as
 from trainables.models.staged_model import StagedModel
@@ -165,6 +165,7 @@ def _manifest(
         labels=config.labels,
         columns=config.columns,
         target=Target(**asdict(task.scale)) if isinstance(task, Regression) else None,
+        time=None if data.time_levels is None else Levels(**asdict(data.time_levels)),
         learned_prior=None if prior is None else tuple(prior.tolist()),
         input=Input(
             image_size=recipe.image_size(stage),

@@ -20,7 +20,7 @@ from trainables.recipe.data_settings.image_settings import (
 )
 from trainables.recipe.data_settings.label_names import Labels
 from trainables.recipe.data_settings.table_columns import Columns
-from trainables.recipe.data_settings.target_settings import TargetConfig, Transform
+from trainables.recipe.data_settings.target_settings import TargetConfig, TimeAdjustment, Transform
 from trainables.recipe.source_catalog import SOURCES, SourceName, source_names, source_spec
 from trainables.recipe.torchvision_catalog import CATALOG
 from trainables.storage.destination import refuse_password
@@ -53,6 +53,8 @@ class DataConfig(ImageRules):
     column."""
     target: Annotated[TargetConfig | None, SEARCHABLE] = None
     """Scale on which the numbers of a regression are learned; null: their own."""
+    adjust_time: TimeAdjustment | None = None
+    """Adjustment of the numbers of a regression for the images' times; null: none."""
     path: str | None = Field(
         None,
         description="Place of the data. "
@@ -177,6 +179,21 @@ class DataConfig(ImageRules):
         source = info.data.get("source")
         return value or Columns() if source and "columns" in source_spec(source).supports else value
 
+    @model_validator(mode="after")
+    def _times_that_are_used(self) -> DataConfig:
+        has_times = self.columns is not None and self.columns.time is not None
+        if self.adjust_time is not None and not has_times:
+            raise ValueError("adjust_time needs the times of the images; name their column in data.columns.time")
+        if has_times and self.adjust_time is None:
+            raise ValueError(
+                "columns.time is used by adjust_time alone; set data.adjust_time: {by: ratio}, or remove it"
+            )
+        if self.adjust_time is not None and self.adjust_time.by == "difference" and self.transform.startswith("log"):
+            raise ValueError(
+                f"differences of adjust_time may be negative, without a {self.transform}; use by: ratio, or rank"
+            )
+        return self
+
     @field_validator("task")
     @classmethod
     def _a_task_that_the_source_has(cls, value: Task, info: ValidationInfo) -> Task:
@@ -186,7 +203,7 @@ class DataConfig(ImageRules):
             raise ValueError(f"{value!r} needs source {some} with a column of numbers; {source!r} has only classes")
         return value
 
-    @field_validator("target")
+    @field_validator("target", "adjust_time")
     @classmethod
     def _regression_only(cls, value: Any, info: ValidationInfo) -> Any:
         if value is not None and info.data.get("task") == "classification":

@@ -9,7 +9,7 @@ from PIL import Image
 from trainables.data.formats.images import BadImageError
 from trainables.data.sources.open_source import open_source
 from trainables.model_package.input_images import Columns, find_images
-from trainables.model_package.manifest import Inference, Input, Manifest, PackageError, Target
+from trainables.model_package.manifest import Inference, Input, Levels, Manifest, PackageError, Target
 from trainables.recipe.data_config import DataConfig
 from trainables.recipe.data_settings.table_columns import Columns as RecipeColumns
 
@@ -309,3 +309,17 @@ def test_a_table_whose_images_are_all_elsewhere_is_told_with_where_they_are(name
     with pytest.raises(PackageError, match=message):
         found("tables/t.csv", columns=Columns(path="file"))
     assert len(found("tables/t.csv", columns=Columns(path="file", images="."))) == 22
+
+
+def test_true_numbers_are_adjusted_for_their_time_as_in_training(tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    rows = "a.png,5,2000\na.png,5,2010-01-01\na.png,5,\na.png,x,2000\n"
+    (tmp_path / "list.csv").write_text(f"path,label,year\n{rows}")
+    (tmp_path / "without.csv").write_text("path,label\na.png,5\n")
+    levels = Levels(by="ratio", times=(2000, 2010), levels=(1, 4))
+    given = manifest(task="regression").model_copy(
+        update={"time": levels, "columns": RecipeColumns(time="year", group="who")}
+    )
+    items = find_images([str(tmp_path / "list.csv")], given)
+    assert [(item.truth, item.label) for item in items] == [(20, "5"), (5, "5"), (None, None), (None, "x")]
+    assert [(item.truth, item.label) for item in find_images([str(tmp_path / "without.csv")], given)] == [(None, None)]

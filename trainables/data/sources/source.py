@@ -51,6 +51,8 @@ class Source:
     """[n] float64, weight of each image in the training loss; None: all equal."""
     targets: np.ndarray | None = field(default=None, compare=False)
     """[n] float64, number of each image in regression, where there are no `classes` and all labels are 0; None: classification."""
+    times: np.ndarray | None = field(default=None, compare=False)
+    """[n] float64, time of each image, for which `targets` are adjusted; None: not known."""
     notes: tuple[str, ...] = field(default=(), compare=False)
     """Files, rows and images that are left out, counted, and doubts about the labels: a line each, for people."""
 
@@ -152,18 +154,20 @@ def with_sides(
     judges: np.ndarray | None = None,
     weights: np.ndarray | None = None,
     targets: np.ndarray | None = None,
+    times: np.ndarray | None = None,
 ) -> Source:
     """Adds columns to a source.
 
     Args:
         source: the images that remain after mapping.
         found: result of the mapping.
-        groups, judges, weights, targets: [m] see `Source`, for all images before the mapping.
+        groups, judges, weights, targets, times: [m] see `Source`, for all images before the mapping.
     """
-    columns = [None if column is None else column[found.kept] for column in (groups, judges, weights, targets)]
+    columns = [None if column is None else column[found.kept] for column in (groups, judges, weights, targets, times)]
     digest = hashlib.sha256(b"".join(b"-" if column is None else column.tobytes() + b"+" for column in columns))
-    groups, judges, weights, targets = columns
-    return replace(source, sides_key=digest.hexdigest(), groups=groups, judges=judges, weights=weights, targets=targets)
+    names = ("groups", "judges", "weights", "targets", "times")
+    kept: dict[str, Any] = dict(zip(names, columns, strict=True))
+    return replace(source, sides_key=digest.hexdigest(), **kept)
 
 
 def files_key(kind: str, facts: FileFacts) -> str:

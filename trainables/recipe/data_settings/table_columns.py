@@ -18,12 +18,16 @@ class Columns(Config):
     """Groups: images of one group (a patient, a video, a device) stay on the same side of the split."""
     split: str | None = None
     """A given split: `train`, `val` or `test`. Rows of `test` are not used until `thaw confirm` reads them."""
+    time: str | None = None
+    """Times of the images, as numbers (years) or dates, for `data.adjust_time`."""
     weight: str | None = None
     """Weights of the images in the training loss, 0 or more."""
 
     @model_validator(mode="after")
     def _one_role_per_column(self) -> Columns:
-        names = [name for name in (self.path, self.label, self.group, self.split, self.weight) if name is not None]
+        names = [
+            name for name in (self.path, self.label, self.group, self.split, self.time, self.weight) if name is not None
+        ]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"a column can have only one role; named more than once: {', '.join(map(repr, twice))}")
         return self

@@ -68,10 +68,18 @@ def _table(config: DataConfig, *, test: bool) -> Source:
         message = missing_files(files, facts.gone, folder, setting="data.images")
         raise ConfigError([Problem(("data", "columns", "path"), message)])
     key = files_key("table", facts)
-    sides = {"group": rows.groups, "part of the split": rows.judges, "weight": rows.weights, "target": targets}
+    sides = {
+        "group": rows.groups,
+        "part of the split": rows.judges,
+        "weight": rows.weights,
+        "target": targets,
+        "time": rows.times,
+    }
     agreed = {name: column for name, column in sides.items() if column is not None}
     found, places = without_repeats(found, places, facts, agreed, config.on_conflict)
     key = labels_key(read_as(key, config), found)
     notes = rows.notes + found.notes
     source = Source(key, found.classes, found.labels, lambda: Reader(*files_decoder(places, config)), notes=notes)
-    return with_sides(source, found, groups=rows.groups, judges=rows.judges, weights=rows.weights, targets=targets)
+    return with_sides(
+        source, found, groups=rows.groups, judges=rows.judges, weights=rows.weights, targets=targets, times=rows.times
+    )

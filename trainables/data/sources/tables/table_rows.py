@@ -16,6 +16,7 @@ from trainables.data.sources.tables.numeric_labels import by_number, without_num
 from trainables.data.sources.tables.sample_weights import weight_names, weight_problems
 from trainables.data.sources.tables.table_cells import Cells
 from trainables.data.sources.tables.table_file import ColumnError, TableError, open_table_file
+from trainables.data.sources.tables.times import time_problems, times_of
 from trainables.recipe.data_settings.label_names import group_name, label_name
 from trainables.recipe.data_settings.table_columns import Columns
 from trainables.storage.urls import is_url, joined
@@ -34,6 +35,8 @@ class Rows(NamedTuple):
     """[n] int64, group numbers; None without a group column."""
     judges: np.ndarray | None
     """[n] bool, True where the split column says `val`; None without such rows."""
+    times: np.ndarray | None = None
+    """[n] float64; None without a time column."""
     weights: np.ndarray | None = None
     """[n] float64, finite and at least 0; None without a weight column."""
     notes: tuple[str, ...] = ()
@@ -77,12 +80,13 @@ def read_rows(
         chosen = np.flatnonzero(_rows_of("test", cells["split"]) == test)
         cells, rows = {role: column.taken(chosen) for role, column in cells.items()}, rows[chosen]
     unlabelled = without_number(cells["label"], rows) if numeric else _gaps(cells, "label", rows)
-    _check(unlabelled, _gaps(cells, "weight", rows), _unfit_weights(cells, rows))
+    _check(unlabelled, *(_gaps(cells, role, rows) for role in ("weight", "time")), _unfit_weights(cells, rows))
+    _check(time_problems(*cells["time"], rows) if "time" in cells else [])
     cells["label"] = (by_number if numeric else _by_name)(cells["label"])
     if "weight" in cells:  # 1 and 1.0 are the same weight
         values = weight_names(cells["weight"].values)
         cells["weight"] = Cells.renamed(values, list(dict.fromkeys(values)), cells["weight"].codes)
-    cells, rows, more = _without_conflicts(cells, rows, ("label", "weight"), on_conflict)
+    cells, rows, more = _without_conflicts(cells, rows, ("label", "weight", "time"), on_conflict)
     if more and not numeric:
         cells["label"] = _by_name(cells["label"])  # a class may have lost all its images
     names = cells["label"].values
@@ -104,6 +108,7 @@ def read_rows(
         cells["label"].codes[once],
         cells["group"].codes[once] if "group" in cells else None,
         judges,
+        times_of(cells["time"].values, cells["time"].codes[once]) if "time" in cells else None,
         np.array(cells["weight"].values, np.float64)[cells["weight"].codes[once]] if "weight" in cells else None,
         notes + more,
     )
