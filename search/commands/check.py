@@ -32,7 +32,8 @@ def check(
     source = read_source(file, overrides or ())
     config = load_search(source)
     from search.preflight.check import CheckLayout, check_search
-    from search.preflight.check_report import render, write_check  # imports torch
+    from search.preflight.check_page import write_check
+    from search.preflight.check_report import render  # imports torch
 
     found, dataset = check_search(config, source, console)
     layout = CheckLayout(output or Path("checks") / config.name)

@@ -18,7 +18,8 @@ from rich.console import Console
 from search.config.yaml_source import InputError, read_source
 from search.config_file.load import load_search
 from search.preflight.check import CheckLayout, _on_device, check_search, stages_to_try, varied
-from search.preflight.check_report import duration, page, render, shown_rows, size_of, write_check
+from search.preflight.check_page import page, write_check
+from search.preflight.check_report import duration, render, shown_rows, size_of
 from search.preflight.data_and_weights import data_warnings
 from tests.support.recipes import RECIPE
 from trainables.data.dataset import open_dataset

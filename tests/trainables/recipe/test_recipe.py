@@ -83,7 +83,7 @@ def mistakes(data):
         ),
         pytest.param(
             plain(ema=0.9),
-            "train.ema: 0.9: input should be a section with keys such as decay, judge, or null for none",
+            "train.ema: 0.9: input should be a section with keys such as decay, warmup, judge, or null for none",
             id="no map",
         ),
         pytest.param(

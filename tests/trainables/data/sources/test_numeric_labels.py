@@ -157,7 +157,7 @@ def test_rows_of_the_test_split_may_lack_their_number_and_do_not_shift_the_rows_
 
 def test_other_numbers_for_the_same_images_decode_nothing_again(photos, write, cache, monkeypatch):
     before = open_dataset(write(photos))
-    monkeypatch.setattr(trainables.data.store.decoded_images, "_Builder", None)
+    monkeypatch.setattr(trainables.data.store.decoded_images, "Builder", None)
     after = open_dataset(write(photos.assign(label=-photos["label"])))
     assert after.targets.tolist() == (-before.targets).tolist()
     assert after.fingerprint != before.fingerprint
