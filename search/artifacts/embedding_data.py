@@ -78,7 +78,8 @@ class Opened:
     def description(self) -> str:
         """Network and size, in words: `efficientnet_lite0 (default weights), 96 px`."""
         model = self.recipe.model
-        return f"{model.backbone} ({model.weights} weights), {self.images[0].dataset.size}"
+        weights = "random" if model.weights == "none" else model.weights
+        return f"{model.backbone} ({weights} weights), {self.images[0].dataset.size}"
 
 
 def open_data(path: Path, choice: NetworkChoice, wishes: Wishes, console: Console) -> Opened:
