@@ -135,6 +135,8 @@ def _of_data(path: Path, choice: NetworkChoice, wishes: Wishes, console: Console
         recipe = _recipe(_sized(section, sample, choice), {}, {}, choice)
         with bar(console, "decoding images") as show:
             dataset = open_unlabelled(recipe.data, places, progress=show)
+        if dataset.streamed:
+            console.out(dataset.streamed, highlight=False)
         return Opened(recipe=recipe, images=(Images(dataset=dataset, parts={"train": dataset.train}, is_split=False),))
     console.out(f"{path}: {found.what}", highlight=False)
     for doubt in found.doubts:
@@ -196,8 +198,8 @@ def _opened(recipe: Recipe, console: Console) -> Opened:
         dataset = open_dataset(recipe.data, progress=show)
     if problems := channel_problems(recipe, dataset.images.shape[-1]):
         raise ConfigError(problems)
-    if dataset.left_out:
-        console.out(str(dataset.left_out), highlight=False)
+    for line in filter(None, (dataset.left_out, dataset.streamed)):
+        console.out(str(line), highlight=False)
     return Opened(recipe=recipe, images=tuple(_images_of(recipe, dataset, console)))
 
 

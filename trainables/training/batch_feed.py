@@ -181,7 +181,8 @@ def _in_chunks(
     """
     borders = np.arange(chunk, len(positions), chunk) if chunk else np.cumsum(sizes)[:-1]
     of_parts = repeat(None) if versions is None else np.split(versions, borders)
-    loaded = load(list(zip(np.split(positions, borders), of_parts, strict=False)))
+    # Without the empty parts of batches that are smaller than the number of processes.
+    loaded = load([part for part in zip(np.split(positions, borders), of_parts, strict=False) if len(part[0])])
     ready = torch.empty(0)
     for size in sizes:
         while len(ready) < size:

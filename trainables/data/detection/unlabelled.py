@@ -15,7 +15,7 @@ from trainables.data.formats.file_decoder import files_decoder
 from trainables.data.sources.image_folder import read_image_folder
 from trainables.data.sources.source import Reader, Source, files_key, read_as
 from trainables.data.store.build_stores import Progress
-from trainables.data.store.decoded_images import open_stores
+from trainables.data.store.decoded_images import open_stores, why_streamed
 from trainables.recipe.data_config import DataConfig
 from trainables.storage.urls import Place, file_facts
 
@@ -57,7 +57,16 @@ def open_unlabelled(config: DataConfig, places: list[Place], *, progress: Progre
     )
     store = stores[config.image_size]
     every = np.arange(len(store.images))
-    return Dataset(store.images, np.zeros_like(every), (), every, every[:0], store.fingerprint, details=store.details)
+    return Dataset(
+        store.images,
+        np.zeros_like(every),
+        (),
+        every,
+        every[:0],
+        store.fingerprint,
+        details=store.details,
+        streamed=why_streamed(stores),
+    )
 
 
 def _source(places: list[Place], config: DataConfig) -> Source:
