@@ -106,11 +106,11 @@ def test_the_sizes_that_fit_are_cached(photos, monkeypatch):
     assert why_streamed({16: stores[16]}) is None
 
 
-def test_unreadable_images_are_left_out_in_the_same_way(photos, monkeypatch):
+def test_unreadable_images_are_left_out_in_the_same_way(photos, cache, monkeypatch):
     (photos / "a/02.png").write_bytes(b"not an image")
     cached = open_stores(source_of(photos), [24], on_bad="skip")[24]
     streaming(monkeypatch)
-    monkeypatch.setenv("THAW_CACHE", "streamed")
+    monkeypatch.setenv("THAW_CACHE", f"{cache}-streamed")
     streamed = open_stores(source_of(photos), [24], on_bad="skip")[24]
     assert streamed.left_out.tolist() == cached.left_out.tolist() == [1]
     assert streamed.fingerprint == cached.fingerprint
