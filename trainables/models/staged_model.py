@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from trainables.models.backbones.block_parts import from_part
 
@@ -71,6 +73,9 @@ class Tail(nn.Module):
         head: pooled features -> logits.
     """
 
+    recomputes = False
+    """Keep only the output of each block for the backward pass, and compute what is inside once more (Chen et al. 2016)."""
+
     def __init__(self, blocks: Sequence[nn.Module], pool: nn.Module, head: Head):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
@@ -88,9 +93,34 @@ class Tail(nn.Module):
         return features
 
     def _pooled(self, x: Tensor) -> Tensor:
+        recomputes = self.recomputes and torch.is_grad_enabled()
         for block in self.blocks:
-            x = block(x)
+            x = _recomputed(block, x) if recomputes else block(x)
         return self.pool(x) if self.blocks else x
+
+
+def _recomputed(block: nn.Module, x: Tensor) -> Tensor:
+    """Output of a block that is computed again in the backward pass, with the same dropout."""
+    output: Tensor = checkpoint(
+        block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_as_they_are(block))
+    )
+    return output
+
+
+@contextmanager
+def _statistics_as_they_are(block: nn.Module) -> Iterator[None]:
+    """Keeps BatchNorms from counting the same batch twice."""
+    norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked -= 1
 
 
 class StagedModel(nn.Module):

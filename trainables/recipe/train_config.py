@@ -165,6 +165,9 @@ class TrainConfig(Config):
     prefix_dtype: Literal["fp32", "bf16"] = "fp32"
     """Type that features of frozen blocks are rounded to, cached or not. bf16 halves their size, and changes results slightly. With
     mixed precision they have its type anyway."""
+    gradient_checkpointing: bool = False
+    """Keep only the outputs of open blocks for the backward pass and compute what is inside them again: less memory, longer steps,
+    the same results."""
     compile: bool = False
     """Compile the open part of the network with torch.compile, again whenever a stage opens blocks. Meant for GPUs and long stages:
     on CPU it needs a C++ compiler, takes about a minute and saves no time. Validation is not compiled."""

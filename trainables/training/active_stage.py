@@ -55,6 +55,7 @@ class ActiveStage:
         self.cut = self._with_head.cut
         self.tail = model.tail(self.cut)
         self.tail.head.dropout.p = self.stage.dropout
+        self.tail.recomputes = recipe.train.gradient_checkpointing
         ema = recipe.train.ema
         self._ema = weight_average(self.tail, ema) if ema else None
         if recipe.train.compile:

@@ -37,6 +37,8 @@ def advice(recipe: Recipe, stage: int, *, epoch: int, device: str) -> str:
     if batch > 1:
         place = f"train.stages[{stage}].batch_size" if own.batch_size else "train.batch_size"
         lower.append(f"{place} {batch // 2} with train.accumulate {2 * train.accumulate} (the same steps)")
+    if opened and not train.gradient_checkpointing and not train.compile:
+        lower.append("train.gradient_checkpointing true (the same results)")
     if train.precision == "fp32":
         lower.append("train.precision bf16")
     lower.append(f"{f'train.stages[{stage}].image_size' if own.image_size else 'data.image_size'} below {side}")

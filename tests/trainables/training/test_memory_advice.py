@@ -38,7 +38,8 @@ def test_a_run_that_runs_out_of_memory_says_what_to_lower(tmp_path):
         next(run)
     assert str(raised.value) == (
         "memory ran out in epoch 1 of stage top, with batches of 46 images of 96 × 96 in fp32 and 9 of 9 blocks open."
-        " Any of these needs less: train.batch_size 23 with train.accumulate 2 (the same steps); train.precision bf16;"
+        " Any of these needs less: train.batch_size 23 with train.accumulate 2 (the same steps);"
+        " train.gradient_checkpointing true (the same results); train.precision bf16;"
         " train.stages[0].image_size below 96; train.stages[0].unfreeze_from features.1 (now features.0)"
     )
     assert ran_out(raised.value.__cause__)
@@ -59,6 +60,7 @@ def test_a_run_that_runs_out_of_memory_says_what_to_lower(tmp_path):
             {"stages": [stage("a", "last:1", 1)]},
             [
                 "train.batch_size 8 with train.accumulate 2 (the same steps)",
+                "train.gradient_checkpointing true (the same results)",
                 "train.precision bf16",
                 "data.image_size below 32",
                 "train.stages[0].unfreeze_from head (now features.8)",

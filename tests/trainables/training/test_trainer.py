@@ -470,3 +470,38 @@ def test_correction_helps_cross_entropy_on_a_long_tail(make_recipe):
     metrics = reports[-1].metrics
     assert metrics["corrected_balanced_accuracy"] > metrics["balanced_accuracy"] + 0.03
     assert [report.score for report in reports] == [report.metrics["corrected_balanced_accuracy"] for report in reports]
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fields", [{}, {"precision": "bf16", "accumulate": 2}])
+def test_gradient_checkpointing_keeps_less_and_changes_no_bit(own_module, make_recipe, fields):
+    """BatchNorm's statistics and dropout included."""
+    stages = [
+        {"name": "all", "unfreeze_from": "all", "epochs": 2, "head_lr": 0.05, "backbone_lr": 0.05, "dropout": 0.5}
+    ]
+    model, outcomes = {"backbone": f"{own_module()}:tiny"}, []
+    for recomputes in (False, True):
+        recipe = make_recipe(
+            data={"validation": 0.02},
+            model=model,
+            stages=stages,
+            ema={"decay": 0.5},
+            gradient_checkpointing=recomputes,
+            **fields,
+        )
+        trainer, kept = Trainer(recipe, open_dataset(recipe.data)), []
+
+        def keep(tensor, kept=kept):
+            kept.append(tensor.nbytes)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            reports = [(report.train_loss, report.metrics) for report in trainer]
+        outcomes.append((reports, trainer.model.state_dict(), trainer._active.state_dict()["ema"], sum(kept)))
+    (plain, weights, average, much), (recomputed, same, same_average, little) = outcomes
+    assert recomputed == plain
+    assert all(torch.equal(tensor, same[name]) for name, tensor in weights.items())
+    assert all(torch.equal(tensor, same_average[name]) for name, tensor in average.items())
+    assert little < 0.8 * much  # of blocks with a single convolution

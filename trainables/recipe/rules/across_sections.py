@@ -68,6 +68,9 @@ def _unfit_training(train: TrainConfig) -> Iterator[Problem]:
     """Yields the problems between values of `train`."""
     if train.precision == "fp16" and train.device == "cpu":
         yield Problem(("train", "precision"), "fp16 needs a GPU, but train.device is cpu; use bf16 or fp32")
+    if train.compile and train.gradient_checkpointing:
+        message = "true: torch.compile decides itself what to compute again; remove one of the two"
+        yield Problem(("train", "gradient_checkpointing"), message)
     if train.device == "mps":
         yield from (Problem(("train", key), message) for key, message in _unfit_for_apple(train))
     if train.drw_start and train.drw_start > train.max_epochs:

@@ -43,6 +43,12 @@ def _bn_affine(recipe: Recipe, _: int) -> str | None:
     return "no stage opens blocks of the backbone; remove it"
 
 
+def _gradient_checkpointing(recipe: Recipe, _: int) -> str | None:
+    if not _each(recipe, lambda r, i: not opens_blocks(r, i)):
+        return None
+    return "no stage opens blocks of the backbone, whose outputs it would keep; remove it"
+
+
 def _prefix_dtype(recipe: Recipe, _: int) -> str | None:
     if _each(recipe, lambda r, i: r.cut(i) == 0):
         return "no stage has frozen blocks; remove it"
@@ -104,6 +110,7 @@ TRAIN_RULES: Mapping[str, Rule] = {
     "train.optimizer.layer_decay": _layer_decay,
     "train.freeze_head_at": _freeze_head_at,
     "train.bn_affine": _bn_affine,
+    "train.gradient_checkpointing": _gradient_checkpointing,
     "train.prefix_dtype": _prefix_dtype,
     "train.balance": lambda recipe, _: balance_rule(recipe.train),
     "train.class_weights": lambda recipe, _: class_weights_rule(recipe.train),
