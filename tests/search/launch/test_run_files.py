@@ -98,6 +98,7 @@ def test_a_stopped_run_has_them_too_and_a_resumed_one_new_ones(tmp_path):
     assert table["p_3"].tolist() == again.columns()["p_3"].tolist(), "a new trainer predicts the same"
 
 
+@pytest.mark.slow
 def test_a_run_that_diverged_has_its_history_only(tmp_path):
     layout, _, reports = trained(
         tmp_path, small_recipe(stages=[stage("head", "head", 1, head_lr=1e38)], metric="val_loss")
@@ -107,6 +108,7 @@ def test_a_run_that_diverged_has_its_history_only(tmp_path):
     assert layout.history_plot.exists()
 
 
+@pytest.mark.slow
 def test_numbers_and_groups_of_a_regression(tmp_path):
     for i in range(24):
         Image.fromarray(np.full((32, 32), 10 * i, np.uint8)).save(tmp_path / f"{i}.png")
