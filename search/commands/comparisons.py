@@ -107,13 +107,16 @@ def _train(
     from search.config.yaml_source import InputError
     from search.preflight.data_and_weights import check_data_and_weights
     from search.preflight.same_origin import EarlierRuns
+    from search.progress.wandb_run import check_wandb
     from search.run_folder.run_lock import owned
     from trainables.run_folder.layout import RunLayout
 
+    if comparison.settings.wandb:
+        check_wandb("search.wandb")
     if new and layout.config.exists():
         comparison = comparison.renamed(f"{comparison.name}-{datetime.now():%Y%m%d-%H%M%S}")
         layout = RunLayout(layout.root.with_name(comparison.name))
-    elif layout.config.exists() and layout.config.read_text(encoding="utf-8") != comparison.to_yaml():
+    elif layout.config.exists() and not comparison.is_that_of(layout.config.read_text(encoding="utf-8")):
         raise InputError(f"{short(layout.root)} holds a different comparison; start a new one with --new")
     with LocalRay() as here:
         local_ray = place_of(comparison.settings.address) == LOCAL

@@ -54,7 +54,7 @@ def search(
         config = config.renamed(f"{config.name[:64]}-{datetime.now():%Y%m%d-%H%M%S}")
         layout = RunLayout(layout.root.with_name(config.name))
     elif exists and resume:
-        if layout.config.read_text(encoding="utf-8") != config.to_yaml():
+        if not _is_search_of(layout, config):
             raise InputError(f"{layout.root} is not the search that {file} describes now; start a new run with --new")
     elif exists:
         raise InputError(
@@ -62,6 +62,19 @@ def search(
             "(--new), or choose another name (search.name=...)"
         )
     run(config, layout, source)
+
+
+def _is_search_of(layout: RunLayout, config: SearchConfig) -> bool:
+    """True if a run's file says what a config says, also where it is older than a setting and lacks it."""
+    from search.config.yaml_source import InputError, read_source
+    from search.config_file.load import load_search
+
+    if layout.config.read_text(encoding="utf-8") == config.to_yaml():
+        return True
+    try:
+        return load_search(read_source(layout.config), own=False).to_yaml() == config.to_yaml()
+    except InputError:
+        return False
 
 
 def resume(name: Name, runs: Runs = Path("runs"), trust_code: TrustCode = False) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from yaml import YAMLError
 
 from search.config.sampler import Random
 from search.config.scheduler import NoPruning
 from search.config.search_config import SearchConfig, SearchSettings
 from spaces.space import Space
-from trainables.core.plain_yaml import dump_yaml
+from trainables.core.plain_yaml import dump_yaml, load_yaml
 from trainables.core.vocabulary import CANDIDATE, SEED
-from trainables.recipe.recipe import Recipe
+from trainables.recipe.recipe import Recipe, parse_recipe
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
@@ -59,6 +61,28 @@ class Comparison(SearchConfig):
         parts = {**self.recipe.model_dump(mode="json"), "comparison": comparison, "search": settings}
         return dump_yaml(parts)
 
+    def is_that_of(self, text: str) -> bool:
+        """Returns True if a text of `to_yaml` describes this comparison, also where it is older than a setting and lacks it."""
+        if text == self.to_yaml():
+            return True
+        try:
+            data = load_yaml(text)
+            given = data["comparison"]
+            candidates = {name: parse_recipe(recipe) for name, recipe in given["candidates"].items()}
+            settings = SearchSettings.model_validate(data["search"])
+        except (KeyError, TypeError, AttributeError, ValueError, YAMLError):  # not such a text
+            return False
+        older = replace(
+            self,
+            recipe=next(iter(candidates.values()), self.recipe),
+            settings=settings,
+            candidates=candidates,
+            seeds=tuple(given.get("seeds", ())),
+            search_scores=given.get("promised", {}),
+            confirms=given.get("reads_test", False),
+        )
+        return settings.name == self.name and older.to_yaml() == self.to_yaml()
+
 
 def comparison_of(
     name: str,
@@ -79,7 +103,7 @@ def comparison_of(
         search_scores: score of each candidate in the search that it comes from.
         confirms: True to evaluate each trial on the test split at its end.
     """
-    machine_settings = settings.model_dump(include={"address", "resources", "max_concurrent", "max_retries"})
+    machine_settings = settings.model_dump(include={"address", "resources", "max_concurrent", "max_retries", "wandb"})
     return Comparison(
         name,
         next(iter(candidates.values())),

@@ -279,6 +279,10 @@ def test_the_same_search_is_gone_on_with(started, folder):
     config, _ = started("search", "small.yaml")
     make_run(folder, "small", config.to_yaml())
     assert started("search", "small.yaml", "--resume") == (config, ANY)
+    older = "".join(line for line in config.to_yaml().splitlines(keepends=True) if "wandb:" not in line)
+    assert older != config.to_yaml()
+    (folder / "runs" / "small" / "search.yaml").write_text(older)
+    assert started("search", "small.yaml", "--resume") == (config, ANY)
     again, layout = started("resume", "small")
     assert (again.to_yaml(), layout.root) == (config.to_yaml(), folder / "runs" / "small")
 

@@ -354,3 +354,18 @@ def test_only_one_rule_chooses(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         main()
     assert "--trial, --within and --confirmed each choose the trial; give only one of them" in capsys.readouterr().err
+
+
+def test_a_comparison_is_resumed_although_its_file_is_older_than_a_setting(make_recipe):
+    recipe = make_recipe()
+    comparison = comparison_of("mine", {"a": recipe}, [1, 2], SearchSettings(wandb="pets", max_retries=1))
+    text = comparison.renamed("mine").to_yaml()
+    assert comparison.settings.wandb == "pets"
+    older = comparison_of("mine", {"a": recipe}, [1, 2], SearchSettings(max_retries=1))
+    lines = older.to_yaml().splitlines(keepends=True)
+    without = "".join(line for line in lines if "wandb:" not in line and "accumulate:" not in line)
+    assert len(without.splitlines()) < len(lines) - 1
+    assert older.is_that_of(without)
+    assert not older.is_that_of(text)
+    assert not older.is_that_of("other: 1")
+    assert not comparison_of("mine", {"a": recipe}, [1, 3], SearchSettings(max_retries=1)).is_that_of(without)
