@@ -123,8 +123,21 @@ def test_kept_features_change_no_bit_of_a_run(recipe_of, tmp_path, monkeypatch, 
     assert all(m.dim() == 5 and m.is_contiguous(memory_format=torch.channels_last_3d) for m in maps)
 
 
+def test_features_of_black_and_of_noise_are_not_confused(recipe_of, tmp_path, monkeypatch):
+    monkeypatch.setenv("THAW_CACHE", str(tmp_path))
+
+    def numbers_of(background, *, cached):
+        data = {"background": background, "spacing_mm": [1.6, 1, 1]}
+        recipe = recipe_of(data=data, prefix_cache=cached, stages=[HEAD])
+        return numbers(Trainer(recipe, open_dataset(recipe.data), sharing_runs=1000))
+
+    black, noise = (numbers_of(background, cached=True) for background in ("black", "noise"))
+    assert black != noise
+    assert noise == numbers_of("noise", cached=False) == numbers_of("noise", cached=True)
+
+
 def test_streamed_volumes_change_no_bit_of_a_run(recipe_of, tmp_path, monkeypatch):
-    recipe, found = recipe_of(augment=VIEWS, data={"bits": 16}), []
+    recipe, found = recipe_of(augment=VIEWS, data={"bits": 16, "spacing_mm": 1.2, "fit": "pad"}), []
     for name, gib in (("cached", "1"), ("streamed", str(60 / 2**20))):
         monkeypatch.setenv("THAW_CACHE", str(tmp_path / name))
         monkeypatch.setenv("THAW_CACHE_GIB", gib)
