@@ -88,7 +88,7 @@ def test_streamed_images_are_not_said_to_be_on_disk(checked):
     found, _, _ = checked
     assert (found.streamed, found.decoding_s) == (None, 0)
     text = said(replace(found, streamed="images of 32 px are streamed, and why", decoding_s=12.0), 200)
-    assert "images of 32 px are streamed, and why; decoding takes 12 s of it, while the network trains" in text
+    assert "images of 32 px are streamed, and why; decoding takes 12 s of an epoch, while the network trains" in text
 
 
 def test_the_report_says_it(checked):

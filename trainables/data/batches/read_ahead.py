@@ -1,6 +1,6 @@
 """Decodes streamed images ahead of the network, in threads.
 
-Threads rather than torch's worker processes: Pillow releases the GIL, so that they were not slower where both were measured, they
+Threads rather than torch's worker processes: Pillow releases the GIL, so that two were as fast on most files (RESULTS.md); they
 start at once, take no memory for a process each, read every kind of source, and cannot be left behind.
 """
 
