@@ -99,7 +99,9 @@ def _about_data(found: Check) -> Iterator[RenderableType]:
             f"{counted(found.data.near_copies, 'near copy', 'near copies')} of another image"
         )
     if found.streamed:
-        yield Text(f"{found.streamed}; decoding takes {duration(found.decoding_s)} of an epoch, while the network trains")
+        yield Text(
+            f"{found.streamed}; decoding takes {duration(found.decoding_s)} of an epoch, while the network trains"
+        )
     for what, size in found.cache_bytes.items():
         yield Text(f"{what}: {size_of(size)} on disk, shared by all trials")
 
