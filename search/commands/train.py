@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from search.commands.names import short
+from search.commands.names import cli_name, short
 from search.commands.options import Overrides, Runs, TrustCode
+from trainables.core.printable import command_line
 
 
 def train(
@@ -84,6 +85,7 @@ def train(
     with owned(folder):
         report = train_in(recipe, folder, dataset, console, resume_from=checkpoint, project=wandb)
     console.out(f"\nRun:   {short(folder.root)}", highlight=False)
+    console.out(f"Page:  {command_line('report', cli_name(folder.root.absolute()))}", highlight=False)
     outcome = compared_with(provenance, report) if provenance else best_line(report, recipe)
     console.out(outcome, highlight=False)
     if report["best_score"] is None:

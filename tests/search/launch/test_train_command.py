@@ -86,6 +86,7 @@ def test_a_run_is_a_line_an_epoch_and_what_came_of_it(thaw, recipe_file, tmp_pat
         r"stage top ended after 1 epoch: length: its epoch is done",
         "",
         rf"Run:   runs/{folder.name}",
+        rf"Page:  thaw report {folder.name}",
         r"Best balanced_accuracy: \d\.\d{4} in epoch \d",
     ]
     assert len(lines) == len(expected)
@@ -94,7 +95,7 @@ def test_a_run_is_a_line_an_epoch_and_what_came_of_it(thaw, recipe_file, tmp_pat
     assert [report["epoch"] for report in read_epochs(TrialLayout(folder).epochs)] == [1, 2]
     assert list(folder.glob("events.out.tfevents*"))
     log = (folder / "log.txt").read_text().splitlines()
-    assert all(logged.endswith(line) for logged, line in zip(log, lines[1:-3], strict=True))
+    assert all(logged.endswith(line) for logged, line in zip(log, lines[1:-4], strict=True))
 
 
 def test_the_newest_run_of_the_same_recipe_goes_on_unless_a_new_one_is_asked_for(thaw, recipe_file, tmp_path):
