@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from trainables.checkpoints.disk_budget import bytes_of_blocks
+from trainables.core.config_errors import counted
 from trainables.core.seeding import random_state
 from trainables.data.dataset import Dataset
 from trainables.data.stage_view import data_of_stage
@@ -37,6 +38,7 @@ class StageCost:
 
     stage: str
     unfreeze_from: str
+    """First block that trains, and how many later ones stay frozen: `all, 2 blocks frozen`."""
     depth: float
     """Position of the first block that trains, see `Recipe.depth`."""
     epochs: int
@@ -132,7 +134,7 @@ def measure_stage(recipe: Recipe, index: int, dataset: Dataset) -> StageCost:
     model, cut, channels = trainer.model, alone.cut(0), backbone_info(recipe.model.backbone).channels
     return StageCost(
         stage=stage.name,
-        unfreeze_from=stage.unfreeze_from,
+        unfreeze_from=stage.unfreeze_from + (f", {counted(len(stage.freeze), 'block')} frozen" if stage.freeze else ""),
         depth=recipe.depth(index),
         epochs=stage.epochs,
         **_shapes(
