@@ -7,7 +7,9 @@ from dataclasses import asdict
 
 import pytest
 import yaml
+from ray import tune
 
+from trainables.core import available_cpus
 from trainables.core.rungs import Rungs
 from trainables.run_folder.cache_progress import CacheProgress
 from trainables.run_folder.epoch_report import OF_THE_MACHINE, read_epochs
@@ -174,3 +176,13 @@ def test_what_cannot_be_opened_says_where_and_why(make_recipe, assign, tmp_path)
         StagedUnfreezing(assignment).step()
     last = RunLayout(assignment["run"]).trial(0).error.read_text().splitlines()[-1]
     assert last == f"on {platform.node()}: data.path: {tmp_path}/photos: does not exist"
+
+
+@pytest.mark.parametrize(("cpus", "own"), [(3, 3), (0.5, 1)])
+def test_a_trial_decodes_on_the_cores_that_it_was_given(make_recipe, assign, monkeypatch, cpus, own):
+    monkeypatch.setattr(available_cpus, "available_cpus", lambda: 8)
+    monkeypatch.setattr(available_cpus, "_share", 8.0)
+    resources = tune.PlacementGroupFactory([{"CPU": cpus}])
+    monkeypatch.setattr(StagedUnfreezing, "trial_resources", resources)
+    StagedUnfreezing(assign(0, make_recipe(stages=[HEAD])))
+    assert available_cpus.own_cpus() == own
