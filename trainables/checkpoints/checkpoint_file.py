@@ -34,10 +34,17 @@ def write_state(file: IO[bytes], state: Mapping[str, Any], *, compress: bool = F
         file: open binary file.
         state: tensors and plain values.
         compress: deflate the archive.
+    Raises:
+        OSError: if the storage refuses it.
     """
     content = {"schema": SCHEMA_VERSION, **state}
     if not compress:
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch cannot end the archive then, and complains of that instead
+                raise error.__context__ from None
+            raise
         return
     plain = io.BytesIO()
     torch.save(content, plain)

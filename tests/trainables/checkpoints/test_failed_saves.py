@@ -1,11 +1,12 @@
 """A run whose disk is full for a while, or for good."""
 
+import os
 import shutil
 
 import pytest
 
 from tests.support import checkpointed_runs
-from tests.support.checkpointed_runs import HEAD
+from tests.support.checkpointed_runs import HEAD, TWO
 from tests.support.small_disk import fill, small_disk
 from tests.support.small_runs import small_recipe, timeless
 from trainables.checkpoints.checkpoint_folder import CheckpointFolder
@@ -93,6 +94,19 @@ def test_a_run_ends_with_the_disk_s_message_when_nothing_can_be_saved_and_resume
     assert len(run.reports) == full_from - 1
     list(run)
     assert reports(folder) == reports(undisturbed)
+
+
+def test_a_large_checkpoint_that_does_not_fit_is_a_warning_too(recipe_of, folder, caplog):
+    """The weights of a block: torch has an error of its own when the disk is full in the middle of a tensor."""
+    run = TrainingRun(recipe_of(TWO), folder)
+    for _ in range(2):
+        next(run)
+    fill(filler(folder))
+    os.truncate(filler(folder), filler(folder).stat().st_size - 2**20)
+    next(run)
+    assert "epoch 3 could not be saved, and training continues: [Errno 28] No space left on device: " in caplog.text
+    with pytest.raises(OSError, match="No space left on device"):
+        next(run)
 
 
 def test_the_first_checkpoint_may_fail_too(recipe, folder):
