@@ -16,9 +16,9 @@ from trainables.run_folder.layout import TrialLayout
 
 
 def listing(entries: Sequence[Entry], folder: TrialLayout) -> Table:
-    """Table with a row for each checkpoint that is on disk."""
+    """Table with a row for each checkpoint that is on disk; `s` are the seconds that writing it took."""
     table = _table(
-        "epoch", "stage", "step", "score", "val loss", "MB", "saving", "", "time", left=("stage", "", "time")
+        "epoch", "stage", "score", "val loss", "MB", "s", "", "time", left=("stage", "", "time")
     )
     present = [entry for entry in entries if (folder.checkpoints / entry.file).is_file()]
     best = max((entry.epoch for entry in entries if entry.best), default=None)
@@ -27,11 +27,10 @@ def listing(entries: Sequence[Entry], folder: TrialLayout) -> Table:
         table.add_row(
             str(entry.epoch),
             entry.stage,
-            str(entry.step),
             _number(entry.score),
             _number(entry.val_loss),
             f"{entry.size / 1e6:.1f}",
-            "–" if entry.save_s is None else f"{entry.save_s:.2f} s",
+            "–" if entry.save_s is None else f"{entry.save_s:.2f}",
             ", ".join(marks),
             entry.time[5:16].replace("T", " "),
         )

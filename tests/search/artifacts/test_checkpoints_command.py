@@ -67,7 +67,7 @@ def test_a_table_of_what_is_there(thaw, run):
     best = max(entry.epoch for entry in read_registry(run.registry) if entry.best)
     rows = [line.split() for line in lines[2:-1]]
     assert [int(row[0]) for row in rows] == epochs_in(run)
-    marks = {int(row[0]): " ".join(row[8:-2]) for row in rows}
+    marks = {int(row[0]): " ".join(row[6:-2]) for row in rows}
     assert marks[1] == "1"
     assert "50%" in marks[2]
     assert "best" in marks[best]
