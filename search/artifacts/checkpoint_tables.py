@@ -17,9 +17,7 @@ from trainables.run_folder.layout import TrialLayout
 
 def listing(entries: Sequence[Entry], folder: TrialLayout) -> Table:
     """Table with a row for each checkpoint that is on disk; `s` are the seconds that writing it took."""
-    table = _table(
-        "epoch", "stage", "score", "val loss", "MB", "s", "", "time", left=("stage", "", "time")
-    )
+    table = _table("epoch", "stage", "score", "val loss", "MB", "s", "", "time", left=("stage", "", "time"))
     present = [entry for entry in entries if (folder.checkpoints / entry.file).is_file()]
     best = max((entry.epoch for entry in entries if entry.best), default=None)
     for entry in present:

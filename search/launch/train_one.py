@@ -119,8 +119,8 @@ def train(
     Returns:
         Report of the last epoch.
     """
+    events = TrialEvents(folder.root, params={})
     with (
-        closing(TrialEvents(folder.root, params={})) as events,
         sigterm_as_ctrl_c(),
         sigusr1_saves(folder) as signals,
         changing_bar(console) as show,

@@ -47,11 +47,8 @@ class TensorBoardCallback(Callback):
         self._close(trial, well=False)
 
     def on_experiment_end(self, **_: Any) -> None:
-        for events in self._open.values():
-            events.close()
         self._open.clear()
 
     def _close(self, trial: Trial, *, well: bool) -> None:
         if events := self._open.pop(trial.trial_id, None):
             events.ended(well=well)
-            events.close()

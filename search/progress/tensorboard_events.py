@@ -3,8 +3,13 @@ columns."""
 
 from __future__ import annotations
 
+import io
+import logging
+import os
+import socket
 import time
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +30,46 @@ from tensorboard.plugins.hparams.summary_v2 import (
     Metric as Column,
 )
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from search.progress.curve_points import points_of
 from spaces.distributions import Distribution
+from trainables.core.atomic_write import append_whole
 from trainables.core.vocabulary import Metric
+
+logger = logging.getLogger(__name__)
+
+_NUMBERS = count()
+"""Numbers of the files that this process writes: TensorBoard reads files of a folder in the order of their names."""
+
+
+class _EventFile:
+    """New event file in a folder, written at once: TensorBoard's writer has a thread, which a full disk ends with a traceback."""
+
+    def __init__(self, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_NUMBERS):06}"
+        self._path = folder / name
+        self._unwritten = _record(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        self._fails = False
+
+    def add(self, event: Event) -> None:
+        """Appends an event. If the disk refuses it, there is a warning, and the next event brings it along."""
+        self._unwritten += _record(event)
+        try:
+            append_whole(self._path, self._unwritten)
+        except OSError as error:
+            if not self._fails:
+                logger.warning("curves for TensorBoard are not written: %s", error)
+            self._fails = True
+        else:
+            self._unwritten, self._fails = b"", False
+
+
+def _record(event: Event) -> bytes:
+    content = io.BytesIO()
+    RecordWriter(content).write(event.SerializeToString())
+    return content.getvalue()
 
 
 class TrialEvents:
@@ -41,8 +81,7 @@ class TrialEvents:
             folder: folder of the run.
             params: searched values by dotted path; empty for a run that belongs to no search.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        self._writer = EventFileWriter(str(folder))
+        self._file = _EventFile(folder)
         if params:
             known = {key: _as_scalar(value) for key, value in params.items()}
             self._add(hparams_pb(known, trial_id=folder.name), step=0)
@@ -53,7 +92,6 @@ class TrialEvents:
         for tag, point in points_of(report).items():
             summary.MergeFrom(scalar_pb(tag, point))
         self._add(summary, step=report["epoch"])
-        self._writer.flush()
 
     def ended(self, *, well: bool) -> None:
         """Marks a search's trial as ended.
@@ -72,11 +110,8 @@ class TrialEvents:
         )
         self._add(summary, step=0)
 
-    def close(self) -> None:
-        self._writer.close()
-
     def _add(self, summary: Any, *, step: int) -> None:
-        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+        self._file.add(Event(wall_time=time.time(), step=step, summary=summary))
 
 
 def write_columns(folder: Path, parameters: Mapping[str, Distribution], metric: Metric) -> None:
@@ -87,12 +122,9 @@ def write_columns(folder: Path, parameters: Mapping[str, Distribution], metric: 
         parameters: searched values by dotted path.
         metric: metric of the scores.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     hparams = [HParam(path, _domain(distribution)) for path, distribution in parameters.items()]
     best = Column("validation/best_score", display_name=f"best {metric.value}")
-    writer = EventFileWriter(str(folder))
-    writer.add_event(Event(wall_time=time.time(), summary=hparams_config_pb(hparams, [best])))
-    writer.close()
+    _EventFile(folder).add(Event(wall_time=time.time(), summary=hparams_config_pb(hparams, [best])))
 
 
 def _domain(distribution: Distribution) -> Domain | None:

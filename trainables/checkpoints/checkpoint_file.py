@@ -42,7 +42,9 @@ def write_state(file: IO[bytes], state: Mapping[str, Any], *, compress: bool = F
         try:
             torch.save(content, file)
         except RuntimeError as error:
-            if isinstance(error.__context__, OSError):  # torch cannot end the archive then, and complains of that instead
+            if isinstance(
+                error.__context__, OSError
+            ):  # torch cannot end the archive then, and complains of that instead
                 raise error.__context__ from None
             raise
         return

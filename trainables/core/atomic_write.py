@@ -60,14 +60,17 @@ def replacing(path: Path, mode: str = "w", *, sync: bool = True) -> Iterator[IO[
         raise
 
 
-def append_whole(path: Path, text: str) -> None:
-    """Appends text to a file. If that fails, as on a full disk, nothing of it stays.
+def append_whole(path: Path, content: str | bytes) -> None:
+    """Appends text or bytes to a file. If that fails, as on a full disk, nothing of it stays.
 
     Raises:
         OSError: naming the file.
     """
     with naming(path), path.open("ab", buffering=0) as file:
-        size, left = os.fstat(file.fileno()).st_size, memoryview(text.encode())
+        size, left = (
+            os.fstat(file.fileno()).st_size,
+            memoryview(content if isinstance(content, bytes) else content.encode()),
+        )
         try:
             while left:
                 left = left[file.write(left) :]

@@ -10,6 +10,7 @@ from search.progress.tensorboard_callback import TensorBoardCallback
 from search.progress.tensorboard_events import TrialEvents, write_columns
 from spaces import parse_space
 from tests.support.ray_trials import ray_trial
+from tests.support.small_disk import fill, small_disk
 from trainables.core.vocabulary import Flag, Metric, TrialStatus
 from trainables.run_folder.layout import RunLayout
 from trainables.run_folder.trial_record import TrialRecord
@@ -60,7 +61,6 @@ def test_curves_have_a_point_for_each_epoch(tmp_path):
     events = TrialEvents(tmp_path / "0000", params={})
     for epoch in (1, 2, 3):
         events.epoch(report(epoch))
-    events.close()
     read_back = read(tmp_path / "0000")
     assert scalars(read_back, "loss/train") == [(1, 2.0), (2, 1.0), (3, pytest.approx(2 / 3))]
     assert scalars(read_back, "loss/validation") == [(1, 3.0), (2, 1.5), (3, 1.0)]
@@ -69,11 +69,24 @@ def test_curves_have_a_point_for_each_epoch(tmp_path):
     assert scalars(read_back, "learning_rate/head")[0] == (1, pytest.approx(0.1))
 
 
+def test_a_full_disk_delays_curves(tmp_path, caplog):
+    with small_disk(tmp_path / "disk", 1) as disk:
+        events = TrialEvents(disk / "0000", params={})
+        events.epoch(report(1))
+        fill(disk / "filler")
+        for epoch in range(2, 9):  # the first ones still find room in the file's last page
+            events.epoch(report(epoch))
+        (disk / "filler").unlink()
+        events.epoch(report(9))
+        (record,) = caplog.records
+        assert "No space left on device" in record.getMessage()
+        assert [step for step, _ in scalars(read(disk / "0000"), "loss/train")] == list(range(1, 10))
+
+
 def test_what_has_no_value_has_no_point(tmp_path):
     events = TrialEvents(tmp_path, params={})
     events.epoch(report(1))
     events.epoch(report(2, kappa=None, accuracy=0.5))
-    events.close()
     read_back = read(tmp_path)
     assert [step for step, _ in scalars(read_back, "validation/kappa")] == [1]
     assert [step for step, _ in scalars(read_back, "validation/accuracy")] == [2]
@@ -84,7 +97,6 @@ def test_what_has_no_value_has_no_point(tmp_path):
 def test_every_metric_has_its_curve(tmp_path, metric):
     events = TrialEvents(tmp_path, params={})
     events.epoch(report(1, **{metric.value: 0.125}))
-    events.close()
     tag = "loss/validation" if metric is Metric.VAL_LOSS else f"validation/{metric.value}"
     assert scalars(read(tmp_path), tag) == [(1, 0.125)]
 
@@ -93,7 +105,6 @@ def test_every_metric_has_its_curve(tmp_path, metric):
 def test_weights_that_are_not_judged_have_curves_of_their_own(tmp_path, name, tag):
     events = TrialEvents(tmp_path, params={})
     events.epoch(report(1, **{name: 0.5}))
-    events.close()
     assert scalars(read(tmp_path), tag) == [(1, 0.5)]
 
 
@@ -101,7 +112,6 @@ def test_every_flag_is_a_curve_of_0_and_1(tmp_path):
     events = TrialEvents(tmp_path, params={})
     for epoch in (1, 2, 3):
         events.epoch(report(epoch))
-    events.close()
     curves = {flag.value: scalars(read(tmp_path), f"health/{flag}") for flag in Flag}
     assert curves.pop("gap") == [(1, 0.0), (2, 0.0), (3, 1.0)]
     assert all(curve == [(1, 0.0), (2, 0.0), (3, 0.0)] for curve in curves.values())
@@ -132,7 +142,6 @@ def test_a_run_that_goes_on_adds_to_its_curves(tmp_path):
     for epoch in (1, 2):
         events = TrialEvents(tmp_path, params={})
         events.epoch(report(epoch))
-        events.close()
     assert [step for step, _ in scalars(read(tmp_path), "loss/train")] == [1, 2]
 
 
