@@ -44,6 +44,20 @@ def test_trials_in_two_processes_are_pruned_resumed_and_exported(tmp_path):
     assert "to the last bit" in again.stdout, again.stdout + again.stderr
 
 
+def test_a_trial_of_which_only_the_second_process_fails_ends_with_its_reason(tmp_path):
+    file = search_file(tmp_path, train={"workers": 2, "device": "cpu"}, trials=1, max_retries=0)
+    braked(file, 0).unlink()
+    network = tmp_path / "braked_network.py"
+    fails = """        if self.training and len(x) > 2 and b"OtherProcess" in Path("/proc/self/cmdline").read_bytes():
+            raise RuntimeError("only here")
+"""
+    network.write_text(network.read_text().replace("        return x\n", f"{fails}        return x\n"))
+    done = thaw("search", "small.yaml", folder=tmp_path)
+    assert "failed in stage head after 4 epochs" in done.stdout + done.stderr
+    assert "(RuntimeError: only here)" in done.stdout + done.stderr
+    assert not other_processes()
+
+
 def other_processes() -> list[int]:
     pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
     return [pid for pid in pids if b"ray::OtherProcess" in command_line(pid)]

@@ -7,9 +7,12 @@ They end with it, and stay for its next trial, with their data and libraries loa
 from __future__ import annotations
 
 import json
+import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from threading import Event, Thread
 from typing import Any
 
 import ray
@@ -25,10 +28,14 @@ from trainables.training.replicas import Processes
 from trainables.training.trainer import Trainer
 from trainables.trial.training_run import TrainingRun
 
+logger = logging.getLogger(__name__)
+
 PATIENCE = timedelta(hours=24)
 """Time after which a process gives up waiting for the others: the first may compute cached features for hours."""
 _FAILED_TOGETHER_S = 10.0
 """Seconds to wait for the failure of another process, once this one has lost its connection to it."""
+_ALONE_S = 20.0
+"""Seconds after which a process ends that still waits for another, although that has failed."""
 
 
 class TrialProcesses:
@@ -69,7 +76,7 @@ class TrialProcesses:
         """Disconnects the processes after a run."""
         if self._store is not None:
             with _others_too([other.close.remote() for other in self._others]):
-                dist.destroy_process_group()
+                _leave()
             self._store = None
 
 
@@ -87,21 +94,23 @@ class OtherProcess:
         recipe = parse_recipe(json.loads(recipe_json))
         set_own_cpus(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))
         self._store = TCPStore(host, port, recipe.train.workers, is_master=False)
-        replicas = _joined(recipe, self._store, rank=rank)
-        data = open_dataset(recipe.data, image_sizes=recipe.image_sizes)
-        self._trainer: Trainer | None = Trainer(recipe, data, replicas=replicas)
-        if (state := replicas.from_first(None)) is not None:
-            self._trainer.load_state_dict(state)
+        with _left_if_failed():
+            replicas = _joined(recipe, self._store, rank=rank)
+            data = open_dataset(recipe.data, image_sizes=recipe.image_sizes)
+            self._trainer: Trainer | None = Trainer(recipe, data, replicas=replicas)
+            if (state := replicas.from_first(None)) is not None:
+                self._trainer.load_state_dict(state)
 
     def next_epoch(self) -> None:
         """Trains this process's part of an epoch."""
         assert self._trainer is not None
-        next(self._trainer, None)
+        with _left_if_failed():
+            next(self._trainer, None)
 
     def close(self) -> None:
         """Leaves the run."""
         self._trainer = None
-        dist.destroy_process_group()
+        _leave()
 
 
 def _started(bundle: Mapping[str, float]) -> Any:
@@ -116,10 +125,27 @@ def _joined(recipe: Recipe, store: TCPStore, *, rank: int) -> Processes:
     return Processes()
 
 
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+@contextmanager
+def _left_if_failed() -> Iterator[None]:
+    """Disconnects this process if its work fails: the others would wait for it."""
+    try:
+        yield
+    except BaseException:
+        _leave()
+        raise
+
+
 @contextmanager
 def _others_too(work: Sequence[Any]) -> Iterator[None]:
     """Waits at the end of the block for the same work of other processes. If one of them fails, the block does, too, and the error
     is theirs: here it is only a lost connection."""
+    over = Event()
+    Thread(target=_end_if_alone, args=(work, over), daemon=True).start()
     try:
         yield
     except Exception:
@@ -130,4 +156,26 @@ def _others_too(work: Sequence[Any]) -> Iterator[None]:
             except (RayTaskError, RayActorError) as error:
                 raise error from None
         raise
+    finally:
+        over.set()
     ray.get(list(work))
+
+
+def _end_if_alone(work: Sequence[Any], over: Event) -> None:
+    """Ends this process if another has failed, and this one waits for it all the same: before they are connected, and on GPUs, a
+    lost connection is not noticed.
+
+    Args:
+        work: work of the others.
+        over: set when this process is done with its own.
+    """
+    left = list(work)
+    while left:
+        done, left = ray.wait(left)
+        try:
+            ray.get(done)
+        except (RayTaskError, RayActorError) as error:
+            if not over.wait(_ALONE_S):
+                logger.error("another process of this trial failed: %s", error)
+                os._exit(1)  # nothing else ends a thread that waits in NCCL; every epoch is on disk
+            return

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from ray import tune
+from ray.exceptions import RayTaskError
 from ray.tune import PlacementGroupFactory
 
 from trainables.core.atomic_write import replacing
@@ -94,6 +95,9 @@ class StagedUnfreezing(tune.Trainable):
             if refusal := storage_error_in(error):
                 return StepResult(refused=str(refusal))
             with contextlib.suppress(OSError):
+                if isinstance(error, RayTaskError):  # of another process; here it was a lost connection
+                    with replacing(folder.error) as file:
+                        file.write(f"{error}\n")
                 mark_if_repeated(folder, self._failed_before)
             raise  # ends the process, so that a GPU or library in a bad state does not affect other trials
 
