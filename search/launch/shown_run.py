@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -33,13 +34,6 @@ _SHORT = {
     Metric.RMSE: "RMSE",
 }
 """Metrics that the line shows as far as the task has them, under these names."""
-_NAMES = {
-    **_SHORT,
-    Metric.ADJUSTED_BALANCED_ACCURACY: "adj",
-    Metric.CORRECTED_BALANCED_ACCURACY: "corr bal",
-    Metric.CORRECTED_MACRO_F1: "corr F1",
-}
-"""Names of all metrics; those beyond `_SHORT` are shown where the run is scored by one of them."""
 
 
 class ShownRun:
@@ -142,7 +136,8 @@ class ShownRun:
             self._wandb.finish(well=error is None)
 
     def _say(self, line: str) -> None:
-        with self._folder.output.open("a", encoding="utf-8", errors="backslashreplace") as log:
+        # A full disk must not end a run whose checkpoints may still be saved later.
+        with suppress(OSError), self._folder.output.open("a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}\n")
         self._console.out(line, highlight=False)
 
@@ -155,7 +150,7 @@ def epoch_line(report: EpochReport, recipe: Recipe) -> str:
         metric: report.metrics[metric] for metric in {**_SHORT, recipe.train.metric: ""} if metric in report.metrics
     }
     values.pop(Metric.VAL_LOSS, None)
-    shown = [f"{_NAMES.get(metric, metric)} {value:.3f}" for metric, value in values.items()]
+    shown = [f"{_SHORT.get(metric, metric)} {value:.3f}" for metric, value in values.items()]
     if report.train_accuracy is not None:
         shown[list(values).index(Metric.ACCURACY)] = f"acc {report.train_accuracy:.3f}/{values[Metric.ACCURACY]:.3f}"
     before = [
@@ -177,8 +172,8 @@ def epoch_line(report: EpochReport, recipe: Recipe) -> str:
 def _best(report: EpochReport, metric: Metric) -> str:
     """Best score so far: `best kappa 0.8301 (5)`, with its epoch."""
     if not report.best_epoch:
-        return f"no {_NAMES.get(metric, metric)} so far"
-    return f"best {_NAMES.get(metric, metric)} {report.best_score:.4f} ({report.best_epoch})"
+        return f"no {metric} so far"
+    return f"best {_SHORT.get(metric, metric)} {report.best_score:.4f} ({report.best_epoch})"
 
 
 def _predicted(report: EpochReport) -> list[list[str]]:

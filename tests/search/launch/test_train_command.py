@@ -13,10 +13,11 @@ import yaml
 from search.cli import main
 from search.config.yaml_source import InputError
 from search.launch.shown_run import WIDTH, epoch_line
-from search.launch.train_one import best_line, compared_with, fingerprint_warning, new_folder, run_to_resume
+from search.launch.train_one import best_line, compared_with, fingerprint_warning, new_folder, run_to_resume, train
+from search.progress.terminal import Console
 from tests.support.recipes import FEW, RECIPE
 from trainables.core.vocabulary import Flag, TrialStatus
-from trainables.data.dataset import Dataset
+from trainables.data.dataset import Dataset, open_dataset
 from trainables.recipe.recipe import parse_recipe
 from trainables.run_folder.epoch_report import EpochReport, read_epochs
 from trainables.run_folder.layout import RunLayout, TrialLayout
@@ -307,7 +308,7 @@ def test_a_metric_that_is_the_score_is_in_the_line(make_recipe):
     recipe = make_recipe(stages=[{"name": "top", "unfreeze_from": "last:2", "epochs": 12}], metric="corrected_macro_f1")
     report = replace(REPORT, metrics={**REPORT.metrics, "corrected_macro_f1": 0.7}, best_epoch=0)
     line = epoch_line(report, recipe)
-    assert "  corr F1 0.700  no corr F1 so far  " in line
+    assert "  corrected_macro_f1 0.700  no corrected_macro_f1 so far  " in line
 
 
 @pytest.mark.parametrize(
@@ -339,3 +340,10 @@ def test_other_data_is_noticed(environment, warned):
     dataset = Dataset(nothing, nothing, ("a", "b"), nothing, nothing, "f" * 64)
     provenance = {} if environment is None else {"environment": environment}
     assert (fingerprint_warning(provenance, dataset) is not None) == warned
+
+
+def test_a_run_whose_log_cannot_be_written_trains_on(tmp_path, small):
+    recipe, folder = parse_recipe(small), new_folder(tmp_path, "small")
+    folder.output.symlink_to("/dev/full")
+    train(recipe, folder, open_dataset(recipe.data), Console(quiet=True))
+    assert len(read_epochs(folder.epochs)) == 2
