@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,7 +87,7 @@ def point_of(recipe: Mapping[str, Any], space: Space) -> dict[str, Any]:
         if not parameter.is_active(values):
             continue
         try:
-            values[path] = _drawn_value(path, recipe, parameter)
+            values[path] = _drawn_value(path, recipe, space, values)
         except PathError as error:
             unfit.append(str(error))
             continue
@@ -97,17 +98,30 @@ def point_of(recipe: Mapping[str, Any], space: Space) -> dict[str, Any]:
     return values
 
 
-def _drawn_value(path: str, recipe: Mapping[str, Any], parameter: Distribution) -> Any:
-    """Value that the space would have drawn for a recipe: the recipe's own, or the name of a choice that makes the same recipe."""
-    if isinstance(parameter, Choice) and isinstance(parameter.choices, dict):
-        for name, value in parameter.choices.items():
-            try:
-                same = parse_recipe(with_values(recipe, {path: value})) == parse_recipe(recipe)
-            except ConfigError:
-                continue
-            if same:
+def _drawn_value(path: str, recipe: Mapping[str, Any], space: Space, before: Mapping[str, Any]) -> Any:
+    """Value that the space would have drawn for a recipe: the recipe's own, or the name of a choice that makes the same recipe.
+
+    Args:
+        path: recipe path.
+        recipe: the recipe.
+        space: the space.
+        before: values that it would have drawn before.
+    Raises:
+        PathError: if the path leads nowhere, or no named choice makes the recipe.
+    """
+    parameter = space.parameters[path]
+    if not isinstance(parameter, Choice) or not isinstance(parameter.choices, dict):
+        return plan_of(recipe) if path == "train.plan" else value_at(path, recipe)
+    for name, value in parameter.choices.items():
+        with contextlib.suppress(ConfigError, PathError):
+            drawn_below = {
+                other: value_at(other, recipe)
+                for other, below in space.parameters.items()
+                if other.startswith(f"{path}.") and below.is_active({**before, path: name})
+            }
+            if parse_recipe(with_values(recipe, {path: value, **drawn_below})) == parse_recipe(recipe):
                 return name
-    return plan_of(recipe) if path == "train.plan" else value_at(path, recipe)
+    raise PathError(f"{path} is {value_at(path, recipe)!r} there, and the space draws {parameter.describe()}")
 
 
 def _wrong_values(values: Mapping[str, Any], config: SearchConfig) -> dict[str, str]:

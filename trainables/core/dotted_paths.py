@@ -30,7 +30,7 @@ def with_values(data: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
     """
     changed = copy.deepcopy(dict(data))
     set_by: dict[Path, str] = {}
-    for text in sorted(values, key=lambda text: (not text.endswith(".kind"), text.count("."))):
+    for text in sorted(values, key=lambda text: (text.count("."), not text.endswith(".kind"))):
         for path in resolve(text, changed):
             if (other := set_by.setdefault(path, text)) != text:
                 raise PathError(f"{other} and {text} both set {dotted(path)}; keep one of the two")

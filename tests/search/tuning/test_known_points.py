@@ -123,6 +123,22 @@ def test_defaults_are_enqueued_by_the_name_of_the_section_that_they_are(read):
     assert config.settings.enqueue[0]["train.ema"] == "slow"
 
 
+def test_a_section_is_found_by_its_name_whatever_was_drawn_inside_it(read):
+    space = {
+        **SPACE,
+        "train.ema": {"choice": {"off": None, "on": {"decay": 0.99}}},
+        "train.ema.decay": {"float": [0.9, 0.999], "when": {"train.ema": "on"}},
+    }
+    assert read(enqueue=["defaults"], space=space).settings.enqueue[0]["train.ema"] == "off"
+    (point,) = read("train.ema.decay=0.95", enqueue=["defaults"], space=space).settings.enqueue
+    assert (point["train.ema"], point["train.ema.decay"]) == ("on", 0.95)
+    del space["train.ema.decay"]
+    with pytest.raises(
+        InputError, match=r"train.ema is \{'decay': 0.95, .*there, and the space draws choice of off, on"
+    ):
+        read("train.ema.decay=0.95", enqueue=["defaults"], space=space)
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [

@@ -94,6 +94,12 @@ def test_a_path_that_leads_nowhere_says_where_it_ends(path, message):
             {"a": {"kind": "y", "b": 2}},
             id="the kind is set before what belongs to it",
         ),
+        pytest.param(
+            {"a": None},
+            {"a.kind": "y", "a": {"kind": "x", "p": 1}},
+            {"a": {"kind": "y"}},
+            id="a section is set before the kind in it",
+        ),
         pytest.param({"a": None}, {"a.q": 2, "a.kind": "y"}, {"a": {"kind": "y", "q": 2}}, id="a kind where null was"),
         pytest.param(
             {"a": [{"kind": "x", "p": 1}, {"kind": "y", "p": 1}]},
