@@ -13,7 +13,7 @@ from trainables.data.batches.image_loader import ImageLoader
 from trainables.data.dataset import Dataset
 from trainables.frozen_prefix.feature_cache import Progress
 from trainables.frozen_prefix.frozen_prefix import FrozenPrefix, StageImages
-from trainables.models.build_model import build_model
+from trainables.models.build_model import build_model, normalised_as
 from trainables.models.precision import autocast, device_of, place
 from trainables.recipe.recipe import Recipe
 from trainables.recipe.rules.prefix_rules import prefix_batch
@@ -40,6 +40,7 @@ def pretrained_features(
     torch.set_num_threads(recipe.train.cpu_threads)
     device, batch, cut = device_of(recipe), prefix_batch(recipe), recipe.cut(0)
     built = build_model(recipe.model, classes=1, cosine_scale=None, generator=generator(recipe.train.seed, "head", 0))
+    built = normalised_as(built, recipe.data)
     place(built.model, device).eval()
     images = ImageLoader(recipe, dataset, mean=built.mean, std=built.std, device=device)
     prefix = FrozenPrefix(recipe, built, images, device=device, sharing_runs=1, progress=progress)

@@ -95,6 +95,16 @@ def test_a_search_on_the_same_data_finds_the_features_and_the_other_way_round(em
     assert np.array_equal(first["features"], second["features"])
 
 
+def test_the_files_normalisation_is_that_of_the_features(embed, folder):
+    recipe = yaml.safe_load((folder / "photos.yaml").read_text())
+    for name, mean in (("usual", None), ("shifted", 0.1)):
+        recipe["data"]["mean"] = mean
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
+        assert embed(f"{name}.yaml", "-o", f"{name}.npz").returncode == 0
+    usual, shifted = (np.load(folder / f"{name}.npz")["features"] for name in ("usual", "shifted"))
+    assert not np.allclose(usual, shifted)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
