@@ -231,6 +231,8 @@ def _column(table: TableFile, asked: str | None, usual: Sequence[str], option: s
 
 def _arrays(name: str, manifest: Manifest) -> list[Item]:
     """Images of all arrays `images` or `…_images` of an NPZ file, including test images."""
+    if manifest.input.spacing is not None:
+        raise PackageError(f"{name}: arrays have no voxel spacing, which this model needs; give NIfTI files")
     arrays = npz.image_arrays(name if is_url(name) else Path(name), dims=3 if manifest.input.depth else 2)
 
     def item(array: str, pixels: np.ndarray, i: int) -> Item:

@@ -199,6 +199,14 @@ def test_arrays_of_volumes_are_taken_by_models_of_volumes(photos):
     assert first.decode().shape == (4, 5, 6, 1)
 
 
+def test_arrays_are_refused_where_volumes_are_resampled_to_a_spacing(photos):
+    np.savez(photos / "volumes.npz", images=np.ones((2, 4, 5, 6), np.uint8))
+    model = manifest(depth=4, channels=1)
+    model = model.model_copy(update={"input": model.input.model_copy(update={"spacing": (2.0, 1.0, 1.0)})})
+    with pytest.raises(PackageError, match=r"volumes.npz: arrays have no voxel spacing, which this model needs"):
+        find_images(["volumes.npz"], model)
+
+
 # --- decoding -------------------------------------------------------------------------------------------------------
 
 
