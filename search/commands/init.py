@@ -40,7 +40,12 @@ def init(
     task: Annotated[
         Literal["classification", "regression"] | None, typer.Option(help="Labels are classes, or numbers.")
     ] = None,
-    plan: Annotated[Plan | None, typer.Option(help="Plan of stages; by default they fit the number of images.")] = None,
+    plan: Annotated[
+        Plan | None,
+        typer.Option(
+            metavar="PLAN", help=f"Plan of stages: {', '.join(get_args(Plan))}. Default: by the number of images."
+        ),
+    ] = None,
 ) -> None:
     """Write a commented search file for your images.
 

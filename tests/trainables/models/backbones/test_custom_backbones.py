@@ -20,7 +20,7 @@ def built(backbone, seed=1):
 
 def test_a_function_of_the_users_is_a_backbone(own_module):
     name = f"{own_module()}:tiny"
-    assert backbone_info(name) == (("one", "two", "three"), 1, None, 2, 3, False)
+    assert backbone_info(name) == (("one", "two", "three"), 1, None, 2, 3, False, {})
     model, mean, std, _ = built(name)
     assert [len(list(block)) for block in model.blocks] == [3, 3, 3]
     assert (mean, std) == ((0.1, 0.2, 0.3), (0.5, 0.5, 0.5))
