@@ -41,7 +41,10 @@ def summary(entries: Sequence[Entry], folder: TrialLayout) -> str:
     size = sum(path.stat().st_size for path in files) / 1e6
     gone = sum(not (folder.checkpoints / entry.file).exists() for entry in entries)
     unknown = len(files) - (len(entries) - gone)
-    line = f"{len(files)} checkpoint{'s' * (len(files) != 1)}, {size:.1f} MB; {gone} more were written and rotated out"
+    were = "was" if gone == 1 else "were"
+    line = (
+        f"{len(files)} checkpoint{'s' * (len(files) != 1)}, {size:.1f} MB; {gone} more {were} written and rotated out"
+    )
     return line + (f"; {unknown} not registered: see verify" if unknown else "")
 
 

@@ -116,12 +116,8 @@ def _data(found: DetectedSource, facts: Facts, path: Path) -> str:
         fewest, usual, most = facts.depths
         slices = f"{fewest}" if fewest == most else f"{fewest} … {most}, median {usual}"
         lines.append((f"image_size: {volume_side(middle)}", f"height and width of the slices; they have {sides}"))
-        lines.append(
-            (
-                f"depth: {volume_depth(usual)}",
-                f"slices; the volumes have {slices}. Distances between voxels are not read",
-            )
-        )
+        spacing = "" if found.data["source"] == "npz" else "; spacing_mm resamples to one distance between voxels"
+        lines.append((f"depth: {volume_depth(usual)}", f"slices; the volumes have {slices}{spacing}"))
     else:
         comment = f"shorter sides: {sides} px; the backbone takes multiples of {multiple}"
         lines.append((f"image_size: {image_size(middle)}", comment))

@@ -36,10 +36,14 @@ def exams(folder):
 
 
 def views(folder):
-    """`thumbnails.csv` of images and how often they were seen."""
+    """`thumbnails.csv` of images, how often they were seen, and since which year."""
     photos(folder, images=10)
-    rows = [f"{name}/{i}.png,{10 ** (1 + n) + i}" for n, name in enumerate(("cat", "dog", "owl")) for i in range(10)]
-    (folder / "thumbnails.csv").write_text("\n".join(["path,views", *rows]) + "\n")
+    rows = [
+        f"{name}/{i}.png,{10 ** (1 + n) + i},{2015 + i}"
+        for n, name in enumerate(("cat", "dog", "owl"))
+        for i in range(10)
+    ]
+    (folder / "thumbnails.csv").write_text("\n".join(["path,views,published", *rows]) + "\n")
 
 
 def scans(folder):

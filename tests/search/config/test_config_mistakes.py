@@ -352,7 +352,10 @@ def test_a_wrong_value_in_search_does_not_hide_a_wrong_point_of_the_space(mistak
         ("train.batch_size=yes", "train.batch_size: 'yes': input should be a whole number"),
         ("train.stages[0].epochs=1:30", "train.stages[0].epochs: '1:30': input should be a whole number"),
         ("search.seed=" + "9" * 30, "search.seed: 999999999999999999999999999999: is too large"),
-        ("train.ema=no", "train.ema: 'no': input should be a section with keys such as decay, judge, or null for none"),
+        (
+            "train.ema=no",
+            "train.ema: 'no': input should be a section with keys such as decay, warmup, judge, or null for none",
+        ),
         ("data.labels={yes: true}", "data.labels: True is neither a name nor a number"),
         ("model.weights=~nouser/x.pt", "model.weights: '~nouser/x.pt': '~nouser' is not the home of a user"),
         ('model.weights="a/\\0"', "model.weights: 'a/\\x00': a path cannot contain the character NUL"),
@@ -424,8 +427,8 @@ def test_a_newcomers_mistake_names_its_mend(mistakes, typed, message):
     ("override", "message"),
     [
         ("data.frame=-1", "data.frame: -1: input should be at least 0, or 'middle'"),
-        ("data.spacing_mm=-1", "data.spacing_mm: -1: input should be above 0, or a list"),
-        ("data.spacing_mm=[1,2]", "data.spacing_mm: [1, 2]: input should be a number, or a longer list"),
+        ("data.spacing_mm=-1", "data.spacing_mm: -1: input should be above 0"),
+        ("data.spacing_mm=[1,2]", "data.spacing_mm: [1, 2]: list should have at least 3 items after validation, not 2"),
     ],
 )
 def test_a_value_that_fits_none_of_several_types_is_one_mistake(mistakes, override, message):
