@@ -40,7 +40,7 @@ def _gap(evidence: RunEvidence) -> str | None:
     best, train = evidence.snapshot.best, evidence.snapshot.section("train")
     advice = (
         "More or stronger augmentation, dropout, weight decay, mixing (train.mix), fewer open blocks, or more images would "
-        "narrow it."
+        "narrow the gap."
     )
     accuracies = _accuracies(evidence)
     if accuracies and accuracies[0] - accuracies[1] >= GAP:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from results_analysis.runs.run import find_run, load
+from results_analysis.runs.training_run import Trained, find_search_or_training
 from search.config.yaml_source import InputError
 from search.run_folder.run_lock import owned
 from trainables.core.plain_yaml import load_yaml
@@ -23,14 +23,16 @@ def folder_of(name: str, runs: Path, trial: int | None) -> TrialLayout:
         runs: folder of all runs.
         trial: number of a trial of a search.
     Raises:
-        InputError: if it is a search and no trial is named.
+        InputError: if it is a search and no trial is named, or a training run and one is.
         RunError: if there is no such run, or no such trial.
     """
     places = [Path(runs) / name, Path(name)] if name == Path(name).name else [Path(name)]
     for place in places:
         if trial is None and not RunLayout(place).config.is_file() and (run := TrialLayout(place)).recipe.is_file():
             return run
-    search = load(find_run(name, runs))
+    search = find_search_or_training(name, runs)
+    if isinstance(search, Trained):
+        raise InputError(f"{name} is a single training run: leave out --trial, which chooses a trial of a search")
     if trial is None:
         raise InputError(
             f"{name} is a search: name one of its trials, as in --trial {search.numbers[0] if search.numbers else 0}"
@@ -121,8 +123,7 @@ def prune(folder: TrialLayout, *, best_only: bool) -> list[Path]:
     from trainables.recipe.recipe import parse_recipe
     from trainables.run_folder.checkpoint_registry import read_registry
 
-    search = RunLayout(folder.root.parents[1])
-    with owned(search if search.config.is_file() else folder):
+    with owned(folder.search or folder):
         checkpoints = CheckpointFolder(folder.checkpoints)
         if best_only:
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 SEARCH_FILES = (".yaml", ".yml")
 _STAGES = [{"name": "head", "unfreeze_from": "head", "epochs": 10, "head_lr": 1.0e-3}]
 """Only the head would train. Features are cached if that would save time in ten epochs, which any search has."""
+_COLUMN = re.compile(r"--(path|label)\b(?!-)")
+"""Options of `thaw init` that are called `--path-column` and `--label-column` here, as in `thaw predict`."""
 _OPTIONS = {
     "data.image_size": "--image-size",
     "model.backbone": "--backbone",
@@ -128,7 +131,7 @@ def _of_data(path: Path, choice: NetworkChoice, wishes: Wishes, console: Console
     except (UnknownDataError, ConfigError) as error:
         places = unlabelled_images(path) if path.is_dir() and not wishes.typed else []
         if not places:
-            raise InputError(_message(error)) from None
+            raise InputError(_COLUMN.sub(r"--\1-column", _message(error))) from None
         why = command_line("init", path)
         console.out(f"{path}: {counted(len(places), 'image')} without labels ({why} says why)", highlight=False)
         section, sample = unlabelled_section(path, places)
@@ -140,6 +143,8 @@ def _of_data(path: Path, choice: NetworkChoice, wishes: Wishes, console: Console
         return Opened(recipe=recipe, images=(Images(dataset=dataset, parts={"train": dataset.train}, is_split=False),))
     console.out(f"{path}: {found.what}", highlight=False)
     for doubt in found.doubts:
+        if "--group " in doubt:
+            continue  # about the sides of a split, and nothing is split here
         console.out(f"please check: {printable(doubt)}", highlight=False)
     data = dict(found.data)
     with tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,7 @@ from search.config.yaml_source import InputError
 from search.run_folder.run_lock import is_owned
 from trainables.core.vocabulary import TrialStatus
 from trainables.run_folder.checkpoint_registry import read_registry
-from trainables.run_folder.layout import RunLayout, TrialLayout
+from trainables.run_folder.layout import TrialLayout
 from trainables.run_folder.trial_record import read_record
 
 _EVERY_S = 0.2
@@ -22,7 +22,9 @@ def request_save(folder: TrialLayout) -> None:
         InputError: if the run is not being trained.
     """
     if not _is_trained(folder):
-        raise InputError(f"{folder.root} is not being trained now; `list` shows the checkpoints that it has")
+        raise InputError(
+            f"{folder.root} is not being trained now; without `save`, this command lists the checkpoints that it has"
+        )
     folder.save_request.touch()
 
 
@@ -56,7 +58,7 @@ def wait_for_save(folder: TrialLayout, before: set[Path]) -> Path:
 
 
 def _is_trained(folder: TrialLayout) -> bool:
-    search = RunLayout(folder.root.parents[1])
-    if not search.config.is_file():
+    search = folder.search
+    if search is None:
         return is_owned(folder)
     return is_owned(search) and read_record(folder).status is TrialStatus.RUNNING

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trainables.core.config_errors import Path, dotted
+from trainables.core.config_errors import Path, counted, dotted
 
 _KEY, _SELECTOR = r"[A-Za-z_][A-Za-z0-9_-]*", r"\[[^\[\]]+\]"
 _PATH = re.compile(rf"{_KEY}(\.{_KEY}|{_SELECTOR})*")
@@ -95,7 +95,7 @@ def _selected(selector: str, items: list[Any] | tuple[Any, ...], walked: Path) -
             return [names.index(selector)]
         raise PathError(f"{dotted(walked)} has no item named {selector!r} ({', '.join(map(str, names))})") from None
     if not -len(items) <= index < len(items):
-        raise PathError(f"{dotted(walked)} has no item [{index}]; it has {len(items)} items") from None
+        raise PathError(f"{dotted(walked)} has no item [{index}]; it has {counted(len(items), 'item')}") from None
     return [index % len(items)]
 
 

@@ -124,6 +124,13 @@ class TrialLayout:
         return int(self.root.name)
 
     @property
+    def search(self) -> RunLayout | None:
+        """Folder of the search that the trial belongs to; None for a run outside a search, even beside a `search.yaml`."""
+        root = self.root.absolute()
+        search = RunLayout(root.parents[1])
+        return search if root.parent == search.trials and root.name.isdigit() and search.config.is_file() else None
+
+    @property
     def place(self) -> Path:
         """Path below a folder of runs: `digits-20260101-120000`, or `digits/trials/0007` for a trial of a search."""
         root = self.root.absolute()

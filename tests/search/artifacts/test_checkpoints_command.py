@@ -246,7 +246,8 @@ def test_a_searchs_trial_is_named(thaw, run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("nothing",), "error: no run 'nothing' in 'runs'; "),
+        (("nothing",), f"error: no run 'nothing' in 'runs'; valid: {NAME}"),
+        ((NAME, "--trial", "3"), f"error: {NAME} is a single training run: leave out --trial"),
         (
             (NAME, "lst"),
             f"error: thaw checkpoints {NAME} lst: unknown action; choose from list, save, verify, compare, report, backup, prune",

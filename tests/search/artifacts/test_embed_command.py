@@ -114,6 +114,7 @@ def test_the_files_normalisation_is_that_of_the_features(embed, folder):
         (["photos", "-o", "x.npz", "--image-size", "50"], "--image-size: 50: efficientnet_lite0 takes only multiples"),
         (["photos", "-o", "x.npz", "--weights", "no.pth"], "--weights: no.pth does not exist"),
         (["photos", "loose", "-o", "x.npz"], "photos is not a model (it holds no model.json)"),
+        (["photos", "-o", "x.npz", "--label-column", "a"], "--label-column: applies to tables"),
         (["photos.yaml", "-o", "x.npz", "--label-column", "a"], "photos.yaml says how its data are read"),
         (["nowhere", "-o", "x.npz"], "nowhere: does not exist"),
         (["same", "-o", "x.npz", "--cluster", "kmeans"], "all 3 images have the same features"),

@@ -27,6 +27,7 @@ def on_demand(folder):
 
 def test_a_run_saves_its_current_epoch_when_asked_and_keeps_it_for_good(recipe_of, folder):
     recipe = recipe_of(**RARE)
+    (folder.root.parents[1] / "search.yaml").write_text("")  # of the user, beside `runs`
     with owned(folder), closing(TrainingRun(recipe, folder)) as run:
         next(run)
         request_save(folder)

@@ -39,7 +39,7 @@ def test_a_run_of_train_is_reported_with_pictures_of_its_worst_errors(thaw, tmp_
     pictures = [attributes["src"] for tag, attributes in read.elements if tag == "img"]
     assert 0 < len(pictures) <= 24
     assert all(source.startswith("data:image/jpeg;base64,") for source in pictures)
-    assert "length: its epoch is done" in read.text
+    assert "its one epoch is done" in read.text
     assert f"thaw export {folder.name}" in read.text
 
     refused = thaw("report", folder.name, "--trial", "0", code=2)

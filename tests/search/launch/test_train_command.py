@@ -79,12 +79,12 @@ def test_a_run_is_a_line_an_epoch_and_what_came_of_it(thaw, recipe_file, tmp_pat
         r"stage head \(1 of 2\) trains the head alone: 12,810 parameters, 0\.4 %; BatchNorms: 0 open, 49 frozen",
         r"stage head: frozen blocks run in each epoch: they would cost more than they save",
         rf"epoch 1/2  head 1/1  {loss}  {scores}  ({counts})  \d+\.\d s",
-        r"stage head ended after 1 epoch: length: its epoch is done",
+        r"stage head ended after 1 epoch: its one epoch is done",
         r"stage top \(2 of 2\) trains the head and features\.7 … features\.8 \(2 of 9 blocks\): [\d,]+ parameters, "
         r"30\.2 %; BatchNorms: 4 open, 45 frozen",
         rf"epoch 2/2  top 1/1  {loss}  {scores}  ({counts})  \d+\.\d s",
         r" +\[head frozen\]",
-        r"stage top ended after 1 epoch: length: its epoch is done",
+        r"stage top ended after 1 epoch: its one epoch is done",
         "",
         rf"Run:   runs/{folder.name}",
         rf"Page:  thaw report {folder.name}",
@@ -104,7 +104,7 @@ def test_the_newest_run_of_the_same_recipe_goes_on_unless_a_new_one_is_asked_for
     again = thaw("train", recipe_file)
     (first,) = runs_in(tmp_path)
     assert again[1].startswith(
-        f"runs/{first.name}: 2 epochs were trained before: which is all; best balanced_accuracy so far 0."
+        f"runs/{first.name}: 2 epochs were trained before, which is all; best balanced_accuracy so far 0."
     )
     assert not any(line.startswith("epoch") for line in again)
     thaw("train", recipe_file, "--new")

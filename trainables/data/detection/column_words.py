@@ -35,7 +35,7 @@ FACTS = frozenset({
     "device",    "fold", "date", "year", "month", "time", "birth", "height", "width", "weight", "bmi", "position", "orientation",
     "localization", "modality", "status", "description", "comment", "comments", "manufacturer", "rows", "columns",
     "box", "bbox", "x", "xmin", "xmax", "ymin", "ymax", "x1", "x2", "y1", "y2", "xcenter", "ycenter", "url", "license",
-    "unnamed", "index",
+    "unnamed", "index", "timestamp", "created", "published", "released", "uploaded",
 })  # fmt: skip
 """Words of columns that are rarely labels, and never groups."""
 _ENDINGS = re.compile(r"(?<=[a-z]{2})(id|ids|no|nr|uid|number|code|name|index|idx)$")

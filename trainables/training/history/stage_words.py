@@ -25,7 +25,7 @@ def reason_of_end(recipe: Recipe, position: Position, *, stopped_for: str | None
         return f"stopped for {stopped_for}"
     rule, epochs = recipe.ending_rule(position.stage), recipe.train.stages[position.stage].epochs
     if rule is None or position.epoch_in_stage >= epochs:
-        return f"length: {'its epoch is' if epochs == 1 else f'all {epochs} epochs are'} done"
+        return "its one epoch is done" if epochs == 1 else f"all {epochs} epochs are done"
     gain = f"by more than {rule.threshold:g} " if rule.threshold else ""
     since, value = _improved(recipe, position, rule)
     return (
@@ -65,7 +65,7 @@ def opening(report: Mapping[str, Any], recipe: Recipe) -> str:
     parts = f"the head and {named} ({number})" if blocks else "the head alone"
     return (
         f"stage {stages[index].name} ({index + 1} of {len(stages)}) trains {parts}:"
-        f" {opened['parameters']:,} parameters, {100 * opened['share']:.1f} %;"
+        f" {opened['parameters']:,} parameters, {_percent(opened['share'])};"
         f" BatchNorms: {opened['batch_norms_open']} open, {opened['batch_norms_frozen']} frozen"
     )
 
@@ -97,12 +97,13 @@ def beginning(report: Mapping[str, Any], recipe: Recipe) -> str:
     done, best = report["epoch"], "no score so far"
     if report["best_epoch"]:
         best = f"best {recipe.train.metric} so far {report['best_score']:.4f}, in epoch {report['best_epoch']}"
-    goes_on = (
-        "which is all"
-        if report["finished"]
-        else f"resumes in stage {stages[index].name}, epoch {epoch} of {stages[index].epochs}"
-    )
-    return f"{counted(done, 'epoch')} {'was' if done == 1 else 'were'} trained before: {goes_on}; {best}"
+    resumes = f": resumes in stage {stages[index].name}, epoch {epoch} of {stages[index].epochs}"
+    then = ", which is all" if report["finished"] else resumes
+    return f"{counted(done, 'epoch')} {'was' if done == 1 else 'were'} trained before{then}; {best}"
+
+
+def _percent(share: float) -> str:
+    return "< 0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"
 
 
 def _improved(recipe: Recipe, position: Position, rule: EarlyStop) -> tuple[int, float]:

@@ -51,6 +51,7 @@ def guess(folder, wishes=None, **columns):
         ({"f": FILES, "y": LABELS, "patient": range(12)}, {"path": "f", "label": "y"}),  # each image is its own
         ({"f": FILES, "sex": ["f", "m"] * 6, "birads": ["1", "2", "3"] * 4}, {"path": "f", "label": "birads"}),
         ({"f": FILES, "age": [30 + i for i in range(12)], "label": LABELS}, {"path": "f", "label": "label"}),
+        ({"f": FILES, "published": [2019, 2020] * 6, "views": range(90, 102)}, {"path": "f", "label": "views"}),
         ({"f": FILES, "class_id": [0, 1, 0] * 4, "class_name": LABELS}, {"path": "f", "label": "class_name"}),
     ],
     ids=lambda value: ",".join(value),

@@ -49,7 +49,7 @@ def test_how_long_a_stage_may_wait(recipe, position, text):
     [
         pytest.param(at(0, 0.5, 0.6, 0.7, 0.8), None, "plateau: val_loss has not improved by more than 0.1 on 0.5 for 3 epochs"),
         pytest.param(at(1, *[0.2] * 5), None, "early stop: kappa has not improved by more than 0.1 on 0.2 for 4 epochs"),
-        pytest.param(at(0, *[0.5] * 8), None, "length: all 8 epochs are done"),
+        pytest.param(at(0, *[0.5] * 8), None, "all 8 epochs are done"),
         pytest.param(at(1, 0.5), "nan", "stopped for nan"),
     ],
     ids=["plateau", "early stop", "length", "a flag"],
@@ -73,12 +73,12 @@ def test_lines_about_a_stage(recipe):
         "stage_index": 1,
         "epoch_in_stage": 1,
         "opened": OPENED,
-        "stage_end": "length: its epoch is done",
+        "stage_end": "its one epoch is done",
     }
     assert stage_lines(report, recipe) == [
         "stage top (2 of 2) trains the head and features.7 … features.8 (2 of 9 blocks): 1,022,602 parameters, 30.2 %;"
         " BatchNorms: 4 open, 45 frozen",
-        "stage top ended after 1 epoch: length: its epoch is done",
+        "stage top ended after 1 epoch: its one epoch is done",
     ]
     one, none = (
         {**report, "opened": {**OPENED, "blocks": blocks}, "stage_end": None} for blocks in (["features.8"], [])
@@ -98,7 +98,7 @@ def test_where_a_resumed_run_begins(recipe):
     )
     assert (
         beginning({**done, "stage_over": True, "finished": True}, recipe)
-        == f"7 epochs were trained before: which is all; {best}"
+        == f"7 epochs were trained before, which is all; {best}"
     )
     assert beginning({**done, "epoch": 1, "best_epoch": 0}, recipe).endswith("epoch 8 of 8; no score so far")
 
@@ -123,4 +123,4 @@ def test_what_is_opened_is_counted_on_the_network(make_recipe):
         "batch_norms_open": len(open_norms),
         "batch_norms_frozen": len(norms) - len(open_norms),
     }
-    assert second.stage_end == "length: all 2 epochs are done"
+    assert second.stage_end == "all 2 epochs are done"
