@@ -130,6 +130,7 @@ _PLAIN = {
     ", unable to parse string as an integer": "",
     ", unable to parse string as a number": "",
     "tuple should have": "list should have",
+    " after validation": "",
     "a valid integer": "a whole number",
     "a valid number": "a number",
     "a valid string": "text",
