@@ -428,7 +428,7 @@ def test_a_newcomers_mistake_names_its_mend(mistakes, typed, message):
     [
         ("data.frame=-1", "data.frame: -1: input should be at least 0, or 'middle'"),
         ("data.spacing_mm=-1", "data.spacing_mm: -1: input should be above 0"),
-        ("data.spacing_mm=[1,2]", "data.spacing_mm: [1, 2]: list should have at least 3 items after validation, not 2"),
+        ("data.spacing_mm=[1,2]", "data.spacing_mm: [1, 2]: list should have at least 3 items, not 2"),
     ],
 )
 def test_a_value_that_fits_none_of_several_types_is_one_mistake(mistakes, override, message):

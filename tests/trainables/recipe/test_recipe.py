@@ -99,7 +99,7 @@ def mistakes(data):
         ),
         pytest.param(plain([{"name": "head"}]), "train.stages[0].unfreeze_from: is required and missing", id="missing"),
         pytest.param(
-            plain([]), "train.stages: []: list should have at least 1 item after validation, not 0", id="none"
+            plain([]), "train.stages: []: list should have at least 1 item, not 0", id="none"
         ),
         pytest.param([], "[]: input should be a section with keys such as data, model, train", id="no map at the top"),
         pytest.param(
@@ -515,7 +515,7 @@ FOLDER = {"source": "folder", "path": "photos"}
         ({"folds": 1}, "data.folds: 1: input should be at least 2"),
         ({"fold": -1, "folds": 2}, "data.fold: -1: input should be at least 0"),
         ({"validation": 0}, "data.validation: 0: input should be above 0"),
-        ({"labels": {}}, "data.labels: {}: value should have at least 1 item after validation, not 0"),
+        ({"labels": {}}, "data.labels: {}: value should have at least 1 item, not 0"),
         ({"labels": [1, 2]}, "data.labels: [1, 2]: input should be a section of keys and values"),
         ({"labels": {1: "a", "1.0": "b"}}, "data.labels: '1' is given twice"),
         (
