@@ -98,9 +98,7 @@ def mistakes(data):
             id="not finite",
         ),
         pytest.param(plain([{"name": "head"}]), "train.stages[0].unfreeze_from: is required and missing", id="missing"),
-        pytest.param(
-            plain([]), "train.stages: []: list should have at least 1 item, not 0", id="none"
-        ),
+        pytest.param(plain([]), "train.stages: []: list should have at least 1 item, not 0", id="none"),
         pytest.param([], "[]: input should be a section with keys such as data, model, train", id="no map at the top"),
         pytest.param(
             plain(loss={"kind": "ldm"}),
