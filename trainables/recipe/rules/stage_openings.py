@@ -39,7 +39,7 @@ def first_open_block(unfreeze_from: str, blocks: Sequence[str], own: Sequence[st
     word, _, count = unfreeze_from.partition(":")
     if word == "last" and count.isdecimal() and 1 <= int(count) <= len(own):
         unfreeze_from = own[len(own) - int(count)]
-    if found := positions_of(unfreeze_from, blocks):
+    if _is_in_a_block(unfreeze_from, own) and (found := positions_of(unfreeze_from, blocks)):
         return found[0]
     raise ValueError(f"{unfreeze_from!r} is not a block ({own[0]} … {own[-1]}, {HEAD}, all, last:1 … last:{len(own)})")
 
@@ -49,6 +49,11 @@ def positions_of(name: str, blocks: Sequence[str]) -> list[int]:
     if name in blocks:
         return [blocks.index(name)]
     return [i for i, block in enumerate(blocks) if block.startswith(f"{name}.")]
+
+
+def _is_in_a_block(name: str, own: Sequence[str]) -> bool:
+    """True if a name is that of a backbone's own block, or inside one: `features` of `features.0` is not."""
+    return any(f"{name}.".startswith(f"{block}.") for block in own)
 
 
 def frozen_blocks(stage: Stage, info: BackboneInfo, blocks: Sequence[str]) -> frozenset[int]:
@@ -79,7 +84,7 @@ def opening_problems(stage: Stage, backbone: str, info: BackboneInfo) -> Iterato
     except ValueError as error:
         yield ("unfreeze_from",), _about_parts(stage.unfreeze_from, info) or f"{error} of {backbone}"
     for i, name in enumerate(stage.freeze):
-        if not positions_of(name, blocks):
+        if not _is_in_a_block(name, info.blocks) or not positions_of(name, blocks):
             near = nearest(name, info.blocks)
             yield ("freeze", i), _about_parts(name, info) or f"{name!r} is not a block of {backbone}; {near}"
 

@@ -84,6 +84,12 @@ def test_blocks_that_freeze_again_are_not_new_when_they_open():
             "resnet50",
             "train.stages[0].freeze[0]: 'layer5' is not a block of resnet50; did you mean 'layer4'?",
         ),
+        (
+            "features",
+            "mobilenet_v3_small",
+            "train.stages[0].unfreeze_from: 'features' is not a block (features.0 … features.12, head, all, last:1 … last:13) of "
+            "mobilenet_v3_small",
+        ),
     ],
 )
 def test_what_is_no_block_or_part_is_refused_with_what_is(opening, backbone, message):
