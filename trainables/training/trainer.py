@@ -13,7 +13,7 @@ import torch
 from trainables.data.batches.batches import derived_seed, generator
 from trainables.data.dataset import Dataset
 from trainables.frozen_prefix.feature_cache import Progress
-from trainables.models.build_model import build_model, normalised_as
+from trainables.models.build_model import BuiltModel, build_model, normalised_as
 from trainables.models.precision import device_of, place
 from trainables.models.small_map_convolutions import train_fast_on_small_maps
 from trainables.recipe.recipe import Recipe
@@ -73,16 +73,8 @@ class Trainer:
         self.dataset = dataset
         self.replicas, self._show_steps = replicas, show_steps
         self.device = device_of(recipe)
-        train = recipe.train
         self.task = task_of(recipe, dataset, device=self.device)
-        built = build_model(
-            recipe.model,
-            classes=self.task.outputs,
-            cosine_scale=self.task.cosine_scale,
-            generator=generator(train.seed, "head", 0),
-            blocks=recipe.blocks,
-        )
-        built = normalised_as(built, recipe.data)
+        built = normalised_as(self._built(), recipe.data)
         if self.device.type == "cpu":
             train_fast_on_small_maps(built.model)
         self.model = place(built.model, self.device)
@@ -106,6 +98,16 @@ class Trainer:
         self._planned_compute = planned_compute(recipe, self.model, self._images)
         self._deepest_cut = recipe.cut(0)
         self._active = self._stage()
+
+    def _built(self) -> BuiltModel:
+        """The network before its training."""
+        return build_model(
+            self._given.model,
+            classes=self.task.outputs,
+            cosine_scale=self.task.cosine_scale,
+            generator=generator(self._given.train.seed, "head", 0),
+            blocks=self._given.blocks,
+        )
 
     @property
     def position(self) -> Position:
@@ -282,6 +284,8 @@ class Trainer:
         if self._given.train.changes:
             self._adopt(self._given.in_epoch(self.position.epoch))
         self.steps = int(state["steps"])
+        if self._deepest_cut < state["deepest_cut"]:  # blocks that the state lacks have trained here since
+            self.model.load_state_dict(self._built().model.state_dict())
         self._deepest_cut = state["deepest_cut"]
         if state["weights"].keys() != self.changed_weights().keys():
             raise ValueError("its weights belong to another network")

@@ -1,5 +1,6 @@
 """The test is taken by the weights of the best epoch, as they were judged."""
 
+import copy
 import json
 from dataclasses import replace
 
@@ -30,6 +31,17 @@ def test_what_was_validated_is_evaluated_to_the_same_bit(make_recipe, settings):
         found = trainer.evaluate(dataset, reweighted=report.reweighted)
         assert dict(found.metrics) == dict(report.metrics)
         assert found.confusion == report.confusion
+
+
+def test_a_trainer_that_has_opened_more_goes_back_to_any_epoch(make_recipe):
+    recipe = make_recipe(prefix_cache=False)
+    trainer = Trainer(recipe, open_dataset(recipe.data))
+    epochs = [(report, copy.deepcopy(trainer.state_dict())) for report in trainer]
+    assert epochs[0][0].open_from != epochs[-1][0].open_from
+    for report, state in reversed(epochs):
+        trainer.load_state_dict(state)
+        found = trainer.evaluate(trainer.dataset, reweighted=False)
+        assert dict(found.metrics) == dict(report.metrics)
 
 
 def test_the_best_epoch_takes_the_test(make_recipe, tmp_path):
