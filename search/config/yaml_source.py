@@ -61,9 +61,13 @@ def read_source(file: Path, overrides: Sequence[str] = ()) -> Source:
     """
     data, lines = _parse(file, _text_of(file))
     typed: dict[KeyPath, str] = {}
-    for override in sorted(
-        overrides, key=lambda typed: not typed.startswith("train.plan=")
-    ):  # before values in its stages
+
+    # A plan comes first, since it replaces the file's stages; values in stages come last, since the stages of a plan depend on the
+    # network, the image size and the batch size.
+    def place(typed: str) -> tuple[bool, bool]:
+        return typed.startswith("train.stages["), not typed.startswith("train.plan=")
+
+    for override in sorted(overrides, key=place):
         path, equals, value = override.partition("=")
         typed_as = printable(bounded(without_passwords(override), 200))
         if not equals:

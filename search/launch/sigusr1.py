@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trainables.run_folder.checkpoint_registry import read_registry
@@ -24,7 +24,8 @@ class SaveSignals:
 
     def ask(self) -> None:
         """Asks the run to save its current epoch, like `thaw checkpoints RUN save`."""
-        self._folder.save_request.touch()
+        with suppress(OSError):  # of a full disk; raised by a signal it would end the run
+            self._folder.save_request.touch()
         self._asked = True
 
     def answer(self) -> Path | None:

@@ -10,11 +10,12 @@ import pytest
 from search.artifacts.checkpoint_actions import prune
 from search.artifacts.save_on_demand import request_save, saved_on_demand, wait_for_save
 from search.config.yaml_source import InputError
-from search.launch.sigusr1 import sigusr1_saves
+from search.launch.sigusr1 import SaveSignals, sigusr1_saves
 from search.run_folder.run_lock import owned
 from tests.support import checkpointed_runs
 from trainables.checkpoints.checkpoint_folder import CheckpointFolder
 from trainables.run_folder.checkpoint_registry import read_registry
+from trainables.run_folder.layout import TrialLayout
 from trainables.trial.training_run import TrainingRun
 
 folder, recipe_of = checkpointed_runs.folder, checkpointed_runs.recipe_of  # fixtures
@@ -79,3 +80,9 @@ def test_a_save_that_fails_on_demand_is_made_up_for(recipe_of, folder):
         moved.rename(folder.checkpoints)
         next(run)
     assert on_demand(folder) == [2]
+
+
+def test_a_signal_that_cannot_be_passed_on_does_not_end_the_run(tmp_path):
+    signals = SaveSignals(TrialLayout(tmp_path / "gone"))
+    signals.ask()
+    assert signals.answer() is None

@@ -49,6 +49,10 @@ def test_a_plan_on_the_command_line_replaces_the_stages_of_the_file(load):
 def test_values_on_the_command_line_reach_into_the_stages_of_a_plan(load):
     config = load(PLANNED, "train.stages[head].epochs=3", "train.stages[*].dropout=0.4")
     assert [(s.unfreeze_from, s.epochs, s.dropout) for s in config.recipe.train.stages] == [("head", 3, 0.4)]
+    sized = "data.image_size=64", "train.stages[0].head_lr=0.1", "train.plan=progressive_resizing"
+    recipes = [load(PLANNED, *order).recipe for order in (sized, sized[::-1])]
+    assert [[recipe.image_size(i) for i in range(3)] for recipe in recipes] == [[32, 32, 64]] * 2
+
     config = load(PLANNED, "train.stages[*].epochs=3", "train.plan=last_block")
     assert [(s.unfreeze_from, s.epochs) for s in config.recipe.train.stages] == [("features.8", 3)]
 
