@@ -12,9 +12,10 @@ from search.config.search_config import SearchConfig
 from search.config.yaml_source import Source
 from spaces.space import FunctionSpace, SpaceError
 from trainables.core.config_errors import ConfigError, Path, Problem, counted, dotted
-from trainables.core.dotted_paths import PathError, resolve
+from trainables.core.dotted_paths import PathError, resolve, with_values
 from trainables.recipe.recipe import Recipe
 from trainables.recipe.rules.imbalance_rules import corrected_twice
+from trainables.recipe.rules.stage_plans import planned_stages
 from trainables.recipe.rules.unused_settings import unused_settings
 
 _MORE_DRAWS = 300
@@ -34,6 +35,8 @@ def unused_in_recipe(recipe: Recipe, source: Source) -> list[Problem]:
 def unused_in_search(config: SearchConfig, source: Source) -> list[Problem]:
     """Problems of settings without effect in all trials of a search."""
     if problems := _of_the_user([*_unused_settings(config), *_one_point(config), *_replaced(config, source)], source):
+        return problems
+    if problems := list(_outdated_plan(config, source)):
         return problems
     corners = config.corner_recipes()
     groups = [*_of_overrides(source), *_of_space(config)]
@@ -101,6 +104,20 @@ def _replaced(config: SearchConfig, source: Source) -> Iterator[Problem]:
     ):
         message = "no trial trains these stages, because the space gives each a train.plan; give train.plan here, too"
         yield Problem(("train", "stages"), message)
+
+
+def _outdated_plan(config: SearchConfig, source: Source) -> Iterator[Problem]:
+    """Yields the problem of a plan whose stages would be others in some trials, because what they depend on is searched."""
+    plan, points = source.data["train"].get("plan"), list(config.corner_points())
+    if plan is None or any("train.plan" in point for point in points):
+        return
+    recipe = config.recipe.model_dump(mode="json")
+    own = planned_stages(plan, recipe)
+    for path in ("model.backbone", "data.image_size", "train.batch_size"):
+        values = [point[path] for point in points if path in point]
+        if any(planned_stages(plan, with_values(recipe, {path: value})) != own for value in values):
+            message = f"the stages of train.plan depend on it; search that, too: train.plan: {{choice: [{plan}]}}"
+            yield Problem(("space", path), message)
 
 
 def _unused_settings(config: SearchConfig) -> Iterator[Problem]:

@@ -57,6 +57,20 @@ def test_values_on_the_command_line_reach_into_the_stages_of_a_plan(load):
     assert [(s.unfreeze_from, s.epochs) for s in config.recipe.train.stages] == [("features.8", 3)]
 
 
+def test_what_the_stages_of_a_plan_depend_on_is_searched_only_with_the_plan(load, mistakes):
+    resizing = PLANNED.replace("head_only", "progressive_resizing")
+    sizes = resizing.replace("space:\n", "space:\n  data.image_size: {choice: [64, 224]}\n")
+    (said,) = mistakes(sizes)
+    assert said.endswith(
+        "space.data.image_size: the stages of train.plan depend on it; search that, too: "
+        "train.plan: {choice: [progressive_resizing]}"
+    )
+    config = load(sizes.replace("space:\n", "space:\n  train.plan: {choice: [progressive_resizing]}\n"))
+    point = {"train.plan": "progressive_resizing", "data.image_size": 64}
+    assert [config.recipe_of(point).image_size(i) for i in range(3)] == [32, 32, 64]
+    load(sizes.replace("progressive_resizing", "full"))
+
+
 # --- stages that change nothing -------------------------------------------------------------------------------------
 
 TWICE = "train.stages=[{name: a, unfreeze_from: 'last:2'}, {name: b, unfreeze_from: features.7, epochs: 3}]"
