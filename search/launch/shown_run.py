@@ -34,6 +34,13 @@ _SHORT = {
     Metric.RMSE: "RMSE",
 }
 """Metrics that the line shows as far as the task has them, under these names."""
+_NAMES = {
+    **_SHORT,
+    Metric.ADJUSTED_BALANCED_ACCURACY: "adj",
+    Metric.CORRECTED_BALANCED_ACCURACY: "corr bal",
+    Metric.CORRECTED_MACRO_F1: "corr F1",
+}
+"""Names of all metrics; those beyond `_SHORT` are shown where the run is scored by one of them."""
 
 
 class ShownRun:
@@ -150,7 +157,7 @@ def epoch_line(report: EpochReport, recipe: Recipe) -> str:
         metric: report.metrics[metric] for metric in {**_SHORT, recipe.train.metric: ""} if metric in report.metrics
     }
     values.pop(Metric.VAL_LOSS, None)
-    shown = [f"{_SHORT.get(metric, metric)} {value:.3f}" for metric, value in values.items()]
+    shown = [f"{_NAMES.get(metric, metric)} {value:.3f}" for metric, value in values.items()]
     if report.train_accuracy is not None:
         shown[list(values).index(Metric.ACCURACY)] = f"acc {report.train_accuracy:.3f}/{values[Metric.ACCURACY]:.3f}"
     before = [
@@ -172,8 +179,8 @@ def epoch_line(report: EpochReport, recipe: Recipe) -> str:
 def _best(report: EpochReport, metric: Metric) -> str:
     """Best score so far: `best kappa 0.8301 (5)`, with its epoch."""
     if not report.best_epoch:
-        return f"no {metric} so far"
-    return f"best {_SHORT.get(metric, metric)} {report.best_score:.4f} ({report.best_epoch})"
+        return f"no {_NAMES.get(metric, metric)} so far"
+    return f"best {_NAMES.get(metric, metric)} {report.best_score:.4f} ({report.best_epoch})"
 
 
 def _predicted(report: EpochReport) -> list[list[str]]:

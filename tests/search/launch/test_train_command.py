@@ -308,7 +308,7 @@ def test_a_metric_that_is_the_score_is_in_the_line(make_recipe):
     recipe = make_recipe(stages=[{"name": "top", "unfreeze_from": "last:2", "epochs": 12}], metric="corrected_macro_f1")
     report = replace(REPORT, metrics={**REPORT.metrics, "corrected_macro_f1": 0.7}, best_epoch=0)
     line = epoch_line(report, recipe)
-    assert "  corrected_macro_f1 0.700  no corrected_macro_f1 so far  " in line
+    assert "  corr F1 0.700  no corr F1 so far  " in line
 
 
 @pytest.mark.parametrize(
