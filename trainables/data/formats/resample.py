@@ -34,7 +34,7 @@ def to_spacing(volume: np.ndarray, own: Spacing, wanted: Spacing) -> np.ndarray:
     steps = [new / old for new, old in zip(wanted, own, strict=True)]
     # The tolerance: 0.1 mm is no binary number, and 47.999… voxels are 48.
     shape = [max(1, math.floor(n / step + 1e-4)) for n, step in zip(volume.shape, steps, strict=False)]
-    check_voxels((*(max(2, length) for length in shape),))
+    check_voxels((*(max(2, length) for length in shape),), " at data.spacing_mm")
     return _resampled(
         volume, shape, [_middle(n, k * step) for n, k, step in zip(volume.shape, shape, steps, strict=False)]
     )

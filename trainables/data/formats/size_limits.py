@@ -30,16 +30,19 @@ def check_size(width: int, height: int) -> None:
         )
 
 
-def check_voxels(shape: tuple[int, ...]) -> None:
+def check_voxels(shape: tuple[int, ...], where: str = "") -> None:
     """Rejects volumes that are too small to show anything or too large for the memory.
 
+    Args:
+        shape: slices, rows and columns.
+        where: end of the message, such as ` at this spacing`.
     Raises:
         ValueError: if the size is outside the limits.
     """
     if min(shape) < 2:
         raise ValueError(f"has {' × '.join(map(str, shape))} voxels; a volume needs at least 2 along each side")
     if math.prod(shape) > MOST_VOXELS:
-        raise ValueError(f"has {' × '.join(map(str, shape))} voxels, more than the limit of {MOST_VOXELS:,}")
+        raise ValueError(f"has {' × '.join(map(str, shape))} voxels{where}, more than the limit of {MOST_VOXELS:,}")
 
 
 def chosen_frame(count: int, frame: Frame | None) -> int:

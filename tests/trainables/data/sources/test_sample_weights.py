@@ -111,7 +111,7 @@ def test_what_is_no_weight_is_told_with_its_rows(open_with, changed, message):
 
 
 def test_a_column_that_is_not_there_and_one_of_no_numbers(open_with):
-    with pytest.raises(ConfigError, match=r"^data.columns.weight: the table has no column 'W'; "):
+    with pytest.raises(ConfigError, match=r"^data.columns.weight: the table has no column 'W'"):
         open_with(ONES, columns={"weight": "W"})
     with pytest.raises(ValidationError, match="a column can have only one role; named more than once: 'w'"):
         DataConfig.model_validate({"source": "table", "path": "t.csv", "columns": {"weight": "w", "group": "w"}})

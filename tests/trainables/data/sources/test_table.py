@@ -377,7 +377,7 @@ def test_columns_that_miss_or_stand_twice_are_told_together(write):
     found = problems(write("path,path,lab\na,b,c\n", columns={"group": "patient"}))
     assert found["data.columns.path"] == "the table has 2 columns 'path'"
     assert found["data.columns.label"].startswith("the table has no column 'label'; did you mean 'lab'?")
-    assert found["data.columns.group"] == "the table has no column 'patient'; (columns: 'path', 'path', 'lab')"
+    assert found["data.columns.group"] == "the table has no column 'patient' (columns: 'path', 'path', 'lab')"
 
 
 def test_missing_images_are_listed_together(photos, write, tmp_path):

@@ -145,8 +145,8 @@ def _check_names(names: Sequence[str], columns: Columns) -> None:
     for role, name in columns.named().items():
         if name not in names:
             close = nearest(name, names)
-            close = f"{close} " if close.startswith("did") else ""
-            message = f"the table has no column {name!r}; {close}(columns: {listed([repr(n) for n in names], 20)})"
+            close = f"; {close}" if close.startswith("did") else ""
+            message = f"the table has no column {name!r}{close} (columns: {listed([repr(n) for n in names], 20)})"
             problems.append(Problem(("data", "columns", role), message))
         elif names.count(name) > 1:
             problems.append(Problem(("data", "columns", role), f"the table has {names.count(name)} columns {name!r}"))
