@@ -36,7 +36,7 @@ def test_the_same_spacing_changes_no_voxel():
 
 
 def test_a_spacing_that_would_fill_the_memory_is_refused():
-    with pytest.raises(ValueError, match="5000 × 5000 × 5000 voxels at data.spacing_mm, more than the limit"):
+    with pytest.raises(ValueError, match=r"5000 × 5000 × 5000 voxels at data\.spacing_mm, more than the limit"):
         to_spacing(np.zeros((50, 50, 50, 1), np.uint8), (1, 1, 1), (0.01, 0.01, 0.01))
 
 
