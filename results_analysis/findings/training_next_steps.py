@@ -14,7 +14,7 @@ from trainables.core.vocabulary import Flag
 from trainables.recipe.rules.size_advice import size_advice
 
 GAP = 0.10
-"""Difference of training and validation accuracy from which a network is said to learn its training images by heart."""
+"""Difference of training and validation accuracy from which a network is said to overfit."""
 CLOSE = 0.03
 """Difference up to which the two count as close."""
 HARD = 0.90
@@ -45,7 +45,7 @@ def _gap(evidence: RunEvidence) -> str | None:
     accuracies = _accuracies(evidence)
     if accuracies and accuracies[0] - accuracies[1] >= GAP:
         return (
-            f"The network learns its training images by heart: in epoch {best['epoch']} its training accuracy is "
+            f"The network overfits: in epoch {best['epoch']} its training accuracy is "
             f"{accuracies[0]:.3f}, its validation accuracy {accuracies[1]:.3f}. {advice}"
         )
     losses = _finite(evidence, "val_loss")
@@ -56,7 +56,7 @@ def _gap(evidence: RunEvidence) -> str | None:
     if last > RISE * lowest > 0 and trained.get(last_at, math.inf) < trained.get(lowest_at, -math.inf):
         return (
             f"The validation loss was lowest in epoch {lowest_at} ({lowest:.4g}) and rose to {last:.4g} by epoch {last_at}, "
-            f"while the training loss still fell: the network learns its training images by heart. {advice}"
+            f"while the training loss still fell: the network overfits. {advice}"
         )
     return None
 
@@ -212,7 +212,7 @@ def _size(evidence: RunEvidence) -> Steps:
         return  # the advice is about fine-tuning: a network with random weights has nothing to keep frozen
     advice = size_advice(images)
     yield (
-        f"For data of this size ({counted(images, 'training image')}, {advice.size}) the rule of thumb, not measured here, is: "
-        f"{advice.depth}; {advice.mode}; {advice.schedule}.",
+        f"For data of this size ({counted(images, 'training image')}, {advice.size}) the rule of thumb, not measured here, is this. "
+        f"Depth: {advice.depth}. Mode: {advice.mode}. Schedule: {advice.schedule}.",
         None,
     )

@@ -26,7 +26,7 @@ SMALL, LARGE = 1_000, 10_000
 _ADVICE = (
     SizeAdvice(
         f"fewer than {SMALL:,}",
-        "train the head, then open the last block or two (last:1, last:2); opened further, it can learn few images by heart",
+        "train the head, then open the last block or two (last:1, last:2); opened further, it overfits more easily",
         "step by step, or plan: last_block; with augmentation, and dropout in the stages that open blocks",
         "many epochs at constant rates, ended by plateaus; the backbone at a tenth of the head's rate or less",
         (8, 12, 16),

@@ -310,7 +310,7 @@ def cells(column, value, *rows):
             "label",
             "the table has no column 'lable'; did you mean 'label'? (columns: 'path', ",
         ),
-        ({"group": "zzz"}, None, "group", "no column 'zzz'; (columns: 'path', 'label', 'patient', 'part')"),
+        ({"group": "zzz"}, None, "group", "no column 'zzz' (columns: 'path', 'label', 'patient', 'part')"),
         ({}, cells("label", None, 2), "label", "1 row has no value (row numbers count from 1 below the header): 3"),
         (
             {},
