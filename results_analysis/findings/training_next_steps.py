@@ -212,7 +212,7 @@ def _size(evidence: RunEvidence) -> Steps:
         return  # the advice is about fine-tuning: a network with random weights has nothing to keep frozen
     advice = size_advice(images)
     yield (
-        f"For data of this size ({counted(images, 'training image')}, {advice.size}) the rule of thumb, not measured here, is this. "
-        f"Depth: {advice.depth}. Mode: {advice.mode}. Schedule: {advice.schedule}.",
+        f"For data of this size ({counted(images, 'training image')}, {advice.size}) the rule of thumb, not measured here, is "
+        f"this. Depth: {advice.depth}. Mode: {advice.mode}. Schedule: {advice.schedule}.",
         None,
     )

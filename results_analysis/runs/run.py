@@ -269,6 +269,8 @@ def _data_fingerprint(folder: TrialLayout) -> str | None:
 
 
 def _not_a_run(folder: Path) -> RunError:
+    if TrialLayout(folder).recipe.is_file():
+        return RunError(f"{str(folder)!r} is a single training run, not a search; `thaw report` shows it")
     if folder.is_dir():
         return RunError(f"{str(folder)!r} is not a run: it holds no {RunLayout(folder).config.name}")
     names = run_names(folder.parent)

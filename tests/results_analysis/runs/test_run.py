@@ -355,6 +355,7 @@ def test_a_missing_recipe_is_refused_by_file(tmp_path):
         ("digit", r"^no run 'digit' in '.*runs'; did you mean 'digits'\?$"),
         ("qqq", r"^no run 'qqq' in '.*runs'; valid: digits, flowers$"),
         ("empty", r"^'.*runs/empty' is not a run: it holds no search\.yaml$"),
+        ("single", r"^'.*runs/single' is a single training run, not a search; `thaw report` shows it$"),
         ("nowhere/qqq", r"^no run 'qqq' in '.*nowhere'; there are no runs$"),
     ],
 )
@@ -363,6 +364,8 @@ def test_what_is_no_run_is_refused_with_those_there_are(tmp_path, name, message)
     for existing in ("flowers", "digits"):
         write_run(runs / existing)
     (runs / "empty").mkdir()
+    (runs / "single").mkdir()
+    (runs / "single" / "recipe.yaml").touch()
     with pytest.raises(RunError, match=message):
         load(runs / name)
 
