@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from trainables.core.config_errors import counted
@@ -60,9 +61,8 @@ def opening(report: Mapping[str, Any], recipe: Recipe) -> str:
     """
     stages, index, opened = recipe.train.stages, report["stage_index"], report["opened"]
     blocks = opened["blocks"]
-    named = blocks[0] if len(blocks) == 1 else f"{blocks[0]} … {blocks[-1]}" if blocks else ""
     number = f"{len(blocks)} of {counted(len(recipe.blocks), 'block')}"
-    parts = f"the head and {named} ({number})" if blocks else "the head alone"
+    parts = f"the head and {_ranges(blocks, recipe.blocks)} ({number})" if blocks else "the head alone"
     return (
         f"stage {stages[index].name} ({index + 1} of {len(stages)}) trains {parts}:"
         f" {opened['parameters']:,} parameters, {_percent(opened['share'])};"
@@ -100,6 +100,12 @@ def beginning(report: Mapping[str, Any], recipe: Recipe) -> str:
     resumes = f": resumes in stage {stages[index].name}, epoch {epoch} of {stages[index].epochs}"
     then = ", which is all" if report["finished"] else resumes
     return f"{counted(done, 'epoch')} {'was' if done == 1 else 'were'} trained before{then}; {best}"
+
+
+def _ranges(blocks: Sequence[str], network: Sequence[str]) -> str:
+    """Blocks as ranges of those that follow each other in the network: `stem, layer3 … layer4`."""
+    ranges = [list(found) for is_open, found in groupby(network, key=lambda block: block in blocks) if is_open]
+    return ", ".join(found[0] if len(found) == 1 else f"{found[0]} … {found[-1]}" for found in ranges)
 
 
 def _percent(share: float) -> str:

@@ -80,9 +80,11 @@ def test_lines_about_a_stage(recipe):
         " BatchNorms: 4 open, 45 frozen",
         "stage top ended after 1 epoch: its one epoch is done",
     ]
-    one, none = (
-        {**report, "opened": {**OPENED, "blocks": blocks}, "stage_end": None} for blocks in (["features.8"], [])
+    one, parted, none = (
+        {**report, "opened": {**OPENED, "blocks": blocks}, "stage_end": None}
+        for blocks in (["features.8"], ["features.0", "features.7", "features.8"], [])
     )
+    assert "trains the head and features.0, features.7 … features.8 (3 of 9 blocks): " in stage_lines(parted, recipe)[0]
     assert "trains the head and features.8 (1 of 9 blocks): " in stage_lines(one, recipe)[0]
     assert "trains the head alone: " in stage_lines(none, recipe)[0]
     assert stage_lines({**report, "opened": None, "stage_end": None}, recipe) == []
