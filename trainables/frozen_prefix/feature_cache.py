@@ -26,7 +26,7 @@ from trainables.core.atomic_write import replacing
 from trainables.frozen_prefix.feature_file import FeatureWriter, load_features
 from trainables.storage import cache_folder
 
-VERSION = 1
+VERSION = 2
 """Version of how features are computed and written; a new one invalidates all caches."""
 
 Progress = Callable[[int, int], None]
