@@ -17,7 +17,6 @@ setup: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null || true  # torch has a file for a later Python
 	touch $@
 
 search: setup
