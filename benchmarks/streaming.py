@@ -38,7 +38,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Case:
-    """What is trained, and the limit at which its images are streamed."""
+    """Training run, and the limit at which its images are streamed."""
 
     def __init__(self, name: str, size: int, unfreeze_from: str, gib: float, share: float):
         self.name, self.size, self.unfreeze_from, self.gib, self.share = name, size, unfreeze_from, gib, share

@@ -72,7 +72,7 @@ TOY = {
         [*SMALL, "data.image_size=16", "data.depth=16", "train.stages[*].epochs=2", "train.drw.start_epoch=2"],
     ),
 }
-"""What makes the data of each, and what makes it small."""
+"""Maker of the data of each run, and the values that make it small."""
 FOR_PRESET = {"volumes": ["train.drw={start_fraction: 0.25}"]}
 PRESETS = {name: name for name in TOY} | {
     "long_run": "unfreezing",

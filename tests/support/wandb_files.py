@@ -1,4 +1,4 @@
-"""What W&B wrote in its offline mode: LevelDB's log format of protobuf records."""
+"""Reader of the files that W&B writes in its offline mode: LevelDB's log format of protobuf records."""
 
 import json
 import struct
