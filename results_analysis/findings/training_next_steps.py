@@ -37,7 +37,7 @@ def limits(evidence: RunEvidence) -> Iterator[Conclusion]:
 
 
 def _gap(evidence: RunEvidence) -> str | None:
-    best, train = evidence.snapshot.best, evidence.snapshot.section("train")
+    train = evidence.snapshot.section("train")
     advice = (
         "More or stronger augmentation, dropout, weight decay, mixing (train.mix), fewer open blocks, or more images would "
         "narrow the gap."
@@ -45,8 +45,8 @@ def _gap(evidence: RunEvidence) -> str | None:
     accuracies = _accuracies(evidence)
     if accuracies and accuracies[0] - accuracies[1] >= GAP:
         return (
-            f"The network overfits: in epoch {best['epoch']} its training accuracy is "
-            f"{accuracies[0]:.3f}, its validation accuracy {accuracies[1]:.3f}. {advice}"
+            f"The network overfits: its training accuracy rose to {accuracies[0]:.3f}, its validation accuracy only to "
+            f"{accuracies[1]:.3f}. {advice}"
         )
     losses = _finite(evidence, "val_loss")
     if len(losses) < 3 or train.get("mix"):
@@ -78,9 +78,13 @@ def _underfits(evidence: RunEvidence) -> str | None:
 
 
 def _accuracies(evidence: RunEvidence) -> tuple[float, float] | None:
-    """Training and validation accuracy of the best epoch, where they can be compared: classes have the same shares in both."""
+    """Highest training and validation accuracy of any epochs, where they can be compared: classes have the same shares in both.
+
+    Not those of the best epoch: in an early one the training accuracy, a mean over the epoch, is still low.
+    """
     snapshot = evidence.snapshot
-    train, validation = snapshot.best.get("train_accuracy"), snapshot.best.get("accuracy")
+    train = max((value for _, value in _finite(evidence, "train_accuracy")), default=None)
+    validation = max((value for _, value in _finite(evidence, "accuracy")), default=None)
     sampled = snapshot.section("train").get("balance") in {"sampler", "auto"} or snapshot.section("data").get(
         "long_tail"
     )

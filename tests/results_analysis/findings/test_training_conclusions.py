@@ -76,9 +76,17 @@ def accuracies(train, validation):
         (
             Topic.LIMITS,
             {"fields": accuracies(0.99, 0.7)},
-            "its training accuracy is 0.990, its validation accuracy 0.700.",
+            "its training accuracy rose to 0.990, its validation accuracy only to 0.700.",
         ),
         (Topic.LIMITS, {"fields": accuracies(0.71, 0.7)}, "The network underfits: it gets only 0.710"),
+        (
+            Topic.LIMITS,
+            {
+                "scores": (0.7, 0.6),
+                "fields": {1: {"train_accuracy": 0.57, "accuracy": 0.56}, 2: {"train_accuracy": 0.8, "accuracy": 0.5}},
+            },
+            "The network overfits: its training accuracy rose to 0.800, its validation accuracy only to 0.560.",
+        ),
         (
             Topic.LIMITS,
             {"scores": (0.5, 0.7, 0.2)},
